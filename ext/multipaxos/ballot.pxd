@@ -1,0 +1,15 @@
+# Ballots: (round, leader), ordered, in one 64-bit integer. See ballot.pyx.
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    BOTTOM = 0                       # below every ballot
+    LEADER_BITS = 16
+
+cdef inline uint64_t ballot_of(uint64_t round, uint64_t leader) noexcept nogil:
+    return (round << LEADER_BITS) | leader
+
+cdef inline uint64_t ballot_round(uint64_t ballot) noexcept nogil:
+    return ballot >> LEADER_BITS
+
+cdef inline uint64_t ballot_leader(uint64_t ballot) noexcept nogil:
+    return ballot & ((1 << LEADER_BITS) - 1)

@@ -1,0 +1,154 @@
+@0xb5f1c7a2d94e8036;
+# The one schema of multipaxos: what peers say to each other, what clients ask and are answered.
+# Every message travels as one Cap'n Proto stream frame over TCP. Names are those of "Paxos Made
+# Moderately Complex" (PMMC). Slots start at 1. A ballot is (round << 16) | leader; 0 is bottom.
+# `end` is always exclusive. Times are nanoseconds of UTC.
+
+struct Message {
+  union {
+    hello @0 :Hello;               # first frame of every link, both ways
+    phase1a @1 :Phase1a;           # scout -> acceptor
+    phase1b @2 :Phase1b;           # acceptor -> scout
+    phase2a @3 :Phase2a;           # commander -> acceptor, and to every replica as a learner
+    phase2b @4 :Phase2b;           # acceptor -> commander
+    decision @5 :Decision;         # leader -> replica
+    fetch @6 :Fetch;               # who lacks decisions -> anyone
+    fetched @7 :Fetched;           # the answer
+    ping @8 :Ping;                 # any node -> the leader it believes in
+    pong @9 :Pong;                 # the answer
+    founding @10 :Founding;        # node -> node while one of them does not vote
+    request @11 :Request;          # client -> replica; replica -> the active leader's replica
+    response @12 :Response;        # replica -> client
+    leading @13 :Leading;          # replica -> client: whom to follow
+    statusRequest @14 :StatusRequest;
+    statusReply @15 :StatusReply;
+  }
+}
+
+enum LinkKind { peer @0; client @1; admin @2; }
+
+struct Hello {
+  cluster @0 :Text;                # name of the cluster
+  configuration @1 :UInt64;        # digest of nodes, roles, quorum system and WINDOW; 0 from a client
+  node @2 :Int32;                  # who speaks; -1 is a client
+  target @3 :Int32;                # whom it means to reach; -1 is anyone
+  incarnation @4 :UInt64;          # of the speaker's data directory; 0 from a client
+  versionMin @5 :UInt16;           # protocol versions that the speaker knows
+  versionMax @6 :UInt16;
+  kind @7 :LinkKind;
+  nonce @8 :UInt64;                # to be echoed: only a living process can
+  echo @9 :UInt64;                 # the other side's nonce; 0 in the first hello
+  refusal @10 :Text;               # why the link is being closed; empty while welcome
+}
+
+enum CommandKind {
+  noop @0;                         # fills a gap; all other fields 0
+  apply @1;                        # payload is for the state machine
+  openSession @2;                  # sequence is a nonce; the answer's session is the new id
+  rejoin @3;                       # session is the node, sequence its incarnation
+}
+
+struct Command {
+  session @0 :UInt64;              # id of the client session: the slot that opened it
+  sequence @1 :UInt64;             # 1, 2, 3, ... in the session
+  kind @2 :CommandKind;
+  reserved @3 :UInt16;
+  unacknowledged @4 :UInt32;       # answers up to sequence - unacknowledged - 1 need not be kept any more
+  payload @5 :Data;
+}
+
+struct Rejoin { node @0 :UInt64; slot @1 :UInt64; incarnation @2 :UInt64; }
+
+struct Pvalues {                   # the slots [first, end) of the run, a phase2a frame as it was sent
+  first @0 :UInt64;
+  end @1 :UInt64;
+  run @2 :Data;
+}
+
+struct Phase1a { ballot @0 :UInt64; first @1 :UInt64; }   # first: slot from which pvalues are asked
+
+struct Phase1b {
+  ballot @0 :UInt64;               # the acceptor's ballot_num
+  first @1 :UInt64;                # this part holds every pvalue of [first, end)
+  end @2 :UInt64;                  # 2**64-1 in the last part
+  mark @3 :UInt64;                 # below it all is decided and forgotten
+  incarnation @4 :UInt64;
+  number @5 :Int64;                # slot of the rejoin that made this incarnation a voter; -1 is founder
+  rejoins @6 :List(Rejoin);        # those below the mark, newest of each node
+  pvalues @7 :List(Pvalues);
+}
+
+struct Phase2a {
+  ballot @0 :UInt64;
+  first @1 :UInt64;                # slot of the first command; the others follow without gaps
+  timeNs @2 :UInt64;               # of every pvalue in the run
+  decidedBallot @3 :UInt64;        # watermark: [decidedFirst, decidedEnd) is decided at decidedBallot,
+  decidedFirst @4 :UInt64;         # and so is everything below decidedFirst (at some ballot)
+  decidedEnd @5 :UInt64;
+  commands @6 :List(Command);
+}
+
+struct Phase2b {
+  ballot @0 :UInt64;               # at which the run was accepted, or the acceptor's greater ballot_num
+  first @1 :UInt64;                # [first, end) was accepted; empty where nothing was
+  end @2 :UInt64;
+  mark @3 :UInt64;
+}
+
+struct Decision { ballot @0 :UInt64; first @1 :UInt64; end @2 :UInt64; }   # the watermark, on its own
+struct Fetch { first @0 :UInt64; end @1 :UInt64; }
+
+struct Fetched {                   # decided pvalues in [first, end), each at a ballot no lower than one that decided it
+  first @0 :UInt64;
+  end @1 :UInt64;                  # how far the answer goes: less than asked if it had to be cut or is not known
+  mark @2 :UInt64;
+  pvalues @3 :List(Pvalues);
+}
+
+struct Ping {
+  ballot @0 :UInt64;               # the sender's ballot_num
+  nonce @1 :UInt64;
+  slotOut @2 :UInt64;
+  voting @3 :Bool;
+}
+
+struct Pong {
+  ballot @0 :UInt64;               # the answerer's ballot: its own while it leads, else ballot_num
+  nonce @1 :UInt64;
+  slotOut @2 :UInt64;
+  leading @3 :Bool;                # it leads at this ballot
+  quorum @4 :Bool;                 # and heard a phase-2 quorum at it within the last time-out
+  decidedBallot @5 :UInt64;        # its watermark, as in Phase2a
+  decidedFirst @6 :UInt64;
+  decidedEnd @7 :UInt64;
+}
+
+struct Founding {
+  incarnation @0 :UInt64;          # of the speaker
+  fresh @1 :Bool;                  # no voter record, nothing promised
+  incarnations @2 :List(UInt64);   # by place in the node list; founders, or if fresh those it has heard of (0: none)
+}
+
+struct Request { commands @0 :List(Command); }
+
+enum ReplyStatus {
+  ok @0;                           # data is the machine's answer
+  refused @1;                      # the machine raised: data is the error as UTF-8
+  opened @2;                       # session is open; sequence repeats the nonce
+  ahead @3;                        # void: send again from the first one without an answer
+  expired @4;                      # no such session (any more)
+  overloaded @5;                   # void: too much unacknowledged; acknowledge and send again
+  acknowledged @6;                 # applied before, and its answer was acknowledged: it is gone
+}
+
+struct Reply {
+  sequence @0 :UInt64;
+  slot @1 :UInt64;                 # at which the command took effect
+  status @2 :ReplyStatus;
+  data @3 :Data;
+}
+
+struct Response { session @0 :UInt64; replies @1 :List(Reply); }
+struct Leading { ballot @0 :UInt64; }
+struct StatusRequest { nonce @0 :UInt64; }
+struct StatusReply { nonce @0 :UInt64; json @1 :Text; }
