@@ -14,12 +14,12 @@ from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsUnsignedLongLong
-from cpython.ref cimport Py_INCREF, PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from multipaxos.wire cimport (
-    List, Segment, Struct, WORD_ELEMENTS, bytes_at, check_bytes_of, field_at, list_pointer, load16, load32, load64,
+    List, Segment, Struct, WORD_ELEMENTS, bytes_at, check_bytes_of, field_at, list_pointer, load32, load64,
     padded, pointer_at, read_struct, read_structs, read_words, store64, struct_pointer, word_at, write_bytes,
     write_list,
 )
@@ -448,6 +448,15 @@ cdef inline void write_commands(uint8_t* pointer, uint8_t* content, const Comman
         element += 8 * (COMMAND_DATA + 1)
 
 
+cdef int check_payloads(const Command* commands, uint32_t count) except -1:
+    """Refuses what no reader would take."""
+    cdef uint32_t i
+    for i in range(count):
+        if commands[i].size > PAYLOAD_BYTES_MAX:
+            raise TooLarge(f"a command of {commands[i].size} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
+    return 0
+
+
 cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count) except 0:
     """Bytes of the frame; refuses what no reader would take."""
     cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
@@ -456,6 +465,8 @@ cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count
     if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
         raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} commands or "
                        f"{RUN_BYTES_MAX} bytes: make it two")
+    if size > PAYLOAD_BYTES_MAX:
+        check_payloads(commands, count)
     return size
 
 
@@ -545,7 +556,11 @@ cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64
 
 
 cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except -1:
-    cdef uint8_t* body = append_frame(out, REQUEST, 0, 1, commands_list_bytes(commands, count))
+    cdef size_t content = commands_list_bytes(commands, count)
+    cdef uint8_t* body
+    if content > PAYLOAD_BYTES_MAX:
+        check_payloads(commands, count)
+    body = append_frame(out, REQUEST, 0, 1, content)
     write_commands(body, body + 8, commands, count)
     return 0
 
@@ -657,3 +672,532 @@ cdef bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t s
 
 cdef void run_free(Run* run) noexcept:
     free(run)
+
+
+# -- the same for Python: tests, benches and tools
+
+KINDS = (
+    "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding",
+    "request", "response", "leading", "status_request", "status_reply",
+)
+FAULTS = ("fine", "partial", "foreign", "malformed", "oversized")
+globals().update(
+    FRAME_BYTES_MAX=FRAME_BYTES_MAX, VALUE_BYTES_MAX=VALUE_BYTES_MAX, KEY_BYTES_MAX=KEY_BYTES_MAX,
+    PAYLOAD_BYTES_MAX=PAYLOAD_BYTES_MAX, RUN_BYTES_MAX=RUN_BYTES_MAX, RUN_SLOTS_MAX=RUN_SLOTS_MAX,
+)
+
+
+class CodecError(MultipaxosError, ValueError):
+    """A frame that is none of ours; ``fault`` says which way: one of ``FAULTS`` except "fine"."""
+
+    def __init__(self, message, fault):
+        super().__init__(message)
+        self.fault = fault
+
+
+EXPLANATIONS = {
+    PARTIAL: "the frame ends too early: wait for the rest of it",
+    FOREIGN: "the frame is not in the layout of this codec: rewrite it with multipaxos.schema.flatten",
+    MALFORMED: "a pointer, length, count or range in the frame does not hold: close the link that brought it",
+    OVERSIZED: "the frame or a part of it is over its limit: close the link that brought it",
+}
+
+
+cdef int check(Fault fault) except -1:
+    if fault != FINE:
+        raise CodecError(EXPLANATIONS[fault], FAULTS[fault])
+    return 0
+
+
+cdef class Frame:
+    """A decoded frame that a Python object holds: only inside the functions below."""
+    cdef Py_buffer view
+    cdef Message message
+
+    def __cinit__(self, source):
+        PyObject_GetBuffer(source, &self.view, PyBUF_SIMPLE)
+        check(decode(<const uint8_t*>self.view.buf, self.view.len, &self.message))
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+    cdef int expect(self, MessageKind kind) except -1:
+        if self.message.kind != kind:
+            raise CodecError(f"the frame holds {KINDS[self.message.kind]}, not {KINDS[kind]}", "malformed")
+        return 0
+
+
+cdef inline bytes bytes_of(const uint8_t* data, size_t size):
+    return PyBytes_FromStringAndSize(<const char*>data, size)
+
+
+cdef inline const uint8_t* view_of(object data, uint32_t* size) except NULL:
+    if type(data) is not bytes:
+        raise TypeError(f"a payload has to be bytes, not {type(data).__name__}")
+    if PyBytes_GET_SIZE(data) > FRAME_BYTES_MAX:
+        raise TooLarge(f"{PyBytes_GET_SIZE(data)} bytes are over the limit of a frame, {FRAME_BYTES_MAX}")
+    size[0] = <uint32_t>PyBytes_GET_SIZE(data)
+    return <const uint8_t*>PyBytes_AS_STRING(data)
+
+
+cdef inline uint64_t number_up_to(object value, uint64_t greatest) except? 18446744073709551615:
+    cdef uint64_t number = PyLong_AsUnsignedLongLong(value)
+    if number > greatest:
+        raise OverflowError(f"{number} is more than the field can hold: {greatest}")
+    return number
+
+
+cdef void* room_for(size_t count, size_t each) except NULL:
+    cdef void* room = malloc(max(count, 1) * each)
+    if room == NULL:
+        raise MemoryError(f"no memory for {count} elements")
+    return room
+
+
+# Lists of tuples to arrays that point into the tuples' bytes: the caller holds the list, and frees the array.
+
+cdef Command* commands_from(list items) except NULL:
+    cdef Command* commands = <Command*>room_for(len(items), sizeof(Command))
+    cdef Command* command = commands
+    cdef tuple item
+    try:
+        for item in items:
+            session, sequence, kind, unacknowledged, payload = item
+            command.session = PyLong_AsUnsignedLongLong(session)
+            command.sequence = PyLong_AsUnsignedLongLong(sequence)
+            command.kind = <uint16_t>number_up_to(kind, 0xFFFF)
+            command.unacknowledged = <uint32_t>number_up_to(unacknowledged, 0xFFFFFFFF)
+            command.payload = view_of(payload, &command.size)
+            command += 1
+    except BaseException:
+        free(commands)
+        raise
+    return commands
+
+
+cdef Reply* replies_from(list items) except NULL:
+    cdef Reply* replies = <Reply*>room_for(len(items), sizeof(Reply))
+    cdef Reply* reply = replies
+    cdef tuple item
+    try:
+        for item in items:
+            sequence, slot, status, data = item
+            reply.sequence = PyLong_AsUnsignedLongLong(sequence)
+            reply.slot = PyLong_AsUnsignedLongLong(slot)
+            reply.status = <uint16_t>number_up_to(status, 0xFFFF)
+            reply.data = view_of(data, &reply.size)
+            reply += 1
+    except BaseException:
+        free(replies)
+        raise
+    return replies
+
+
+cdef Pvalues* pvalues_from(list items) except NULL:
+    cdef Pvalues* pvalues = <Pvalues*>room_for(len(items), sizeof(Pvalues))
+    cdef Pvalues* each = pvalues
+    cdef tuple item
+    try:
+        for item in items:
+            first, end, run = item
+            each.first = PyLong_AsUnsignedLongLong(first)
+            each.end = PyLong_AsUnsignedLongLong(end)
+            each.run = view_of(run, &each.size)
+            each += 1
+    except BaseException:
+        free(pvalues)
+        raise
+    return pvalues
+
+
+cdef Rejoin* rejoins_from(list items) except NULL:
+    cdef Rejoin* rejoins = <Rejoin*>room_for(len(items), sizeof(Rejoin))
+    cdef Rejoin* rejoin = rejoins
+    try:
+        for node, slot, incarnation in items:
+            rejoin.node = PyLong_AsUnsignedLongLong(node)
+            rejoin.slot = PyLong_AsUnsignedLongLong(slot)
+            rejoin.incarnation = PyLong_AsUnsignedLongLong(incarnation)
+            rejoin += 1
+    except BaseException:
+        free(rejoins)
+        raise
+    return rejoins
+
+
+cdef uint64_t* numbers_from(list items) except NULL:
+    cdef uint64_t* numbers = <uint64_t*>room_for(len(items), sizeof(uint64_t))
+    cdef uint64_t* number = numbers
+    try:
+        for item in items:
+            number[0] = PyLong_AsUnsignedLongLong(item)
+            number += 1
+    except BaseException:
+        free(numbers)
+        raise
+    return numbers
+
+
+cdef list commands_to(const Commands* commands):
+    cdef list items = PyList_New(commands.count)
+    cdef Command command
+    cdef tuple item
+    cdef uint32_t i
+    for i in range(commands.count):
+        command_at(commands, i, &command)
+        item = (command.session, command.sequence, command.kind, command.unacknowledged,
+                bytes_of(command.payload, command.size))
+        Py_INCREF(item)              # PyList_SET_ITEM takes a reference over
+        PyList_SET_ITEM(items, i, item)
+    return items
+
+
+cdef list replies_to(const ReplyList* replies):
+    cdef list items = PyList_New(replies.count)
+    cdef Reply reply
+    cdef tuple item
+    cdef uint32_t i
+    for i in range(replies.count):
+        reply_at(replies, i, &reply)
+        item = (reply.sequence, reply.slot, reply.status, bytes_of(reply.data, reply.size))
+        Py_INCREF(item)
+        PyList_SET_ITEM(items, i, item)
+    return items
+
+
+cdef list pvalues_to(const PvaluesList* pvalues):
+    cdef Pvalues each
+    cdef uint32_t i
+    items = []
+    for i in range(pvalues.count):
+        pvalues_at(pvalues, i, &each)
+        items.append((each.first, each.end, bytes_of(each.run, each.size)))
+    return items
+
+
+cdef list rejoins_to(const RejoinList* rejoins):
+    cdef Rejoin rejoin
+    cdef uint32_t i
+    items = []
+    for i in range(rejoins.count):
+        rejoin_at(rejoins, i, &rejoin)
+        items.append((rejoin.node, rejoin.slot, rejoin.incarnation))
+    return items
+
+
+cdef Watermark watermark_from(tuple decided) except *:
+    ballot, first, end = decided
+    return Watermark(ballot, first, end)
+
+
+# Runs, requests and responses, whose speed matters to benches, on plain tuples.
+
+def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None, list commands not None):
+    """The frame of a run; commands are (session, sequence, kind, unacknowledged, payload)."""
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef Watermark watermark = watermark_from(decided)
+    cdef Command* array = commands_from(commands)
+    try:
+        put_phase2a(&out, ballot, first, time_ns, &watermark, array, <uint32_t>len(commands))
+        return bytes_take(&out)
+    finally:
+        free(array)
+        bytes_free(&out)
+
+
+def decode_phase2a(frame):
+    """(ballot, first, time_ns, (decided ballot, first, end), commands), as ``encode_phase2a`` takes them."""
+    cdef Frame held = Frame(frame)
+    cdef Message* message = &held.message
+    held.expect(PHASE2A)
+    decided = (message.decided.ballot, message.decided.first, message.decided.end)
+    return message.ballot, message.first, message.time_ns, decided, commands_to(&message.commands)
+
+
+def encode_request(list commands not None):
+    """The frame of a request; commands as in ``encode_phase2a``."""
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef Command* array = commands_from(commands)
+    try:
+        put_request(&out, array, <uint32_t>len(commands))
+        return bytes_take(&out)
+    finally:
+        free(array)
+        bytes_free(&out)
+
+
+def decode_request(frame):
+    """The commands of a request."""
+    cdef Frame held = Frame(frame)
+    held.expect(REQUEST)
+    return commands_to(&held.message.commands)
+
+
+def encode_response(uint64_t session, list replies not None):
+    """The frame of a response; replies are (sequence, slot, status, data)."""
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef Reply* array = replies_from(replies)
+    try:
+        put_response(&out, session, array, <uint32_t>len(replies))
+        return bytes_take(&out)
+    finally:
+        free(array)
+        bytes_free(&out)
+
+
+def decode_response(frame):
+    """(session, replies), as ``encode_response`` takes them."""
+    cdef Frame held = Frame(frame)
+    held.expect(RESPONSE)
+    return held.message.session, replies_to(&held.message.replies)
+
+
+# Every message, by the schema's names in snake_case. Elements of lists are dicts.
+
+COMMAND_FIELDS = ("session", "sequence", "kind", "unacknowledged", "payload")
+REPLY_FIELDS = ("sequence", "slot", "status", "data")
+PVALUES_FIELDS = ("first", "end", "run")
+REJOIN_FIELDS = ("node", "slot", "incarnation")
+
+
+def tuples(items, names):
+    rows = []
+    for item in items:
+        strange = item.keys() - set(names)
+        if strange:
+            raise TypeError(f"no such field: {', '.join(sorted(strange))}; there are {', '.join(names)}")
+        rows.append(tuple([item.get(name, b"" if name in ("payload", "data", "run") else 0) for name in names]))
+    return rows
+
+
+def dicts(rows, names):
+    return [dict(zip(names, row)) for row in rows]
+
+
+def put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
+                uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
+                uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef Watermark decided = Watermark(decided_ballot, decided_first, decided_end)
+    try:
+        if kind == "phase1a":
+            put_phase1a(&out, ballot, first)
+        elif kind == "phase2b":
+            put_phase2b(&out, ballot, first, end, mark)
+        elif kind == "decision":
+            decided = Watermark(ballot, first, end)
+            put_decision(&out, &decided)
+        elif kind == "fetch":
+            put_fetch(&out, first, end)
+        elif kind == "ping":
+            put_ping(&out, ballot, nonce, slot_out, voting)
+        elif kind == "pong":
+            put_pong(&out, ballot, nonce, slot_out, leading, quorum, &decided)
+        else:
+            put_leading(&out, ballot)
+        return bytes_take(&out)
+    finally:
+        bytes_free(&out)
+
+
+def encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t incarnation=0,
+                   int64_t number=0, rejoins=(), pvalues=()):
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef Rejoin* rejoin_array = NULL
+    cdef Pvalues* array = NULL
+    cdef list rejoin_rows = tuples(rejoins, REJOIN_FIELDS)
+    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    try:
+        rejoin_array = rejoins_from(rejoin_rows)
+        array = pvalues_from(rows)
+        put_phase1b(&out, ballot, first, end, mark, incarnation, number, rejoin_array, <uint32_t>len(rejoin_rows),
+                    array, <uint32_t>len(rows))
+        return bytes_take(&out)
+    finally:
+        free(rejoin_array)
+        free(array)
+        bytes_free(&out)
+
+
+def encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()):
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    cdef Pvalues* array = pvalues_from(rows)
+    try:
+        put_fetched(&out, first, end, mark, array, <uint32_t>len(rows))
+        return bytes_take(&out)
+    finally:
+        free(array)
+        bytes_free(&out)
+
+
+def encode_founding(uint64_t incarnation=0, bint fresh=False, incarnations=()):
+    cdef Bytes out = Bytes(NULL, 0, 0)
+    cdef list items = list(incarnations)
+    cdef uint64_t* array = numbers_from(items)
+    try:
+        put_founding(&out, incarnation, fresh, array, <uint32_t>len(items))
+        return bytes_take(&out)
+    finally:
+        free(array)
+        bytes_free(&out)
+
+
+FIELDS = {
+    "phase1a": ("ballot", "first"),
+    "phase1b": ("ballot", "first", "end", "mark", "incarnation", "number", "rejoins", "pvalues"),
+    "phase2a": ("ballot", "first", "time_ns", "decided_ballot", "decided_first", "decided_end", "commands"),
+    "phase2b": ("ballot", "first", "end", "mark"),
+    "decision": ("ballot", "first", "end"),
+    "fetch": ("first", "end"),
+    "fetched": ("first", "end", "mark", "pvalues"),
+    "ping": ("ballot", "nonce", "slot_out", "voting"),
+    "pong": ("ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end"),
+    "founding": ("incarnation", "fresh", "incarnations"),
+    "request": ("commands",),
+    "response": ("session", "replies"),
+    "leading": ("ballot",),
+}
+
+
+def encode(str kind not None, **fields):
+    """The frame of one message: ``kind`` and fields by their names in the schema, in snake_case; absent ones are 0."""
+    names = FIELDS.get(kind)
+    if names is None:
+        raise ValueError(f"this codec does not write {kind!r}: there are {', '.join(FIELDS)}; multipaxos.schema "
+                         "writes the others")
+    strange = fields.keys() - set(names)
+    if strange:
+        raise TypeError(f"{kind} has no field {', '.join(sorted(strange))}: there are {', '.join(names)}")
+    if kind == "phase2a":
+        numbers = [fields.get(name, 0) for name in names[:6]]
+        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), tuples(fields.get("commands", ()), COMMAND_FIELDS))
+    if kind == "request":
+        return encode_request(tuples(fields.get("commands", ()), COMMAND_FIELDS))
+    if kind == "response":
+        return encode_response(fields.get("session", 0), tuples(fields.get("replies", ()), REPLY_FIELDS))
+    if kind == "phase1b":
+        return encode_phase1b(**fields)
+    if kind == "fetched":
+        return encode_fetched(**fields)
+    if kind == "founding":
+        return encode_founding(**fields)
+    return put_numbers(kind, **fields)
+
+
+def decode_message(frame):
+    """The message of a frame as a dict: its kind, and its fields as ``encode`` takes them.
+
+    Of "hello", "status_request" and "status_reply" it gives the kind alone.
+    """
+    cdef Frame held = Frame(frame)
+    cdef Message* message = &held.message
+    cdef uint32_t i
+    kind = KINDS[message.kind]
+    values = {
+        "ballot": message.ballot, "first": message.first, "end": message.end, "mark": message.mark,
+        "time_ns": message.time_ns, "nonce": message.nonce, "slot_out": message.slot_out,
+        "incarnation": message.incarnation, "session": message.session, "number": message.number,
+        "voting": bool(message.voting), "leading": bool(message.leading), "quorum": bool(message.quorum),
+        "fresh": bool(message.fresh), "decided_ballot": message.decided.ballot,
+        "decided_first": message.decided.first, "decided_end": message.decided.end,
+        "commands": dicts(commands_to(&message.commands), COMMAND_FIELDS),
+        "pvalues": dicts(pvalues_to(&message.pvalues), PVALUES_FIELDS),
+        "rejoins": dicts(rejoins_to(&message.rejoins), REJOIN_FIELDS),
+        "replies": dicts(replies_to(&message.replies), REPLY_FIELDS),
+        "incarnations": [number_at(&message.incarnations, i) for i in range(message.incarnations.count)],
+    }
+    return {"kind": kind} | {name: values[name] for name in FIELDS.get(kind, ())}
+
+
+def split(data):
+    """The whole frames at the start of a byte stream, and the rest."""
+    cdef Py_buffer view
+    cdef const uint8_t* at
+    cdef size_t left, size
+    cdef Fault fault
+    frames = []
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        at = <const uint8_t*>view.buf
+        left = view.len
+        fault = frame_size(at, left, &size)
+        while fault == FINE:
+            frames.append(bytes_of(at, size))
+            at += size
+            left -= size
+            fault = frame_size(at, left, &size)
+        if fault != PARTIAL:
+            check(fault)
+        return frames, bytes_of(at, left)
+    finally:
+        PyBuffer_Release(&view)
+
+
+# What tests and benches need to see of the C side.
+
+def decode_repeat(frame, uint64_t times):
+    """Decodes a phase2a frame `times` over and reads every command each time; returns a sum over what it read."""
+    cdef Frame held = Frame(frame)
+    cdef const uint8_t* data = <const uint8_t*>held.view.buf
+    cdef Message message
+    cdef Command command
+    cdef uint64_t total = 0
+    cdef uint64_t turn
+    cdef uint32_t i
+    held.expect(PHASE2A)
+    for turn in range(times):
+        check(decode(data, held.view.len, &message))
+        for i in range(message.commands.count):
+            command_at(&message.commands, i, &command)
+            total += command.sequence + command.size + (command.payload[0] if command.size else 0)
+    return total
+
+
+def encode_repeat(frame, uint64_t times):
+    """Makes a run of a phase2a frame's commands `times` over, as a leader does; returns the bytes written."""
+    cdef Frame held = Frame(frame)
+    cdef Message* message = &held.message
+    cdef Command* commands
+    cdef Run* run
+    cdef uint64_t total = 0
+    cdef uint64_t turn
+    cdef uint32_t i
+    held.expect(PHASE2A)
+    commands = <Command*>room_for(message.commands.count, sizeof(Command))
+    try:
+        for i in range(message.commands.count):
+            command_at(&message.commands, i, &commands[i])
+        for turn in range(times):
+            run = run_new(message.ballot, message.first, message.time_ns, commands, message.commands.count)
+            total += run.size
+            run_drop(run)
+    finally:
+        free(commands)
+    return total
+
+
+def run_frame(frame, decided=None):
+    """The frame that a run holds once it has been read from `frame`, or None; with its watermark set to `decided`."""
+    cdef Py_buffer view
+    cdef Watermark watermark
+    cdef Command command
+    cdef Run* run
+    PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
+    try:
+        run = run_read(<const uint8_t*>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+    if run == NULL:
+        return None
+    try:
+        if decided is not None:
+            watermark = watermark_from(decided)
+            set_watermark(run.frame, &watermark)
+        run_command(run_hold(run), run.first + run.count - 1, &command)
+        run_drop(run)
+        if command.payload + command.size > run.frame + run.size:
+            raise AssertionError("a run's last command reaches beyond its frame")
+        return bytes_of(run.frame, run.size)
+    finally:
+        run_drop(run)
