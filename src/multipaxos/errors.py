@@ -53,3 +53,11 @@ class Overloaded(MultipaxosError):
 
 class ClientClosed(MultipaxosError):
     """The client was closed before the answer came: the outcome of what was in flight is unknown."""
+
+
+class CorruptLog(StorageError):
+    """What the disk holds cannot have been written by this program: the message says where it breaks."""
+
+
+class InvariantViolation(MultipaxosError):
+    """A rule of the protocol does not hold inside this node: a defect. The node stops rather than go on."""

@@ -1,0 +1,1243 @@
+"""A node's core: decodes what comes, hands it to the roles, collects what goes.
+
+Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of jobs
+come in by six verbs, effects go out as data (`Output`). Each role - acceptor, leader, replica - is its own module; this one
+knows how they are joined: which message goes to which, what must be durable before what leaves, who lacks what.
+
+Rules.
+- Every phase 1b and 2b waits for the newest batch that holds any ballot or pvalue it rests on (`hold_ack`,
+  `hold_promise`, `release`); a scout's phase 1a waits for its ballot; a vote waits for the voter record. Our own
+  acceptor's votes wait like any other's. A phase 2a leaves at once.
+- One batch is outstanding at a time; while it is made durable the next one gathers. Batches become durable in order.
+- Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: the leader's queue is drained,
+  decisions applied, requests proposed or forwarded, gaps fetched.
+- Whatever a higher ballot shows in, the leader hears of it (PREEMPTED) before anything rests on its own.
+- A watermark (b, first, end) is believed where the pvalue held is of ballot b or above; any other slot is fetched.
+- A phase 1a from a scout so far behind that part of what it asks for is on disk only is not adopted; it is told how
+  far we are and fetches that from us first. To refuse a promise is always safe, and who refused is who can serve the fetch.
+- A bad frame closes its link and touches nothing else.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+from multipaxos.acceptor cimport Acceptor
+from multipaxos.ballot cimport ballot_leader, ballot_round
+from multipaxos.codec cimport (
+    DECISION, FETCH, FETCHED, FINE, FOREIGN, FOUNDING, FRAME_BYTES_MAX, LEADING, PARTIAL, PHASE1A, PHASE1B, PHASE2A, PHASE2B,
+    PING, PONG, REQUEST, RUN_SLOTS_MAX, Bytes, Command, Fault, Message, Pvalues, Run, Watermark, bytes_free, bytes_put, bytes_take,
+    decode, frame_size, number_at, put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b,
+    put_phase2b, put_ping, put_pong, pvalues_at, pvalues_bytes, run_command, run_drop, run_from, run_read, set_watermark,
+)
+from multipaxos.election cimport Election
+from multipaxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual
+from multipaxos.machine cimport Machine
+from multipaxos.quorum cimport QuorumSystem
+from multipaxos.replica cimport Replica
+from multipaxos.slots cimport Ring, Row
+
+from multipaxos.ballot import describe as describe_ballot
+from multipaxos.errors import CorruptLog
+from multipaxos.founding import Founding
+
+cdef enum:
+    REPLICA_ROLE = 1
+    LEADER_ROLE = 2
+    ACCEPTOR_ROLE = 4
+    MILLISECOND = 1000000
+    DECISION_DELAY = 5 * MILLISECOND     # a decision waits so long for a phase 2a to travel on
+    RETRY = 100 * MILLISECOND            # scouts, commanders, fetches: what was not answered is sent again
+    FORWARD_RETRY = 500 * MILLISECOND
+    FETCH_BYTES = 1 << 20                # of one answer to a fetch
+    FETCH_ENTRIES = 4096
+    RESEND_BYTES = 256 << 10             # to one acceptor at a time
+
+cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF
+
+
+cdef uint64_t to_number(object data) except? 0:
+    return int.from_bytes(data, "little")
+
+
+class Batch:
+    """What has to become durable, in one transaction: `meta` to be put, `records` appended. Then `done(token, ok)`."""
+
+    __slots__ = ("meta", "records", "token")
+
+    def __init__(self, token, meta, records):
+        self.token = token
+        self.meta = meta
+        self.records = records
+
+
+class Read:
+    """Records wanted: all that overlap [first, end), cut at about `max_bytes`. Then `done(token, ok, (covered_end, records))`."""
+
+    __slots__ = ("end", "first", "max_bytes", "token")
+
+    def __init__(self, token, first, end, max_bytes):
+        self.token = token
+        self.first = first
+        self.end = end
+        self.max_bytes = max_bytes
+
+
+class Output:
+    """The effects of the verbs since the last `output()`."""
+
+    __slots__ = ("batch", "closes", "events", "failed", "reads", "writes")
+
+    def __init__(self, writes, batch, reads, closes, events, failed):
+        self.writes = writes
+        self.batch = batch
+        self.reads = reads
+        self.closes = closes
+        self.events = events
+        self.failed = failed
+
+
+cdef class Link:
+    """One connection, to a peer or a client."""
+
+    def __cinit__(self, uint64_t id, int node, incarnation):
+        self.id = id
+        self.node = node
+        self.incarnation = incarnation
+        memset(&self.pending, 0, sizeof(Bytes))
+        memset(&self.outgoing, 0, sizeof(Bytes))
+
+    def __dealloc__(self):
+        bytes_free(&self.pending)
+        bytes_free(&self.outgoing)
+
+
+cdef class Node:
+    """One node's core; `docs/design.md` has the contract.
+
+    `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `window`: a
+    power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
+    """
+
+    def __init__(self, *, int node, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine, meta, records,
+                 flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
+                 uint64_t election_timeout_ns=500 * MILLISECOND, uint64_t ping_interval_ns=100 * MILLISECOND):
+        cdef uint64_t capacity = 4 * window
+        self.id = node
+        self.nodes = len(roles)
+        self.roles = list(roles)
+        self.is_replica = bool(roles[node] & REPLICA_ROLE)
+        self.is_leader = bool(roles[node] & LEADER_ROLE)
+        self.is_acceptor = bool(roles[node] & ACCEPTOR_ROLE)
+        self.quorums = quorums
+        self.incarnation = incarnation
+        self.machine = machine
+        self.flatten = flatten
+        self.window = window
+        self.ring_bytes = ring_bytes
+        self.ping_interval_ns = ping_interval_ns
+        self.election = Election(election_timeout_ns, seed)
+        self.links = {}
+        self.peers = [None] * self.nodes
+        self.meta = {}
+        self.gathering = 1
+        self.next_token = 1
+        self.promises = []
+        self.reads = {}
+        self.closes, self.events, self.keep = [], [], []
+        self.failed = ""
+        self.fetch_source = -1
+        voter = meta.get(b"voter")
+        founders = None if voter is None else tuple(
+            int.from_bytes(voter[i:i + 8], "little") for i in range(0, len(voter), 8))
+        self.founding = Founding(node, self.nodes, incarnation, founders)
+        self.known_ballot = int.from_bytes(meta.get(b"ballot", b""), "little")
+        self.acceptor = Acceptor(capacity, self.known_ballot, int.from_bytes(meta.get(b"mark", b"\1"), "little"),
+                                 founders is not None and self.is_acceptor)
+        self.leader = Leader(node, quorums, capacity)
+        self.leader.ballot = self.known_ballot
+        self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4)
+        self.decided_put = int.from_bytes(meta.get(b"decided", b"\1"), "little")
+        self.load(records)
+        if founders is not None:
+            self.leader.set_founders(founders)
+
+    def __dealloc__(self):
+        free(self.acks)
+        bytes_free(&self.records)
+        bytes_free(&self.scratch)
+
+    # == what the disk held
+
+    cdef int load(self, object records) except -1:
+        """Records come sorted by first slot, so a slot is settled when a record that begins above it comes: the one with
+        the greatest index holds it. Below `decided` it is applied; above it is an accepted pvalue."""
+        cdef uint64_t index, first, end
+        cdef Run* run
+        cdef bytes frame
+        for index, first, end, frame in records:
+            run = run_read(<const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+            if run == NULL:
+                raise CorruptLog(f"record {index} at slot {first} of the log is no phase2a; restore this node's directory or wipe it")
+            try:
+                self.load_apply(min(first, self.decided_put))
+                if end > self.acceptor.accepted.base + self.acceptor.accepted.capacity:
+                    self.advance_rings(self.replica.slot_out)
+                self.load_record(run, first, end, index)
+            finally:
+                run_drop(run)
+        self.load_apply(self.decided_put)
+        if self.acceptor.ballot_num > self.known_ballot:
+            self.known_ballot = self.acceptor.ballot_num
+        self.leader.ballot = self.known_ballot
+        self.durable_out = self.emitted_out = self.replica.slot_out
+        return 0
+
+    cdef int load_record(self, Run* run, uint64_t first, uint64_t end, uint64_t index) except -1:
+        cdef uint64_t slot
+        cdef Row* row
+        if first < run.first or end > run.first + run.count or first >= end:
+            raise CorruptLog(f"record {index} claims slots {first} to {end}, its run has {run.first} to {run.first + run.count}")
+        for slot in range(max(first, self.acceptor.accepted.base), end):
+            row = self.acceptor.accepted.put(slot)
+            if row == NULL:
+                raise CorruptLog(f"record {index} at slot {slot} lies more than {4 * self.window} slots above the decided ones")
+            if row.run != NULL and row.votes > index:
+                continue                 # votes: the index of the record that holds, while loading
+            row.votes = index
+            row.ballot = run.ballot
+            self.acceptor.accepted.set_run(row, run)
+        if end > self.acceptor.end:
+            self.acceptor.end = end
+        self.acceptor.adopt(run.ballot)
+        return 0
+
+    cdef int load_apply(self, uint64_t end) except -1:
+        cdef uint64_t slot
+        cdef Row* row
+        for slot in range(self.replica.slot_out, end):
+            row = self.acceptor.accepted.find(slot)
+            if row == NULL or row.run == NULL:
+                raise CorruptLog(f"slot {slot} is below the decided ones and not in the log; restore this node's directory or wipe it")
+            self.replica.decide(row.run, slot, slot + 1)
+            self.replica.perform()
+            if not slot & 1023 and slot > 2 * self.window:
+                self.advance_rings(slot - 2 * self.window)
+        return 0
+
+    def advance_rings(self, uint64_t base):
+        """Slots below `base` leave memory: they are decided, applied and on disk."""
+        self.acceptor.accepted.advance(base)
+        self.replica.decisions.advance(base)
+        self.replica.proposals.advance(base)
+
+    # == verbs
+
+    def receive(self, uint64_t link, bytes data not None):
+        """A whole chunk as the socket gave it."""
+        cdef Link source = self.links.get(link)
+        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef size_t size = PyBytes_GET_SIZE(data)
+        cdef size_t used = 0
+        if source is None or self.failed:
+            return
+        if source.pending.size:
+            bytes_put(&source.pending, start, size)
+            self.consume(source, source.pending.data, source.pending.size, &used)
+            self.after()
+            if used:
+                memmove(source.pending.data, source.pending.data + used, source.pending.size - used)
+                source.pending.size -= used
+        else:
+            self.consume(source, start, size, &used)
+            self.after()
+            if used < size and link in self.links:
+                bytes_put(&source.pending, start + used, size - used)
+        if self.keep:
+            self.keep.clear()
+
+    def tick(self, uint64_t now_ns, uint64_t utc_ns):
+        """Time: `now_ns` of a clock that counts suspension and never goes back, `utc_ns` of the calendar."""
+        if now_ns < self.now_ns or self.failed:
+            return
+        if self.now_ns == 0:
+            self.now_ns = now_ns
+            self.start_timers()
+        self.now_ns = now_ns
+        self.utc_ns = utc_ns
+        if now_ns >= self.next_tick_ns():
+            self.on_timers()
+            self.after()
+
+    def output(self):
+        """What is to be done; see `Output`."""
+        cdef Link link
+        cdef list writes = [], reads = [], closes = self.closes, events = self.events
+        batch = None
+        if self.closes:
+            self.closes = []
+        if self.events:
+            self.events = []
+        for link in self.links.values():
+            if link.outgoing.size:
+                writes.append((link.id, bytes_take(&link.outgoing)))
+        if not self.batch_token and not self.failed and (self.records.size or self.meta):
+            batch = self.emit()
+        if self.reads:
+            for token, read in self.reads.items():
+                if read[3] is not None:
+                    reads.append(read[3])
+                    read[3] = None
+        return Output(writes, batch, reads, closes, events, self.failed)
+
+    def done(self, uint64_t token, bint ok, data=None):
+        """The job of that token ended: a batch is durable, a read has its records - or not."""
+        if self.failed:
+            return
+        if token == self.batch_token and token:
+            self.batch_token = 0
+            if not ok:
+                self.failed = "the storage failed: nothing more is promised; mend the disk and start this node again"
+                return
+            self.durable = self.gathering - 1
+            self.durable_out = self.emitted_out
+            if self.founding_batch and self.durable >= self.founding_batch:
+                self.founding_batch = 0
+                self.on_founded()
+            self.release()
+            self.after()
+            return
+        read = self.reads.pop(token, None)
+        if read is not None:
+            self.on_read(read[0], read[1], read[2], ok, data)
+
+    def link_up(self, uint64_t link, int node, incarnation):
+        """A handshake is done; `node` -1 is a client."""
+        cdef Link new
+        cdef Link old
+        if self.failed:
+            return
+        new = Link(link, node, incarnation)
+        if node >= 0:
+            old = self.peers[node]
+            if old is not None:
+                self.link_down(old.id)
+                self.closes.append((old.id, f"node {node} has a newer link"))
+            self.peers[node] = new
+        self.links[link] = new
+        if node < 0:
+            put_leading(&new.outgoing, self.leading_ballot)
+            return
+        if self.founding.on_link_up(node, incarnation):
+            for peer in self.peers:
+                if peer is not None:
+                    self.send_founding(peer)
+        else:
+            self.send_founding(new)
+        self.greet(new)
+
+    def link_down(self, uint64_t link):
+        """The connection is gone."""
+        cdef Link gone = self.links.pop(link, None)
+        if gone is None or gone.node < 0:
+            return
+        self.peers[gone.node] = None
+        self.founding.on_link_down(gone.node)
+        if self.fetch_source == gone.node:
+            self.fetch_source = -1
+            self.fetch_due_ns = 0
+        if self.known_ballot and <int>ballot_leader(self.known_ballot) == gone.node:
+            self.election.suspect(self.now_ns)
+
+    # == frames
+
+    cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1:
+        """Handles every whole frame of [data, data + size)."""
+        cdef size_t length = 0
+        cdef Fault fault
+        while used[0] < size:
+            fault = frame_size(data + used[0], size - used[0], &length)
+            if fault == PARTIAL:
+                return 0
+            if fault != FINE and fault != FOREIGN:
+                return self.refuse(link, "a frame that is too large" if length > FRAME_BYTES_MAX else "a malformed frame header")
+            if length > size - used[0]:
+                return 0
+            self.on_frame(link, data + used[0], length)
+            if link.id not in self.links:
+                used[0] = size
+                return 0
+            used[0] += length
+        return 0
+
+    cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1:
+        cdef Message message
+        cdef Fault fault = decode(frame, size, &message)
+        cdef bytes flat
+        if fault == FOREIGN:
+            try:
+                flat = self.flatten(PyBytes_FromStringAndSize(<const char*>frame, size))
+            except ValueError:
+                return self.refuse(link, "a frame that is no message")
+            self.keep.append(flat)       # requests are views into it until `after`
+            frame = <const uint8_t*>PyBytes_AS_STRING(flat)
+            size = PyBytes_GET_SIZE(flat)
+            fault = decode(frame, size, &message)
+        if fault != FINE:
+            return self.refuse(link, "a malformed message")
+        return self.dispatch(link, &message, frame, size)
+
+    cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
+        if message.kind == REQUEST:
+            return self.on_request(link, message)
+        if link.node < 0:
+            return self.refuse(link, "a peer's message from a client")
+        if message.kind == PHASE2A:
+            return self.on_phase2a(link, message, frame, size)
+        if message.kind == PHASE2B:
+            return self.on_phase2b(link, message)
+        if message.kind == DECISION:
+            return self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
+        if message.kind == PHASE1A:
+            return self.on_phase1a(link, message)
+        if message.kind == PHASE1B:
+            return self.on_phase1b(link, message)
+        if message.kind == PING:
+            return self.on_ping(link, message)
+        if message.kind == PONG:
+            return self.on_pong(link, message)
+        if message.kind == FETCH:
+            return self.on_fetch(link, message)
+        if message.kind == FETCHED:
+            return self.on_fetched(link, message)
+        if message.kind == FOUNDING:
+            return self.on_founding(link, message)
+        return self.refuse(link, f"message {<int>message.kind}, which peers do not send")
+
+    cdef int refuse(self, Link link, str reason) except -1:
+        """Closes a link for what it sent."""
+        self.bad_frames += 1
+        self.closes.append((link.id, reason))
+        self.link_down(link.id)
+        return 0
+
+    # == acceptor
+
+    cdef int on_phase1a(self, Link link, const Message* message) except -1:
+        if not self.acceptor.voting:
+            return 0
+        if <int>ballot_leader(message.ballot) != link.node:
+            return self.refuse(link, "a phase1a for another leader's ballot")
+        if (message.ballot >= self.acceptor.ballot_num
+                and max(message.first, self.acceptor.mark) < self.acceptor.accepted.base):
+            return self.send_pong(link, 0)
+        self.see_ballot(message.ballot)
+        if self.acceptor.adopt(message.ballot):
+            self.put_meta(b"ballot", message.ballot)
+            self.election.heard(self.now_ns)
+        self.scratch.size = 0
+        if message.ballot == self.acceptor.ballot_num:
+            self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
+        else:
+            put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark, self.incarnation,
+                        -1, NULL, 0, NULL, 0)
+        return self.hold_promise(link.node, bytes_take(&self.scratch))
+
+    cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
+        cdef Run* run = run_from(message, frame, size)
+        cdef uint64_t first, end
+        cdef bint fine
+        try:
+            self.see_ballot(run.ballot)
+            fine = self.acceptor.on_phase2a(run, &first, &end)
+            if self.acceptor.news:
+                self.record(run, first, end)
+            if self.acceptor.voting:
+                self.hold_ack(link.node, run.ballot if fine else self.acceptor.ballot_num, first, end)
+            if fine and run.ballot >= self.known_ballot:
+                self.see_leading(run.ballot)
+        finally:
+            run_drop(run)
+        return self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
+
+    cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
+        """Appends the run's slots [first, end) to the batch that gathers."""
+        cdef uint64_t[3] header
+        header[0], header[1], header[2] = first, end, run.size
+        bytes_put(&self.records, header, sizeof(header))
+        bytes_put(&self.records, run.frame, run.size)
+        return 0
+
+    # == durability
+
+    cdef int put_meta(self, bytes key, object value) except -1:
+        self.meta[key] = value.to_bytes(8, "little") if isinstance(value, int) else value
+        return 0
+
+    cdef uint64_t newest_batch(self) noexcept:
+        """The newest batch that holds anything."""
+        if self.records.size or self.meta:
+            return self.gathering
+        return self.gathering - 1
+
+    def emit(self):
+        """Closes the batch that gathers. The decided mark travels in it: all that it rests on is in it or before it."""
+        self.emitted_out = self.replica.slot_out
+        if self.emitted_out > self.decided_put:
+            self.decided_put = self.emitted_out
+            self.put_meta(b"decided", self.decided_put)
+        batch = Batch(self.next_token, self.meta, bytes_take(&self.records))
+        self.batch_token = self.next_token
+        self.next_token += 1
+        self.meta = {}
+        self.gathering += 1
+        return batch
+
+    cdef int hold_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        cdef Ack* grown
+        if self.acks_count == self.acks_room:
+            grown = <Ack*>realloc(self.acks, (self.acks_room + 64) * 2 * sizeof(Ack))
+            if grown == NULL:
+                raise MemoryError("no memory for held answers")
+            self.acks = grown
+            self.acks_room = (self.acks_room + 64) * 2
+        self.acks[self.acks_count] = Ack(self.newest_batch(), ballot, first, end, node)
+        self.acks_count += 1
+        return 0
+
+    cdef int hold_promise(self, int node, bytes data) except -1:
+        self.promises.append((self.newest_batch(), node, data))
+        return 0
+
+    cdef int release(self) except -1:
+        """Lets go what waited for batches that are durable now."""
+        cdef Link link
+        if self.acks_count:
+            self.release_acks()
+        if self.promises:
+            waiting = []
+            for batch, node, data in self.promises:
+                if batch > self.durable:
+                    waiting.append((batch, node, data))
+                elif node == self.id:
+                    self.own_promise(data)
+                else:
+                    link = self.peers[node]
+                    if link is not None:
+                        bytes_put(&link.outgoing, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self.promises = waiting
+        if self.scout_batch and self.durable >= self.scout_batch:
+            self.scout_batch = 0
+            self.send_scout()
+        return 0
+
+    cdef int release_acks(self) except -1:
+        """Acks for neighbouring runs leave as one."""
+        cdef uint64_t i, kept = 0
+        cdef Ack ack
+        cdef Ack joined
+        joined.node = -1
+        for i in range(self.acks_count):
+            ack = self.acks[i]
+            if ack.batch > self.durable:
+                self.acks[kept] = ack
+                kept += 1
+                continue
+            if joined.node == ack.node and joined.ballot == ack.ballot and joined.end == ack.first and joined.first < joined.end:
+                joined.end = ack.end
+                continue
+            if joined.node >= 0:
+                self.put_ack(joined.node, joined.ballot, joined.first, joined.end)
+            joined = ack
+        if joined.node >= 0:
+            self.put_ack(joined.node, joined.ballot, joined.first, joined.end)
+        self.acks_count = kept
+        return 0
+
+    cdef int put_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        cdef Link link
+        if node == self.id:
+            self.leader.hears(node, ballot, self.now_ns)
+            self.leader.on_phase2b(node, ballot, first, end, self.acceptor.mark)
+            return 0
+        link = self.peers[node]
+        if link is not None:
+            put_phase2b(&link.outgoing, ballot, first, end, self.acceptor.mark)
+        return 0
+
+    # == leader
+
+    cdef bint may_lead(self) noexcept:
+        return self.is_leader and not self.founding.fresh and not self.founding_batch
+
+    cdef int scout(self) except -1:
+        """Begins an attempt, unless we are behind a node that answers: then we fetch from it first."""
+        cdef Link link
+        for link in self.peers:
+            if link is not None and link.slot_out > self.replica.slot_out + self.window:
+                self.fetch_end = max(self.fetch_end, link.slot_out)
+                self.fetch_source = link.node
+                self.election.soon(self.now_ns)
+                return 0
+        self.leader.begin_scout(max(self.known_ballot, self.acceptor.ballot_num), self.replica.slot_out)
+        self.known_ballot = self.leader.ballot
+        self.put_meta(b"ballot", self.leader.ballot)
+        self.scout_batch = self.gathering
+        self.scout_due_ns = self.now_ns + RETRY
+        if self.acceptor.adopt(self.leader.ballot):
+            self.acceptor.answer_phase1a(&self.scratch, self.replica.slot_out, self.incarnation)
+            self.hold_promise(self.id, bytes_take(&self.scratch))
+        self.events.append(f"scouting at ballot {describe_ballot(self.leader.ballot)} from slot {self.replica.slot_out}")
+        return 0
+
+    def own_promise(self, bytes data):
+        """Our own acceptor's phase 1b, durable now."""
+        cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef size_t size = PyBytes_GET_SIZE(data), length = 0
+        cdef Message message
+        while size and frame_size(at, size, &length) == FINE and decode(at, length, &message) == FINE:
+            self.leader.on_phase1b(self.id, &message)
+            at += length
+            size -= length
+
+    cdef int send_scout(self) except -1:
+        """Phase 1a to every acceptor that has not wholly answered; their ballot is durable by now."""
+        cdef Link link
+        cdef int i
+        if self.leader.state != SCOUTING:
+            return 0
+        for i in range(self.nodes):
+            link = self.peers[i]
+            if link is not None and self.roles[i] & ACCEPTOR_ROLE and not self.leader.scout.answered >> i & 1:
+                put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first)
+        return 0
+
+    cdef int on_phase1b(self, Link link, const Message* message) except -1:
+        if message.incarnation != link.incarnation:
+            return self.refuse(link, "a phase1b of another incarnation than the link's")
+        self.see_ballot(message.ballot)
+        if self.leader.on_phase1b(link.node, message):
+            return self.refuse(link, "a phase1b whose pvalues are not pvalues")
+        return 0
+
+    cdef int on_phase2b(self, Link link, const Message* message) except -1:
+        self.see_ballot(message.ballot)
+        if link.incarnation != self.leader.founders[link.node]:
+            return 0
+        self.leader.hears(link.node, message.ballot, self.now_ns)
+        return self.leader.on_phase2b(link.node, message.ballot, message.first, message.end, message.mark)
+
+    cdef int see_ballot(self, uint64_t ballot) except -1:
+        """A ballot shows: if it is higher than ours, our leader hears of it before anything else rests on ours."""
+        if ballot > self.known_ballot:
+            self.known_ballot = ballot
+        if ballot > self.leader.ballot and self.leader.state != PASSIVE:
+            self.on_preempted(ballot)
+        return 0
+
+    cdef int see_leading(self, uint64_t ballot) except -1:
+        """Somebody leads at this ballot: requests go there, and clients are told."""
+        cdef Link link
+        if ballot <= self.leading_ballot:
+            return 0
+        self.leading_ballot = ballot
+        if <int>ballot_leader(ballot) != self.id:
+            self.replica.forget_forwarded()
+        for link in self.links.values():
+            if link.node < 0:
+                put_leading(&link.outgoing, ballot)
+        return 0
+
+    cdef int drain_queue(self) except -1:
+        """What scouts and commanders said to their leader."""
+        cdef uint64_t i = 0
+        cdef Virtual virtual
+        while i < self.leader.queue_size:
+            virtual = self.leader.queue[i]
+            i += 1
+            if virtual.kind == PREEMPTED:
+                if virtual.ballot > self.leader.ballot and self.leader.state != PASSIVE:
+                    self.on_preempted(virtual.ballot)
+            elif virtual.ballot != self.leader.ballot:
+                continue
+            elif virtual.kind == ADOPTED and self.leader.state == SCOUTING:
+                self.on_adopted()
+            elif virtual.kind == DECIDED and self.leader.state == ACTIVE:
+                self.on_decided(virtual.first, virtual.end)
+        self.leader.queue_size = 0
+        return 0
+
+    cdef int on_adopted(self) except -1:
+        cdef uint64_t i, answered = self.leader.scout.answered
+        self.leader.adopt_proposals(self.utc_ns)
+        for i in range(64):
+            if answered >> i & 1:
+                self.leader.heard_ns[i] = self.now_ns
+        self.election.heard(self.now_ns)
+        self.resend_due_ns = self.now_ns + RETRY
+        for i in range(self.leader.unsent_count):
+            self.send_run(self.leader.unsent[i])
+        self.leader.drop_unsent()
+        if self.leader.start > self.replica.slot_out:
+            self.fetch_end = max(self.fetch_end, self.leader.start)
+        self.events.append(f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
+                           f"proposed again up to slot {self.leader.slot_end - 1}")
+        self.see_leading(self.leader.ballot)
+        self.send_decisions(True)
+        return 0
+
+    cdef int on_preempted(self, uint64_t ballot) except -1:
+        cdef bint scouting = self.leader.state == SCOUTING
+        self.leader.preempted()
+        self.scout_batch = 0
+        self.election.preempted(self.now_ns, scouting)
+        self.known_ballot = max(self.known_ballot, ballot)
+        self.replica.forget_forwarded()
+        self.ping_due_ns = self.now_ns
+        self.events.append(f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
+        return 0
+
+    cdef int step_down(self, str why) except -1:
+        self.leader.preempted()
+        self.scout_batch = 0
+        self.election.preempted(self.now_ns, False)
+        self.replica.forget_forwarded()
+        self.events.append(f"stepped down from ballot {describe_ballot(self.leader.ballot)}: {why}")
+        return 0
+
+    cdef int on_decided(self, uint64_t first, uint64_t end) except -1:
+        cdef uint64_t slot = max(first, self.leader.proposals.base), upto
+        cdef Row* row
+        while slot < end:
+            row = self.leader.proposals.find(slot)
+            upto = min(end, row.run.first + row.run.count)
+            self.replica.decide(row.run, slot, upto)
+            slot = upto
+        self.leader.proposals.advance(end)
+        self.resend_due_ns = self.now_ns + RETRY
+        if self.leader.start > self.replica.slot_out:
+            self.fetch_end = max(self.fetch_end, self.leader.start)
+        if not self.decision_due_ns:
+            self.decision_due_ns = self.now_ns + DECISION_DELAY
+        return 0
+
+    cdef int take(self, Run* run) except -1:
+        """Our own acceptor (or learner) takes a run of our own leader."""
+        cdef uint64_t first, end
+        cdef bint fine = self.acceptor.on_phase2a(run, &first, &end)
+        if self.acceptor.news:
+            self.record(run, first, end)
+        if self.acceptor.voting and fine:
+            self.hold_ack(self.id, run.ballot, first, end)
+        return 0
+
+    cdef int send_run(self, Run* run) except -1:
+        """A commander's phase 2a for every slot of the run, to all nodes."""
+        cdef Link link
+        for link in self.peers:
+            if link is not None:
+                self.send_run_to(link, run)
+        return self.take(run)
+
+    cdef int send_run_to(self, Link link, Run* run) except -1:
+        cdef Watermark watermark = self.leader.watermark()
+        cdef size_t at = link.outgoing.size
+        bytes_put(&link.outgoing, run.frame, run.size)
+        set_watermark(link.outgoing.data + at, &watermark)
+        link.told_end = watermark.end
+        return 0
+
+    cdef int propose(self) except -1:
+        cdef Run* run
+        if self.leader.decided_end == self.leader.slot_end:
+            self.resend_due_ns = self.now_ns + RETRY
+        while True:
+            run = self.replica.propose(self.leader, self.utc_ns)
+            if run == NULL:
+                return 0
+            try:
+                self.send_run(run)
+            finally:
+                run_drop(run)
+
+    cdef int resend(self) except -1:
+        """Commanders ask again whoever has not voted for what is in flight."""
+        cdef Link link
+        for link in self.peers:
+            if link is not None:
+                self.resend_to(link)
+        self.resend_due_ns = self.now_ns + RETRY
+        return 0
+
+    cdef int resend_to(self, Link link) except -1:
+        cdef uint64_t slot = self.leader.decided_end, bytes_sent = 0
+        cdef Row* row
+        cdef Run* last = NULL
+        while slot < self.leader.slot_end and bytes_sent < RESEND_BYTES:
+            row = self.leader.proposals.find(slot)
+            if row != NULL and row.run != last and not row.votes >> link.node & 1:
+                last = row.run
+                self.send_run_to(link, last)
+                bytes_sent += last.size
+            slot += 1
+        return 0
+
+    cdef int send_decisions(self, bint all_links) except -1:
+        """The watermark on its own: to all who were not told, or only to those with clients that wait."""
+        cdef Link link
+        cdef Watermark watermark = self.leader.watermark()
+        for link in self.peers:
+            if link is not None and link.told_end < watermark.end and (
+                    all_links or (link.forwards_ns and self.now_ns - link.forwards_ns < 1000 * MILLISECOND)):
+                put_decision(&link.outgoing, &watermark)
+                link.told_end = watermark.end
+        if all_links:
+            self.decision_due_ns = 0
+        return 0
+
+    # == replica
+
+    cdef int on_request(self, Link link, const Message* message) except -1:
+        if link.node >= 0:
+            link.forwards_ns = self.now_ns
+            if self.leader.state == PASSIVE:
+                return 0                 # whoever forwarded it sends it again, to whom it then believes in
+        elif not self.is_replica:
+            return self.refuse(link, "a request to a node that is no replica")
+        if self.replica.on_request(link.id, link.node < 0, &message.commands):
+            return self.refuse(link, "a request with a command that clients do not send")
+        return 0
+
+    cdef int forward(self) except -1:
+        """Requests go to the replica beside the active leader."""
+        cdef Link link
+        cdef int leader = <int>ballot_leader(self.known_ballot)
+        if not self.known_ballot or leader == self.id or leader >= self.nodes:
+            return 0
+        link = self.peers[leader]
+        if link is not None and self.replica.put_forward(&link.outgoing):
+            self.forward_due_ns = self.now_ns + FORWARD_RETRY
+        return 0
+
+    cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        """[first, end) is decided at `ballot`, and so is everything below first."""
+        cdef uint64_t slot, limit
+        cdef Row* row
+        if end <= self.replica.slot_out:
+            return 0
+        self.see_ballot(ballot)
+        slot = self.replica.slot_out
+        if ballot == self.scanned_ballot:
+            slot = max(slot, self.scanned)
+        limit = min(end, self.acceptor.accepted.base + self.acceptor.accepted.capacity)
+        while slot < limit:
+            row = self.acceptor.accepted.find(slot)
+            if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:
+                self.replica.decide(row.run, slot, slot + 1)
+            slot += 1
+        self.scanned_ballot = ballot
+        self.scanned = max(limit, self.replica.slot_out)
+        if end > self.fetch_end:
+            self.fetch_end = end
+            self.fetch_source = source
+        return 0
+
+    cdef int fetch(self) except -1:
+        """Asks for the first gap in the decisions, if one is known."""
+        cdef Link link = None
+        cdef Link peer
+        cdef uint64_t end
+        if self.replica.slot_out >= self.fetch_end or self.now_ns < self.fetch_due_ns:
+            return 0
+        if self.fetch_source >= 0:
+            link = self.peers[self.fetch_source]
+        if link is None:
+            for peer in self.peers:
+                if peer is not None and (link is None or peer.slot_out > link.slot_out):
+                    link = peer
+        if link is None:
+            return 0
+        end = self.replica.end_of_decisions(min(self.fetch_end, self.replica.slot_out + self.window))
+        put_fetch(&link.outgoing, self.replica.slot_out, end)
+        self.fetch_due_ns = self.now_ns + RETRY
+        self.fetch_source = -1           # if no answer comes, whoever is furthest is asked next
+        return 0
+
+    cdef int on_fetch(self, Link link, const Message* message) except -1:
+        cdef uint64_t end = min(message.end, self.replica.slot_out)
+        if message.first < 1 or message.first >= end:
+            return 0
+        if message.first >= self.replica.decisions.base:
+            return self.answer_fetch(link, message.first, end)
+        if not link.reading:
+            link.reading = True
+            end = min(end, self.replica.decisions.base)
+            self.reads[self.next_token] = [link.id, message.first, end,
+                                           Read(self.next_token, message.first, end, FETCH_BYTES)]
+            self.next_token += 1
+        return 0
+
+    cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:
+        """Decisions out of memory. Each goes at the ballot it is held at, which is one that decided it, or above."""
+        cdef Pvalues* entries = <Pvalues*>malloc(FETCH_ENTRIES * sizeof(Pvalues))
+        cdef uint32_t count = 0
+        cdef uint64_t slot = first, size = 0
+        cdef Row* row
+        cdef Run* run
+        if entries == NULL:
+            raise MemoryError("no memory to answer a fetch")
+        try:
+            while slot < end and count < FETCH_ENTRIES:
+                row = self.replica.decisions.find(slot)
+                if row == NULL or row.run == NULL:
+                    break
+                run = row.run
+                if count and size + run.size > FETCH_BYTES:
+                    break
+                entries[count].first = slot
+                while slot < end and row != NULL and row.run == run:
+                    slot += 1
+                    row = self.replica.decisions.find(slot)
+                entries[count].end = slot
+                entries[count].run, entries[count].size = run.frame, run.size
+                size += pvalues_bytes(&entries[count])
+                count += 1
+            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+        finally:
+            free(entries)
+        return 0
+
+    def on_read(self, link_id, uint64_t first, uint64_t end, ok, data):
+        """Records for a fetch. Of those over a slot the one with the greatest index holds."""
+        cdef Link link = self.links.get(link_id)
+        cdef uint64_t slot, upto
+        cdef Pvalues* entries
+        cdef uint32_t count = 0
+        cdef dict holder
+        if link is None:
+            return
+        link.reading = False
+        if not ok:
+            self.events.append(f"could not read slots {first} to {end} for node {link.node}")
+            return
+        covered_end, records = data
+        upto = min(end, <uint64_t>covered_end)
+        holder = {}
+        for index, record_first, record_end, frame in records:
+            for s in range(max(record_first, first), min(record_end, upto)):
+                if s not in holder or holder[s][0] < index:
+                    holder[s] = (index, frame)
+        entries = <Pvalues*>malloc((len(holder) + 1) * sizeof(Pvalues))
+        if entries == NULL:
+            raise MemoryError("no memory to answer a fetch")
+        try:
+            slot = first
+            last = None
+            total = 0
+            while slot < upto and slot in holder:
+                held = holder[slot]
+                if last is not None and held[0] == last:
+                    entries[count - 1].end = slot + 1
+                else:
+                    frame = held[1]
+                    if count and total + len(frame) > 2 * FETCH_BYTES:
+                        break
+                    total += len(frame)
+                    last = held[0]
+                    entries[count].first, entries[count].end = slot, slot + 1
+                    entries[count].run = <const uint8_t*>PyBytes_AS_STRING(frame)
+                    entries[count].size = PyBytes_GET_SIZE(frame)
+                    count += 1
+                slot += 1
+            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+        finally:
+            free(entries)
+
+    cdef int on_fetched(self, Link link, const Message* message) except -1:
+        cdef Pvalues entry
+        cdef uint32_t i
+        cdef Run* run
+        for i in range(message.pvalues.count):
+            pvalues_at(&message.pvalues, i, &entry)
+            run = run_read(entry.run, entry.size)
+            if run == NULL:
+                return self.refuse(link, "a fetched run that is no run")
+            try:
+                if entry.first < run.first or entry.end > run.first + run.count or entry.first >= entry.end:
+                    return self.refuse(link, "a fetched run without the slots it was sent for")
+                self.see_ballot(run.ballot)
+                if entry.end <= self.replica.slot_out:
+                    continue
+                if self.acceptor.learn(run, entry.first, entry.end):
+                    self.record(run, max(entry.first, self.acceptor.accepted.base), entry.end)
+                self.replica.decide(run, entry.first, entry.end)
+            finally:
+                run_drop(run)
+        self.fetch_due_ns = 0
+        self.fetch_source = link.node if message.end > message.first else -1
+        return 0
+
+    cdef int put_answers(self) except -1:
+        cdef uint64_t at = 0, link_id = 0
+        cdef Link link
+        cdef int count
+        while at < self.replica.told_count:
+            link = self.links.get(self.replica.told[at].link)
+            if link is None:
+                at += 1
+                continue
+            count = self.replica.put_answers(&link.outgoing, &link_id, at)
+            at += count
+        self.replica.told_count = 0
+        self.replica.told_bytes.size = 0
+        return 0
+
+    # == liveness
+
+    cdef int on_ping(self, Link link, const Message* message) except -1:
+        link.slot_out = message.slot_out
+        self.see_ballot(message.ballot)
+        if message.voting:
+            self.leader.hears(link.node, message.ballot, self.now_ns)
+        return self.send_pong(link, message.nonce)
+
+    cdef int send_pong(self, Link link, uint64_t nonce) except -1:
+        cdef Watermark watermark
+        cdef bint leading = self.leader.state == ACTIVE
+        memset(&watermark, 0, sizeof(Watermark))
+        if leading:
+            watermark = self.leader.watermark()
+            link.told_end = watermark.end
+        put_pong(&link.outgoing, self.leader.ballot if leading else self.acceptor.ballot_num, nonce, self.replica.slot_out,
+                 leading, leading and self.leader.has_quorum(self.now_ns, self.election.timeout_ns), &watermark)
+        return 0
+
+    cdef int on_pong(self, Link link, const Message* message) except -1:
+        link.slot_out = message.slot_out
+        self.see_ballot(message.ballot)
+        if message.leading and message.quorum and message.ballot >= self.known_ballot:
+            self.see_leading(message.ballot)
+            self.election.heard(self.now_ns)
+        if message.leading:
+            self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
+        if message.slot_out > self.replica.slot_out and message.slot_out > self.fetch_end:
+            self.fetch_end = message.slot_out
+            self.fetch_source = link.node
+        return 0
+
+    cdef int send_ping(self) except -1:
+        """To the node whose ballot we follow; to all while we follow none."""
+        cdef Link link
+        cdef int leader = <int>ballot_leader(self.known_ballot) if self.known_ballot else -1
+        for link in self.peers:
+            if link is not None and (leader < 0 or link.node == leader or self.leader.state == SCOUTING):
+                put_ping(&link.outgoing, self.acceptor.ballot_num, self.now_ns, self.replica.slot_out, self.acceptor.voting)
+        self.ping_due_ns = self.now_ns + self.ping_interval_ns
+        return 0
+
+    def greet(self, Link link not None):
+        """What a new link needs at once: what the broken one may have lost."""
+        self.ping_due_ns = self.now_ns
+        if self.leader.state == ACTIVE:
+            self.resend_to(link)
+            link.told_end = 0
+            self.send_decisions(True)
+        elif self.leader.state == SCOUTING and not self.scout_batch:
+            self.send_scout()
+        self.replica.forwarded = self.replica.requests_head
+
+    # == founding
+
+    cdef int send_founding(self, Link link) except -1:
+        cdef uint64_t[64] incarnations
+        incarnation, fresh, listed = self.founding.message()
+        for i, one in enumerate(listed):
+            incarnations[i] = one
+        put_founding(&link.outgoing, incarnation, fresh, incarnations, <uint32_t>len(listed))
+        return 0
+
+    cdef int on_founding(self, Link link, const Message* message) except -1:
+        cdef bint fresh = self.founding.fresh
+        if message.incarnation != link.incarnation:
+            return self.refuse(link, "a founding of another incarnation than the link's")
+        listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
+        refused = self.founding.is_refused()
+        if self.founding.on_founding(link.node, message.incarnation, message.fresh, listed) is not None:
+            self.founded()
+        elif self.founding.is_refused() and not refused:
+            self.events.append("this incarnation is no founder of its cluster: it learns and does not vote")
+        if message.fresh and not fresh:
+            self.send_founding(link)
+        return 0
+
+    cdef int founded(self) except -1:
+        """We know the founders: the voter record is made durable, then we vote."""
+        record = b"".join(incarnation.to_bytes(8, "little") for incarnation in self.founding.founders)
+        self.put_meta(b"voter", record)
+        self.founding_batch = self.gathering
+        return 0
+
+    def on_founded(self):
+        """The voter record is durable."""
+        self.leader.set_founders(self.founding.founders)
+        if self.is_acceptor:
+            self.acceptor.set_voting()
+        self.election.soon(self.now_ns)
+        self.events.append("founded: the voter record is durable, this node votes")
+        for peer in self.peers:
+            if peer is not None:
+                self.send_founding(peer)
+
+    # == time
+
+    def start_timers(self):
+        """The first tick."""
+        self.election.soon(self.now_ns)
+        self.ping_due_ns = self.founding_due_ns = self.now_ns
+        if self.nodes == 1 and self.founding.found() is not None:
+            self.founded()
+
+    def next_tick_ns(self):
+        """The moment by which `tick` has to be called at the latest."""
+        cdef uint64_t due = self.ping_due_ns
+        if self.leader.state == ACTIVE:
+            if self.decision_due_ns:
+                due = min(due, self.decision_due_ns)
+            if self.leader.decided_end < self.leader.slot_end:
+                due = min(due, self.resend_due_ns)
+        elif self.leader.state == SCOUTING:
+            due = min(due, self.scout_due_ns)
+        elif self.may_lead():
+            due = min(due, self.election.due_ns)
+        if self.replica.slot_out < self.fetch_end:
+            due = min(due, self.fetch_due_ns)
+        return due
+
+    cdef int on_timers(self) except -1:
+        if self.now_ns >= self.ping_due_ns:
+            self.on_ping_due()
+        if self.leader.state == ACTIVE:
+            if self.decision_due_ns and self.now_ns >= self.decision_due_ns:
+                self.send_decisions(True)
+            if self.leader.decided_end < self.leader.slot_end and self.now_ns >= self.resend_due_ns:
+                self.resend()
+        elif self.leader.state == SCOUTING:
+            if self.now_ns >= self.scout_due_ns:
+                self.on_scout_due()
+        elif self.may_lead() and self.now_ns >= self.election.due_ns:
+            self.scout()
+        return 0
+
+    def on_ping_due(self):
+        """Pings; and with them what is checked at their pace."""
+        self.send_ping()
+        if self.leader.state == ACTIVE:
+            if self.acceptor.voting:
+                self.leader.hears(self.id, self.acceptor.ballot_num, self.now_ns)
+            if not self.leader.has_quorum(self.now_ns, 2 * self.election.timeout_ns):
+                self.step_down("no phase-2 quorum answers")
+        elif self.replica.waiting() and self.now_ns >= self.forward_due_ns:
+            self.replica.forwarded = self.replica.requests_head
+        if self.founding.fresh and self.now_ns >= self.founding_due_ns:
+            self.founding_due_ns = self.now_ns + 2 * self.ping_interval_ns
+            for peer in self.peers:
+                if peer is not None:
+                    self.send_founding(peer)
+
+    def on_scout_due(self):
+        """Phase 1a again; a new attempt where decisions have come in the meantime, for `first` is fixed for a scout's life."""
+        self.scout_due_ns = self.now_ns + RETRY
+        if self.replica.slot_out > self.leader.scout.first:
+            self.scout()
+        elif not self.scout_batch:
+            self.send_scout()
+
+    # == once per wake-up
+
+    cdef int after(self) except -1:
+        """What follows from all that was taken."""
+        self.drain_queue()
+        while True:
+            self.replica.perform()
+            if self.leader.state == ACTIVE:
+                self.propose()
+            self.release()
+            if not self.leader.queue_size:
+                break
+            self.drain_queue()
+        if self.replica.fresh_count:
+            self.replica.stash()
+        if self.leader.state == PASSIVE and self.replica.waiting():
+            self.forward()
+        if self.replica.told_count:
+            self.put_answers()
+        if self.leader.state == ACTIVE and self.decision_due_ns:
+            self.send_decisions(False)
+        if self.replica.slot_out < self.fetch_end:
+            self.fetch()
+        return self.trim()
+
+    cdef int trim(self) except -1:
+        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may."""
+        cdef uint64_t keep = 2 * self.window
+        cdef uint64_t base = self.acceptor.accepted.base
+        if self.acceptor.accepted.bytes > self.ring_bytes // 2:
+            keep = self.window // 16
+        if self.durable_out > keep and self.durable_out - keep > base + 256:
+            self.advance_rings(self.durable_out - keep)
+        return 0
+
+    # == queries
+
+    @property
+    def slot_out(self):
+        """The next slot to be applied here."""
+        return self.replica.slot_out
+
+    @property
+    def voting(self):
+        """Does its acceptor vote? Only with a durable voter record."""
+        return bool(self.acceptor.voting)
+
+    def command_at(self, uint64_t slot):
+        """(kind, session, sequence, payload) decided in a slot, or None where it is not known or no longer in memory."""
+        cdef Row* row = self.replica.decisions.find(slot)
+        cdef Command command
+        if row == NULL or row.run == NULL:
+            return None
+        run_command(row.run, slot, &command)
+        return command.kind, command.session, command.sequence, command.payload[:command.size]
+
+    def status(self):
+        """Facts about this node, for `multipaxos status`."""
+        cdef Link link
+        state_hash = None
+        if self.is_replica:
+            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain) & LAST:016x}"
+        return {
+            "id": self.id,
+            "leading": self.leader.state == ACTIVE,
+            "ballot": describe_ballot(self.acceptor.ballot_num if self.is_acceptor else self.known_ballot),
+            "leader": int(ballot_leader(self.leading_ballot)) if self.leading_ballot else None,
+            "slot_in": self.replica.slot_in,
+            "slot_out": self.replica.slot_out,
+            "mark": self.acceptor.mark,
+            "voting": bool(self.acceptor.voting),
+            "state_hash": state_hash,
+            "incarnation": f"{self.incarnation:016x}",
+            "founded": not self.founding.fresh,
+            "requests": self.replica.waiting_count(),
+            "reproposals": self.replica.reproposal_count(),
+            "sessions": self.replica.sessions.count,
+            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests_bytes,
+            "bad_frames": self.bad_frames,
+            "peers": [link.node for link in self.peers if link is not None],
+        }
+
+    def invariants(self):
+        """Raises InvariantViolation where a rule of the protocol does not hold inside this node."""
+        self.acceptor.invariants()
+        self.leader.invariants()
+        self.replica.invariants()
