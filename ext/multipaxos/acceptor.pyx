@@ -16,7 +16,7 @@ Rules.
   re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that command.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from multipaxos.codec cimport Bytes, Pvalues, Run, put_phase1b, pvalues_bytes

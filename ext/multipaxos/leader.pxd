@@ -1,5 +1,5 @@
 # Leaders, their scouts and their commanders: see leader.pyx.
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from multipaxos.codec cimport Command, Message, Run, Watermark
 from multipaxos.pmax cimport PMax

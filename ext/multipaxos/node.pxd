@@ -101,7 +101,7 @@ cdef class Node:
     cdef int drain_queue(self) except -1
     cdef int on_adopted(self) except -1
     cdef int on_preempted(self, uint64_t ballot) except -1
-    cdef int on_decided(self, uint64_t first, uint64_t end) except -1
+    cdef int on_decided(self) except -1
     cdef int take(self, Run* run) except -1
     cdef int send_run(self, Run* run) except -1
     cdef int send_run_to(self, Link link, Run* run) except -1
@@ -124,3 +124,5 @@ cdef class Node:
     cdef int trim(self) except -1
     cdef int founded(self) except -1
     cdef int load(self, object records) except -1
+    cdef int load_record(self, Run* run, uint64_t first, uint64_t end, uint64_t index) except -1
+    cdef int load_apply(self, uint64_t end) except -1

@@ -665,7 +665,7 @@ cdef class Node:
             elif virtual.kind == ADOPTED and self.leader.state == SCOUTING:
                 self.on_adopted()
             elif virtual.kind == DECIDED and self.leader.state == ACTIVE:
-                self.on_decided(virtual.first, virtual.end)
+                self.on_decided()
         self.leader.queue_size = 0
         return 0
 
@@ -707,12 +707,17 @@ cdef class Node:
         self.events.append(f"stepped down from ballot {describe_ballot(self.leader.ballot)}: {why}")
         return 0
 
-    cdef int on_decided(self, uint64_t first, uint64_t end) except -1:
-        cdef uint64_t slot = max(first, self.leader.proposals.base), upto
+    cdef int on_decided(self) except -1:
+        """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's rows. What
+        our acceptor had no room for when it was proposed is recorded now, for all below slot_out must be in our log."""
+        cdef uint64_t slot = self.leader.proposals.base, upto
+        cdef uint64_t end = min(self.leader.decided_end, self.replica.decisions.base + self.replica.decisions.capacity)
         cdef Row* row
         while slot < end:
             row = self.leader.proposals.find(slot)
             upto = min(end, row.run.first + row.run.count)
+            if self.acceptor.learn(row.run, slot, upto):
+                self.record(row.run, slot, upto)
             self.replica.decide(row.run, slot, upto)
             slot = upto
         self.leader.proposals.advance(end)
@@ -1162,6 +1167,9 @@ cdef class Node:
         while True:
             self.replica.perform()
             if self.leader.state == ACTIVE:
+                if self.leader.proposals.base < self.leader.decided_end:
+                    self.on_decided()
+                    self.replica.perform()
                 self.propose()
             self.release()
             if not self.leader.queue_size:
@@ -1185,7 +1193,7 @@ cdef class Node:
         cdef uint64_t base = self.acceptor.accepted.base
         if self.acceptor.accepted.bytes > self.ring_bytes // 2:
             keep = self.window // 16
-        if self.durable_out > keep and self.durable_out - keep > base + 256:
+        if self.durable_out > keep and self.durable_out - keep > base + self.window // 8:
             self.advance_rings(self.durable_out - keep)
         return 0
 

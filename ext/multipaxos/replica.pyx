@@ -7,7 +7,7 @@ proposal becomes a request again. WINDOW bounds the slots in flight; bytes bound
 Rules.
 - R1  one command per slot among the decisions: a second, different one is a violation of the protocol and stops the node.
 - R2  all slots below slot_out are applied, in order; nothing above is.
-- R4  slot_in < slot_out + WINDOW for every proposal of its own.
+- R4  slot_in < slot_out + WINDOW for every proposal of its own, and within the ring (which a slow disk holds back).
 - R5  slot_out only rises.
 - Only the replica beside the active leader proposes; the others forward their requests to it and keep them until they see
   them applied. So a command may be decided twice, and sessions make the second one a repetition.
@@ -176,12 +176,12 @@ cdef class Replica:
             self.requests_room = room
         self.requests[self.requests_tail & (self.requests_room - 1)] = Waiting(run_hold(run), slot)
         self.requests_tail += 1
-        self.requests_bytes += run.size / run.count
+        self.requests_bytes += run.size // run.count
         return 0
 
     cdef void pop(self) noexcept:
         cdef Waiting* head = &self.requests[self.requests_head & (self.requests_room - 1)]
-        self.requests_bytes -= head.run.size / head.run.count
+        self.requests_bytes -= head.run.size // head.run.count
         run_drop(head.run)
         self.requests_head += 1
 
@@ -239,17 +239,18 @@ cdef class Replica:
     cdef Run* propose(self, Leader leader, uint64_t utc_ns) except? NULL:
         """PMMC's propose(), for as many requests as fit one run: gives them slots and the leader their commanders. The
         caller sends the run and drops it. NULL (no exception): nothing to propose, or no room in WINDOW or bytes."""
-        cdef uint64_t room, slot
+        cdef uint64_t room, slot, limit
         cdef Command* commands
         cdef uint32_t count
         cdef Run* run
         cdef Row* row
         self.slot_in = max(self.slot_in, leader.slot_end)
-        if self.slot_in >= self.slot_out + self.window or self.proposals.bytes > self.flight_bytes_max:
+        limit = min(self.slot_out + self.window, self.decisions.base + self.decisions.capacity)
+        if self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
             return NULL
         if self.fresh_count == 0 and self.requests_head == self.requests_tail:
             return NULL
-        room = min(<uint64_t>RUN_SLOTS_MAX, self.slot_out + self.window - self.slot_in)
+        room = min(<uint64_t>RUN_SLOTS_MAX, limit - self.slot_in)
         commands = <Command*>malloc(room * sizeof(Command))
         if commands == NULL:
             raise MemoryError("no memory to propose")

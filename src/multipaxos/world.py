@@ -331,8 +331,8 @@ class SimulatedClient:
         if message["kind"] != "response":
             return
         self.heard_ns = self.world.now_ns
-        for sequence, _, status, data in message["replies"]:
-            self.on_reply(message["session"], sequence, status, data)
+        for reply in message["replies"]:
+            self.on_reply(message["session"], reply["sequence"], reply["status"], reply["data"])
 
     def on_reply(self, session: int, sequence: int, status: int, data: bytes) -> None:
         """One answer; repetitions are expected."""
