@@ -11,11 +11,10 @@ their root is checked here, pycapnp reads them. No field of a ``Message`` outliv
 """
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.long cimport PyLong_AsUnsignedLongLong
-from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.ref cimport Py_INCREF, PyObject
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from multipaxos.wire cimport (
@@ -23,6 +22,17 @@ from multipaxos.wire cimport (
     padded, pointer_at, read_struct, read_structs, read_words, store64, struct_pointer, word_at, write_bytes,
     write_list,
 )
+
+cdef extern from "Python.h":         # as cpython's own declarations, but with borrowed references
+    bint PyTuple_Check(PyObject* item) noexcept
+    Py_ssize_t PyTuple_GET_SIZE(PyObject* item) noexcept
+    PyObject* PyTuple_GET_ITEM(PyObject* item, Py_ssize_t index) noexcept
+    Py_ssize_t PyList_GET_SIZE(object items) noexcept
+    PyObject* PyList_GET_ITEM(object items, Py_ssize_t index) noexcept
+    bint PyBytes_Check(PyObject* data) noexcept
+    Py_ssize_t PyBytes_GET_SIZE(PyObject* data) noexcept
+    char* PyBytes_AS_STRING(PyObject* data) noexcept
+    unsigned long long PyLong_AsUnsignedLongLong(PyObject* value) except? 18446744073709551615
 
 from multipaxos.errors import MultipaxosError, TooLarge
 
@@ -685,6 +695,11 @@ globals().update(
     FRAME_BYTES_MAX=FRAME_BYTES_MAX, VALUE_BYTES_MAX=VALUE_BYTES_MAX, KEY_BYTES_MAX=KEY_BYTES_MAX,
     PAYLOAD_BYTES_MAX=PAYLOAD_BYTES_MAX, RUN_BYTES_MAX=RUN_BYTES_MAX, RUN_SLOTS_MAX=RUN_SLOTS_MAX,
 )
+COMMAND_KINDS = {"noop": NOOP, "apply": APPLY, "open_session": OPEN_SESSION, "rejoin": REJOIN}
+REPLY_STATUSES = {
+    "ok": OK, "refused": REFUSED, "opened": OPENED, "ahead": AHEAD, "expired": EXPIRED, "overloaded": OVERLOADED,
+    "acknowledged": ACKNOWLEDGED,
+}
 
 
 class CodecError(MultipaxosError, ValueError):
@@ -695,7 +710,7 @@ class CodecError(MultipaxosError, ValueError):
         self.fault = fault
 
 
-EXPLANATIONS = {
+_EXPLANATIONS = {
     PARTIAL: "the frame ends too early: wait for the rest of it",
     FOREIGN: "the frame is not in the layout of this codec: rewrite it with multipaxos.schema.flatten",
     MALFORMED: "a pointer, length, count or range in the frame does not hold: close the link that brought it",
@@ -705,7 +720,7 @@ EXPLANATIONS = {
 
 cdef int check(Fault fault) except -1:
     if fault != FINE:
-        raise CodecError(EXPLANATIONS[fault], FAULTS[fault])
+        raise CodecError(_EXPLANATIONS[fault], FAULTS[fault])
     return 0
 
 
@@ -731,16 +746,16 @@ cdef inline bytes bytes_of(const uint8_t* data, size_t size):
     return PyBytes_FromStringAndSize(<const char*>data, size)
 
 
-cdef inline const uint8_t* view_of(object data, uint32_t* size) except NULL:
-    if type(data) is not bytes:
-        raise TypeError(f"a payload has to be bytes, not {type(data).__name__}")
+cdef inline const uint8_t* view_of(PyObject* data, uint32_t* size) except NULL:
+    if not PyBytes_Check(data):
+        raise TypeError(f"a payload has to be bytes, not {type(<object>data).__name__}")
     if PyBytes_GET_SIZE(data) > FRAME_BYTES_MAX:
         raise TooLarge(f"{PyBytes_GET_SIZE(data)} bytes are over the limit of a frame, {FRAME_BYTES_MAX}")
     size[0] = <uint32_t>PyBytes_GET_SIZE(data)
     return <const uint8_t*>PyBytes_AS_STRING(data)
 
 
-cdef inline uint64_t number_up_to(object value, uint64_t greatest) except? 18446744073709551615:
+cdef inline uint64_t number_up_to(PyObject* value, uint64_t greatest) except? 18446744073709551615:
     cdef uint64_t number = PyLong_AsUnsignedLongLong(value)
     if number > greatest:
         raise OverflowError(f"{number} is more than the field can hold: {greatest}")
@@ -748,7 +763,7 @@ cdef inline uint64_t number_up_to(object value, uint64_t greatest) except? 18446
 
 
 cdef void* room_for(size_t count, size_t each) except NULL:
-    cdef void* room = malloc(max(count, 1) * each)
+    cdef void* room = malloc((count + 1) * each)
     if room == NULL:
         raise MemoryError(f"no memory for {count} elements")
     return room
@@ -756,18 +771,32 @@ cdef void* room_for(size_t count, size_t each) except NULL:
 
 # Lists of tuples to arrays that point into the tuples' bytes: the caller holds the list, and frees the array.
 
+# They read tuples by place and without references of their own: no Python code runs in between.
+
+cdef inline PyObject* part(PyObject* item, Py_ssize_t index) noexcept:
+    return PyTuple_GET_ITEM(item, index)
+
+
+cdef inline int expect_tuple(PyObject* item, Py_ssize_t size) except -1:
+    if not PyTuple_Check(item) or PyTuple_GET_SIZE(item) != size:
+        raise TypeError(f"an element has to be a tuple of {size}, not {<object>item!r}")
+    return 0
+
+
 cdef Command* commands_from(list items) except NULL:
-    cdef Command* commands = <Command*>room_for(len(items), sizeof(Command))
+    cdef Command* commands = <Command*>room_for(PyList_GET_SIZE(items), sizeof(Command))
     cdef Command* command = commands
-    cdef tuple item
+    cdef PyObject* item
+    cdef Py_ssize_t i
     try:
-        for item in items:
-            session, sequence, kind, unacknowledged, payload = item
-            command.session = PyLong_AsUnsignedLongLong(session)
-            command.sequence = PyLong_AsUnsignedLongLong(sequence)
-            command.kind = <uint16_t>number_up_to(kind, 0xFFFF)
-            command.unacknowledged = <uint32_t>number_up_to(unacknowledged, 0xFFFFFFFF)
-            command.payload = view_of(payload, &command.size)
+        for i in range(PyList_GET_SIZE(items)):
+            item = PyList_GET_ITEM(items, i)
+            expect_tuple(item, 5)
+            command.session = number_up_to(part(item, 0), UINT64_MAX)
+            command.sequence = number_up_to(part(item, 1), UINT64_MAX)
+            command.kind = <uint16_t>number_up_to(part(item, 2), 0xFFFF)
+            command.unacknowledged = <uint32_t>number_up_to(part(item, 3), 0xFFFFFFFF)
+            command.payload = view_of(part(item, 4), &command.size)
             command += 1
     except BaseException:
         free(commands)
@@ -776,16 +805,18 @@ cdef Command* commands_from(list items) except NULL:
 
 
 cdef Reply* replies_from(list items) except NULL:
-    cdef Reply* replies = <Reply*>room_for(len(items), sizeof(Reply))
+    cdef Reply* replies = <Reply*>room_for(PyList_GET_SIZE(items), sizeof(Reply))
     cdef Reply* reply = replies
-    cdef tuple item
+    cdef PyObject* item
+    cdef Py_ssize_t i
     try:
-        for item in items:
-            sequence, slot, status, data = item
-            reply.sequence = PyLong_AsUnsignedLongLong(sequence)
-            reply.slot = PyLong_AsUnsignedLongLong(slot)
-            reply.status = <uint16_t>number_up_to(status, 0xFFFF)
-            reply.data = view_of(data, &reply.size)
+        for i in range(PyList_GET_SIZE(items)):
+            item = PyList_GET_ITEM(items, i)
+            expect_tuple(item, 4)
+            reply.sequence = number_up_to(part(item, 0), UINT64_MAX)
+            reply.slot = number_up_to(part(item, 1), UINT64_MAX)
+            reply.status = <uint16_t>number_up_to(part(item, 2), 0xFFFF)
+            reply.data = view_of(part(item, 3), &reply.size)
             reply += 1
     except BaseException:
         free(replies)
@@ -799,10 +830,10 @@ cdef Pvalues* pvalues_from(list items) except NULL:
     cdef tuple item
     try:
         for item in items:
-            first, end, run = item
-            each.first = PyLong_AsUnsignedLongLong(first)
-            each.end = PyLong_AsUnsignedLongLong(end)
-            each.run = view_of(run, &each.size)
+            expect_tuple(<PyObject*>item, 3)
+            each.first = item[0]
+            each.end = item[1]
+            each.run = view_of(part(<PyObject*>item, 2), &each.size)
             each += 1
     except BaseException:
         free(pvalues)
@@ -815,9 +846,9 @@ cdef Rejoin* rejoins_from(list items) except NULL:
     cdef Rejoin* rejoin = rejoins
     try:
         for node, slot, incarnation in items:
-            rejoin.node = PyLong_AsUnsignedLongLong(node)
-            rejoin.slot = PyLong_AsUnsignedLongLong(slot)
-            rejoin.incarnation = PyLong_AsUnsignedLongLong(incarnation)
+            rejoin.node = node
+            rejoin.slot = slot
+            rejoin.incarnation = incarnation
             rejoin += 1
     except BaseException:
         free(rejoins)
@@ -830,7 +861,7 @@ cdef uint64_t* numbers_from(list items) except NULL:
     cdef uint64_t* number = numbers
     try:
         for item in items:
-            number[0] = PyLong_AsUnsignedLongLong(item)
+            number[0] = item
             number += 1
     except BaseException:
         free(numbers)
@@ -960,7 +991,7 @@ PVALUES_FIELDS = ("first", "end", "run")
 REJOIN_FIELDS = ("node", "slot", "incarnation")
 
 
-def tuples(items, names):
+def _tuples(items, names):
     rows = []
     for item in items:
         strange = item.keys() - set(names)
@@ -970,11 +1001,11 @@ def tuples(items, names):
     return rows
 
 
-def dicts(rows, names):
+def _dicts(rows, names):
     return [dict(zip(names, row)) for row in rows]
 
 
-def put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
+def _put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
                 uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
                 uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
     cdef Bytes out = Bytes(NULL, 0, 0)
@@ -1000,13 +1031,13 @@ def put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint6
         bytes_free(&out)
 
 
-def encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t incarnation=0,
+def _encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t incarnation=0,
                    int64_t number=0, rejoins=(), pvalues=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Rejoin* rejoin_array = NULL
     cdef Pvalues* array = NULL
-    cdef list rejoin_rows = tuples(rejoins, REJOIN_FIELDS)
-    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    cdef list rejoin_rows = _tuples(rejoins, REJOIN_FIELDS)
+    cdef list rows = _tuples(pvalues, PVALUES_FIELDS)
     try:
         rejoin_array = rejoins_from(rejoin_rows)
         array = pvalues_from(rows)
@@ -1019,9 +1050,9 @@ def encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t
         bytes_free(&out)
 
 
-def encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()):
+def _encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
-    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    cdef list rows = _tuples(pvalues, PVALUES_FIELDS)
     cdef Pvalues* array = pvalues_from(rows)
     try:
         put_fetched(&out, first, end, mark, array, <uint32_t>len(rows))
@@ -1031,7 +1062,7 @@ def encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()
         bytes_free(&out)
 
 
-def encode_founding(uint64_t incarnation=0, bint fresh=False, incarnations=()):
+def _encode_founding(uint64_t incarnation=0, bint fresh=False, incarnations=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef list items = list(incarnations)
     cdef uint64_t* array = numbers_from(items)
@@ -1071,18 +1102,18 @@ def encode(str kind not None, **fields):
         raise TypeError(f"{kind} has no field {', '.join(sorted(strange))}: there are {', '.join(names)}")
     if kind == "phase2a":
         numbers = [fields.get(name, 0) for name in names[:6]]
-        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), tuples(fields.get("commands", ()), COMMAND_FIELDS))
+        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), _tuples(fields.get("commands", ()), COMMAND_FIELDS))
     if kind == "request":
-        return encode_request(tuples(fields.get("commands", ()), COMMAND_FIELDS))
+        return encode_request(_tuples(fields.get("commands", ()), COMMAND_FIELDS))
     if kind == "response":
-        return encode_response(fields.get("session", 0), tuples(fields.get("replies", ()), REPLY_FIELDS))
+        return encode_response(fields.get("session", 0), _tuples(fields.get("replies", ()), REPLY_FIELDS))
     if kind == "phase1b":
-        return encode_phase1b(**fields)
+        return _encode_phase1b(**fields)
     if kind == "fetched":
-        return encode_fetched(**fields)
+        return _encode_fetched(**fields)
     if kind == "founding":
-        return encode_founding(**fields)
-    return put_numbers(kind, **fields)
+        return _encode_founding(**fields)
+    return _put_numbers(kind, **fields)
 
 
 def decode_message(frame):
@@ -1101,10 +1132,10 @@ def decode_message(frame):
         "voting": bool(message.voting), "leading": bool(message.leading), "quorum": bool(message.quorum),
         "fresh": bool(message.fresh), "decided_ballot": message.decided.ballot,
         "decided_first": message.decided.first, "decided_end": message.decided.end,
-        "commands": dicts(commands_to(&message.commands), COMMAND_FIELDS),
-        "pvalues": dicts(pvalues_to(&message.pvalues), PVALUES_FIELDS),
-        "rejoins": dicts(rejoins_to(&message.rejoins), REJOIN_FIELDS),
-        "replies": dicts(replies_to(&message.replies), REPLY_FIELDS),
+        "commands": _dicts(commands_to(&message.commands), COMMAND_FIELDS),
+        "pvalues": _dicts(pvalues_to(&message.pvalues), PVALUES_FIELDS),
+        "rejoins": _dicts(rejoins_to(&message.rejoins), REJOIN_FIELDS),
+        "replies": _dicts(replies_to(&message.replies), REPLY_FIELDS),
         "incarnations": [number_at(&message.incarnations, i) for i in range(message.incarnations.count)],
     }
     return {"kind": kind} | {name: values[name] for name in FIELDS.get(kind, ())}
