@@ -1,7 +1,7 @@
 """What a message costs: the codec beside pycapnp, from and to Python values on both sides.
 
-Groups name message and direction; within a group the two implementations handle the same values. ``core`` groups
-measure the C side alone (per 100 commands): what a leader pays to make a run, and a node to check and read one.
+Groups name message and direction; within a group the two implementations handle the same values. ``core``
+groups measure the C side alone: what a leader pays to make a run, and a node to check and read one.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """The wire, with pycapnp as its oracle.
 
-Every message is written and read both ways and compared byte for byte; the C layout is rebuilt from the schema's own
-reflection; and frames that an attacker, another schema version or another writer could send are met with a typed error
-or with exactly the values that pycapnp reads.
+Every message is written and read both ways and compared byte for byte; the C layout is rebuilt from the
+schema's own reflection; and frames that an attacker, another schema version or another writer could send are
+met with a typed error or with exactly the values that pycapnp reads.
 """
 
 from __future__ import annotations
 
 import struct
-import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -231,6 +230,10 @@ def data_section(name: str, values: dict[str, int]) -> bytes:
     return bits.to_bytes(8 * node.dataWordCount, "little")
 
 
+def empty_lists(kind: str) -> dict[str, Any]:
+    return {name: [] for name in codec.FIELDS[kind] if name in STRUCTS or name == "incarnations"}
+
+
 def pointers_of(name: str) -> dict[str, int]:
     fields = struct_node(name).fields
     return {field.name: field.slot.offset for field in fields if str(field.slot.type.which()) not in WIDTHS}
@@ -253,7 +256,7 @@ def test_offsets_are_those_of_the_schema(kind: str) -> None:
         name, {camel(field): int(value) for field, value in values.items()}
     )
     assert struct.unpack_from("<iHH", frame, BODY - 8) == (0, node.dataWordCount, node.pointerCount)
-    assert codec.decode_message(frame) == {"kind": kind} | dict.fromkeys(codec.FIELDS[kind], []) | fields
+    assert codec.decode_message(frame) == {"kind": kind} | empty_lists(kind) | fields
     places = sorted((offset, field) for field, offset in pointers_of(name).items())
     assert [field for _, field in places] == [
         f for f in codec.FIELDS[kind] if f in STRUCTS or f == "incarnations"
@@ -538,7 +541,7 @@ def struct_pointer(data: int, pointers: int, offset: int = 0) -> int:
 
 
 def versioned(numbers: tuple[int, int, int], data: int, pointers: int, body: tuple[int, int]) -> bytes:
-    """A phase2a of two commands by a schema whose Command and Phase2a have these sizes; what we lack is ones."""
+    """A phase2a of two commands by a schema whose structs have these sizes; what ours lack is ones."""
     body_data, body_pointers = body
     content = b"payload."
     scalars = [5, 7, 9, 0, 0, 0, U64, U64][:body_data]
@@ -604,10 +607,11 @@ def test_elements_in_another_order_are_foreign_and_gaps_are_not() -> None:
     elements = body.init("commands", 2)
     elements[1].payload = b"second"
     elements[0].payload = b"first"
-    assert fault_of(root.to_bytes()) == "foreign"
+    frame = root.to_bytes()
+    assert fault_of(frame) == "foreign"
     expected = run_of(1, 2)
     expected["commands"] = [command(payload=b"first"), command(payload=b"second")]
-    assert schema.flatten(root.to_bytes()) == encode(expected)
+    assert schema.flatten(frame) == encode(expected)
 
     root = schema.SCHEMA.Message.new_message(num_first_segment_words=256)
     body = root.init("phase2a")
@@ -616,8 +620,9 @@ def test_elements_in_another_order_are_foreign_and_gaps_are_not() -> None:
     elements[0].payload = b"first"
     elements[1].payload = b"given up"
     elements[1].payload = b"second"
-    assert codec.decode_message(root.to_bytes()) == expected
-    assert codec.run_frame(root.to_bytes()) == encode(expected)
+    frame = root.to_bytes()
+    assert codec.decode_message(frame) == expected
+    assert codec.run_frame(frame) == encode(expected)
 
 
 def test_a_list_of_numbers_in_place_of_structs() -> None:

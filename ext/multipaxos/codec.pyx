@@ -1,13 +1,15 @@
 """The wire: every message between nodes and clients, read and written in place as Cap'n Proto frames.
 
-Theory. A frame is a segment table and one segment. Our own layout is pre-order: a struct, then what its pointers lead
-to, first to last, each followed by its own. pycapnp writes the same bytes for a message whose fields are set in schema
-order, and its reader takes ours; ``schema`` rewrites what arrives in any other layout (FOREIGN) into this one.
+Theory. A frame is a segment table and one segment. Our own layout is pre-order: a struct, then what its
+pointers lead to, first to last, each followed by its own. pycapnp writes the same bytes for a message whose
+fields are set in schema order, and its reader takes ours; ``schema`` rewrites what arrives in any other
+layout (FOREIGN) into this one.
 
-Rules. Bytes are hostile until ``decode`` said FINE: it checks every pointer, length and count, so the ``*_at`` readers
-need not. A frame yields no more bytes than it holds. Structs longer than ours come from a newer schema (the rest is
-skipped), shorter ones from an older (missing fields are 0). HELLO, STATUS_REQUEST and STATUS_REPLY are rare: only
-their root is checked here, pycapnp reads them. No field of a ``Message`` outlives the frame that it was read from.
+Rules. Bytes are hostile until ``decode`` said FINE: it checks every pointer, length and count, so the
+``*_at`` readers need not. A frame yields no more bytes than it holds. Structs longer than ours come from a
+newer schema (the rest is skipped), shorter ones from an older (missing fields are 0). HELLO, STATUS_REQUEST
+and STATUS_REPLY are rare: only their root is checked here, pycapnp reads them. No field of a ``Message``
+outlives the frame that it was read from.
 """
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -38,15 +40,15 @@ from multipaxos.errors import MultipaxosError, TooLarge
 
 cdef enum:
     SEGMENTS_MAX = 512               # as Cap'n Proto's own readers have it
-    BODY = 32                        # bytes before a message's own struct: table, root pointer, discriminant, pointer
-    HEAD_WORDS = 3                   # of them, those inside the segment
+    # Bytes before a message's own struct: table, root pointer, discriminant, pointer.
+    BODY = 32
     # Words of data and pointers of each struct in the schema, first those that stand in lists.
     COMMAND_DATA = 3
     REPLY_DATA = 3
     PVALUES_DATA = 2
     REJOIN_DATA = 3
     PHASE2A_DATA = 6
-    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where the first command of a run is: after pointer and tag
+    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where a run's first command is: after pointer and tag
 
 
 # -- growable buffers
@@ -88,9 +90,10 @@ cdef object bytes_take(Bytes* out):
 # -- framing
 
 cdef Fault frame_size(const uint8_t* data, size_t available, size_t* size) noexcept:
-    """Bytes of the first frame in `data`: set with FINE, and with PARTIAL if the segment table is whole, else 0.
+    """Bytes of the first frame in `data`, left in `size`.
 
-    Frames of several segments have a size as well: it is `decode` that calls them FOREIGN.
+    They are set with FINE, and with PARTIAL if the segment table is whole; else 0. Frames of several segments
+    have a size as well: it is `decode` that calls them FOREIGN.
     """
     cdef uint64_t segments, table, total
     cdef uint32_t i
@@ -361,7 +364,7 @@ cdef size_t pvalues_bytes(const Pvalues* pvalues) noexcept:
 
 cdef inline uint8_t* write_head(uint8_t* frame, size_t size, MessageKind kind, uint64_t data_words,
                                 uint64_t pointers) noexcept nogil:
-    """What stands before the message's own struct, in a frame of `size` bytes; returns where that struct goes."""
+    """What stands before the message's struct, in a frame of `size` bytes; returns where the struct goes."""
     store64(frame, <uint64_t>((size - 8) >> 3) << 32)
     store64(frame + 8, struct_pointer(0, 1, 1))
     store64(frame + 16, kind)
@@ -395,8 +398,8 @@ cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1:
     return 0
 
 
-cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark, uint64_t incarnation,
-                     int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
+cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
+                     uint64_t incarnation, int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
                      const Pvalues* pvalues, uint32_t count) except -1:
     cdef size_t rejoin_bytes = 8 + <size_t>rejoin_count * 8 * REJOIN_DATA
     cdef uint8_t* body = append_frame(out, PHASE1B, 6, 2, rejoin_bytes + pvalues_list_bytes(pvalues, count))
@@ -471,17 +474,18 @@ cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count
     """Bytes of the frame; refuses what no reader would take."""
     cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
     if count == 0 or first == 0 or first + count < first:
-        raise ValueError(f"a run of {count} commands from slot {first}: it needs one at least, and slots from 1 on")
+        raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 or later")
     if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
-        raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} commands or "
-                       f"{RUN_BYTES_MAX} bytes: make it two")
+        raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} "
+                       f"commands or {RUN_BYTES_MAX} bytes: make it two")
     if size > PAYLOAD_BYTES_MAX:
         check_payloads(commands, count)
     return size
 
 
 cdef inline void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
-                               const Watermark* decided, const Command* commands, uint32_t count) noexcept nogil:
+                               const Watermark* decided, const Command* commands,
+                               uint32_t count) noexcept nogil:
     cdef uint8_t* body = write_head(frame, size, PHASE2A, PHASE2A_DATA, 1)
     store64(body, ballot)
     store64(body + 8, first)
@@ -603,7 +607,8 @@ cdef int put_leading(Bytes* out, uint64_t ballot) except -1:
 
 # -- runs
 
-cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count, size_t size) except NULL:
+cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count,
+                   size_t size) except NULL:
     """A run whose frame, of our own layout, is still to be written."""
     cdef Run* run = <Run*>malloc(sizeof(Run) + size)
     if run == NULL:
@@ -622,7 +627,8 @@ cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t c
     return run
 
 
-cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except NULL:
+cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands,
+                  uint32_t count) except NULL:
     cdef Watermark nothing = Watermark(0, 0, 0)
     cdef size_t size = phase2a_size(first, commands, count)
     cdef Run* run = run_room(ballot, first, time_ns, count, size)
@@ -664,7 +670,7 @@ cdef bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t s
     cdef uint8_t[BODY] head
     cdef const uint8_t* pointer
     cdef size_t total = PHASE2A_COMMANDS
-    cdef uint32_t i
+    cdef uint32_t _
     if commands.base != frame + PHASE2A_COMMANDS or commands.data_bytes != 8 * COMMAND_DATA:
         return False
     if commands.stride != 8 * (COMMAND_DATA + 1):
@@ -674,7 +680,7 @@ cdef bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t s
         return False
     # Objects don't overlap and come in order: there are no gaps if they fill the frame.
     pointer = commands.base + 8 * COMMAND_DATA
-    for i in range(commands.count):
+    for _ in range(commands.count):
         total += commands.stride + padded(load64(pointer) >> 35)
         pointer += commands.stride
     return total == size
@@ -687,8 +693,8 @@ cdef void run_free(Run* run) noexcept:
 # -- the same for Python: tests, benches and tools
 
 KINDS = (
-    "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding",
-    "request", "response", "leading", "status_request", "status_reply",
+    "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong",
+    "founding", "request", "response", "leading", "status_request", "status_reply",
 )
 FAULTS = ("fine", "partial", "foreign", "malformed", "oversized")
 globals().update(
@@ -697,8 +703,8 @@ globals().update(
 )
 COMMAND_KINDS = {"noop": NOOP, "apply": APPLY, "open_session": OPEN_SESSION, "rejoin": REJOIN}
 REPLY_STATUSES = {
-    "ok": OK, "refused": REFUSED, "opened": OPENED, "ahead": AHEAD, "expired": EXPIRED, "overloaded": OVERLOADED,
-    "acknowledged": ACKNOWLEDGED,
+    "ok": OK, "refused": REFUSED, "opened": OPENED, "ahead": AHEAD, "expired": EXPIRED,
+    "overloaded": OVERLOADED, "acknowledged": ACKNOWLEDGED,
 }
 
 
@@ -923,7 +929,8 @@ cdef Watermark watermark_from(tuple decided) except *:
 
 # Runs, requests and responses, whose speed matters to benches, on plain tuples.
 
-def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None, list commands not None):
+def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None,
+                   list commands not None):
     """The frame of a run; commands are (session, sequence, kind, unacknowledged, payload)."""
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Watermark watermark = watermark_from(decided)
@@ -992,12 +999,13 @@ REJOIN_FIELDS = ("node", "slot", "incarnation")
 
 
 def _tuples(items, names):
+    absent = {"payload": b"", "data": b"", "run": b""}
     rows = []
     for item in items:
         strange = item.keys() - set(names)
         if strange:
             raise TypeError(f"no such field: {', '.join(sorted(strange))}; there are {', '.join(names)}")
-        rows.append(tuple([item.get(name, b"" if name in ("payload", "data", "run") else 0) for name in names]))
+        rows.append(tuple([item.get(name, absent.get(name, 0)) for name in names]))
     return rows
 
 
@@ -1006,8 +1014,8 @@ def _dicts(rows, names):
 
 
 def _put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
-                uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
-                uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
+                 uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
+                 uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Watermark decided = Watermark(decided_ballot, decided_first, decided_end)
     try:
@@ -1031,8 +1039,8 @@ def _put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint
         bytes_free(&out)
 
 
-def _encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t incarnation=0,
-                   int64_t number=0, rejoins=(), pvalues=()):
+def _encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0,
+                    uint64_t incarnation=0, int64_t number=0, rejoins=(), pvalues=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Rejoin* rejoin_array = NULL
     cdef Pvalues* array = NULL
@@ -1041,8 +1049,8 @@ def _encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_
     try:
         rejoin_array = rejoins_from(rejoin_rows)
         array = pvalues_from(rows)
-        put_phase1b(&out, ballot, first, end, mark, incarnation, number, rejoin_array, <uint32_t>len(rejoin_rows),
-                    array, <uint32_t>len(rows))
+        put_phase1b(&out, ballot, first, end, mark, incarnation, number,
+                    rejoin_array, <uint32_t>len(rejoin_rows), array, <uint32_t>len(rows))
         return bytes_take(&out)
     finally:
         free(rejoin_array)
@@ -1083,7 +1091,9 @@ FIELDS = {
     "fetch": ("first", "end"),
     "fetched": ("first", "end", "mark", "pvalues"),
     "ping": ("ballot", "nonce", "slot_out", "voting"),
-    "pong": ("ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end"),
+    "pong": (
+        "ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end",
+    ),
     "founding": ("incarnation", "fresh", "incarnations"),
     "request": ("commands",),
     "response": ("session", "replies"),
@@ -1092,17 +1102,18 @@ FIELDS = {
 
 
 def encode(str kind not None, **fields):
-    """The frame of one message: ``kind`` and fields by their names in the schema, in snake_case; absent ones are 0."""
+    """The frame of a message: ``kind`` and fields by the schema's names, in snake_case; absent ones are 0."""
     names = FIELDS.get(kind)
     if names is None:
-        raise ValueError(f"this codec does not write {kind!r}: there are {', '.join(FIELDS)}; multipaxos.schema "
-                         "writes the others")
+        raise ValueError(f"this codec does not write {kind!r}: there are {', '.join(FIELDS)}; "
+                         "multipaxos.schema writes the others")
     strange = fields.keys() - set(names)
     if strange:
         raise TypeError(f"{kind} has no field {', '.join(sorted(strange))}: there are {', '.join(names)}")
     if kind == "phase2a":
         numbers = [fields.get(name, 0) for name in names[:6]]
-        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), _tuples(fields.get("commands", ()), COMMAND_FIELDS))
+        rows = _tuples(fields.get("commands", ()), COMMAND_FIELDS)
+        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), rows)
     if kind == "request":
         return encode_request(_tuples(fields.get("commands", ()), COMMAND_FIELDS))
     if kind == "response":
@@ -1168,16 +1179,16 @@ def split(data):
 # What tests and benches need to see of the C side.
 
 def decode_repeat(frame, uint64_t times):
-    """Decodes a phase2a frame `times` over and reads every command each time; returns a sum over what it read."""
+    """Decodes a phase2a frame `times` over and reads its commands; returns a sum over what it read."""
     cdef Frame held = Frame(frame)
     cdef const uint8_t* data = <const uint8_t*>held.view.buf
     cdef Message message
     cdef Command command
     cdef uint64_t total = 0
-    cdef uint64_t turn
+    cdef uint64_t _
     cdef uint32_t i
     held.expect(PHASE2A)
-    for turn in range(times):
+    for _ in range(times):
         check(decode(data, held.view.len, &message))
         for i in range(message.commands.count):
             command_at(&message.commands, i, &command)
@@ -1192,14 +1203,14 @@ def encode_repeat(frame, uint64_t times):
     cdef Command* commands
     cdef Run* run
     cdef uint64_t total = 0
-    cdef uint64_t turn
+    cdef uint64_t _
     cdef uint32_t i
     held.expect(PHASE2A)
     commands = <Command*>room_for(message.commands.count, sizeof(Command))
     try:
         for i in range(message.commands.count):
             command_at(&message.commands, i, &commands[i])
-        for turn in range(times):
+        for _ in range(times):
             run = run_new(message.ballot, message.first, message.time_ns, commands, message.commands.count)
             total += run.size
             run_drop(run)
@@ -1209,7 +1220,7 @@ def encode_repeat(frame, uint64_t times):
 
 
 def run_frame(frame, decided=None):
-    """The frame that a run holds once it has been read from `frame`, or None; with its watermark set to `decided`."""
+    """The frame that a run read from `frame` holds, its watermark set to `decided`; None if it is no run."""
     cdef Py_buffer view
     cdef Watermark watermark
     cdef Command command

@@ -1,11 +1,13 @@
 """All of pycapnp: the schema, loaded once, and what the compiled codec leaves to it.
 
-Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the rare messages
-(``Hello``, the status pair) are read and written here, and ``flatten`` rewrites a foreign frame for the codec.
+Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the
+rare messages (``Hello``, the status pair) are read and written here, and ``flatten`` rewrites a foreign
+frame for the codec.
 
-Rules. Frames come from the network: a reader may traverse no more words than the frame has, so that pointers which
-share their targets cannot unfold it, and every failure is a ``CodecError``. What leaves a function is plain values: a
-reader does not outlive its bytes. Every message is written in one segment, its fields in schema order.
+Rules. Frames come from the network: a reader may traverse no more words than the frame has, so that
+pointers which share their targets cannot unfold it, and every failure is a ``CodecError``. (``as_builder``
+of a reader is never called: past its limit it aborts the process.) What leaves a function is plain values:
+a reader does not outlive its bytes. Every message is written in one segment, its fields in schema order.
 """
 
 from __future__ import annotations
