@@ -1,7 +1,7 @@
 # Ballots: (round, leader), ordered, in one 64-bit integer. See ballot.pyx.
 from libc.stdint cimport uint64_t
 
-cdef enum:
+cpdef enum:                          # Python sees them in multipaxos.ballot
     BOTTOM = 0                       # below every ballot
     LEADER_BITS = 16
 

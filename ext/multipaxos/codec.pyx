@@ -1,21 +1,22 @@
 """The wire: every message between nodes and clients, read and written in place as Cap'n Proto frames.
 
-Theory. A frame is a segment table and one segment. Our own layout is pre-order: a struct, then what its pointers lead
-to, first to last, each followed by its own. pycapnp writes the same bytes for a message whose fields are set in schema
-order, and its reader takes ours; ``schema`` rewrites what arrives in any other layout (FOREIGN) into this one.
+Theory. A frame is a segment table and one segment. Our own layout is pre-order: a struct, then what its
+pointers lead to, first to last, each followed by its own. pycapnp writes the same bytes for a message whose
+fields are set in schema order, and its reader takes ours; ``schema`` rewrites what arrives in any other
+layout (FOREIGN) into this one.
 
-Rules. Bytes are hostile until ``decode`` said FINE: it checks every pointer, length and count, so the ``*_at`` readers
-need not. A frame yields no more bytes than it holds. Structs longer than ours come from a newer schema (the rest is
-skipped), shorter ones from an older (missing fields are 0). HELLO, STATUS_REQUEST and STATUS_REPLY are rare: only
-their root is checked here, pycapnp reads them. No field of a ``Message`` outlives the frame that it was read from.
+Rules. Bytes are hostile until ``decode`` said FINE: it checks every pointer, length and count, so the
+``*_at`` readers need not. A frame yields no more bytes than it holds. Structs longer than ours come from a
+newer schema (the rest is skipped), shorter ones from an older (missing fields are 0). HELLO, STATUS_REQUEST
+and STATUS_REPLY are rare: only their root is checked here, pycapnp reads them. No field of a ``Message``
+outlives the frame that it was read from.
 """
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.long cimport PyLong_AsUnsignedLongLong
-from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.ref cimport Py_INCREF, PyObject
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from multipaxos.wire cimport (
@@ -24,19 +25,30 @@ from multipaxos.wire cimport (
     write_list,
 )
 
+cdef extern from "Python.h":         # as cpython's own declarations, but with borrowed references
+    bint PyTuple_Check(PyObject* item) noexcept
+    Py_ssize_t PyTuple_GET_SIZE(PyObject* item) noexcept
+    PyObject* PyTuple_GET_ITEM(PyObject* item, Py_ssize_t index) noexcept
+    Py_ssize_t PyList_GET_SIZE(object items) noexcept
+    PyObject* PyList_GET_ITEM(object items, Py_ssize_t index) noexcept
+    bint PyBytes_Check(PyObject* data) noexcept
+    Py_ssize_t PyBytes_GET_SIZE(PyObject* data) noexcept
+    char* PyBytes_AS_STRING(PyObject* data) noexcept
+    unsigned long long PyLong_AsUnsignedLongLong(PyObject* value) except? 18446744073709551615
+
 from multipaxos.errors import MultipaxosError, TooLarge
 
 cdef enum:
     SEGMENTS_MAX = 512               # as Cap'n Proto's own readers have it
-    BODY = 32                        # bytes before a message's own struct: table, root pointer, discriminant, pointer
-    HEAD_WORDS = 3                   # of them, those inside the segment
+    # Bytes before a message's own struct: table, root pointer, discriminant, pointer.
+    BODY = 32
     # Words of data and pointers of each struct in the schema, first those that stand in lists.
     COMMAND_DATA = 3
     REPLY_DATA = 3
     PVALUES_DATA = 2
     REJOIN_DATA = 3
     PHASE2A_DATA = 6
-    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where the first command of a run is: after pointer and tag
+    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where a run's first command is: after pointer and tag
 
 
 # -- growable buffers
@@ -78,9 +90,10 @@ cdef object bytes_take(Bytes* out):
 # -- framing
 
 cdef Fault frame_size(const uint8_t* data, size_t available, size_t* size) noexcept:
-    """Bytes of the first frame in `data`: set with FINE, and with PARTIAL if the segment table is whole, else 0.
+    """Bytes of the first frame in `data`, left in `size`.
 
-    Frames of several segments have a size as well: it is `decode` that calls them FOREIGN.
+    They are set with FINE, and with PARTIAL if the segment table is whole; else 0. Frames of several segments
+    have a size as well: it is `decode` that calls them FOREIGN.
     """
     cdef uint64_t segments, table, total
     cdef uint32_t i
@@ -351,7 +364,7 @@ cdef size_t pvalues_bytes(const Pvalues* pvalues) noexcept:
 
 cdef inline uint8_t* write_head(uint8_t* frame, size_t size, MessageKind kind, uint64_t data_words,
                                 uint64_t pointers) noexcept nogil:
-    """What stands before the message's own struct, in a frame of `size` bytes; returns where that struct goes."""
+    """What stands before the message's struct, in a frame of `size` bytes; returns where the struct goes."""
     store64(frame, <uint64_t>((size - 8) >> 3) << 32)
     store64(frame + 8, struct_pointer(0, 1, 1))
     store64(frame + 16, kind)
@@ -385,8 +398,8 @@ cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1:
     return 0
 
 
-cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark, uint64_t incarnation,
-                     int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
+cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
+                     uint64_t incarnation, int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
                      const Pvalues* pvalues, uint32_t count) except -1:
     cdef size_t rejoin_bytes = 8 + <size_t>rejoin_count * 8 * REJOIN_DATA
     cdef uint8_t* body = append_frame(out, PHASE1B, 6, 2, rejoin_bytes + pvalues_list_bytes(pvalues, count))
@@ -461,17 +474,18 @@ cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count
     """Bytes of the frame; refuses what no reader would take."""
     cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
     if count == 0 or first == 0 or first + count < first:
-        raise ValueError(f"a run of {count} commands from slot {first}: it needs one at least, and slots from 1 on")
+        raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 or later")
     if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
-        raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} commands or "
-                       f"{RUN_BYTES_MAX} bytes: make it two")
+        raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} "
+                       f"commands or {RUN_BYTES_MAX} bytes: make it two")
     if size > PAYLOAD_BYTES_MAX:
         check_payloads(commands, count)
     return size
 
 
 cdef inline void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
-                               const Watermark* decided, const Command* commands, uint32_t count) noexcept nogil:
+                               const Watermark* decided, const Command* commands,
+                               uint32_t count) noexcept nogil:
     cdef uint8_t* body = write_head(frame, size, PHASE2A, PHASE2A_DATA, 1)
     store64(body, ballot)
     store64(body + 8, first)
@@ -593,7 +607,8 @@ cdef int put_leading(Bytes* out, uint64_t ballot) except -1:
 
 # -- runs
 
-cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count, size_t size) except NULL:
+cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count,
+                   size_t size) except NULL:
     """A run whose frame, of our own layout, is still to be written."""
     cdef Run* run = <Run*>malloc(sizeof(Run) + size)
     if run == NULL:
@@ -612,7 +627,8 @@ cdef Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t c
     return run
 
 
-cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except NULL:
+cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands,
+                  uint32_t count) except NULL:
     cdef Watermark nothing = Watermark(0, 0, 0)
     cdef size_t size = phase2a_size(first, commands, count)
     cdef Run* run = run_room(ballot, first, time_ns, count, size)
@@ -654,7 +670,7 @@ cdef bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t s
     cdef uint8_t[BODY] head
     cdef const uint8_t* pointer
     cdef size_t total = PHASE2A_COMMANDS
-    cdef uint32_t i
+    cdef uint32_t _
     if commands.base != frame + PHASE2A_COMMANDS or commands.data_bytes != 8 * COMMAND_DATA:
         return False
     if commands.stride != 8 * (COMMAND_DATA + 1):
@@ -664,7 +680,7 @@ cdef bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t s
         return False
     # Objects don't overlap and come in order: there are no gaps if they fill the frame.
     pointer = commands.base + 8 * COMMAND_DATA
-    for i in range(commands.count):
+    for _ in range(commands.count):
         total += commands.stride + padded(load64(pointer) >> 35)
         pointer += commands.stride
     return total == size
@@ -677,14 +693,19 @@ cdef void run_free(Run* run) noexcept:
 # -- the same for Python: tests, benches and tools
 
 KINDS = (
-    "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding",
-    "request", "response", "leading", "status_request", "status_reply",
+    "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong",
+    "founding", "request", "response", "leading", "status_request", "status_reply",
 )
 FAULTS = ("fine", "partial", "foreign", "malformed", "oversized")
 globals().update(
     FRAME_BYTES_MAX=FRAME_BYTES_MAX, VALUE_BYTES_MAX=VALUE_BYTES_MAX, KEY_BYTES_MAX=KEY_BYTES_MAX,
     PAYLOAD_BYTES_MAX=PAYLOAD_BYTES_MAX, RUN_BYTES_MAX=RUN_BYTES_MAX, RUN_SLOTS_MAX=RUN_SLOTS_MAX,
 )
+COMMAND_KINDS = {"noop": NOOP, "apply": APPLY, "open_session": OPEN_SESSION, "rejoin": REJOIN}
+REPLY_STATUSES = {
+    "ok": OK, "refused": REFUSED, "opened": OPENED, "ahead": AHEAD, "expired": EXPIRED,
+    "overloaded": OVERLOADED, "acknowledged": ACKNOWLEDGED,
+}
 
 
 class CodecError(MultipaxosError, ValueError):
@@ -695,7 +716,7 @@ class CodecError(MultipaxosError, ValueError):
         self.fault = fault
 
 
-EXPLANATIONS = {
+_EXPLANATIONS = {
     PARTIAL: "the frame ends too early: wait for the rest of it",
     FOREIGN: "the frame is not in the layout of this codec: rewrite it with multipaxos.schema.flatten",
     MALFORMED: "a pointer, length, count or range in the frame does not hold: close the link that brought it",
@@ -705,7 +726,7 @@ EXPLANATIONS = {
 
 cdef int check(Fault fault) except -1:
     if fault != FINE:
-        raise CodecError(EXPLANATIONS[fault], FAULTS[fault])
+        raise CodecError(_EXPLANATIONS[fault], FAULTS[fault])
     return 0
 
 
@@ -731,16 +752,16 @@ cdef inline bytes bytes_of(const uint8_t* data, size_t size):
     return PyBytes_FromStringAndSize(<const char*>data, size)
 
 
-cdef inline const uint8_t* view_of(object data, uint32_t* size) except NULL:
-    if type(data) is not bytes:
-        raise TypeError(f"a payload has to be bytes, not {type(data).__name__}")
+cdef inline const uint8_t* view_of(PyObject* data, uint32_t* size) except NULL:
+    if not PyBytes_Check(data):
+        raise TypeError(f"a payload has to be bytes, not {type(<object>data).__name__}")
     if PyBytes_GET_SIZE(data) > FRAME_BYTES_MAX:
         raise TooLarge(f"{PyBytes_GET_SIZE(data)} bytes are over the limit of a frame, {FRAME_BYTES_MAX}")
     size[0] = <uint32_t>PyBytes_GET_SIZE(data)
     return <const uint8_t*>PyBytes_AS_STRING(data)
 
 
-cdef inline uint64_t number_up_to(object value, uint64_t greatest) except? 18446744073709551615:
+cdef inline uint64_t number_up_to(PyObject* value, uint64_t greatest) except? 18446744073709551615:
     cdef uint64_t number = PyLong_AsUnsignedLongLong(value)
     if number > greatest:
         raise OverflowError(f"{number} is more than the field can hold: {greatest}")
@@ -748,7 +769,7 @@ cdef inline uint64_t number_up_to(object value, uint64_t greatest) except? 18446
 
 
 cdef void* room_for(size_t count, size_t each) except NULL:
-    cdef void* room = malloc(max(count, 1) * each)
+    cdef void* room = malloc((count + 1) * each)
     if room == NULL:
         raise MemoryError(f"no memory for {count} elements")
     return room
@@ -756,18 +777,32 @@ cdef void* room_for(size_t count, size_t each) except NULL:
 
 # Lists of tuples to arrays that point into the tuples' bytes: the caller holds the list, and frees the array.
 
+# They read tuples by place and without references of their own: no Python code runs in between.
+
+cdef inline PyObject* part(PyObject* item, Py_ssize_t index) noexcept:
+    return PyTuple_GET_ITEM(item, index)
+
+
+cdef inline int expect_tuple(PyObject* item, Py_ssize_t size) except -1:
+    if not PyTuple_Check(item) or PyTuple_GET_SIZE(item) != size:
+        raise TypeError(f"an element has to be a tuple of {size}, not {<object>item!r}")
+    return 0
+
+
 cdef Command* commands_from(list items) except NULL:
-    cdef Command* commands = <Command*>room_for(len(items), sizeof(Command))
+    cdef Command* commands = <Command*>room_for(PyList_GET_SIZE(items), sizeof(Command))
     cdef Command* command = commands
-    cdef tuple item
+    cdef PyObject* item
+    cdef Py_ssize_t i
     try:
-        for item in items:
-            session, sequence, kind, unacknowledged, payload = item
-            command.session = PyLong_AsUnsignedLongLong(session)
-            command.sequence = PyLong_AsUnsignedLongLong(sequence)
-            command.kind = <uint16_t>number_up_to(kind, 0xFFFF)
-            command.unacknowledged = <uint32_t>number_up_to(unacknowledged, 0xFFFFFFFF)
-            command.payload = view_of(payload, &command.size)
+        for i in range(PyList_GET_SIZE(items)):
+            item = PyList_GET_ITEM(items, i)
+            expect_tuple(item, 5)
+            command.session = number_up_to(part(item, 0), UINT64_MAX)
+            command.sequence = number_up_to(part(item, 1), UINT64_MAX)
+            command.kind = <uint16_t>number_up_to(part(item, 2), 0xFFFF)
+            command.unacknowledged = <uint32_t>number_up_to(part(item, 3), 0xFFFFFFFF)
+            command.payload = view_of(part(item, 4), &command.size)
             command += 1
     except BaseException:
         free(commands)
@@ -776,16 +811,18 @@ cdef Command* commands_from(list items) except NULL:
 
 
 cdef Reply* replies_from(list items) except NULL:
-    cdef Reply* replies = <Reply*>room_for(len(items), sizeof(Reply))
+    cdef Reply* replies = <Reply*>room_for(PyList_GET_SIZE(items), sizeof(Reply))
     cdef Reply* reply = replies
-    cdef tuple item
+    cdef PyObject* item
+    cdef Py_ssize_t i
     try:
-        for item in items:
-            sequence, slot, status, data = item
-            reply.sequence = PyLong_AsUnsignedLongLong(sequence)
-            reply.slot = PyLong_AsUnsignedLongLong(slot)
-            reply.status = <uint16_t>number_up_to(status, 0xFFFF)
-            reply.data = view_of(data, &reply.size)
+        for i in range(PyList_GET_SIZE(items)):
+            item = PyList_GET_ITEM(items, i)
+            expect_tuple(item, 4)
+            reply.sequence = number_up_to(part(item, 0), UINT64_MAX)
+            reply.slot = number_up_to(part(item, 1), UINT64_MAX)
+            reply.status = <uint16_t>number_up_to(part(item, 2), 0xFFFF)
+            reply.data = view_of(part(item, 3), &reply.size)
             reply += 1
     except BaseException:
         free(replies)
@@ -799,10 +836,10 @@ cdef Pvalues* pvalues_from(list items) except NULL:
     cdef tuple item
     try:
         for item in items:
-            first, end, run = item
-            each.first = PyLong_AsUnsignedLongLong(first)
-            each.end = PyLong_AsUnsignedLongLong(end)
-            each.run = view_of(run, &each.size)
+            expect_tuple(<PyObject*>item, 3)
+            each.first = item[0]
+            each.end = item[1]
+            each.run = view_of(part(<PyObject*>item, 2), &each.size)
             each += 1
     except BaseException:
         free(pvalues)
@@ -815,9 +852,9 @@ cdef Rejoin* rejoins_from(list items) except NULL:
     cdef Rejoin* rejoin = rejoins
     try:
         for node, slot, incarnation in items:
-            rejoin.node = PyLong_AsUnsignedLongLong(node)
-            rejoin.slot = PyLong_AsUnsignedLongLong(slot)
-            rejoin.incarnation = PyLong_AsUnsignedLongLong(incarnation)
+            rejoin.node = node
+            rejoin.slot = slot
+            rejoin.incarnation = incarnation
             rejoin += 1
     except BaseException:
         free(rejoins)
@@ -830,7 +867,7 @@ cdef uint64_t* numbers_from(list items) except NULL:
     cdef uint64_t* number = numbers
     try:
         for item in items:
-            number[0] = PyLong_AsUnsignedLongLong(item)
+            number[0] = item
             number += 1
     except BaseException:
         free(numbers)
@@ -892,7 +929,8 @@ cdef Watermark watermark_from(tuple decided) except *:
 
 # Runs, requests and responses, whose speed matters to benches, on plain tuples.
 
-def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None, list commands not None):
+def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None,
+                   list commands not None):
     """The frame of a run; commands are (session, sequence, kind, unacknowledged, payload)."""
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Watermark watermark = watermark_from(decided)
@@ -960,23 +998,24 @@ PVALUES_FIELDS = ("first", "end", "run")
 REJOIN_FIELDS = ("node", "slot", "incarnation")
 
 
-def tuples(items, names):
+def _tuples(items, names):
+    absent = {"payload": b"", "data": b"", "run": b""}
     rows = []
     for item in items:
         strange = item.keys() - set(names)
         if strange:
             raise TypeError(f"no such field: {', '.join(sorted(strange))}; there are {', '.join(names)}")
-        rows.append(tuple([item.get(name, b"" if name in ("payload", "data", "run") else 0) for name in names]))
+        rows.append(tuple([item.get(name, absent.get(name, 0)) for name in names]))
     return rows
 
 
-def dicts(rows, names):
+def _dicts(rows, names):
     return [dict(zip(names, row)) for row in rows]
 
 
-def put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
-                uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
-                uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
+def _put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t nonce=0,
+                 uint64_t slot_out=0, bint voting=False, bint leading=False, bint quorum=False,
+                 uint64_t decided_ballot=0, uint64_t decided_first=0, uint64_t decided_end=0):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Watermark decided = Watermark(decided_ballot, decided_first, decided_end)
     try:
@@ -1000,18 +1039,18 @@ def put_numbers(kind, uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint6
         bytes_free(&out)
 
 
-def encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0, uint64_t incarnation=0,
-                   int64_t number=0, rejoins=(), pvalues=()):
+def _encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t mark=0,
+                    uint64_t incarnation=0, int64_t number=0, rejoins=(), pvalues=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef Rejoin* rejoin_array = NULL
     cdef Pvalues* array = NULL
-    cdef list rejoin_rows = tuples(rejoins, REJOIN_FIELDS)
-    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    cdef list rejoin_rows = _tuples(rejoins, REJOIN_FIELDS)
+    cdef list rows = _tuples(pvalues, PVALUES_FIELDS)
     try:
         rejoin_array = rejoins_from(rejoin_rows)
         array = pvalues_from(rows)
-        put_phase1b(&out, ballot, first, end, mark, incarnation, number, rejoin_array, <uint32_t>len(rejoin_rows),
-                    array, <uint32_t>len(rows))
+        put_phase1b(&out, ballot, first, end, mark, incarnation, number,
+                    rejoin_array, <uint32_t>len(rejoin_rows), array, <uint32_t>len(rows))
         return bytes_take(&out)
     finally:
         free(rejoin_array)
@@ -1019,9 +1058,9 @@ def encode_phase1b(uint64_t ballot=0, uint64_t first=0, uint64_t end=0, uint64_t
         bytes_free(&out)
 
 
-def encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()):
+def _encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
-    cdef list rows = tuples(pvalues, PVALUES_FIELDS)
+    cdef list rows = _tuples(pvalues, PVALUES_FIELDS)
     cdef Pvalues* array = pvalues_from(rows)
     try:
         put_fetched(&out, first, end, mark, array, <uint32_t>len(rows))
@@ -1031,7 +1070,7 @@ def encode_fetched(uint64_t first=0, uint64_t end=0, uint64_t mark=0, pvalues=()
         bytes_free(&out)
 
 
-def encode_founding(uint64_t incarnation=0, bint fresh=False, incarnations=()):
+def _encode_founding(uint64_t incarnation=0, bint fresh=False, incarnations=()):
     cdef Bytes out = Bytes(NULL, 0, 0)
     cdef list items = list(incarnations)
     cdef uint64_t* array = numbers_from(items)
@@ -1052,7 +1091,9 @@ FIELDS = {
     "fetch": ("first", "end"),
     "fetched": ("first", "end", "mark", "pvalues"),
     "ping": ("ballot", "nonce", "slot_out", "voting"),
-    "pong": ("ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end"),
+    "pong": (
+        "ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end",
+    ),
     "founding": ("incarnation", "fresh", "incarnations"),
     "request": ("commands",),
     "response": ("session", "replies"),
@@ -1061,28 +1102,29 @@ FIELDS = {
 
 
 def encode(str kind not None, **fields):
-    """The frame of one message: ``kind`` and fields by their names in the schema, in snake_case; absent ones are 0."""
+    """The frame of a message: ``kind`` and fields by the schema's names, in snake_case; absent ones are 0."""
     names = FIELDS.get(kind)
     if names is None:
-        raise ValueError(f"this codec does not write {kind!r}: there are {', '.join(FIELDS)}; multipaxos.schema "
-                         "writes the others")
+        raise ValueError(f"this codec does not write {kind!r}: there are {', '.join(FIELDS)}; "
+                         "multipaxos.schema writes the others")
     strange = fields.keys() - set(names)
     if strange:
         raise TypeError(f"{kind} has no field {', '.join(sorted(strange))}: there are {', '.join(names)}")
     if kind == "phase2a":
         numbers = [fields.get(name, 0) for name in names[:6]]
-        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), tuples(fields.get("commands", ()), COMMAND_FIELDS))
+        rows = _tuples(fields.get("commands", ()), COMMAND_FIELDS)
+        return encode_phase2a(*numbers[:3], tuple(numbers[3:]), rows)
     if kind == "request":
-        return encode_request(tuples(fields.get("commands", ()), COMMAND_FIELDS))
+        return encode_request(_tuples(fields.get("commands", ()), COMMAND_FIELDS))
     if kind == "response":
-        return encode_response(fields.get("session", 0), tuples(fields.get("replies", ()), REPLY_FIELDS))
+        return encode_response(fields.get("session", 0), _tuples(fields.get("replies", ()), REPLY_FIELDS))
     if kind == "phase1b":
-        return encode_phase1b(**fields)
+        return _encode_phase1b(**fields)
     if kind == "fetched":
-        return encode_fetched(**fields)
+        return _encode_fetched(**fields)
     if kind == "founding":
-        return encode_founding(**fields)
-    return put_numbers(kind, **fields)
+        return _encode_founding(**fields)
+    return _put_numbers(kind, **fields)
 
 
 def decode_message(frame):
@@ -1101,10 +1143,10 @@ def decode_message(frame):
         "voting": bool(message.voting), "leading": bool(message.leading), "quorum": bool(message.quorum),
         "fresh": bool(message.fresh), "decided_ballot": message.decided.ballot,
         "decided_first": message.decided.first, "decided_end": message.decided.end,
-        "commands": dicts(commands_to(&message.commands), COMMAND_FIELDS),
-        "pvalues": dicts(pvalues_to(&message.pvalues), PVALUES_FIELDS),
-        "rejoins": dicts(rejoins_to(&message.rejoins), REJOIN_FIELDS),
-        "replies": dicts(replies_to(&message.replies), REPLY_FIELDS),
+        "commands": _dicts(commands_to(&message.commands), COMMAND_FIELDS),
+        "pvalues": _dicts(pvalues_to(&message.pvalues), PVALUES_FIELDS),
+        "rejoins": _dicts(rejoins_to(&message.rejoins), REJOIN_FIELDS),
+        "replies": _dicts(replies_to(&message.replies), REPLY_FIELDS),
         "incarnations": [number_at(&message.incarnations, i) for i in range(message.incarnations.count)],
     }
     return {"kind": kind} | {name: values[name] for name in FIELDS.get(kind, ())}
@@ -1137,16 +1179,16 @@ def split(data):
 # What tests and benches need to see of the C side.
 
 def decode_repeat(frame, uint64_t times):
-    """Decodes a phase2a frame `times` over and reads every command each time; returns a sum over what it read."""
+    """Decodes a phase2a frame `times` over and reads its commands; returns a sum over what it read."""
     cdef Frame held = Frame(frame)
     cdef const uint8_t* data = <const uint8_t*>held.view.buf
     cdef Message message
     cdef Command command
     cdef uint64_t total = 0
-    cdef uint64_t turn
+    cdef uint64_t _
     cdef uint32_t i
     held.expect(PHASE2A)
-    for turn in range(times):
+    for _ in range(times):
         check(decode(data, held.view.len, &message))
         for i in range(message.commands.count):
             command_at(&message.commands, i, &command)
@@ -1161,14 +1203,14 @@ def encode_repeat(frame, uint64_t times):
     cdef Command* commands
     cdef Run* run
     cdef uint64_t total = 0
-    cdef uint64_t turn
+    cdef uint64_t _
     cdef uint32_t i
     held.expect(PHASE2A)
     commands = <Command*>room_for(message.commands.count, sizeof(Command))
     try:
         for i in range(message.commands.count):
             command_at(&message.commands, i, &commands[i])
-        for turn in range(times):
+        for _ in range(times):
             run = run_new(message.ballot, message.first, message.time_ns, commands, message.commands.count)
             total += run.size
             run_drop(run)
@@ -1178,7 +1220,7 @@ def encode_repeat(frame, uint64_t times):
 
 
 def run_frame(frame, decided=None):
-    """The frame that a run holds once it has been read from `frame`, or None; with its watermark set to `decided`."""
+    """The frame that a run read from `frame` holds, its watermark set to `decided`; None if it is no run."""
     cdef Py_buffer view
     cdef Watermark watermark
     cdef Command command

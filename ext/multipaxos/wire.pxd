@@ -1,10 +1,11 @@
-# Cap'n Proto's encoding, as much of it as multipaxos speaks: one segment, structs, lists of structs, of bytes and of
-# 64-bit numbers. https://capnproto.org/encoding.html
+# Cap'n Proto's encoding, as much of it as multipaxos speaks: one segment, structs, lists of structs, of
+# bytes and of 64-bit numbers. https://capnproto.org/encoding.html
 #
-# Rules. Memory is read and written with memcpy: a frame may start at any address. A `Segment` hands out its words in
-# rising order and each at most once: an object begins where the one before it ended, or later. So pointers that overlap,
-# which would let a small frame unfold into a huge one, cannot pass. What is behind `next` is FOREIGN and not
-# MALFORMED: valid messages may be laid out in another order, and pycapnp rewrites them within a traversal limit.
+# Rules. Memory is read and written with memcpy: a frame may start at any address. A `Segment` hands out its
+# words in rising order and each at most once: an object begins where the one before it ended, or later. So
+# pointers that overlap, which would let a small frame unfold into a huge one, cannot pass. What is behind
+# `next` is FOREIGN and not MALFORMED: valid messages may be laid out in another order, and pycapnp rewrites
+# them within a traversal limit.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from multipaxos.codec cimport Fault, FINE, FOREIGN, MALFORMED, OVERSIZED
@@ -197,10 +198,10 @@ cdef inline Fault check_bytes_of(Segment* segment, const List* structs, uint32_t
     cdef const uint8_t* pointer = structs.base + structs.data_bytes
     cdef Segment local = segment[0]  # its `next` stays in a register
     cdef Fault fault
-    cdef uint32_t i
+    cdef uint32_t _
     if structs.stride == structs.data_bytes:
         return FINE
-    for i in range(structs.count):
+    for _ in range(structs.count):
         fault = check_bytes(&local, pointer, bytes_max)
         if fault != FINE:
             return fault
@@ -227,7 +228,8 @@ cdef inline uint64_t padded(uint64_t size) noexcept nogil:
     return (size + 7) & ~<uint64_t>7
 
 
-cdef inline uint8_t* write_bytes(uint8_t* pointer, uint8_t* content, const uint8_t* source, uint32_t size) noexcept nogil:
+cdef inline uint8_t* write_bytes(uint8_t* pointer, uint8_t* content, const uint8_t* source,
+                                 uint32_t size) noexcept nogil:
     """Data at `content`, led to by `pointer`; returns where the next object goes."""
     store64(pointer, list_pointer((content - pointer - 8) >> 3, BYTE_ELEMENTS, size))
     if size == 0:
@@ -241,6 +243,7 @@ cdef inline uint8_t* write_bytes(uint8_t* pointer, uint8_t* content, const uint8
 cdef inline uint8_t* write_list(uint8_t* pointer, uint8_t* content, uint64_t count, uint64_t data_words,
                                 uint64_t pointers) noexcept nogil:
     """Pointer and tag of a list of structs; returns where its first element goes."""
-    store64(pointer, list_pointer((content - pointer - 8) >> 3, STRUCT_ELEMENTS, count * (data_words + pointers)))
+    cdef uint64_t offset = (content - pointer - 8) >> 3
+    store64(pointer, list_pointer(offset, STRUCT_ELEMENTS, count * (data_words + pointers)))
     store64(content, struct_pointer(count, data_words, pointers))
     return content + 8

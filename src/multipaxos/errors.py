@@ -32,7 +32,7 @@ class HandshakeRefused(MultipaxosError):
 
 
 class NoQuorum(MultipaxosError, TimeoutError):
-    """No answer within the time-out. The command may or may not take effect; the session goes on and repeats it."""
+    """No answer within the time-out. The command may yet take effect: the session repeats it."""
 
 
 class SessionExpired(MultipaxosError):
@@ -40,7 +40,7 @@ class SessionExpired(MultipaxosError):
 
 
 class Refused(MultipaxosError):
-    """The state machine raised while it applied the command; the message is its error. Nothing else happened."""
+    """The state machine raised while applying the command: the text is its error. Nothing else happened."""
 
 
 class TooLarge(MultipaxosError, ValueError):
