@@ -1,4 +1,4 @@
-"""The acceptor: the fault-tolerant memory of Paxos (PMMC section 2.2, figure 1; section 4.2 on its state).
+"""The acceptor: the fault-tolerant memory of Paxos (PMMC section 2.2; section 4.1 on keeping less).
 
 Theory. `ballot_num` is the highest ballot adopted, `accepted` the pvalues held, one per slot: the one of the highest
 ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below which all is

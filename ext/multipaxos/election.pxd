@@ -7,8 +7,8 @@ cdef class Election:
     cdef readonly uint64_t due_ns    # a passive leader scouts from here on
     cdef uint64_t state
 
-    cdef uint64_t random(self, uint64_t below) noexcept
-    cdef void heard(self, uint64_t now_ns) noexcept
-    cdef void suspect(self, uint64_t now_ns) noexcept
-    cdef void preempted(self, uint64_t now_ns, bint scouting) noexcept
-    cdef void soon(self, uint64_t now_ns) noexcept
+    cpdef uint64_t random(self, uint64_t below) noexcept
+    cpdef void heard(self, uint64_t now_ns) noexcept
+    cpdef void suspect(self, uint64_t now_ns) noexcept
+    cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept
+    cpdef void soon(self, uint64_t now_ns) noexcept

@@ -1,4 +1,4 @@
-"""When a passive leader scouts (PMMC section 3, "Liveness": timeouts, AIMD, and the leader that pings its better).
+"""When a passive leader scouts (PMMC section 3).
 
 Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits for the winner:
 it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser scouts. The wait is random, and
@@ -27,31 +27,31 @@ cdef class Election:
         self.state = (seed ^ <uint64_t>0x9E3779B97F4A7C15) | 1
         self.random(1)
 
-    cdef uint64_t random(self, uint64_t below) noexcept:
+    cpdef uint64_t random(self, uint64_t below) noexcept:
         """xorshift64*, in [0, below)."""
         self.state ^= self.state >> 12
         self.state ^= self.state << 25
         self.state ^= self.state >> 27
         return ((self.state * <uint64_t>0x2545F4914F6CDD1D) >> 11) % below
 
-    cdef void heard(self, uint64_t now_ns) noexcept:
+    cpdef void heard(self, uint64_t now_ns) noexcept:
         """The winner leads and has its quorum."""
         cdef uint64_t step = self.timeout_ns // STEP
         self.wait_ns = max(self.timeout_ns, self.wait_ns - step)
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
-    cdef void suspect(self, uint64_t now_ns) noexcept:
+    cpdef void suspect(self, uint64_t now_ns) noexcept:
         """The connection to the winner broke."""
         cdef uint64_t due = now_ns + self.timeout_ns // 5 + self.random(self.timeout_ns * 3 // 10 + 1)
         if due < self.due_ns:
             self.due_ns = due
 
-    cdef void preempted(self, uint64_t now_ns, bint scouting) noexcept:
+    cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept:
         """A higher ballot was seen; while scouting it means that somebody else wants to lead at the same time."""
         if scouting:
             self.wait_ns = min(self.wait_ns * 2, self.timeout_ns * WAIT_MAX)
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns + 1)
 
-    cdef void soon(self, uint64_t now_ns) noexcept:
+    cpdef void soon(self, uint64_t now_ns) noexcept:
         """Nobody leads as far as we know, as at the start."""
         self.due_ns = now_ns + self.random(self.timeout_ns // 2 + 1)

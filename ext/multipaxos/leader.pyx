@@ -1,4 +1,4 @@
-"""Leaders with their scouts and commanders (PMMC section 2.3, figures 6 and 7; sections 4.1 and 4.2 on state reduction).
+"""Leaders with their scouts and commanders (PMMC sections 2.3 and 2.4; section 4.1 on keeping less).
 
 Theory. A leader is passive, scouting or active. A scout secures its ballot: it gathers a phase-1 quorum of adoptions,
 merges what they hold with *pmax*, and says ADOPTED; a commander gathers a phase-2 quorum for one slot and the row says

@@ -1,4 +1,4 @@
-"""The replica: requests, proposals, decisions, slot_in, slot_out, WINDOW (PMMC section 2.1, figure 1).
+"""The replica: requests, proposals, decisions, slot_in, slot_out, WINDOW (PMMC section 2.1).
 
 Theory. A client's command is a *request* until it has a slot, a *proposal* from then until the slot is decided, and
 then a *decision*, applied in slot order and exactly once (`sessions`). Where another command wins the slot, the
@@ -6,9 +6,9 @@ proposal becomes a request again. WINDOW bounds the slots in flight; bytes bound
 
 Rules.
 - R1  one command per slot among the decisions: a second, different one is a violation of the protocol and stops the node.
-- R2  all slots below slot_out are applied, in order; nothing above is.
-- R4  slot_in < slot_out + WINDOW for every proposal of its own, and within the ring (which a slow disk holds back).
-- R5  slot_out only rises.
+- R2, R3  every slot below slot_out is decided here and was applied, in order; nothing above is.
+- R4  slot_out only rises.
+- R5  it proposes only where slot_in < slot_out + WINDOW, and within the ring (which a slow disk holds back).
 - Only the replica beside the active leader proposes; the others forward their requests to it and keep them until they see
   them applied. So a command may be decided twice, and sessions make the second one a repetition.
 - Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends are
@@ -474,7 +474,7 @@ cdef class Replica:
         return self.reproposals
 
     def invariants(self):
-        """R2, R4: the next slot is not yet decided here, and proposals keep within WINDOW."""
+        """R2, R4: the next slot is not decided here and left, and slot_in is not behind."""
         cdef Row* row = self.decisions.find(self.slot_out)
         if row != NULL and row.run != NULL:
             raise InvariantViolation(f"R2: slot {self.slot_out} is decided and not applied")
