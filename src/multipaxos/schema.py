@@ -159,7 +159,7 @@ def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in codec.FIELDS[kind]:
         value = getattr(body, _camel(name))
-        # A list of bytes may stand for structs with one small field, and would unfold: ours have a word at least.
+        # Bytes may stand for structs with one small field, and would unfold: ours have a word at least.
         if (name in _ELEMENTS or name == "incarnations") and len(value) > words:
             raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
         if name in _ELEMENTS:
