@@ -640,6 +640,17 @@ def test_a_list_of_numbers_in_place_of_structs() -> None:
     assert schema.flatten(word_frame(words)) == codec.encode("request", commands=expected)
 
 
+@pytest.mark.parametrize("element", [0, 1, 2, 3, 4])
+def test_lists_of_elements_less_than_a_word_do_not_unfold(element: int) -> None:
+    count = 4000
+    bits = [0, 1, 8, 16, 32][element]
+    words = [struct_pointer(1, 1), codec.KINDS.index("request"), struct_pointer(0, 1)]
+    words += [1 | element << 32 | count << 35, *[0] * (count * bits // 64 + 1)]
+    assert fault_of(word_frame(words)) == ("malformed" if element == 0 else "foreign")
+    with pytest.raises(CodecError):
+        schema.flatten(word_frame(words))
+
+
 # -- runs
 
 

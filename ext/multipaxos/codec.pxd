@@ -24,8 +24,8 @@ cdef enum ReplyStatus:
 cdef enum Fault:
     FINE = 0
     PARTIAL = 1                      # more bytes are needed
-    # Well-framed but not in our layout (several segments, out of order, far pointers): rewrite it with pycapnp
-    # (schema.flatten) and decode again.
+    # Well-framed but not in our layout (several segments, out of order, far pointers): rewrite it with
+    # pycapnp (schema.flatten) and decode again.
     FOREIGN = 2
     MALFORMED = 3                    # a pointer, length or count that does not hold
     OVERSIZED = 4
@@ -138,8 +138,8 @@ cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except
 cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32_t count) except -1
 cdef int put_leading(Bytes* out, uint64_t ballot) except -1
 
-# Bytes that a command, with its payload, adds to a Request or Phase2a; a reply to a Response; a Pvalues to its
-# list.
+# Bytes that a command, with its payload, adds to a Request or Phase2a; a reply to a Response; a Pvalues to
+# its list.
 cdef size_t command_bytes(const Command* command) noexcept
 cdef size_t reply_bytes(const Reply* reply) noexcept
 cdef size_t pvalues_bytes(const Pvalues* pvalues) noexcept

@@ -474,7 +474,7 @@ cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count
     """Bytes of the frame; refuses what no reader would take."""
     cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
     if count == 0 or first == 0 or first + count < first:
-        raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 or later")
+        raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 on")
     if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
         raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} "
                        f"commands or {RUN_BYTES_MAX} bytes: make it two")

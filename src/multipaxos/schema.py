@@ -137,7 +137,7 @@ def flatten(frame: bytes) -> bytes:
             return encode_status_request(decode_status_request(frame))
         if kind == "statusReply":
             return encode_status_reply(*decode_status_reply(frame))
-        fields = _numbers(getattr(message, kind), kind)
+        fields = _fields(getattr(message, kind), kind, len(frame) // 8)
     try:
         return codec.encode(kind, **fields)
     except TooLarge as error:
@@ -154,11 +154,14 @@ _ELEMENTS: dict[str, Sequence[str]] = {
 }
 
 
-def _numbers(body: Any, kind: str) -> dict[str, Any]:
+def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
     """The fields of a message that the codec knows, each read once: reading uses up the traversal limit."""
     fields: dict[str, Any] = {}
     for name in codec.FIELDS[kind]:
         value = getattr(body, _camel(name))
+        # Bytes may stand for structs with one small field, and would unfold: ours have a word at least.
+        if (name in _ELEMENTS or name == "incarnations") and len(value) > words:
+            raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
         if name in _ELEMENTS:
             value = [{part: _plain(getattr(each, part)) for part in _ELEMENTS[name]} for each in value]
         elif name == "incarnations":
