@@ -56,5 +56,5 @@ cdef object _checked(object ballot):
     """`ballot` if it is BOTTOM or one that `make` could have made."""
     _within("ballot", ballot, 0, 0xffff_ffff_ffff_ffff)
     if ballot != BOTTOM and ballot_round(ballot) == 0:
-        raise ValueError(f"ballot {ballot} has round 0, which no leader uses: build it with make(round, leader)")
+        raise ValueError(f"ballot {ballot} has round 0, which no leader uses: use make(round, leader)")
     return ballot
