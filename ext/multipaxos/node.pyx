@@ -58,10 +58,6 @@ cdef enum:
 cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF
 
 
-cdef uint64_t to_number(object data) except? 0:
-    return int.from_bytes(data, "little")
-
-
 class Batch:
     """What has to become durable, in one transaction: `meta` to be put, `records` appended. Then `done(token, ok)`."""
 
@@ -538,7 +534,7 @@ cdef class Node:
         cdef uint64_t i, kept = 0
         cdef Ack ack
         cdef Ack joined
-        joined.node = -1
+        joined = Ack(0, 0, 0, 0, -1)
         for i in range(self.acks_count):
             ack = self.acks[i]
             if ack.batch > self.durable:

@@ -1,0 +1,334 @@
+"""Messaging, apart from Paxos: links over TCP, their handshake, reconnection and back-pressure.
+
+Theory. A link carries frames; what is in them is not this module's business, but for the first ones. The handshake is
+three hellos: who connects says who it is with a nonce; the other side answers with its own, echoing that nonce; the
+first side echoes in turn. So each side knows that the other is alive now, and not a connection left behind by a dead process, which
+is what founding rests on. A hello that does not fit is answered with a refusal, by name, and the link is closed.
+
+Rules.
+- One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random pause. A newer link replaces an older one.
+- Nothing reaches the core before the handshake is done; before that, bytes and time are bounded.
+- Back-pressure by bytes: a client whose answers it does not read is not read from; a peer that takes too little for
+  too long loses its link (what was on it is sent again on the next one).
+- Two processes with one incarnation are refused where they meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from multipaxos.codec import CodecError
+from multipaxos.codec import split as split_frames
+from multipaxos.config import Config
+from multipaxos.errors import MultipaxosError
+from multipaxos.schema import Hello, decode_status_request, encode_status_reply
+
+log = logging.getLogger("multipaxos.transport")
+
+VERSION_MIN = VERSION_MAX = 1
+HANDSHAKE_S = 3.0
+HANDSHAKE_BYTES = 64 << 10
+DIAL_PAUSE_S = 0.01
+DIAL_PAUSE_MAX_S = 0.3
+PEER_UNSENT_BYTES = 64 << 20
+CLIENT_UNSENT_BYTES = 1 << 20
+COPY_S = 1.0
+
+
+class Owner(Protocol):
+    """Who uses the links: the server."""
+
+    def link_up(self, link: int, node: int, incarnation: int) -> None:
+        """A handshake with a peer, or a client (node -1), is done."""
+
+    def received(self, link: int, data: bytes) -> None:
+        """A chunk came."""
+
+    def link_down(self, link: int) -> None:
+        """A link is gone."""
+
+    def status(self) -> str:
+        """What an admin link is told, as JSON."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection, from its first byte to its last."""
+
+    def __init__(self, hub: Transport, dialled: int = -1) -> None:
+        self.hub = hub
+        self.dialled = dialled  # the node that we dialled; -1: they dialled us
+        self.link = 0  # set when the handshake is done
+        self.peer = -1
+        self.kind = "peer"
+        self.incarnation = 0
+        self.heard_s = 0.0
+        self.write: Callable[[bytes], None] = self._not_connected
+        self._transport: asyncio.Transport | None = None
+        self._pending = b""
+        self._nonce = secrets.randbits(63) | 1
+        self._theirs: Hello | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.lost: asyncio.Future[None] = hub.loop.create_future()
+
+    def _not_connected(self, data: bytes) -> None:
+        raise RuntimeError("a link was written to before it was connected")
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        where = self._transport.get_extra_info("peername") if self._transport else None
+        who = f"node {self.peer}" if self.peer >= 0 else self.kind
+        return f"{who} at {where[0]}:{where[1]}" if where else who
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sets the socket's ways, and speaks first if we dialled."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
+        self._timer = self.hub.loop.call_later(HANDSHAKE_S, self.close, "no handshake in time")
+        self.hub.connections.add(self)
+        if self.dialled >= 0:
+            self.write(self.hub.hello(self._nonce, 0, self.dialled).encode())
+
+    def data_received(self, data: bytes) -> None:
+        """To the core, or to the handshake."""
+        if self.link:
+            self.heard_s = self.hub.time()
+            self.hub.owner.received(self.link, data)
+        else:
+            self._handshake(data)
+
+    def _handshake(self, data: bytes) -> None:
+        self._pending += data
+        try:
+            while not self.link:
+                frames, rest = split_frames(self._pending[:HANDSHAKE_BYTES])
+                if not frames:
+                    if len(rest) >= HANDSHAKE_BYTES:
+                        self.close("too many bytes before the handshake")
+                    return
+                self._pending = self._pending[len(frames[0]) :]
+                if self._theirs is not None and self.kind == "admin":
+                    self._answer_admin(frames[0])
+                elif not self._on_hello(Hello.decode(frames[0])):
+                    return
+        except CodecError as error:
+            self.close(f"bytes that are no handshake ({error})")
+            return
+        rest, self._pending = self._pending, b""
+        if rest:
+            self.hub.owner.received(self.link, rest)
+
+    def _on_hello(self, hello: Hello) -> bool:
+        """One hello; false if the link was refused."""
+        if hello.refusal:
+            self.close(f"refused by the other side: {hello.refusal}")
+            return False
+        if self._theirs is None:
+            reason = self.hub.misfit(hello, self.dialled)
+            if reason:
+                self._refuse(reason)
+                return False
+            self._theirs, self.kind, self.peer = hello, hello.kind, hello.node
+            self.incarnation = hello.incarnation
+            if self.dialled < 0:
+                self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
+                if self.kind == "admin":
+                    self._finish_timer()
+                return True
+        if hello.echo != self._nonce:
+            self._refuse("a hello without the echo of our nonce")
+            return False
+        if self.dialled >= 0:
+            self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
+        self._finish_timer()
+        self.hub.up(self, self._theirs)
+        return True
+
+    def _answer_admin(self, frame: bytes) -> None:
+        hello = None
+        try:
+            nonce = decode_status_request(frame)
+        except CodecError:
+            hello = Hello.decode(frame)  # the third hello
+        if hello is None:
+            self.write(encode_status_reply(nonce, self.hub.owner.status()))
+
+    def _finish_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, reason: str) -> None:
+        self.write(self.hub.hello(0, 0, -1, refusal=reason).encode())
+        self.close(f"refused: {reason}")
+
+    def pause_writing(self) -> None:
+        """The other side does not read what we have for it."""
+        if self.link and self.peer >= 0:
+            self.close(f"more than {PEER_UNSENT_BYTES} bytes unsent")
+        elif self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def became_client(self) -> None:
+        """A client's answers are bounded more tightly than a peer's messages."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
+
+    def close(self, reason: str) -> None:
+        """Ends the connection; counted and logged."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self.hub.closes[reason.split("(")[0].strip()] += 1
+        log.warning("closing the link to %s: %s", self.name, reason)
+        self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._finish_timer()
+        self.hub.connections.discard(self)
+        if self.link:
+            self.hub.down(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def abort(self) -> None:
+        """At once, without sending what is left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Transport:
+    """All links of one node: it listens for everybody, and dials the peers with a higher id."""
+
+    def __init__(self, config: Config, node: int, incarnation: int, owner: Owner) -> None:
+        self.config = config
+        self.node = node
+        self.incarnation = incarnation
+        self.owner = owner
+        self.loop = asyncio.get_running_loop()
+        self.time = self.loop.time
+        self.digest = config.digest()
+        self.links: dict[int, Connection] = {}
+        self.peers: dict[int, Connection] = {}
+        self.connections: set[Connection] = set()
+        self.closes: Counter[str] = Counter()
+        self.port = 0
+        self._next_link = 1
+        self._server: asyncio.Server | None = None
+        self._dialling: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listens, then dials."""
+        me = self.config.nodes[self.node]
+        try:
+            self._server = await self.loop.create_server(lambda: Connection(self), me.host, me.port, reuse_address=True)
+        except OSError as error:
+            raise MultipaxosError(f"cannot listen on {me.address}: {error.strerror}; is the port taken?") from error
+        self.port = self._server.sockets[0].getsockname()[1]
+        for peer in range(self.node + 1, len(self.config.nodes)):
+            self._dialling.append(self.loop.create_task(self._dial(peer)))
+
+    async def stop(self) -> None:
+        """Closes everything."""
+        for task in self._dialling:
+            task.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    async def _dial(self, peer: int) -> None:
+        """Keeps a link to one peer."""
+        node = self.config.nodes[peer]
+        pause_s = DIAL_PAUSE_S
+        while True:
+            try:
+                _, connection = await self.loop.create_connection(lambda: Connection(self, peer), node.host, node.port)
+                await connection.lost
+                if connection.link:
+                    pause_s = DIAL_PAUSE_S
+            except OSError as error:
+                log.debug("node %d at %s does not answer: %s", peer, node.address, error)
+            await asyncio.sleep(pause_s * (0.5 + random.random()))
+            pause_s = min(pause_s * 2, DIAL_PAUSE_MAX_S)
+
+    def hello(self, nonce: int, echo: int, target: int, refusal: str = "") -> Hello:
+        """What we say of ourselves."""
+        return Hello(
+            cluster=self.config.name, configuration=self.digest, node=self.node, target=target,
+            incarnation=self.incarnation, version_min=VERSION_MIN, version_max=VERSION_MAX, kind="peer",
+            nonce=nonce, echo=echo, refusal=refusal,
+        )  # fmt: skip
+
+    def misfit(self, hello: Hello, dialled: int) -> str:
+        """Why a link with the sender of this hello cannot be; empty if it can."""
+        if hello.version_min > VERSION_MAX or hello.version_max < VERSION_MIN:
+            return (
+                f"it speaks protocol versions {hello.version_min} to {hello.version_max}, "
+                f"this node {VERSION_MIN} to {VERSION_MAX}: upgrade the older one"
+            )
+        if (hello.cluster or hello.kind == "peer") and hello.cluster != self.config.name:
+            return f"it belongs to cluster {hello.cluster!r}, this is {self.config.name!r}"
+        if hello.target not in (-1, self.node):
+            return f"it looks for node {hello.target}, this is node {self.node}: compare the addresses in the configurations"
+        return "" if hello.kind != "peer" else self._misfit_of_peer(hello, dialled)
+
+    def _misfit_of_peer(self, hello: Hello, dialled: int) -> str:
+        if hello.configuration != self.digest:
+            return "its configuration differs from this node's: nodes, roles, quorum and window must be the same everywhere"
+        if not 0 <= hello.node < len(self.config.nodes) or hello.node == self.node:
+            return f"node {hello.node} is not one of this node's peers"
+        if dialled >= 0 and hello.node != dialled:
+            return f"node {hello.node} answers where node {dialled} should be: compare the addresses in the configurations"
+        if hello.incarnation == self.incarnation:
+            return "it has this node's incarnation: a copied data directory is not a node"
+        other = self.peers.get(hello.node)
+        if other is not None and dialled < 0 and self._is_copy(other, hello):
+            return f"a living process already is node {hello.node} with the same incarnation: a copied data directory is not a node"
+        return ""
+
+    def _is_copy(self, other: Connection, hello: Hello) -> bool:
+        """A process that connects anew has let its old link fall silent; two that both speak are a node and its copy."""
+        return other.incarnation == hello.incarnation and self.loop.time() - other.heard_s < COPY_S
+
+    def up(self, connection: Connection, hello: Hello) -> None:
+        """A handshake is done."""
+        connection.link = self._next_link
+        self._next_link += 1
+        self.links[connection.link] = connection
+        if hello.kind == "client":
+            connection.became_client()
+            connection.peer = -1
+            self.owner.link_up(connection.link, -1, 0)
+            return
+        older = self.peers.get(hello.node)
+        self.peers[hello.node] = connection
+        if older is not None:
+            older.close("replaced by a newer link")
+            self.down(older)
+        self.owner.link_up(connection.link, hello.node, hello.incarnation)
+
+    def down(self, connection: Connection) -> None:
+        """A link is gone."""
+        if self.links.pop(connection.link, None) is None:
+            return
+        if connection.peer >= 0 and self.peers.get(connection.peer) is connection:
+            del self.peers[connection.peer]
+        self.owner.link_down(connection.link)
