@@ -24,8 +24,9 @@ cdef enum ReplyStatus:
 cdef enum Fault:
     FINE = 0
     PARTIAL = 1                      # more bytes are needed
-    FOREIGN = 2                      # well-framed but not in our layout (several segments, out of order, far
-                                     # pointers): rewrite it with pycapnp (schema.flatten) and decode again
+    # Well-framed but not in our layout (several segments, out of order, far pointers): rewrite it with
+    # pycapnp (schema.flatten) and decode again.
+    FOREIGN = 2
     MALFORMED = 3                    # a pointer, length or count that does not hold
     OVERSIZED = 4
 
@@ -118,32 +119,35 @@ cdef uint64_t number_at(const NumberList* numbers, uint32_t index) noexcept
 
 # -- writing: each appends one whole frame to `out`.
 cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1
-cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark, uint64_t incarnation,
-                     int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
+cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
+                     uint64_t incarnation, int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
                      const Pvalues* pvalues, uint32_t count) except -1
 cdef int put_phase2a(Bytes* out, uint64_t ballot, uint64_t first, uint64_t time_ns, const Watermark* decided,
                      const Command* commands, uint32_t count) except -1
 cdef int put_phase2b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1
 cdef int put_decision(Bytes* out, const Watermark* decided) except -1
 cdef int put_fetch(Bytes* out, uint64_t first, uint64_t end) except -1
-cdef int put_fetched(Bytes* out, uint64_t first, uint64_t end, uint64_t mark, const Pvalues* pvalues, uint32_t count) except -1
+cdef int put_fetched(Bytes* out, uint64_t first, uint64_t end, uint64_t mark, const Pvalues* pvalues,
+                     uint32_t count) except -1
 cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint voting) except -1
 cdef int put_pong(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint leading, bint quorum,
                   const Watermark* decided) except -1
-cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64_t* incarnations, uint32_t count) except -1
+cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64_t* incarnations,
+                      uint32_t count) except -1
 cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except -1
 cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32_t count) except -1
 cdef int put_leading(Bytes* out, uint64_t ballot) except -1
 
-# Bytes that a command, with its payload, adds to a Request or Phase2a; a reply to a Response; a Pvalues to its list.
+# Bytes that a command, with its payload, adds to a Request or Phase2a; a reply to a Response; a Pvalues to
+# its list.
 cdef size_t command_bytes(const Command* command) noexcept
 cdef size_t reply_bytes(const Reply* reply) noexcept
 cdef size_t pvalues_bytes(const Pvalues* pvalues) noexcept
 # Overwrites the watermark of a phase2a frame in our own layout (as put_phase2a wrote it), and only that.
 cdef void set_watermark(uint8_t* phase2a_frame, const Watermark* decided) noexcept
 
-# -- a run: one phase2a frame in our own layout, shared by reference count. The bytes that brought the commands,
-# the rows of every ring and the durable record are these same bytes.
+# -- a run: one phase2a frame in our own layout, shared by reference count. The bytes that brought the
+# commands, the rows of every ring and the durable record are these same bytes.
 cdef struct Run:
     uint64_t references
     uint64_t ballot, first, time_ns
@@ -152,9 +156,12 @@ cdef struct Run:
     Commands commands                # points into frame
     uint8_t* frame                   # allocated together with the Run
 
-cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except NULL
-cdef Run* run_read(const uint8_t* frame, size_t size) except? NULL    # NULL (no exception): not a valid phase2a
-cdef Run* run_from(const Message* phase2a, const uint8_t* frame, size_t size) except NULL   # of one just decoded
+cdef Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands,
+                  uint32_t count) except NULL
+# NULL without an exception: not a valid phase2a.
+cdef Run* run_read(const uint8_t* frame, size_t size) except? NULL
+# Of one just decoded.
+cdef Run* run_from(const Message* phase2a, const uint8_t* frame, size_t size) except NULL
 cdef void run_free(Run* run) noexcept
 
 cdef inline Run* run_hold(Run* run) noexcept:

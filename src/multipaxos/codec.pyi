@@ -1,0 +1,44 @@
+from collections.abc import Mapping
+from typing import Final
+
+from multipaxos.errors import MultipaxosError
+
+FRAME_BYTES_MAX: Final[int]
+VALUE_BYTES_MAX: Final[int]
+KEY_BYTES_MAX: Final[int]
+PAYLOAD_BYTES_MAX: Final[int]
+RUN_BYTES_MAX: Final[int]
+RUN_SLOTS_MAX: Final[int]
+
+KINDS: Final[tuple[str, ...]]
+FAULTS: Final[tuple[str, ...]]
+COMMAND_KINDS: Final[Mapping[str, int]]
+REPLY_STATUSES: Final[Mapping[str, int]]
+FIELDS: Final[Mapping[str, tuple[str, ...]]]
+COMMAND_FIELDS: Final[tuple[str, ...]]
+REPLY_FIELDS: Final[tuple[str, ...]]
+PVALUES_FIELDS: Final[tuple[str, ...]]
+REJOIN_FIELDS: Final[tuple[str, ...]]
+
+Buffer = bytes | bytearray | memoryview
+CommandTuple = tuple[int, int, int, int, bytes]
+ReplyTuple = tuple[int, int, int, bytes]
+
+class CodecError(MultipaxosError, ValueError):
+    fault: str
+    def __init__(self, message: str, fault: str) -> None: ...
+
+def encode(kind: str, **fields: object) -> bytes: ...
+def decode_message(frame: Buffer) -> dict[str, object]: ...
+def split(data: Buffer) -> tuple[list[bytes], bytes]: ...
+def encode_phase2a(
+    ballot: int, first: int, time_ns: int, decided: tuple[int, int, int], commands: list[CommandTuple]
+) -> bytes: ...
+def decode_phase2a(frame: Buffer) -> tuple[int, int, int, tuple[int, int, int], list[CommandTuple]]: ...
+def encode_request(commands: list[CommandTuple]) -> bytes: ...
+def decode_request(frame: Buffer) -> list[CommandTuple]: ...
+def encode_response(session: int, replies: list[ReplyTuple]) -> bytes: ...
+def decode_response(frame: Buffer) -> tuple[int, list[ReplyTuple]]: ...
+def decode_repeat(frame: Buffer, times: int) -> int: ...
+def encode_repeat(frame: Buffer, times: int) -> int: ...
+def run_frame(frame: Buffer, decided: tuple[int, int, int] | None = None) -> bytes | None: ...
