@@ -1,7 +1,7 @@
 """The house rules of the compiled core and of the floors, read from the sources.
 
-The core is deterministic and does no IO: it may import only what is listed here. Files import downwards, as the
-table "Floors" of docs/design.md has it, and what is compiled has stubs.
+The core is deterministic and does no IO: it may import only what is listed here. Files import downwards, as
+the table "Floors" of docs/design.md has it, and what is compiled has stubs.
 """
 
 import ast
@@ -96,7 +96,7 @@ def inside(path):
 
 
 def floors():
-    """{module: floor} of the table in docs/design.md: the names in backticks, those in parentheses left out."""
+    """{module: floor} of the table in docs/design.md: the names in backticks outside parentheses."""
     table = re.findall(
         r"(?m)^\|\s*(\d)\s*\|(.*)\|\s*$", (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     )

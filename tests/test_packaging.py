@@ -1,4 +1,4 @@
-"""What is shipped: the sdist builds the wheel, both hold what they must, and the wheel works without a compiler."""
+"""What is shipped: wheel and sdist hold what they must, and the wheel works where there is no compiler."""
 
 import os
 import shutil
