@@ -28,7 +28,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest multipaxos --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 	$(BIN)/cython-lint ext
 
 bench: $(READY)
