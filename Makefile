@@ -29,7 +29,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
-	$(BIN)/cython-lint ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext     # it calls pycodestyle by name
 
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=mean --benchmark-columns=mean,median,stddev,ops
