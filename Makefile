@@ -24,12 +24,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
+# cython-lint calls pycodestyle by name: hence the PATH.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext     # it calls pycodestyle by name
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=mean --benchmark-columns=mean,median,stddev,ops
