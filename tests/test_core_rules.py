@@ -68,7 +68,7 @@ def core_imports(path):
 
 
 def forbidden_calls(code):
-    """Names of the built-ins that are called; methods of that name, and what defines them, are something else."""
+    """Names of the built-ins that are called; methods of that name and definitions are something else."""
     return FORBIDDEN_CALLS.findall(re.sub(r"(?m)^\s*(cdef|cpdef|def)\b[^(]*\(|\.\w+\(", "", code))
 
 
