@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 HERE = Path(__file__).parent
 SOURCES = sorted(path.relative_to(HERE) for path in (HERE / "ext" / "multipaxos").glob("*.pyx"))
 if not SOURCES:
-    raise SystemExit("ext/multipaxos holds no .pyx file: the source tree is incomplete, nothing would be compiled")
+    raise SystemExit("ext/multipaxos holds no .pyx file: the source tree is incomplete, nothing to compile")
 
 DIRECTIVES = {
     "language_level": 3,

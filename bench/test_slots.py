@@ -1,4 +1,4 @@
-"""Three votes for each of 8,192 slots in runs of 100, then all are forgotten: the ring beside a dictionary."""
+"""Three votes for each of 8,192 slots in runs of 100, then all are forgotten: a ring beside a dictionary."""
 
 import pytest
 

@@ -8,7 +8,7 @@ cdef struct Context:                 # of the command being applied, the same on
     uint64_t session                 # that sent it
 
 cdef class Machine:
-    # Applies `command`; appends the answer to `reply`. 0: answered; 1: refused, the error's text is in `reply` (and
-    # nothing but that text is). Raises only what must stop the node (MemoryError, KeyboardInterrupt, ...).
+    # Applies `command`; appends the answer to `reply`. 0: answered; 1: refused, `reply` holds the error
+    # (as text) and nothing else. Raises only what must stop the node (MemoryError, KeyboardInterrupt, ...).
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1
     cdef uint64_t state_hash(self)   # equal states, equal hashes; O(1)
