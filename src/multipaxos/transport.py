@@ -139,11 +139,7 @@ class Connection(asyncio.Protocol):
                     if len(rest) >= HANDSHAKE_BYTES:
                         self.close("too many bytes before the handshake")
                     return
-                self._pending = self._pending[len(frames[0]) :]
-                if self._theirs is not None and self.kind == "admin":
-                    self._answer_admin(frames[0])
-                elif not self._on_hello(Hello.decode(frames[0])):
-                    return
+                self._take(frames)
         except CodecError as error:
             self.close("bytes that are no handshake", str(error))
             return
@@ -151,30 +147,42 @@ class Connection(asyncio.Protocol):
         if rest and not self._closing:
             self.hub.owner.received(self.link, rest)
 
-    def _on_hello(self, hello: Hello) -> bool:
-        """One hello; false if the link was refused."""
+    def _take(self, frames: list[bytes]) -> None:
+        """Frames before the handshake is done; what comes after it stays in `_pending`."""
+        used = 0
+        for frame in frames:
+            used += len(frame)
+            if self._theirs is not None and self.kind == "admin":
+                self._answer_admin(frame)
+            else:
+                self._on_hello(Hello.decode(frame))
+            if self.link or self._closing:
+                break
+        self._pending = self._pending[used:]
+
+    def _on_hello(self, hello: Hello) -> None:
+        """The first hello of the other side, or the one that echoes ours."""
         if hello.refusal:
             self.close("refused by the other side", hello.refusal)
-            return False
+            return
         if self._theirs is None:
             reason = self.hub.misfit(hello, self.dialled)
             if reason:
                 self._refuse(reason)
-                return False
+                return
             self._theirs, self.kind = hello, hello.kind
             self.peer = hello.node if hello.kind == "peer" else -1
             self.incarnation = hello.incarnation
             if self.dialled < 0:
                 self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
-                return True
+                return
         if hello.echo != self._nonce:
             self._refuse("a hello without the echo of our nonce")
-            return False
+            return
         if self.dialled >= 0:
             self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
         self._finish_timer()
         self.hub.up(self, self._theirs)
-        return True
 
     def _answer_admin(self, frame: bytes) -> None:
         try:
