@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,22 +15,12 @@ from rich.progress import Progress
 from multipaxos import bench as generator
 from multipaxos.cli import USAGE, cluster_option, fail, reports_errors
 from multipaxos.config import Config
-from multipaxos.errors import ConfigurationError
-from multipaxos.local import LocalCluster, free_base_port
-from multipaxos.storage import is_memory_filesystem
-
-
-def disk_directory() -> Path:
-    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
-    for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
-        if place.is_dir() and not is_memory_filesystem(place):
-            return Path(tempfile.mkdtemp(prefix="multipaxos-bench-", dir=place))
-    raise ConfigurationError("no temporary directory lies on a disk: set TMPDIR to one that does")
+from multipaxos.local import LocalCluster, disk_directory, free_base_port
 
 
 async def on_spawned(count: int, storage: str, options: generator.Options, progress: Any) -> dict[str, Any]:
     """Starts a cluster, measures it, and leaves nothing behind."""
-    directory = disk_directory()
+    directory = disk_directory("multipaxos-bench-")
     try:
         async with LocalCluster(Config.local(count, free_base_port(count)), directory, storage) as cluster:
             return await generator.run(cluster.addresses, options, progress)

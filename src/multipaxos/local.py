@@ -12,13 +12,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from multipaxos.client_link import fetch_status, fetch_statuses, find_leader
 from multipaxos.config import Config
-from multipaxos.errors import MultipaxosError, NoQuorum
+from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
+from multipaxos.storage import is_memory_filesystem
 
 START_S = 30.0
 
@@ -43,6 +45,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def disk_directory(prefix: str) -> Path:
+    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
+    for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
+        if place.is_dir() and not is_memory_filesystem(place):
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    raise ConfigurationError("no temporary directory lies on a disk: set TMPDIR to one that does")
 
 
 class LocalCluster:
