@@ -63,6 +63,7 @@ class Rig:
             for peer in range(nodes):
                 if peer != node:
                     self.link(peer)
+        self.sent.clear()
 
     # a peer's link has the number 100 + its id, a client's what the test says
     def link(self, peer: int, incarnation: int | None = None, number: int | None = None) -> None:
@@ -147,7 +148,7 @@ class Rig:
     # -- short ways to a state
     def begin_scout(self) -> int:
         """Waits until it scouts; its ballot is durable; returns the ballot."""
-        while not any("scouting" in event for event in self.events):
+        while not any(event.startswith("scouting") for event in self.events):
             self.tick(50)
         self.events.clear()
         self.sync()
