@@ -1214,13 +1214,15 @@ cdef class Node:
         return self.trim()
 
     cdef int trim(self) except -1:
-        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may."""
-        cdef uint64_t keep = 2 * self.window
+        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the mark that
+        says it is decided."""
+        cdef uint64_t keep = 2 * self.window if self.acceptor.accepted.bytes <= self.ring_bytes // 2 else self.window // 16
         cdef uint64_t base = self.acceptor.accepted.base
-        if self.acceptor.accepted.bytes > self.ring_bytes // 2:
-            keep = self.window // 16
-        if self.durable_out > keep and self.durable_out - keep > base + self.window // 8:
+        cdef uint64_t enough = base + keep + self.window // 8    # below it a step is not worth while
+        if self.durable_out > enough:
             self.advance_rings(self.durable_out - keep)
+        elif self.replica.slot_out > enough and not self.batch_token and self.newest_batch() == self.durable:
+            self.put_meta(b"decided", self.replica.slot_out)      # nothing else would make a batch, and the ring is full
         return 0
 
     # == queries
