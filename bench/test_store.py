@@ -1,4 +1,4 @@
-"""put and get of 64-byte values over 1000 keys: the machine without Python's calls, with them, and a plain dict."""
+"""put and get of 64-byte values over 1000 keys: the machine alone, called from Python, and a plain dict."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def filled():
 
 def put_all(content):
     for key in KEYS:
-        content[key] = bytes(VALUE)
+        content[key] = VALUE
 
 
 def apply_all(store, payloads):

@@ -1,4 +1,4 @@
-"""A user's machine behind the replica's face: what it is told, what its errors become, what stops the node."""
+"""A user's machine behind the replica's face: what it is told, what its errors become, what stops it."""
 
 import pytest
 
@@ -140,7 +140,7 @@ def test_other_histories_have_other_hashes(other):
 
 
 def test_the_text_of_a_refusal_is_not_hashed():
-    """A message may hold an address, which no two processes share; that there was a refusal is what counts."""
+    """A message may hold an address, which no two processes share; the refusal counts."""
     assert hashes((1, b"a", ValueError("<object at 0x1>"))) == hashes(
         (1, b"a", ValueError("<object at 0x2>"))
     )

@@ -1,4 +1,4 @@
-"""The key-value machine against a plain dict: answers, versions, order, hashes, and bytes that are no command."""
+"""The key-value machine against a plain dict: answers, versions, order, hashes; and hostile bytes."""
 
 import struct
 
@@ -56,7 +56,7 @@ class Model:
         return Pairs(tuple(found[:cut]), len(found) > cut)
 
     def transact(self, slot, compares, then, otherwise):
-        holds = all([self.holds(*compare) for compare in compares])
+        holds = all(self.holds(*compare) for compare in compares)
         return Transacted(holds, tuple(self.do(inner, slot) for inner in (then if holds else otherwise)))
 
     def holds(self, kind, key, expected=None):
