@@ -141,9 +141,7 @@ def test_other_histories_have_other_hashes(other):
 
 def test_the_text_of_a_refusal_is_not_hashed():
     """A message may hold an address, which no two processes share; the refusal counts."""
-    assert hashes((1, b"a", ValueError("<object at 0x1>"))) == hashes(
-        (1, b"a", ValueError("<object at 0x2>"))
-    )
+    assert hashes((1, b"a", ValueError("<object at 0x1>"))) == hashes((1, b"a", ValueError("<object at 0x2>")))
     assert hashes((1, b"a", ValueError("x"))) != hashes((1, b"a", b"ValueError: x"))
 
 

@@ -325,9 +325,7 @@ SAMPLES = [
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[0])
 def test_a_cut_command_never_reads_beyond_its_end(sample):
     whole, store = encode(sample), filled((b"k", b"v"))
-    values_begin = (
-        len(whole) - 3 if sample[0] == "cas" else len(whole)
-    )  # a shorter value is a command as well
+    values_begin = len(whole) - 3 if sample[0] == "cas" else len(whole)  # a shorter value is a command as well
     for size in range(values_begin):
         assert refusal(store, whole[:size]).startswith("Malformed: ")
     if sample[0] != "cas":
@@ -350,9 +348,7 @@ def test_beyond_the_limits(payload):
     assert refusal(filled((b"k", b"v")), payload).startswith("TooLarge: ")
 
 
-@pytest.mark.parametrize(
-    "payload", [b"", b"\x00", b"\x0a", b"\xff" * 9, b"\x09\x01\x00\x00\x00\x00\x00\x09\x01\x00k"]
-)
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x0a", b"\xff" * 9, b"\x09\x01\x00\x00\x00\x00\x00\x09\x01\x00k"])
 def test_no_operation(payload):
     assert refusal(KeyValue(), payload).startswith("Malformed: ")
 
