@@ -65,6 +65,22 @@ cdef class Machine:
             bytes_free(&reply)
 
 
+cdef bytes refusal_text(error):
+    """`TypeName: text` in UTF-8, cut at a character.
+
+    The text is made by the user's code: if that fails, the command is refused too. Were the failure raised,
+    one command would stop every replica, and stop it again at each start.
+    """
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        text = f"{type(error).__name__}: (its text cannot be made)"
+    encoded = text.encode("utf-8", "replace")[:REFUSAL_BYTES_MAX]
+    return encoded.decode("utf-8", "ignore").encode("utf-8")
+
+
 @cython.final
 cdef class PythonMachine(Machine):
     """A user's `StateMachine`."""
@@ -90,11 +106,14 @@ cdef class PythonMachine(Machine):
         except (MemoryError, RecursionError):
             raise
         except Exception as error:
-            answer = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:REFUSAL_BYTES_MAX]
+            answer = refusal_text(error)
             refused = True
         bytes_put(reply, <const uint8_t*>(<char*>answer), len(answer))
         self.hash = chained(self.hash ^ context.slot, command, size)
-        self.hash = chained(self.hash, <const uint8_t*>(<char*>answer), len(answer))
+        if refused:                      # the text may differ between processes: only the refusal counts
+            self.hash = chained(~self.hash, NULL, 0)
+        else:
+            self.hash = chained(self.hash, <const uint8_t*>(<char*>answer), len(answer))
         return refused
 
     cdef uint64_t state_hash(self):

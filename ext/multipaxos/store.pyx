@@ -410,9 +410,14 @@ cdef class KeyValue(Machine):
         return NULL
 
     cdef int write(self, Entry* entry, Slice key, Slice value, uint64_t version) except -1:
-        if entry == NULL:
-            entry = self.insert(key)
-        return self.set_value(entry, value, version)
+        if entry != NULL:
+            return self.set_value(entry, value, version)
+        entry = self.insert(key)
+        try:
+            return self.set_value(entry, value, version)
+        except MemoryError:
+            self.remove(entry)           # no key without a value
+            raise
 
     cdef int set_value(self, Entry* entry, Slice value, uint64_t version) except -1:
         cdef uint8_t* room
