@@ -1,4 +1,5 @@
-"""Clusters of real processes: sockets, disks, SIGKILL and SIGSTOP. No acknowledged write is lost, none is applied twice.
+"""Clusters of real processes: sockets, disks, SIGKILL and SIGSTOP. No acknowledged write is lost, none is applied
+twice.
 
 Times are bounded generously: how fast a failover is, is measured by `tools/measure.py`, not asserted here.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 import uvloop
+
 from multipaxos.client import Client
 from multipaxos.config import Config, Sizes
 from multipaxos.demo import Writers
@@ -29,13 +31,18 @@ pytestmark = pytest.mark.timeout(180)
 Story = Callable[[LocalCluster, Client], Awaitable[None]]
 
 
-def play(directory: Path, story: Story, *, nodes: int = 3, storage: str = "lmdb", machine: str = "", **config: Any) -> None:
+def play(
+    directory: Path, story: Story, *, nodes: int = 3, storage: str = "lmdb", machine: str = "", **config: Any
+) -> None:
     """Starts a cluster and a client, and tells them the story."""
 
     async def run() -> None:
         base = Config.local(nodes, free_base_port(nodes))
         whole = Config(name=base.name, nodes=config.pop("places", base.nodes), **config)
-        async with LocalCluster(whole, directory, storage, machine) as cluster, Client(cluster.addresses, timeout_s=30) as client:
+        async with (
+            LocalCluster(whole, directory, storage, machine) as cluster,
+            Client(cluster.addresses, timeout_s=30) as client,
+        ):
             await cluster.leader(30)
             await story(cluster, client)
 
@@ -46,8 +53,7 @@ async def started(client: Client, writes: int = 50) -> Writers:
     """Writers that have written something."""
     writers = Writers(client)
     writers.start()
-    while len(writers.acknowledged) < writes:
-        await asyncio.sleep(0.01)
+    await writers.reach(writes)
     return writers
 
 
@@ -95,7 +101,8 @@ def test_the_leader_is_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("storage", ["lmdb", "test-dropping"])
 def test_all_are_killed_at_once(tmp_path: Path, storage: str) -> None:
-    """Every process dies under load; on their disks is every acknowledged write - also on a disk that keeps only what was synced."""
+    """Every process dies under load; on their disks is every acknowledged write - also on a disk that keeps only
+    what was synced."""
     assert kill_all(tmp_path, storage) == 0
 
 
@@ -256,7 +263,10 @@ GOOD = '[cluster]\nname = "c"\nquorum = "majority"\n[[node]]\nid = 0\naddress = 
     [
         ('[cluster]\nname = "c"\nquorum = \n', ":3:"),
         (GOOD + '[[node]]\nid = 0\naddress = "127.0.0.1:1"\n', "id"),
-        (GOOD.replace('"majority"', "{ phase1 = 1, phase2 = 1 }") + '[[node]]\nid = 1\naddress = "127.0.0.1:1"\n', "intersect"),
+        (
+            GOOD.replace('"majority"', "{ phase1 = 1, phase2 = 1 }") + '[[node]]\nid = 1\naddress = "127.0.0.1:1"\n',
+            "intersect",
+        ),
         (GOOD.replace('"majority"', "{ grid = [2, 3] }"), "grid"),
         (GOOD + 'roles = ["replica", "leader"]\n', "acceptor"),
     ],
@@ -326,7 +336,19 @@ def test_the_commands_of_the_store(tmp_path: Path) -> None:
         cluster.kill(2)
         rows = json.loads((await run("status", "--json")).stdout)
         assert [row["alive"] for row in rows] == [True, True, False]
-        assert {"id", "address", "alive", "leading", "ballot", "slot_in", "slot_out", "mark", "voting", "state_hash", "storage"} <= set(rows[0])
+        assert {
+            "id",
+            "address",
+            "alive",
+            "leading",
+            "ballot",
+            "slot_in",
+            "slot_out",
+            "mark",
+            "voting",
+            "state_hash",
+            "storage",
+        } <= set(rows[0])
         cluster.kill(1)
         assert (await run("put", "a", "1", "--timeout", "1")).returncode == 3
 
@@ -336,12 +358,15 @@ def test_the_commands_of_the_store(tmp_path: Path) -> None:
 def test_bench_prints_its_object() -> None:
     """`bench --spawn --json`, closed and open loop."""
     for extra in ([], ["--rate", "2000"]):
-        result = multipaxos("bench", "--spawn", "3", "--storage", "memory", "--outstanding", "10", "--duration", "1", "--json", *extra)
+        result = multipaxos(
+            "bench", "--spawn", "3", "--storage", "memory", "--outstanding", "10", "--duration", "1", "--json", *extra
+        )
         assert result.returncode == 0, result.stderr
         found = json.loads(result.stdout)
         assert set(found) >= {
-            "throughput_per_s", "completed", "errors", "duration_s", "outstanding", "key_size", "value_size", "nodes", "storage"
-        }  # fmt: skip
+            *("throughput_per_s", "completed", "errors", "duration_s", "outstanding"),
+            *("key_size", "value_size", "nodes", "storage"),
+        }
         assert set(found["latency_us"]) == {"min", "mean", "p50", "p90", "p99", "p999", "max"}
         assert found["completed"] > 0
         assert found["errors"] == 0

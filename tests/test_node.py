@@ -1,4 +1,5 @@
-"""The rules of safety that the design adds to the paper, each on one core: durability, marks, watermarks, recovery, fetches."""
+"""The rules of safety that the design adds to the paper, each on one core: durability, marks, watermarks, recovery,
+fetches."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from multipaxos import codec
 from multipaxos.errors import CorruptLog
 from multipaxos.schema import SCHEMA
-
 from tests.rig import MS, OPEN_SESSION, Rig, ballot, command
 
 LAST = 2**64 - 1
@@ -162,7 +163,11 @@ class TestRecovery:
         again.send(1, "phase1a", ballot=ballot(3, 1), first=1)
         again.sync()
         (answer,) = again.from_peer(1, "phase1b")
-        assert [(p["first"], p["end"], p["run"]) for p in answer["pvalues"]] == [(10, 12, old), (12, 14, new), (14, 20, old)]
+        assert [(p["first"], p["end"], p["run"]) for p in answer["pvalues"]] == [
+            (10, 12, old),
+            (12, 14, new),
+            (14, 20, old),
+        ]
 
     def test_decisions_are_applied_again_and_the_rest_is_accepted(self) -> None:
         rig = Rig()
@@ -177,7 +182,7 @@ class TestRecovery:
         assert again.node.acceptor.pvalues()[-1] == (4, ballot(1, 1))
 
     def test_a_hole_below_the_decided_slots_is_refused(self) -> None:
-        with pytest.raises(CorruptLog, match="slot 1 "):
+        with pytest.raises(CorruptLog, match="lacks slot 1,"):
             Rig(meta={b"decided": (5).to_bytes(8, "little")})
 
     def test_a_record_that_is_no_run_is_refused(self) -> None:
@@ -415,7 +420,9 @@ class TestLinks:
         rig.receive(101, data)
         rig.node.invariants()
 
-    @pytest.mark.parametrize("kind", ["phase1a", "phase1b", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding"])
+    @pytest.mark.parametrize(
+        "kind", ["phase1a", "phase1b", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding"]
+    )
     def test_a_client_cannot_speak_for_a_peer(self, kind: str) -> None:
         rig = Rig()
         rig.client(1)
@@ -431,7 +438,9 @@ class TestLinks:
 
     def test_frames_cut_anywhere(self) -> None:
         at = ballot(1, 1)
-        frames = [codec.encode_phase2a(at, slot, 5, (at, 1, slot), [command(9, slot, b"x" * slot)]) for slot in range(1, 8)]
+        frames = [
+            codec.encode_phase2a(at, slot, 5, (at, 1, slot), [command(9, slot, b"x" * slot)]) for slot in range(1, 8)
+        ]
         data = b"".join(frames)
         for cut in range(1, len(data), 7):
             rig = Rig()
@@ -485,8 +494,12 @@ class TestLeading:
         at = rig.begin_scout()
         rig.node.link_down(101)
         rig.link(1, incarnation=4242, number=201)
-        rig.receive(201, codec.encode("phase1b", ballot=at, first=1, end=LAST, mark=1, incarnation=4242, number=-1,
-                                      rejoins=(), pvalues=()))
+        rig.receive(
+            201,
+            codec.encode(
+                "phase1b", ballot=at, first=1, end=LAST, mark=1, incarnation=4242, number=-1, rejoins=(), pvalues=()
+            ),
+        )
         assert not rig.node.status()["leading"]
 
     def test_a_2b_of_an_incarnation_that_did_not_found_does_not_count(self) -> None:
@@ -526,8 +539,18 @@ class TestLeading:
         rig.sync()
         for _ in range(30):
             rig.tick(100)
-            rig.send(1, "pong", ballot=winner, nonce=1, slot_out=1, leading=True, quorum=False, decided_ballot=winner,
-                     decided_first=1, decided_end=1)
+            rig.send(
+                1,
+                "pong",
+                ballot=winner,
+                nonce=1,
+                slot_out=1,
+                leading=True,
+                quorum=False,
+                decided_ballot=winner,
+                decided_first=1,
+                decided_end=1,
+            )
         assert any(event.startswith("scouting") for event in rig.events)
 
     def test_commanders_ask_again(self) -> None:

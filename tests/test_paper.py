@@ -1,14 +1,15 @@
-"""One test per claim of "Paxos Made Moderately Complex", on the core that ships; each cites the section of its claim."""
+"""One test per claim of "Paxos Made Moderately Complex", on the core that ships; each cites the section of its
+claim."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
 from multipaxos import codec
 from multipaxos.errors import InvariantViolation
 from multipaxos.world import MS, Faults, World
-
 from tests.rig import OPEN_SESSION, Rig, ballot, command
 
 
@@ -55,7 +56,8 @@ class TestAcceptor:
         assert (refusal["ballot"], refusal["first"], refusal["end"]) == (ballot(3, 1), 2, 2)
 
     def test_a3_what_it_accepted_stays_until_a_higher_ballot_replaces_it(self) -> None:
-        """A3, sections 2.2 and 4.1: pvalues are not removed, only replaced by one of a higher ballot in the same slot."""
+        """A3, sections 2.2 and 4.1: pvalues are not removed, only replaced by one of a higher ballot in the same
+        slot."""
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
         rig.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
@@ -63,7 +65,8 @@ class TestAcceptor:
         assert rig.node.acceptor.pvalues() == [(1, ballot(1, 1)), (2, ballot(2, 2)), (3, ballot(1, 1))]
 
     def test_a4_one_command_per_ballot_and_slot(self) -> None:
-        """A4, section 2.2: a second command for the same ballot and slot - which no leader sends - does not replace the first."""
+        """A4, section 2.2: a second command for the same ballot and slot - which no leader sends - does not replace
+        the first."""
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"first")])
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"second")], decided=(ballot(1, 1), 1, 2))
@@ -118,7 +121,7 @@ class TestCommander:
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
         rig.request(1, command(0, 78, b"", OPEN_SESSION))
         rig.tick(150)
-        sent = [m for m in rig.from_peer(1, "phase2a")]
+        sent = rig.from_peer(1, "phase2a")
         by_slot: dict[int, set[int]] = {}
         for message in sent:
             for i, c in enumerate(message["commands"]):
@@ -231,11 +234,14 @@ class TestScoutAndLeader:
         assert sent[2]["payload"] == b"won"
 
     def test_gaps_are_filled(self) -> None:
-        """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which nobody knows anything, get no-ops."""
+        """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which nobody knows anything, get
+        no-ops."""
         rig = Rig()
         at = rig.begin_scout()
         rig.promise(1, at, pvalues=(pvalue(frame_of(2, 3, b"third"), 3, 4),))
-        commands = [(m["first"] + i, c["kind"]) for m in rig.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])]
+        commands = [
+            (m["first"] + i, c["kind"]) for m in rig.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])
+        ]
         assert commands == [(1, 0), (2, 0), (3, 1)]
 
     def test_a_passive_leader_proposes_nothing(self) -> None:
@@ -253,12 +259,15 @@ class TestReplica:
     """Section 2.1."""
 
     def test_r1_two_commands_in_one_slot_stop_the_node(self) -> None:
-        """R1, section 2.1: no two different commands are decided for one slot; a node that is told so goes no further."""
+        """R1, section 2.1: no two different commands are decided for one slot; a node that is told so goes no
+        further."""
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"gap"), command(9, 2, b"one")], decided=(0, 1, 1))
         rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"other"), 2, 3),))
         with pytest.raises(InvariantViolation, match="R1"):
-            rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(3, 1), 2, b"one more"), 2, 3),))
+            rig.send(
+                1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(3, 1), 2, b"one more"), 2, 3),)
+            )
 
     def test_r2_r3_decisions_are_applied_in_order_and_without_gaps(self) -> None:
         """R2 and R3, section 2.1: state is the result of the commands up to slot_out, in slot order."""
@@ -322,8 +331,18 @@ class TestLiveness:
         rig.events.clear()
         for _ in range(100):
             rig.tick(100)
-            rig.send(1, "pong", ballot=winner, nonce=1, slot_out=1, leading=True, quorum=True,
-                     decided_ballot=winner, decided_first=1, decided_end=1)
+            rig.send(
+                1,
+                "pong",
+                ballot=winner,
+                nonce=1,
+                slot_out=1,
+                leading=True,
+                quorum=True,
+                decided_ballot=winner,
+                decided_first=1,
+                decided_end=1,
+            )
         assert not any(event.startswith("scouting") for event in rig.events)
         for _ in range(60):
             rig.tick(100)

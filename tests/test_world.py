@@ -1,14 +1,18 @@
 """Whole clusters on virtual time, under random schedules; and broken ones, which the checks must find.
 
-Every seed is a schedule of losses, repetitions, delays, broken links, crashes, pauses and partitions. A test that cannot fail
-proves nothing, so the second half breaks a rule each, outside the core, and asks for a violation within a stated number of seeds.
+Every seed is a schedule of losses, repetitions, delays, broken links, crashes, pauses and partitions. A test that
+cannot fail
+proves nothing, so the second half breaks a rule each, outside the core, and asks for a violation within a stated
+number of seeds.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+
 from multipaxos import codec
 from multipaxos.errors import MultipaxosError
 from multipaxos.node import Batch
@@ -54,9 +58,16 @@ def test_small_rings() -> None:
     World(3, window=64, ring_bytes=1 << 12).run(operations=300)
 
 
+def has_answered(world: World, count: int) -> bool:
+    """Do the clients have so many answers?"""
+    return sum(len(client.answered) for client in world.clients) > count
+
+
 def settle(world: World, limit_ns: int = 20_000 * MS) -> None:
     """Lets a calm world run until a leader is there."""
-    assert world.run_until(lambda: any(h.node is not None and h.node.status()["leading"] for h in world.hosts), limit_ns)
+    assert world.run_until(
+        lambda: any(h.node is not None and h.node.status()["leading"] for h in world.hosts), limit_ns
+    )
 
 
 def test_all_crash_at_once_and_nothing_acknowledged_is_lost() -> None:
@@ -65,7 +76,7 @@ def test_all_crash_at_once_and_nothing_acknowledged_is_lost() -> None:
         world = World(seed, faults=Faults(sync_ns=(MS, 10 * MS)))
         settle(world)
         world.clients = [SimulatedClient(world, id, 300, 8) for id in range(3)]
-        world.run_until(lambda: sum(len(c.answered) for c in world.clients) > 200, 10_000 * MS)
+        world.run_until(partial(has_answered, world, 200), 10_000 * MS)
         for host in world.hosts:
             host.crash()
         for key in list(world.client_links):

@@ -1,13 +1,17 @@
 """The state machine as the replica sees it, and the user's own machine behind that face.
 
-Theory. `apply` takes the command's bytes where they lie and appends the answer; what it refuses is an answer too. `state_hash`
-lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash is chained over everything it was given and
+Theory. `apply` takes the command's bytes where they lie and appends the answer; what it refuses is an answer too.
+`state_hash`
+lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash is
+chained over everything it was given and
 answered, in order: replicas that applied the same commands with the same answers agree.
 
 Rules.
 - An Exception of a user's machine is its client's answer: "TypeName: text", on every replica alike.
 - What would differ between replicas - no memory, interruption, the depth of a stack - is no answer: it stops the node.
 """
+
+cimport cython
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -61,6 +65,7 @@ cdef class Machine:
             bytes_free(&reply)
 
 
+@cython.final
 cdef class PythonMachine(Machine):
     """A user's `StateMachine`."""
 

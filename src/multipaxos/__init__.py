@@ -1,4 +1,5 @@
-"""Multi-Paxos, as *Paxos Made Moderately Complex* describes it: a replicated key-value store, and a library to replicate any
+"""Multi-Paxos, as *Paxos Made Moderately Complex* describes it: a replicated key-value store, and a library to
+replicate any
 deterministic state machine. `docs/design.md` tells how it is built."""
 
 from multipaxos.client import BlockingClient, Client

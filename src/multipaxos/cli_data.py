@@ -13,14 +13,14 @@ from typing import Any
 
 import click
 
-from multipaxos.cli import REFUSED, cluster_option, fail, reports_errors
+from multipaxos.cli_common import REFUSED, cluster_option, fail, reports_errors
 from multipaxos.client import BlockingClient
 from multipaxos.errors import CompareFailed
 
 Addresses = list[tuple[str, int]]
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType[bytes]):
     """An argument as its bytes."""
 
     name = "TEXT"

@@ -1,14 +1,18 @@
 """The client: asyncio, pipelined, one session, exactly once - and a blocking face for scripts.
 
-Theory. Commands go into a compiled `Session`, which keeps each until its answer comes; this module is its shell: it keeps a
-link to some node, preferably the leader's, and turns answers into futures. All commands submitted in one turn of the event
+Theory. Commands go into a compiled `Session`, which keeps each until its answer comes; this module is its shell: it
+keeps a
+link to some node, preferably the leader's, and turns answers into futures. All commands submitted in one turn of the
+event
 loop leave in one write.
 
 Rules.
 - Whatever happens to links and leaders, a command keeps its sequence and takes effect at most once.
-- Giving up a wait (a time-out, a cancellation) gives up the wait only: the command stays in the session, its answer is dropped.
+- Giving up a wait (a time-out, a cancellation) gives up the wait only: the command stays in the session, its answer
+  is dropped.
 - A node that does not answer in time, though something is unanswered, is left for another and avoided for a while.
-- What is in flight is bounded by number and bytes: beyond, a call waits for room, or raises Overloaded with ``wait=False``.
+- What is in flight is bounded by number and bytes: beyond, a call waits for room, or raises Overloaded with
+  ``wait=False``.
 - An expired session fails what was in flight with SessionExpired; later calls get a new session.
 """
 
@@ -54,11 +58,14 @@ REPLY_OK, REPLY_REFUSED = 0, 1
 class Client:
     """A client of a cluster, ``async with Client("host:port,host:port,...") as kv:``.
 
-    `timeout_s`: how long a call waits for its answer before it raises NoQuorum. `retry_s`: how long a node may be silent
+    `timeout_s`: how long a call waits for its answer before it raises NoQuorum. `retry_s`: how long a node may be
+    silent
     before another is tried. Every call takes part in one session, so calls take effect in the order they were made.
     """
 
-    def __init__(self, cluster: str | Sequence[tuple[str, int]], *, timeout_s: float = 10.0, retry_s: float = 0.4) -> None:
+    def __init__(
+        self, cluster: str | Sequence[tuple[str, int]], *, timeout_s: float = 10.0, retry_s: float = 0.4
+    ) -> None:
         self.addresses = parse_cluster(cluster) if isinstance(cluster, str) else list(cluster)
         self.timeout_s = timeout_s
         self.retry_s = retry_s
@@ -85,7 +92,9 @@ class Client:
         self._tending = self._loop.create_task(self._tend())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -227,7 +236,9 @@ class Client:
 
     def _start_over(self) -> None:
         self._session = self._new_session()
-        self._fail_all(SessionExpired("the cluster no longer knows this session: the outcome of what was in flight is unknown"))
+        self._fail_all(
+            SessionExpired("the cluster no longer knows this session: the outcome of what was in flight is unknown")
+        )
         self._drop_link()
         self._room.set()
 
@@ -314,14 +325,16 @@ class Client:
         _version(await self._store(commands.remove(key), timeout_s), key)
 
     async def cas(self, key: bytes, expected: bytes | int, new: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets the key if its value - or, given an int, its version - is `expected`; its version. Raises CompareFailed with
+        """Sets the key if its value - or, given an int, its version - is `expected`; its version. Raises
+        CompareFailed with
         what is there, NoSuchKey."""
         return _version(await self._store(commands.cas(key, expected, new), timeout_s), key)
 
     async def scan(
         self, prefix: bytes, limit: int = 0, after: bytes = b"", *, timeout_s: float | None = None
     ) -> commands.Pairs:
-        """(key, value, version) of the keys with the prefix, after `after`, in key order; `more` says that there are more, for the
+        """(key, value, version) of the keys with the prefix, after `after`, in key order; `more` says that there are
+        more, for the
         `limit` (0: none) or an answer's size cut it: go on after the last key."""
         answer = await self._store(commands.scan(prefix, limit, after), timeout_s)
         assert isinstance(answer, commands.Pairs)
@@ -361,7 +374,9 @@ def _version(answer: object, key: bytes) -> int:
     if isinstance(answer, commands.NotFound):
         raise NoSuchKey(f"no key {key!r}: use put or create")
     if isinstance(answer, commands.Mismatch):
-        raise CompareFailed(f"key {key!r} is at version {answer.version}, not as expected", answer.value, answer.version)
+        raise CompareFailed(
+            f"key {key!r} is at version {answer.version}, not as expected", answer.value, answer.version
+        )
     raise MultipaxosError(f"an answer of an unexpected kind, {answer!r}: this is a defect")
 
 
@@ -399,7 +414,9 @@ class BlockingClient:
     def __enter__(self) -> BlockingClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:

@@ -24,7 +24,9 @@ CONNECT_S = 1.0
 class ClientLink(asyncio.Protocol):
     """One connection. `on_data` gets every chunk after the handshake; `on_lost` is called once when it ends."""
 
-    def __init__(self, on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client") -> None:
+    def __init__(
+        self, on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client"
+    ) -> None:
         self.on_data = on_data
         self.on_lost = on_lost
         self.kind = kind

@@ -1,6 +1,7 @@
 """The commands of the key-value store, as bytes: what `store.pyx` reads, and what it answers.
 
-Rules. Limits are judged before anything is sent (TooLarge) and again by every replica. `read_answer` is given the command,
+Rules. Limits are judged before anything is sent (TooLarge) and again by every replica. `read_answer` is given the
+command,
 for an answer alone does not say what it answers. The encodings are in docs/design.md.
 """
 
@@ -83,7 +84,9 @@ def _key(key: bytes) -> bytes:
 
 def _value(value: bytes) -> bytes:
     if len(value) > VALUE_BYTES_MAX:
-        raise TooLarge(f"a value has at most {VALUE_BYTES_MAX} bytes, this one {len(value)}: split it over several keys")
+        raise TooLarge(
+            f"a value has at most {VALUE_BYTES_MAX} bytes, this one {len(value)}: split it over several keys"
+        )
     return value
 
 
@@ -171,11 +174,14 @@ def transact(compares: Sequence[bytes], then: Sequence[bytes], otherwise: Sequen
 
 
 def read_answer(command: bytes, answer: bytes, slot: int) -> Answer:
-    """What a command was answered; `slot` is that of the reply. Raises ValueError for bytes that are no answer to it."""
+    """What a command was answered; `slot` is that of the reply. Raises ValueError for bytes that are no answer to
+    it."""
     try:
         return _read(command, answer, slot)
     except (struct.error, IndexError) as error:
-        raise ValueError(f"an answer of {len(answer)} bytes that does not fit operation {command[:1]!r}: {error}") from None
+        raise ValueError(
+            f"an answer of {len(answer)} bytes that does not fit operation {command[:1]!r}: {error}"
+        ) from None
 
 
 def _read(command: bytes, answer: bytes, slot: int) -> Answer:

@@ -53,11 +53,14 @@ class Writers:
 
     async def next_write_s(self, since_s: float) -> float:
         """Waits for the first write acknowledged that was begun and ended after `since_s`; how long that took."""
-        seen = len(self.acknowledged) + WRITERS  # of those in flight at that moment, some may have been decided before
-        while len(self.acknowledged) < seen:
+        await self.reach(len(self.acknowledged) + WRITERS)  # some of those in flight may have been decided before
+        return time.monotonic() - since_s
+
+    async def reach(self, count: int) -> None:
+        """Waits until so many writes are acknowledged."""
+        while len(self.acknowledged) < count:
             self._raise_if_ended()
             await asyncio.sleep(0.002)
-        return time.monotonic() - since_s
 
     def _raise_if_ended(self) -> None:
         for task in self._tasks:
@@ -86,18 +89,25 @@ async def demo(console: Console, directory: Path) -> None:
         rows = await cluster.wait_until_level()
         console.print(f"   founded; node {leader} leads at ballot {rows[leader]['ballot']}")
 
-        console.print(f"[bold]2.[/] A load of 1,000 outstanding writes of 64 bytes for {LOAD_S:g} s, each synced by two nodes before its answer")
+        console.print(
+            f"[bold]2.[/] A load of 1,000 outstanding writes of 64 bytes for {LOAD_S:g} s, "
+            "each synced by two nodes before its answer"
+        )
         result = await bench.run(cluster.addresses, bench.Options(outstanding=1000, duration_s=LOAD_S))
         latency = result["latency_us"]
         console.print(
-            f"   {result['throughput_per_s']:,.0f} writes/s, latency p50 {latency['p50'] / 1000:.2f} ms, p99 {latency['p99'] / 1000:.2f} ms, "
+            f"   {result['throughput_per_s']:,.0f} writes/s, latency p50 {latency['p50'] / 1000:.2f} ms, "
+            f"p99 {latency['p99'] / 1000:.2f} ms, "
             f"{result['errors']} errors"
         )
 
         writers = Writers(client)
         writers.start()
         await asyncio.sleep(1.0)
-        console.print(f"[bold]3.[/] {WRITERS} clients write keys of their own; {len(writers.acknowledged):,} are acknowledged. SIGKILL to the leader, node {leader}")
+        console.print(
+            f"[bold]3.[/] {WRITERS} writers write keys of their own; {len(writers.acknowledged):,} are acknowledged. "
+            f"SIGKILL to the leader, node {leader}"
+        )
         killed_s = time.monotonic()
         cluster.kill(leader)
         gap_s = await writers.next_write_s(killed_s)
@@ -105,13 +115,19 @@ async def demo(console: Console, directory: Path) -> None:
         console.print(f"   node {successor} leads; writes are acknowledged again {gap_s * 1000:.0f} ms after the kill")
 
         await asyncio.sleep(1.0)
-        console.print(f"[bold]4.[/] It goes on with two nodes: {len(writers.acknowledged):,} acknowledged. Node {leader} comes back with its disk")
+        console.print(
+            f"[bold]4.[/] It goes on with two nodes: {len(writers.acknowledged):,} acknowledged. "
+            f"Node {leader} comes back with its disk"
+        )
         cluster.start_node(leader)
         await cluster.wait_until_up([leader])
         await asyncio.sleep(1.0)
         await writers.stop()
         rows = await cluster.wait_until_level()
-        console.print(f"   it caught up from the others' logs to slot {rows[leader]['slot_out'] - 1:,}, and votes: {rows[leader]['voting']}")
+        console.print(
+            f"   it caught up from the others' logs to slot {rows[leader]['slot_out'] - 1:,}, "
+            f"and votes: {rows[leader]['voting']}"
+        )
 
         console.print("[bold]5.[/] What was promised")
         await check(console, cluster, writers)

@@ -1,6 +1,7 @@
 """A cluster of processes on this machine: for `multipaxos cluster`, `bench --spawn`, the demo and the tests.
 
-Rules. Every process is started by this interpreter and ended by its own id; its output goes to a file in its directory, so no
+Rules. Every process is started by this interpreter and ended by its own id; its output goes to a file in its
+directory, so no
 unread pipe can block it. Nothing is left behind: leaving the context ends every process.
 """
 
@@ -59,7 +60,12 @@ class LocalCluster:
     """Nodes as processes. `directory` holds the configuration, each node's data and its log."""
 
     def __init__(
-        self, config: Config, directory: Path, storage: str = "lmdb", machine: str = "", arguments: list[str] | None = None
+        self,
+        config: Config,
+        directory: Path,
+        storage: str = "lmdb",
+        machine: str = "",
+        arguments: list[str] | None = None,
     ) -> None:
         self.config = config
         self.directory = directory
@@ -78,7 +84,9 @@ class LocalCluster:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     async def start(self) -> None:
@@ -97,8 +105,9 @@ class LocalCluster:
         """Starts one node's process."""
         log = (self.directory / f"node{id}.log").open("ab")
         self._logs.append(log)
-        command = [sys.executable, "-m", "multipaxos", "serve", "--config", str(self.directory / "cluster.toml"), "--node", str(id),
-                   "--data-dir", str(self.directory / f"node{id}"), "--storage", self.storage, *self.arguments]  # fmt: skip
+        command = [sys.executable, "-m", "multipaxos", "serve", "--config", str(self.directory / "cluster.toml")]
+        command += ["--node", str(id), "--data-dir", str(self.directory / f"node{id}"), "--storage", self.storage]
+        command += self.arguments
         if self.machine:
             command += ["--machine", self.machine]
         self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -114,7 +123,9 @@ class LocalCluster:
                 if await fetch_status(self.addresses[id]) is not None:
                     waiting.discard(id)
             if asyncio.get_running_loop().time() > end:
-                raise MultipaxosError(f"nodes {sorted(waiting)} do not answer after {START_S:g} s: see {self.directory}/node*.log")
+                raise MultipaxosError(
+                    f"nodes {sorted(waiting)} do not answer after {START_S:g} s: see {self.directory}/node*.log"
+                )
             await asyncio.sleep(0.02)
 
     def last_words(self, id: int) -> str:

@@ -1,7 +1,9 @@
 """A node as a process: the core, with sockets, a disk and a clock around it.
 
-Theory. Every wake-up is the same: tell the core the time, hand it the chunk, carry out what comes out. On memory storage a
-batch is durable at once, so the core is asked again in the same wake-up; on a disk the commit runs in a thread, one at a time,
+Theory. Every wake-up is the same: tell the core the time, hand it the chunk, carry out what comes out. On memory
+storage a
+batch is durable at once, so the core is asked again in the same wake-up; on a disk the commit runs in a thread, one
+at a time,
 and its end is a wake-up of its own. That is the group commit: what comes meanwhile gathers in the core.
 
 Rules.
@@ -47,15 +49,19 @@ def now_ns() -> int:
 class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store.
 
-    Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError for a
-    node that the configuration does not have, MultipaxosError if the port is taken, and from `serve_forever` StorageError
+    Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises
+    ConfigurationError for a
+    node that the configuration does not have, MultipaxosError if the port is taken, and from `serve_forever`
+    StorageError
     when the disk fails.
     """
 
     def __init__(self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None) -> None:
         if not 0 <= node < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
-            raise ConfigurationError(f"the configuration of cluster {config.name!r} has no node {node}: its nodes are {known}")
+            raise ConfigurationError(
+                f"the configuration of cluster {config.name!r} has no node {node}: its nodes are {known}"
+            )
         self.config = config
         self.id = node
         self.storage = storage
@@ -74,14 +80,18 @@ class Server:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.stop()
 
     async def start(self) -> None:
         """Recovers from the storage, listens and dials."""
         loop = asyncio.get_running_loop()
         self._failed = loop.create_future()
-        machine: Machine = PythonMachine(self._user_machine) if self._user_machine else KeyValue(seed=secrets.randbits(63))
+        machine: Machine = (
+            PythonMachine(self._user_machine) if self._user_machine else KeyValue(seed=secrets.randbits(63))
+        )
         began = time.monotonic()
         self.node = Node(
             node=self.id,

@@ -1,12 +1,15 @@
 """What survives a crash: the acceptor's memory, behind one small interface.
 
-Theory. The core appends *records* - runs of slots - and puts a few keys of *meta*, in batches; a batch is durable as a whole
+Theory. The core appends *records* - runs of slots - and puts a few keys of *meta*, in batches; a batch is durable as
+a whole
 when `commit` returns. Records never hide one another by key: the append index is part of the key, and for a slot the
-record with the greatest index holds. They are found by their first slot; since a record spans at most RUN_SLOTS_MAX slots,
+record with the greatest index holds. They are found by their first slot; since a record spans at most RUN_SLOTS_MAX
+slots,
 all records over a slot begin in a short range below it.
 
 Rules.
-- A data directory remembers its cluster, node and format, and refuses another's. It gets a random incarnation when it is
+- A data directory remembers its cluster, node and format, and refuses another's. It gets a random incarnation when
+  it is
   made; memory gets one at every start.
 - One process holds a directory: a lock of our own (LMDB would let a second one in).
 - A commit that fails makes the storage fail for good: what a disk did with a failed sync cannot be known.
@@ -200,13 +203,13 @@ class LmdbStorage:
             if known != str(FORMAT).encode():
                 raise DirectoryMismatch(f"{self.directory} has format {known.decode()}, this version writes {FORMAT}")
             for key, mine in ((b"cluster", cluster), (b"node", str(node))):
-                theirs = transaction.get(key).decode()
+                theirs = (transaction.get(key) or b"").decode()
                 if theirs != mine:
                     raise DirectoryMismatch(
                         f"{self.directory} belongs to {key.decode()} {theirs!r}, not {mine!r}: "
                         "give this node the directory that it had, or an empty one"
                     )
-            (incarnation,) = END.unpack(transaction.get(b"incarnation"))
+            (incarnation,) = END.unpack(transaction.get(b"incarnation") or b"")
             return int(incarnation)
 
     def _last_index(self) -> int:
@@ -239,7 +242,9 @@ class LmdbStorage:
             self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
             self.commit(meta, records)
         except (lmdb.Error, OSError) as error:
-            raise StorageError(f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again") from error
+            raise StorageError(
+                f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
+            ) from error
 
     def _commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         count = self._count
@@ -267,9 +272,11 @@ class LmdbStorage:
 
 
 class DroppingStorage:
-    """A disk that keeps nothing that was not synced: SIGKILL alone cannot show a missing sync, for the page cache survives it.
+    """A disk that keeps nothing that was not synced: SIGKILL alone cannot show a missing sync, for the page cache
+    survives it.
 
-    It buffers writes in memory, as a disk's cache does, and writes them down in its sync. `broken` leaves out the sync in `commit`.
+    It buffers writes in memory, as a disk's cache does, and writes them down in its sync. `broken` leaves out the
+    sync in `commit`.
     """
 
     kind = "lmdb"

@@ -2,11 +2,13 @@
 
 Theory. A link carries frames; what is in them is not this module's business, but for the first ones. The handshake is
 three hellos: who connects says who it is with a nonce; the other side answers with its own, echoing that nonce; the
-first side echoes in turn. So each side knows that the other is alive now, and not a connection left behind by a dead process, which
+first side echoes in turn. So each side knows that the other is alive now, and not a connection left behind by a dead
+process, which
 is what founding rests on. A hello that does not fit is answered with a refusal, by name, and the link is closed.
 
 Rules.
-- One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random pause. A newer link replaces an older one.
+- One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random pause. A
+  newer link replaces an older one.
 - Nothing reaches the core before the handshake is done; before that, bytes and time are bounded.
 - Back-pressure by bytes: a client whose answers it does not read is not read from; a peer that takes too little for
   too long loses its link (what was on it is sent again on the next one).
@@ -287,25 +289,28 @@ class Transport:
         if (hello.cluster or hello.kind == "peer") and hello.cluster != self.config.name:
             return f"it belongs to cluster {hello.cluster!r}, this is {self.config.name!r}"
         if hello.target not in (-1, self.node):
-            return f"it looks for node {hello.target}, this is node {self.node}: compare the addresses in the configurations"
+            return f"it looks for node {hello.target}, this is node {self.node}: compare the configurations"
         return "" if hello.kind != "peer" else self._misfit_of_peer(hello, dialled)
 
     def _misfit_of_peer(self, hello: Hello, dialled: int) -> str:
         if hello.configuration != self.digest:
-            return "its configuration differs from this node's: nodes, roles, quorum and window must be the same everywhere"
+            return "its configuration differs: nodes, roles, quorum and window must be the same everywhere"
         if not 0 <= hello.node < len(self.config.nodes) or hello.node == self.node:
             return f"node {hello.node} is not one of this node's peers"
         if dialled >= 0 and hello.node != dialled:
-            return f"node {hello.node} answers where node {dialled} should be: compare the addresses in the configurations"
+            return (
+                f"node {hello.node} answers where node {dialled} should be: compare the addresses in the configurations"
+            )
         if hello.incarnation == self.incarnation:
             return "it has this node's incarnation: a copied data directory is not a node"
         other = self.peers.get(hello.node)
         if other is not None and dialled < 0 and self._is_copy(other, hello):
-            return f"a living process already is node {hello.node} with the same incarnation: a copied data directory is not a node"
+            return f"node {hello.node} with this incarnation lives already: a copied data directory is not a node"
         return ""
 
     def _is_copy(self, other: Connection, hello: Hello) -> bool:
-        """A process that connects anew has let its old link fall silent; two that both speak are a node and its copy."""
+        """A process that connects anew has let its old link fall silent; two that both speak are a node and its
+        copy."""
         return other.incarnation == hello.incarnation and self.loop.time() - other.heard_s < COPY_S
 
     def up(self, connection: Connection, hello: Hello) -> None:
