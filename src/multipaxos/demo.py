@@ -9,13 +9,14 @@ import asyncio
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import uvloop
 from rich.console import Console
 
-from multipaxos import bench
+from multipaxos import bench, commands
 from multipaxos.client import Client
 from multipaxos.config import Config
 from multipaxos.errors import MultipaxosError
@@ -23,38 +24,51 @@ from multipaxos.local import LocalCluster, disk_directory, free_base_port
 
 WRITERS = 8
 LOAD_S = 3.0
+TWICE = b"twice"
 
 
 class Writers:
-    """Writes keys that nobody else writes, one after the other each, and remembers what was acknowledged."""
+    """Write keys that nobody else writes, one after the other each, and remember what was acknowledged.
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    Each write is a transaction: the value if the key is missing, else TWICE. So a second effect of one write shows in
+    the store, whichever of its answers came first. The writers are spread over the clients, which are sessions.
+    """
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self.clients = clients
         self.acknowledged: dict[bytes, bytes] = {}
-        self.latest_s = 0.0
-        self.longest_gap_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._newest_begun_s = 0.0  # of those acknowledged: when it was begun, and when it was acknowledged
+        self._newest_done_s = 0.0
 
     def start(self) -> None:
         """They write until `stop`."""
-        self.latest_s = time.monotonic()
         self._tasks = [asyncio.create_task(self._write(number)) for number in range(WRITERS)]
 
     async def _write(self, number: int) -> None:
+        client = self.clients[number % len(self.clients)]
         count = 0
         while True:
             key, value = b"writer-%d-%d" % (number, count), b"value %d" % count
-            await self.client.create(key, value, timeout_s=30)  # a second effect would be refused: KeyExists
-            now_s = time.monotonic()
-            self.longest_gap_s = max(self.longest_gap_s, now_s - self.latest_s)
-            self.latest_s = now_s
+            begun_s = time.monotonic()
+            await self.write_once(client, key, value)
+            if begun_s > self._newest_begun_s:
+                self._newest_begun_s, self._newest_done_s = begun_s, time.monotonic()
             self.acknowledged[key] = value
             count += 1
 
+    @staticmethod
+    async def write_once(client: Client, key: bytes, value: bytes) -> None:
+        """The write; done again as another command it leaves TWICE."""
+        compares = [commands.missing(key)]
+        await client.transact(compares, [commands.put(key, value)], [commands.put(key, TWICE)], timeout_s=30)
+
     async def next_write_s(self, since_s: float) -> float:
-        """Waits for the first write acknowledged that was begun and ended after `since_s`; how long that took."""
-        await self.reach(len(self.acknowledged) + WRITERS)  # some of those in flight may have been decided before
-        return time.monotonic() - since_s
+        """Waits until a write that was begun after `since_s` is acknowledged; how long after `since_s` it was."""
+        while self._newest_begun_s <= since_s:
+            self._raise_if_ended()
+            await asyncio.sleep(0.0005)
+        return self._newest_done_s - since_s
 
     async def reach(self, count: int) -> None:
         """Waits until so many writes are acknowledged."""
@@ -74,17 +88,31 @@ class Writers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def lost(self) -> list[bytes]:
-        """The acknowledged keys that the store does not hold as they were written."""
-        held = {key: value async for key, value, _ in self.client.scan_all(b"writer-")}
-        return [key for key, value in self.acknowledged.items() if held.get(key) != value]
+    async def verify(self, client: Client) -> None:
+        """Raises PromiseBroken if an acknowledged write is not there, or any write took effect twice."""
+        held = {key: value async for key, value, _ in client.scan_all(b"writer-")}
+        twice = [key for key, value in held.items() if value == TWICE]
+        if twice:
+            raise PromiseBroken(f"{len(twice)} writes took effect twice, {twice[0]!r} among them")
+        lost = [key for key, value in self.acknowledged.items() if held.get(key) != value]
+        if lost:
+            count = len(self.acknowledged)
+            raise PromiseBroken(f"{len(lost)} of {count} acknowledged writes are lost, {lost[0]!r} among them")
+
+
+class PromiseBroken(MultipaxosError):
+    """An acknowledged write is lost, or was done twice, or replicas differ: a defect."""
 
 
 async def demo(console: Console, directory: Path) -> None:
     """The whole story; raises MultipaxosError where a promise does not hold."""
     config = Config.local(3, free_base_port(3))
     console.print(f"[bold]1.[/] Three nodes start on LMDB, each a process with a disk of its own, in {directory}")
-    async with LocalCluster(config, directory) as cluster, Client(cluster.addresses) as client:
+    async with (
+        LocalCluster(config, directory) as cluster,
+        Client(cluster.addresses) as client,
+        Client(cluster.addresses) as other,
+    ):
         leader = await cluster.leader()
         rows = await cluster.wait_until_level()
         console.print(f"   founded; node {leader} leads at ballot {rows[leader]['ballot']}")
@@ -101,11 +129,12 @@ async def demo(console: Console, directory: Path) -> None:
             f"{result['errors']} errors"
         )
 
-        writers = Writers(client)
+        writers = Writers([client, other])
         writers.start()
         await asyncio.sleep(1.0)
         console.print(
-            f"[bold]3.[/] {WRITERS} writers write keys of their own; {len(writers.acknowledged):,} are acknowledged. "
+            f"[bold]3.[/] {WRITERS} writers in two sessions write keys of their own; "
+            f"{len(writers.acknowledged):,} are acknowledged. "
             f"SIGKILL to the leader, node {leader}"
         )
         killed_s = time.monotonic()
@@ -124,27 +153,24 @@ async def demo(console: Console, directory: Path) -> None:
         await asyncio.sleep(1.0)
         await writers.stop()
         rows = await cluster.wait_until_level()
-        console.print(
-            f"   it caught up from the others' logs to slot {rows[leader]['slot_out'] - 1:,}, "
-            f"and votes: {rows[leader]['voting']}"
-        )
+        console.print(f"   it caught up from the others' logs to slot {rows[leader]['slot_out'] - 1:,}")
 
         console.print("[bold]5.[/] What was promised")
-        await check(console, cluster, writers)
+        await check(console, cluster, writers, leader)
 
 
-async def check(console: Console, cluster: LocalCluster, writers: Writers) -> None:
-    """No acknowledged write is lost, none was applied twice, all replicas are equal."""
-    lost = await writers.lost()
-    if lost:
-        raise MultipaxosError(f"{len(lost)} acknowledged writes are lost, {lost[0]!r} among them")
+async def check(console: Console, cluster: LocalCluster, writers: Writers, returned: int) -> None:
+    """No acknowledged write is lost, none was applied twice, all replicas are equal, the returned node votes."""
+    await writers.verify(writers.clients[0])
     console.print(f"   all {len(writers.acknowledged):,} acknowledged writes are there, none was applied twice")
     rows = await cluster.wait_until_level()
     for row in rows:
         console.print(f"   node {row['id']}: slot_out {row['slot_out']:,}, state {row['state_hash']}")
     if len({row["state_hash"] for row in rows}) != 1:
-        raise MultipaxosError("the replicas differ")
-    console.print("   the three replicas are equal")
+        raise PromiseBroken("the replicas differ")
+    if not rows[returned]["voting"]:
+        raise PromiseBroken(f"node {returned} came back with its disk, but does not vote")
+    console.print("   the three replicas are equal, and all of them vote")
 
 
 @click.command()
