@@ -133,9 +133,7 @@ LISTS: dict[str, dict[str, Pair]] = {
     },
 }
 CASES = [
-    pytest.param(
-        pair, by, marks=pytest.mark.benchmark(group=f"{direction} {kind}, 100"), id=f"{direction}-{kind}-{by}"
-    )
+    pytest.param(pair, by, marks=pytest.mark.benchmark(group=f"{direction} {kind}, 100"), id=f"{direction}-{kind}-{by}")
     for direction, pairs in LISTS.items()
     for kind, pair in pairs.items()
     for by in ("codec", "pycapnp")

@@ -1,7 +1,7 @@
 """The other side of a link, by hand: for tests of transport and server.
 
-Rules. Every test process has a loopback address of its own, so that no two of them want the same port; waits end with a condition, not
-after a time, and fail after PATIENCE_S.
+Rules. Every test process has a loopback address of its own, so that no two of them want the same port; waits end
+with a condition, not after a time, and fail after PATIENCE_S.
 """
 
 from __future__ import annotations
@@ -168,4 +168,3 @@ def put(key: bytes, value: bytes) -> bytes:
 def get(key: bytes) -> bytes:
     """A command of the key-value machine."""
     return b"\4" + len(key).to_bytes(2, "little") + key
-

@@ -80,8 +80,7 @@ BODIES = {
     "pong": ordered(
         "decided_first",
         "decided_end",
-        watermark
-        | {"ballot": u64, "nonce": u64, "slot_out": u64, "leading": st.booleans(), "quorum": st.booleans()},
+        watermark | {"ballot": u64, "nonce": u64, "slot_out": u64, "leading": st.booleans(), "quorum": st.booleans()},
     ),
     "founding": st.fixed_dictionaries(
         {"incarnation": u64, "fresh": st.booleans(), "incarnations": st.lists(u64, max_size=9)}
@@ -252,15 +251,11 @@ def test_offsets_are_those_of_the_schema(kind: str) -> None:
         fields["commands"] = [command()]
     frame = codec.encode(kind, **fields)
     end = BODY + 8 * node.dataWordCount
-    assert frame[BODY:end] == data_section(
-        name, {camel(field): int(value) for field, value in values.items()}
-    )
+    assert frame[BODY:end] == data_section(name, {camel(field): int(value) for field, value in values.items()})
     assert struct.unpack_from("<iHH", frame, BODY - 8) == (0, node.dataWordCount, node.pointerCount)
     assert codec.decode_message(frame) == {"kind": kind} | empty_lists(kind) | fields
     places = sorted((offset, field) for field, offset in pointers_of(name).items())
-    assert [field for _, field in places] == [
-        f for f in codec.FIELDS[kind] if f in STRUCTS or f == "incarnations"
-    ]
+    assert [field for _, field in places] == [f for f in codec.FIELDS[kind] if f in STRUCTS or f == "incarnations"]
 
 
 @pytest.mark.parametrize(
@@ -278,9 +273,9 @@ def test_offsets_in_elements_are_those_of_the_schema(kind: str, field: str) -> N
     assert struct.unpack_from("<IHH", frame, tag) == (1 << 2, node.dataWordCount, node.pointerCount)
     expected = data_section(name, {camel(part): value for part, value in values.items()})
     assert frame[tag + 8 : tag + 8 + len(expected)] == expected
-    assert {camel(part) for part in schema._ELEMENTS[field]} | {"reserved"} == {
-        each.name for each in node.fields
-    } | {"reserved"}
+    assert {camel(part) for part in schema._ELEMENTS[field]} | {"reserved"} == {each.name for each in node.fields} | {
+        "reserved"
+    }
 
 
 def test_enums_are_those_of_the_schema() -> None:
@@ -333,9 +328,7 @@ def test_truncated_segments(message: dict[str, Any]) -> None:
 
 @given(messages, st.data())
 @settings(max_examples=600)
-def test_mutated_frames_are_refused_or_read_as_pycapnp_reads_them(
-    message: dict[str, Any], data: st.DataObject
-) -> None:
+def test_mutated_frames_are_refused_or_read_as_pycapnp_reads_them(message: dict[str, Any], data: st.DataObject) -> None:
     frame = bytearray(encode(message))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(8, len(frame) - 1))
@@ -374,9 +367,7 @@ def test_noise(noise: bytes) -> None:
 
 def aliased(count: int, size: int) -> bytes:
     """A request whose commands all point to the payload of the first."""
-    frame = bytearray(
-        codec.encode("request", commands=[command(payload=b"a" * size)] + [command()] * (count - 1))
-    )
+    frame = bytearray(codec.encode("request", commands=[command(payload=b"a" * size)] + [command()] * (count - 1)))
     first = BODY + 16 + 24
     for i in range(1, count):
         at = first + 32 * i
@@ -582,9 +573,7 @@ def test_other_versions_of_the_schema(data: int, pointers: int, body: tuple[int,
 def test_messages_without_a_body_hold_defaults() -> None:
     for kind in ("ping", "request", "founding", "fetched", "phase1b"):
         frame = word_frame([struct_pointer(1, 1), codec.KINDS.index(kind), 0])
-        assert (
-            codec.decode_message(frame) == codec.decode_message(codec.encode(kind)) == seen_by_pycapnp(frame)
-        )
+        assert codec.decode_message(frame) == codec.decode_message(codec.encode(kind)) == seen_by_pycapnp(frame)
     assert fault_of(word_frame([struct_pointer(1, 1), codec.KINDS.index("phase2a"), 0])) == "malformed"
     assert codec.decode_message(word_frame([0])) == {"kind": "hello"}
     assert fault_of(word_frame([])) == "malformed"
@@ -655,9 +644,7 @@ def test_lists_of_elements_less_than_a_word_do_not_unfold(element: int) -> None:
 
 
 @given(phase2a, ordered("first", "end", {"ballot": u64}), st.integers(0, 7))
-def test_a_run_holds_the_frame_that_brought_it(
-    message: dict[str, Any], mark: dict[str, int], offset: int
-) -> None:
+def test_a_run_holds_the_frame_that_brought_it(message: dict[str, Any], mark: dict[str, int], offset: int) -> None:
     frame = codec.encode("phase2a", **message)
     assert codec.run_frame(memoryview(bytes(offset) + frame)[offset:]) == frame
     marked = {"decided_" + name: value for name, value in mark.items()}
@@ -742,10 +729,7 @@ def test_mutated_hellos(hello: schema.Hello, data: st.DataObject) -> None:
         read = schema.Hello.decode(bytes(frame))
     except CodecError:
         return
-    assert (
-        len(read.cluster.encode()) + len(read.refusal.encode())
-        <= len(frame) + 8 * schema.TRAVERSAL_SLACK_WORDS
-    )
+    assert len(read.cluster.encode()) + len(read.refusal.encode()) <= len(frame) + 8 * schema.TRAVERSAL_SLACK_WORDS
 
 
 def test_a_hello_that_is_none() -> None:

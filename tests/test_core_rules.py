@@ -13,9 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "ext" / "multipaxos").glob("*.p[yx][xd]"))
-PYTHON = [
-    path for path in sorted((ROOT / "src" / "multipaxos").glob("*.py")) if not path.stem.startswith("__")
-]
+PYTHON = [path for path in sorted((ROOT / "src" / "multipaxos").glob("*.py")) if not path.stem.startswith("__")]
 
 # What the core may use of others. No clock, no IO, no randomness, no logging, no threads.
 ALLOWED = {
@@ -43,7 +41,7 @@ ALLOWED = {
 }
 HEADERS = {"*", "Python.h", "string.h", "stdint.h", "stdlib.h"}
 FORBIDDEN_CALLS = re.compile(r"\b(open|print|input|eval|exec|compile|__import__)\(")
-OUTSIDE_ERRORS = {"errors"}  # the only Python module of the package that the core may import
+OUTSIDE = {"errors", "statemachine"}  # definitions: all that the core may import of the Python side
 
 
 def code_of(path):
@@ -102,13 +100,9 @@ def inside(path):
 
 def floors():
     """{module: floor} of the table in docs/design.md: the names in backticks outside parentheses."""
-    table = re.findall(
-        r"(?m)^\|\s*(\d)\s*\|(.*)\|\s*$", (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    )
+    table = re.findall(r"(?m)^\|\s*(\d)\s*\|(.*)\|\s*$", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))
     return {
-        name: int(floor)
-        for floor, cells in table
-        for name in re.findall(r"`(\w+)`", re.sub(r"\([^()]*\)", "", cells))
+        name: int(floor) for floor, cells in table for name in re.findall(r"`(\w+)`", re.sub(r"\([^()]*\)", "", cells))
     }
 
 
@@ -121,7 +115,7 @@ def test_the_core_imports_only_what_is_listed(path):
     for module, names in core_imports(path):
         if module.startswith("multipaxos."):
             compiled = module.split(".")[1] in {other.stem for other in CORE}
-            assert compiled or module.split(".")[1] in OUTSIDE_ERRORS, f"{path.name} imports {module}"
+            assert compiled or module.split(".")[1] in OUTSIDE, f"{path.name} imports {module}"
             continue
         assert module in ALLOWED, f"{path.name} imports {module}, which is not on the core's list"
         if ALLOWED[module] is not None:
@@ -147,9 +141,7 @@ def test_imports_go_down_the_floors(path):
     floor = floors()
     assert path.stem in floor, f"{path.name} has no floor: add it to the table in docs/design.md"
     for name in inside(path):
-        assert floor[name] <= floor[path.stem], (
-            f"{path.name} (floor {floor[path.stem]}) imports {name} from above"
-        )
+        assert floor[name] <= floor[path.stem], f"{path.name} (floor {floor[path.stem]}) imports {name} from above"
 
 
 def test_no_circles():

@@ -72,9 +72,7 @@ def test_wheel_says_what_it_is(built):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
-        (entry_points,) = (
-            archive.read(name).decode() for name in names if name.endswith("/entry_points.txt")
-        )
+        (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
     assert "Name: multipaxos\n" in metadata
     assert "License-Expression: Apache-2.0\n" in metadata
     assert "Requires-Dist: uvloop" in metadata
@@ -105,9 +103,7 @@ def test_wheel_works_without_a_compiler(built, tmp_path):
     pip = (sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check")
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel), env=without_compiler)
     # Dependencies are those of this environment; should it hold a multipaxos too, the wheel's comes first.
-    (site / "dependencies.pth").write_text(
-        sysconfig.get_path("platlib") + "\n" + sysconfig.get_path("purelib") + "\n"
-    )
+    (site / "dependencies.pth").write_text(sysconfig.get_path("platlib") + "\n" + sysconfig.get_path("purelib") + "\n")
     code = f"""
 import importlib, pathlib
 for name in {EXTENSIONS}:

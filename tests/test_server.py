@@ -29,7 +29,18 @@ from multipaxos.errors import ConfigurationError, DirectoryInUse, MultipaxosErro
 from multipaxos.server import Server, serve
 from multipaxos.statemachine import Context, StateMachine
 from multipaxos.storage import LmdbStorage, MemoryStorage, Record, Storage
-from tests.net import Caller, RawLink, ask_status, client_hello, get, local_config, peer_hello, put, run, until
+from tests.net import (
+    Caller,
+    RawLink,
+    ask_status,
+    client_hello,
+    get,
+    local_config,
+    peer_hello,
+    put,
+    run,
+    until,
+)
 
 OK, REFUSED = (REPLY_STATUSES[name] for name in ("ok", "refused"))
 
@@ -446,7 +457,7 @@ def test_a_log_that_cannot_be_read_ends_the_start() -> None:
     broken.commit({}, b"".join(n.to_bytes(8, "little") for n in (1, 2, len(frame))) + frame)
 
     async def main() -> None:
-        with pytest.raises(StorageError, match="record 1 at slot 1 of the log"):
+        with pytest.raises(StorageError, match="record 1 at slot 1"):
             await Server(config, 0, broken).start()
         with pytest.raises((ConnectionError, OSError)):
             await RawLink.to(config, 0)

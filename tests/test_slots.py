@@ -11,9 +11,7 @@ CAPACITY = 8
 
 
 def phase2a(first, count, payload=b"x" * 100):
-    return codec.encode_phase2a(
-        1 << 16, first, 7, (0, 0, 0), [(1, i + 1, 1, 0, payload) for i in range(count)]
-    )
+    return codec.encode_phase2a(1 << 16, first, 7, (0, 0, 0), [(1, i + 1, 1, 0, payload) for i in range(count)])
 
 
 class RingMachine(RuleBasedStateMachine):

@@ -1,4 +1,4 @@
-"""Storage: what is committed is read back, by the rules of its `read`; directories are refused by name; failures are final."""
+"""Storage: what is committed is read back, by the rules of `read`; refusals have names; failures are final."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ def test_slot_0_is_found(store: Storage) -> None:
 
 
 RECORDS = st.lists(
-    st.tuples(
-        st.integers(0, 3000), st.integers(1, 40) | st.just(RUN_SLOTS_MAX), st.integers(0, 60)
-    ),
+    st.tuples(st.integers(0, 3000), st.integers(1, 40) | st.just(RUN_SLOTS_MAX), st.integers(0, 60)),
     max_size=30,
 )
 READS = st.lists(
@@ -115,7 +113,10 @@ READS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(RECORDS, max_size=4), reads=READS)
 def test_read_agrees_with_a_list(
-    kind: str, batches: list[list[tuple[int, int, int]]], reads: list[tuple[int, int, int]], tmp_path_factory: Any
+    kind: str,
+    batches: list[list[tuple[int, int, int]]],
+    reads: list[tuple[int, int, int]],
+    tmp_path_factory: Any,
 ) -> None:
     """Every record over [first, covered_end) is there, sorted, and the cut is neither early nor far too late."""
     made = make(kind, tmp_path_factory)
@@ -421,15 +422,11 @@ tmpfs /over tmpfs rw 0 0
     [("/", False), ("/dev/shm", True), ("/dev/shm/x/y", True), ("/dev/shmx", False), ("/mnt/a b/c", True),
      ("/dev/shm/disk/x", False), ("/over/x", False)],
 )  # fmt: skip
-def test_is_memory_filesystem(
-    path: str, in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_is_memory_filesystem(path: str, in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = tmp_path / "mounts"
     listed.write_text(MOUNTS)
     real_open: Callable[..., Any] = open
-    monkeypatch.setattr(
-        storage_module, "open", lambda name, **how: real_open(listed, **how), raising=False
-    )
+    monkeypatch.setattr(storage_module, "open", lambda name, **how: real_open(listed, **how), raising=False)
     monkeypatch.setattr(storage_module.os.path, "realpath", lambda path: str(path))
     assert is_memory_filesystem(path) is in_memory
 

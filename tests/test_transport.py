@@ -77,8 +77,16 @@ async def refusal(config: Config, node: int, hello: Hello) -> str:
 REFUSALS: list[tuple[str, dict[str, object], str]] = [
     ("cluster", {"cluster": "other"}, "it belongs to cluster 'other', this is 'test'"),
     ("configuration", {"configuration": 1}, "its configuration differs from this node's"),
-    ("newer version", {"version_min": 2, "version_max": 3}, "protocol versions 2 to 3, this node 1 to 1: upgrade"),
-    ("older version", {"version_min": 0, "version_max": 0}, "protocol versions 0 to 0, this node 1 to 1: upgrade"),
+    (
+        "newer version",
+        {"version_min": 2, "version_max": 3},
+        "protocol versions 2 to 3, this node 1 to 1: upgrade",
+    ),
+    (
+        "older version",
+        {"version_min": 0, "version_max": 0},
+        "protocol versions 0 to 0, this node 1 to 1: upgrade",
+    ),
     ("target", {"target": 2}, "it looks for node 2, this is node 1: compare the addresses"),
     ("unknown node", {"node": 3}, "node 3 is not one of this node's peers"),
     ("no node", {"node": -1}, "node -1 is not one of this node's peers"),
@@ -163,7 +171,9 @@ def test_a_node_that_answers_in_anothers_place_is_refused() -> None:
     run(main())
 
 
-def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = local_config()
     monkeypatch.setattr(transport, "COPY_S", 1000.0)
 
@@ -251,7 +261,7 @@ def test_a_broken_link_is_made_again() -> None:
             for life in range(3):
                 async with hub(config, 1, incarnation=900 + life) as (_, other):
                     await until(lambda: listener.up and other.up)
-                    assert list(listener.up.values()) == [(1, 900 + life)]  # noqa: B023
+                    assert list(listener.up.values()) == [(1, 900 + life)]
                     assert list(dialler.peers) == [1]
                 await until(lambda: not listener.up)
                 assert not dialler.peers
@@ -371,7 +381,7 @@ def test_a_dial_says_why_there_is_no_link(monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setattr(client_link, "VERSION_MAX", 8)
             with pytest.raises(HandshakeRefused, match="versions 8 to 8, this node 1 to 1"):
                 await dial(address, print, lambda: None)
-        with pytest.raises(OSError, match="[Cc]onnect"):
+        with pytest.raises(OSError, match=r"[Cc]onnect"):
             await dial(address, print, lambda: None)
         monkeypatch.setattr(client_link, "CONNECT_S", 0.05)
         mute = await asyncio.start_server(lambda reader, writer: held.append(writer), *address)

@@ -1,9 +1,13 @@
 # The memory of Paxos: see acceptor.pyx.
+cimport cython
+
 from libc.stdint cimport uint64_t
 
 from multipaxos.codec cimport Bytes, Run
 from multipaxos.slots cimport Ring
 
+
+@cython.final
 cdef class Acceptor:
     cdef readonly uint64_t ballot_num
     cdef readonly uint64_t mark

@@ -1,22 +1,29 @@
 """The acceptor: the fault-tolerant memory of Paxos (PMMC section 2.2; section 4.1 on keeping less).
 
 Theory. `ballot_num` is the highest ballot adopted, `accepted` the pvalues held, one per slot: the one of the highest
-ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below which all is
+ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below
+which all is
 decided and forgotten.
 
 Rules.
 - A1  ballot_num only rises.
 - A2  a pvalue is accepted with ballot b only if b >= ballot_num, which becomes b. (PMMC says b = ballot_num; taking the
-      higher one is as if a phase 1a of b had come just before, and an acceptor that missed phase 1 need not stall a slot.)
+      higher one is as if a phase 1a of b had come just before, and an acceptor that missed phase 1 need not stall a
+      slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
 - A4  one command per (ballot, slot): the leader's doing; here the first one stays.
-- A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It adopts nothing.
-- Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` took, and lets no answer leave before.
+- A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
+  adopts nothing.
+- Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` took, and lets no answer leave
+  before.
 - The ring holds the slots [accepted.base, accepted.base + capacity); what lies below the base is decided and on disk. A
-  re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that command.
+  re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that
+  command.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+cimport cython
+
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from multipaxos.codec cimport Bytes, Pvalues, Run, put_phase1b, pvalues_bytes
@@ -31,6 +38,7 @@ cdef enum:
 LAST = 0xFFFFFFFFFFFFFFFF            # the end of the last part of a phase 1b
 
 
+@cython.final
 cdef class Acceptor:
     """One acceptor. `capacity` is the number of slots that its ring spans, a power of two."""
 
@@ -42,8 +50,16 @@ cdef class Acceptor:
         self.voting = voting
 
     def set_voting(self):
-        """From now on it adopts and accepts: its voter record is durable."""
+        """From now on it adopts and accepts: its voter record is durable. What it learnt until then counts as
+        accepted, so it
+        has adopted the ballots of that."""
+        cdef uint64_t slot
+        cdef Row* row
         self.voting = True
+        for slot in range(self.accepted.base, self.end):
+            row = self.accepted.find(slot)
+            if row != NULL and row.run != NULL:
+                self.adopt(row.ballot)
 
     cdef bint adopt(self, uint64_t ballot) noexcept:
         """Phase 1a, and the phase-1 half of a phase 2a: true if ballot_num rose."""
@@ -109,7 +125,8 @@ cdef class Acceptor:
                     entries[count - 1].end = slot + 1
                 else:
                     if count and (part_bytes + row.run.size > PART_BYTES or count == PART_ENTRIES):
-                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, incarnation, -1, NULL, 0, entries, count)
+                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, incarnation, -1, NULL, 0,
+                                    entries, count)
                         part_first, part_bytes, count = slot, 0, 0
                     previous = row.run
                     entries[count].first, entries[count].end = slot, slot + 1
@@ -117,7 +134,8 @@ cdef class Acceptor:
                     part_bytes += pvalues_bytes(&entries[count])
                     count += 1
                 slot += 1
-            put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, self.mark, incarnation, -1, NULL, 0, entries, count)
+            put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, self.mark, incarnation, -1, NULL, 0,
+                        entries, count)
         finally:
             free(entries)
         return 0
@@ -143,6 +161,7 @@ cdef class Acceptor:
             if row == NULL or row.run == NULL:
                 continue
             if self.voting and row.ballot > self.ballot_num:
-                raise InvariantViolation(f"A2: slot {slot} is held at ballot {row.ballot}, above ballot_num {self.ballot_num}")
+                raise InvariantViolation(
+                    f"A2: slot {slot} is held at ballot {row.ballot}, above ballot_num {self.ballot_num}")
             if row.ballot != row.run.ballot or not row.run.first <= slot < row.run.first + row.run.count:
                 raise InvariantViolation(f"A4: the row of slot {slot} does not belong to its run")

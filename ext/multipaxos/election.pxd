@@ -1,6 +1,10 @@
 # When a passive leader scouts: see election.pyx.
+cimport cython
+
 from libc.stdint cimport uint64_t
 
+
+@cython.final
 cdef class Election:
     cdef readonly uint64_t timeout_ns
     cdef readonly uint64_t wait_ns   # the present wait, between timeout_ns and WAIT_MAX times that

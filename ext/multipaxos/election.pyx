@@ -1,7 +1,8 @@
 """When a passive leader scouts (PMMC section 3).
 
 Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits for the winner:
-it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser scouts. The wait is random, and
+it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser
+scouts. The wait is random, and
 adapts: it doubles when a scout is preempted - others want to lead too - and shrinks by a step at each sign of a stable
 leader (additive decrease here stands for PMMC's "decrease linearly", since the wait, not the rate, is what adapts).
 
@@ -11,6 +12,8 @@ Rules.
   which a leader that is alive reconnects and answers.
 """
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 
 cdef enum:
@@ -18,6 +21,7 @@ cdef enum:
     STEP = 8                         # part of the time-out by which a stable leader shortens the wait
 
 
+@cython.final
 cdef class Election:
     """`timeout_ns`: how long a leader may be silent; `seed`: of this node's randomness."""
 

@@ -1,14 +1,19 @@
 """Founding: which incarnations may vote.
 
-Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when it
+Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation
+when it
 is made; only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote or
-lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report to be
-fresh with one and the same complete view, that view is the list of founders; and a fresh node founds too when a founder's list names its
+lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report
+to be
+fresh with one and the same complete view, that view is the list of founders; and a fresh node founds too when a
+founder's list names its
 present incarnation. Anything else - a wiped disk, memory that restarted - learns without voting.
 
 Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took
-A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B', so they
-differ. For two different lists to be founded, some node must report one view and later the other, and go back: it would have to
+A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B',
+so they
+differ. For two different lists to be founded, some node must report one view and later the other, and go back: it
+would have to
 hear a dead incarnation after its successor, and links carry only living ones (the handshake echoes a nonce).
 
 Rules.
@@ -16,9 +21,12 @@ Rules.
 - `founders` is set once. It is durable before the node votes: the node makes it so and then calls `set_voting`.
 """
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 
 
+@cython.final
 cdef class Founding:
     """The state of one node's founding. `founders`: the recovered voter record, or None."""
 

@@ -1,4 +1,6 @@
 # Leaders, their scouts and their commanders: see leader.pyx.
+cimport cython
+
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from multipaxos.codec cimport Command, Message, Run, Watermark
@@ -18,6 +20,8 @@ cdef struct Virtual:
     uint64_t ballot                  # adopted at, or preempted by
     uint64_t first, end              # DECIDED: the slots that are now decided in a row
 
+
+@cython.final
 cdef class Scout:
     cdef readonly uint64_t ballot
     cdef readonly uint64_t first     # PMMC-reduced: pvalues below are not asked for; fixed for the scout's life
@@ -29,6 +33,8 @@ cdef class Scout:
 
     cdef int on_phase1b(self, int acceptor, const Message* message, Leader leader) except -1
 
+
+@cython.final
 cdef class Leader:
     cdef readonly int node
     cdef readonly uint64_t ballot    # ballot_num of PMMC's leader: its own, of the present or last attempt

@@ -7,10 +7,14 @@ which the node drains: no handler changes the leader under the feet of another. 
 `proposals`, not an object: its ballot, its votes, and a reference to the run that holds its command.
 
 Rules.
-- A ballot is used for one attempt only, and is durable before the scout's first phase 1a leaves (the node sees to that).
-- `first` of a scout is the first slot its node does not know decided. An answer counts when complete, with the greatest mark.
-- An answer counts only from an incarnation that founded the cluster: one that has forgotten must not vote as if it had not.
-- start = max(first, every mark in the quorum). Below it all is decided: what was proposed there is dropped, and a proposal
+- A ballot is used for one attempt only, and is durable before the scout's first phase 1a leaves (the node sees to
+  that).
+- `first` of a scout is the first slot its node does not know decided. An answer counts when complete, with the
+  greatest mark.
+- An answer counts only from an incarnation that founded the cluster: one that has forgotten must not vote as if it
+  had not.
+- start = max(first, every mark in the quorum). Below it all is decided: what was proposed there is dropped, and a
+  proposal
   there is refused for the whole reign.
 - From start on: proposals ◁ pmax(pvalues); no-ops into gaps below the highest slot seen; times of pvalues are kept.
 - C1: one command per (ballot, slot): a row of this reign never changes its run.
@@ -19,14 +23,16 @@ Rules.
 - A 2b below its acceptor's mark is no vote: those slots were decided before; the reign starts above them.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+cimport cython
+
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from multipaxos.ballot cimport ballot_of, ballot_round
 from multipaxos.codec cimport (
-    NOOP, RUN_BYTES_MAX, RUN_SLOTS_MAX, Command, Message, Pvalues, Run, Watermark, command_bytes, pvalues_at,
-    run_command, run_drop, run_hold, run_new, run_read,
+    NOOP, RUN_SLOTS_MAX, Command, Message, Pvalues, Run, Watermark, command_bytes, pvalues_at, run_command,
+    run_drop, run_new, run_read,
 )
 from multipaxos.pmax cimport PMax
 from multipaxos.quorum cimport QuorumSystem
@@ -41,6 +47,7 @@ cdef enum:
 cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF
 
 
+@cython.final
 cdef class Scout:
     """One attempt to have a ballot adopted."""
 
@@ -88,6 +95,7 @@ cdef class Scout:
         return 0
 
 
+@cython.final
 cdef class Leader:
     """The leader of one node. `capacity` is the number of slots its ring spans, a power of two."""
 
@@ -128,7 +136,8 @@ cdef class Leader:
 
     # -- scout
     def begin_scout(self, uint64_t above, uint64_t first):
-        """A new attempt, with a ballot greater than `above` and every one used before; returns that ballot, which must be
+        """A new attempt, with a ballot greater than `above` and every one used before; returns that ballot, which
+        must be
         durable before `scout` asks anyone."""
         self.ballot = ballot_of(ballot_round(max(above, self.ballot)) + 1, self.node)
         self.scout = Scout(self.ballot, first, self.quorums)
@@ -231,7 +240,8 @@ cdef class Leader:
 
     # -- commanders
     cdef int on_propose(self, Run* run) except -1:
-        """PMMC's propose, for a run: commanders for its slots. Returns 1 if refused: not active, or not the next slots."""
+        """PMMC's propose, for a run: commanders for its slots. Returns 1 if refused: not active, or not the next
+        slots."""
         if self.state != ACTIVE or run.ballot != self.ballot or run.first != self.slot_end or run.first < self.start:
             return 1
         self.set_rows(run)
@@ -312,4 +322,4 @@ cdef class Leader:
             if row == NULL or row.run == NULL or row.ballot != self.ballot or row.run.ballot != self.ballot:
                 raise InvariantViolation(f"C1: slot {slot} has no commander at ballot {self.ballot}")
             if bool(row.flags & ROW_DECIDED) != self.quorums.is_phase2(row.votes):
-                raise InvariantViolation(f"C2: slot {slot} is decided without a phase-2 quorum, or not decided with one")
+                raise InvariantViolation(f"C2: slot {slot} is decided without a phase-2 quorum, or undecided with one")

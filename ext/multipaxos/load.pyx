@@ -1,19 +1,26 @@
-"""A load generator: commands of the key-value store over one session, closed or open loop, without a Python object per command.
+"""A load generator: commands of the key-value store over one session, closed or open loop, without a Python object
+per command.
 
-Theory. A closed loop keeps a number of commands outstanding; its latency begins when a command is sent. An open loop plans
-commands at a fixed rate and sends each at its time, or as soon after as it can; its latency begins at the *planned* time, so that a
-stall is felt by every command that was due in it (no coordinated omission). Time is given with each chunk: one reading of
+Theory. A closed loop keeps a number of commands outstanding; its latency begins when a command is sent. An open loop
+plans
+commands at a fixed rate and sends each at its time, or as soon after as it can; its latency begins at the *planned*
+time, so that a
+stall is felt by every command that was due in it (no coordinated omission). Time is given with each chunk: one
+reading of
 the clock serves all the answers in it.
 
-Rules. Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn by a seeded xorshift; values are one letter. Latencies
+Rules. Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn by a seeded xorshift; values are
+one letter. Latencies
 are recorded only while `measuring`; an answer that is not `ok` by status is an error.
 """
+
+cimport cython
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from multipaxos.codec cimport OK, Bytes, Reply, bytes_take
+from multipaxos.codec cimport OK, Reply, bytes_take
 from multipaxos.histogram cimport Histogram
 from multipaxos.session cimport Pending, Session
 
@@ -22,8 +29,10 @@ cdef enum:
     OP_GET = 4
 
 
+@cython.final
 cdef class Load(Session):
-    """See the module. `outstanding`: closed loop; `rate_per_s` > 0 makes it an open loop. `read_share`: of gets, 0 to 1."""
+    """See the module. `outstanding`: closed loop; `rate_per_s` > 0 makes it an open loop. `read_share`: of gets, 0
+    to 1."""
 
     cdef readonly Histogram histogram
     cdef readonly uint64_t completed     # answered while measuring

@@ -1,13 +1,17 @@
 """The state machine as the replica sees it, and the user's own machine behind that face.
 
-Theory. `apply` takes the command's bytes where they lie and appends the answer; what it refuses is an answer too. `state_hash`
-lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash is chained over everything it was given and
+Theory. `apply` takes the command's bytes where they lie and appends the answer; what it refuses is an answer too.
+`state_hash`
+lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash is
+chained over everything it was given and
 answered, in order: replicas that applied the same commands with the same answers agree.
 
 Rules.
 - An Exception of a user's machine is its client's answer: "TypeName: text", on every replica alike.
 - What would differ between replicas - no memory, interruption, the depth of a stack - is no answer: it stops the node.
 """
+
+cimport cython
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -61,6 +65,23 @@ cdef class Machine:
             bytes_free(&reply)
 
 
+cdef bytes refusal_text(error):
+    """`TypeName: text` in UTF-8, cut at a character.
+
+    The text is made by the user's code: if that fails, the command is refused too. Were the failure raised,
+    one command would stop every replica, and stop it again at each start.
+    """
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        text = f"{type(error).__name__}: (its text cannot be made)"
+    encoded = text.encode("utf-8", "replace")[:REFUSAL_BYTES_MAX]
+    return encoded.decode("utf-8", "ignore").encode("utf-8")
+
+
+@cython.final
 cdef class PythonMachine(Machine):
     """A user's `StateMachine`."""
 
@@ -85,11 +106,14 @@ cdef class PythonMachine(Machine):
         except (MemoryError, RecursionError):
             raise
         except Exception as error:
-            answer = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:REFUSAL_BYTES_MAX]
+            answer = refusal_text(error)
             refused = True
         bytes_put(reply, <const uint8_t*>(<char*>answer), len(answer))
         self.hash = chained(self.hash ^ context.slot, command, size)
-        self.hash = chained(self.hash, <const uint8_t*>(<char*>answer), len(answer))
+        if refused:                      # the text may differ between processes: only the refusal counts
+            self.hash = chained(~self.hash, NULL, 0)
+        else:
+            self.hash = chained(self.hash, <const uint8_t*>(<char*>answer), len(answer))
         return refused
 
     cdef uint64_t state_hash(self):

@@ -1,4 +1,6 @@
 # A node's core: see node.pyx.
+cimport cython
+
 from libc.stdint cimport uint8_t, uint64_t
 
 from multipaxos.acceptor cimport Acceptor
@@ -13,6 +15,8 @@ cdef struct Ack:                     # a phase 2b that waits for a batch to be d
     uint64_t ballot, first, end
     int node
 
+
+@cython.final
 cdef class Link:
     cdef readonly uint64_t id
     cdef readonly int node           # -1: a client
@@ -24,6 +28,8 @@ cdef class Link:
     cdef uint64_t forwards_ns        # when it last forwarded a request: it has clients that wait
     cdef bint reading                # a read for it is under way
 
+
+@cython.final
 cdef class Node:
     cdef readonly int id
     cdef readonly int nodes
@@ -126,3 +132,12 @@ cdef class Node:
     cdef int load(self, object records) except -1
     cdef int load_record(self, Run* run, uint64_t first, uint64_t end, uint64_t index) except -1
     cdef int load_apply(self, uint64_t end) except -1
+    cdef int advance_rings(self, uint64_t base) except -1
+    cdef object emit(self)
+    cdef int greet(self, Link link) except -1
+    cdef int on_founded(self) except -1
+    cdef int on_read(self, uint64_t link_id, uint64_t first, uint64_t end, bint ok, object data) except -1
+    cdef int own_promise(self, bytes data) except -1
+    cdef int start_timers(self) except -1
+    cdef int on_ping_due(self) except -1
+    cdef int on_scout_due(self) except -1

@@ -1,7 +1,9 @@
 """A node's core: decodes what comes, hands it to the roles, collects what goes.
 
-Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of jobs
-come in by six verbs, effects go out as data (`Output`). Each role - acceptor, leader, replica - is its own module; this one
+Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of
+jobs
+come in by six verbs, effects go out as data (`Output`). Each role - acceptor, leader, replica - is its own module;
+this one
 knows how they are joined: which message goes to which, what must be durable before what leaves, who lacks what.
 
 Rules.
@@ -9,35 +11,40 @@ Rules.
   `hold_promise`, `release`); a scout's phase 1a waits for its ballot; a vote waits for the voter record. Our own
   acceptor's votes wait like any other's. A phase 2a leaves at once.
 - One batch is outstanding at a time; while it is made durable the next one gathers. Batches become durable in order.
-- Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: the leader's queue is drained,
+- Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: the leader's queue is
+  drained,
   decisions applied, requests proposed or forwarded, gaps fetched.
 - Whatever a higher ballot shows in, the leader hears of it (PREEMPTED) before anything rests on its own.
 - A watermark (b, first, end) is believed where the pvalue held is of ballot b or above; any other slot is fetched.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only is not adopted; it is told how
-  far we are and fetches that from us first. To refuse a promise is always safe, and who refused is who can serve the fetch.
+  far we are and fetches that from us first. To refuse a promise is always safe, and who refused is who can serve the
+  fetch.
 - A bad frame closes its link and touches nothing else.
 """
 
+cimport cython
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memmove, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from multipaxos.acceptor cimport Acceptor
-from multipaxos.ballot cimport ballot_leader, ballot_round
+from multipaxos.ballot cimport ballot_leader
 from multipaxos.codec cimport (
-    DECISION, FETCH, FETCHED, FINE, FOREIGN, FOUNDING, FRAME_BYTES_MAX, LEADING, PARTIAL, PHASE1A, PHASE1B, PHASE2A, PHASE2B,
-    PING, PONG, REQUEST, RUN_SLOTS_MAX, Bytes, Command, Fault, Message, Pvalues, Run, Watermark, bytes_free, bytes_put, bytes_take,
-    decode, frame_size, number_at, put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b,
-    put_phase2b, put_ping, put_pong, pvalues_at, pvalues_bytes, run_command, run_drop, run_from, run_read, set_watermark,
+    DECISION, FETCH, FETCHED, FINE, FOREIGN, FOUNDING, OVERSIZED, PARTIAL, PHASE1A, PHASE1B, PHASE2A,
+    PHASE2B, PING, PONG, REQUEST, Bytes, Command, Fault, Message, Pvalues, Run, Watermark, bytes_free,
+    bytes_put, bytes_take, decode, frame_size, number_at, put_decision, put_fetch, put_fetched, put_founding,
+    put_leading, put_phase1a, put_phase1b, put_phase2b, put_ping, put_pong, pvalues_at, pvalues_bytes,
+    run_command, run_drop, run_from, run_read, set_watermark,
 )
 from multipaxos.election cimport Election
 from multipaxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual
 from multipaxos.machine cimport Machine
 from multipaxos.quorum cimport QuorumSystem
 from multipaxos.replica cimport Replica
-from multipaxos.slots cimport Ring, Row
+from multipaxos.slots cimport Row
 
 from multipaxos.ballot import describe as describe_ballot
 from multipaxos.errors import CorruptLog
@@ -70,7 +77,8 @@ class Batch:
 
 
 class Read:
-    """Records wanted: all that overlap [first, end), cut at about `max_bytes`. Then `done(token, ok, (covered_end, records))`."""
+    """Records wanted: all that overlap [first, end), cut at about `max_bytes`. Then `done(token, ok, (covered_end,
+    records))`."""
 
     __slots__ = ("end", "first", "max_bytes", "token")
 
@@ -95,6 +103,7 @@ class Output:
         self.failed = failed
 
 
+@cython.final
 cdef class Link:
     """One connection, to a peer or a client."""
 
@@ -110,6 +119,7 @@ cdef class Link:
         bytes_free(&self.outgoing)
 
 
+@cython.final
 cdef class Node:
     """One node's core; `docs/design.md` has the contract.
 
@@ -117,8 +127,8 @@ cdef class Node:
     power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
     """
 
-    def __init__(self, *, int node, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine, meta, records,
-                 flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
+    def __init__(self, *, int node, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
+                 meta, records, flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
                  uint64_t election_timeout_ns=500 * MILLISECOND, uint64_t ping_interval_ns=100 * MILLISECOND):
         cdef uint64_t capacity = 4 * window
         self.id = node
@@ -168,7 +178,8 @@ cdef class Node:
     # == what the disk held
 
     cdef int load(self, object records) except -1:
-        """Records come sorted by first slot, so a slot is settled when a record that begins above it comes: the one with
+        """Records come sorted by first slot, so a slot is settled when a record that begins above it comes: the one
+        with
         the greatest index holds it. Below `decided` it is applied; above it is an accepted pvalue."""
         cdef uint64_t index, first, end
         cdef Run* run
@@ -176,7 +187,8 @@ cdef class Node:
         for index, first, end, frame in records:
             run = run_read(<const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
             if run == NULL:
-                raise CorruptLog(f"record {index} at slot {first} of the log is no phase2a; restore this node's directory or wipe it")
+                raise CorruptLog(
+                    f"record {index} at slot {first} is no phase2a; restore this node's directory or wipe it")
             try:
                 self.load_apply(min(first, self.decided_put))
                 if end > self.acceptor.accepted.base + self.acceptor.accepted.capacity:
@@ -195,11 +207,13 @@ cdef class Node:
         cdef uint64_t slot
         cdef Row* row
         if first < run.first or end > run.first + run.count or first >= end:
-            raise CorruptLog(f"record {index} claims slots {first} to {end}, its run has {run.first} to {run.first + run.count}")
+            raise CorruptLog(
+                f"record {index} claims slots {first} to {end}, its run begins at {run.first} with {run.count}")
         for slot in range(max(first, self.acceptor.accepted.base), end):
             row = self.acceptor.accepted.put(slot)
             if row == NULL:
-                raise CorruptLog(f"record {index} at slot {slot} lies more than {4 * self.window} slots above the decided ones")
+                raise CorruptLog(
+                    f"record {index} lies more than {4 * self.window} slots above the decided ones, at {slot}")
             if row.run != NULL and row.votes > index:
                 continue                 # votes: the index of the record that holds, while loading
             row.votes = index
@@ -216,18 +230,20 @@ cdef class Node:
         for slot in range(self.replica.slot_out, end):
             row = self.acceptor.accepted.find(slot)
             if row == NULL or row.run == NULL:
-                raise CorruptLog(f"slot {slot} is below the decided ones and not in the log; restore this node's directory or wipe it")
+                raise CorruptLog(
+                    f"the log lacks slot {slot}, which was decided; restore this node's directory or wipe it")
             self.replica.decide(row.run, slot, slot + 1)
             self.replica.perform()
             if not slot & 1023 and slot > 2 * self.window:
                 self.advance_rings(slot - 2 * self.window)
         return 0
 
-    def advance_rings(self, uint64_t base):
+    cdef int advance_rings(self, uint64_t base) except -1:
         """Slots below `base` leave memory: they are decided, applied and on disk."""
         self.acceptor.accepted.advance(base)
         self.replica.decisions.advance(base)
         self.replica.proposals.advance(base)
+        return 0
 
     # == verbs
 
@@ -282,7 +298,7 @@ cdef class Node:
         if not self.batch_token and not self.failed and (self.records.size or self.meta):
             batch = self.emit()
         if self.reads:
-            for token, read in self.reads.items():
+            for read in self.reads.values():
                 if read[3] is not None:
                     reads.append(read[3])
                     read[3] = None
@@ -358,7 +374,7 @@ cdef class Node:
             if fault == PARTIAL:
                 return 0
             if fault != FINE and fault != FOREIGN:
-                return self.refuse(link, "a frame that is too large" if length > FRAME_BYTES_MAX else "a malformed frame header")
+                return self.refuse(link, "an oversized frame" if fault == OVERSIZED else "a malformed frame header")
             if length > size - used[0]:
                 return 0
             self.on_frame(link, data + used[0], length)
@@ -437,8 +453,8 @@ cdef class Node:
         if message.ballot == self.acceptor.ballot_num:
             self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
         else:
-            put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark, self.incarnation,
-                        -1, NULL, 0, NULL, 0)
+            put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark,
+                        self.incarnation, -1, NULL, 0, NULL, 0)
         return self.hold_promise(link.node, bytes_take(&self.scratch))
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
@@ -478,7 +494,7 @@ cdef class Node:
             return self.gathering
         return self.gathering - 1
 
-    def emit(self):
+    cdef object emit(self):
         """Closes the batch that gathers. The decided mark travels in it: all that it rests on is in it or before it."""
         self.emitted_out = self.replica.slot_out
         if self.emitted_out > self.decided_put:
@@ -541,7 +557,8 @@ cdef class Node:
                 self.acks[kept] = ack
                 kept += 1
                 continue
-            if joined.node == ack.node and joined.ballot == ack.ballot and joined.end == ack.first and joined.first < joined.end:
+            if (joined.node == ack.node and joined.ballot == ack.ballot and joined.end == ack.first
+                    and joined.first < joined.end):
                 joined.end = ack.end
                 continue
             if joined.node >= 0:
@@ -585,10 +602,11 @@ cdef class Node:
         if self.acceptor.adopt(self.leader.ballot):
             self.acceptor.answer_phase1a(&self.scratch, self.replica.slot_out, self.incarnation)
             self.hold_promise(self.id, bytes_take(&self.scratch))
-        self.events.append(f"scouting at ballot {describe_ballot(self.leader.ballot)} from slot {self.replica.slot_out}")
+        self.events.append(
+            f"scouting at ballot {describe_ballot(self.leader.ballot)} from slot {self.replica.slot_out}")
         return 0
 
-    def own_promise(self, bytes data):
+    cdef int own_promise(self, bytes data) except -1:
         """Our own acceptor's phase 1b, durable now."""
         cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
         cdef size_t size = PyBytes_GET_SIZE(data), length = 0
@@ -597,6 +615,7 @@ cdef class Node:
             self.leader.on_phase1b(self.id, &message)
             at += length
             size -= length
+        return 0
 
     cdef int send_scout(self) except -1:
         """Phase 1a to every acceptor that has not wholly answered; their ballot is durable by now."""
@@ -692,7 +711,8 @@ cdef class Node:
         self.known_ballot = max(self.known_ballot, ballot)
         self.replica.forget_forwarded()
         self.ping_due_ns = self.now_ns
-        self.events.append(f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
+        self.events.append(
+            f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
         return 0
 
     cdef int step_down(self, str why) except -1:
@@ -704,7 +724,8 @@ cdef class Node:
         return 0
 
     cdef int on_decided(self) except -1:
-        """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's rows. What
+        """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's
+        rows. What
         our acceptor had no room for when it was proposed is recorded now, for all below slot_out must be in our log."""
         cdef uint64_t slot = self.leader.proposals.base, upto
         cdef uint64_t end = min(self.leader.decided_end, self.replica.decisions.base + self.replica.decisions.capacity)
@@ -910,7 +931,7 @@ cdef class Node:
             free(entries)
         return 0
 
-    def on_read(self, link_id, uint64_t first, uint64_t end, ok, data):
+    cdef int on_read(self, uint64_t link_id, uint64_t first, uint64_t end, bint ok, object data) except -1:
         """Records for a fetch. Of those over a slot the one with the greatest index holds."""
         cdef Link link = self.links.get(link_id)
         cdef uint64_t slot, upto
@@ -918,11 +939,11 @@ cdef class Node:
         cdef uint32_t count = 0
         cdef dict holder
         if link is None:
-            return
+            return 0
         link.reading = False
         if not ok:
             self.events.append(f"could not read slots {first} to {end} for node {link.node}")
-            return
+            return 0
         covered_end, records = data
         upto = min(end, <uint64_t>covered_end)
         holder = {}
@@ -955,6 +976,7 @@ cdef class Node:
             put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
         finally:
             free(entries)
+        return 0
 
     cdef int on_fetched(self, Link link, const Message* message) except -1:
         cdef Pvalues entry
@@ -1007,12 +1029,13 @@ cdef class Node:
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
         cdef Watermark watermark
         cdef bint leading = self.leader.state == ACTIVE
+        cdef bint quorum = self.leader.has_quorum(self.now_ns, self.election.timeout_ns)
         memset(&watermark, 0, sizeof(Watermark))
         if leading:
             watermark = self.leader.watermark()
             link.told_end = watermark.end
-        put_pong(&link.outgoing, self.leader.ballot if leading else self.acceptor.ballot_num, nonce, self.replica.slot_out,
-                 leading, leading and self.leader.has_quorum(self.now_ns, self.election.timeout_ns), &watermark)
+        put_pong(&link.outgoing, self.leader.ballot if leading else self.acceptor.ballot_num, nonce,
+                 self.replica.slot_out, leading, quorum, &watermark)
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:
@@ -1034,11 +1057,12 @@ cdef class Node:
         cdef int leader = <int>ballot_leader(self.known_ballot) if self.known_ballot else -1
         for link in self.peers:
             if link is not None and (leader < 0 or link.node == leader or self.leader.state == SCOUTING):
-                put_ping(&link.outgoing, self.acceptor.ballot_num, self.now_ns, self.replica.slot_out, self.acceptor.voting)
+                put_ping(&link.outgoing, self.acceptor.ballot_num, self.now_ns, self.replica.slot_out,
+                         self.acceptor.voting)
         self.ping_due_ns = self.now_ns + self.ping_interval_ns
         return 0
 
-    def greet(self, Link link not None):
+    cdef int greet(self, Link link) except -1:
         """What a new link needs at once: what the broken one may have lost."""
         self.ping_due_ns = self.now_ns
         if self.leader.state == ACTIVE:
@@ -1048,6 +1072,7 @@ cdef class Node:
         elif self.leader.state == SCOUTING and not self.scout_batch:
             self.send_scout()
         self.replica.forwarded = self.replica.requests_head
+        return 0
 
     # == founding
 
@@ -1080,7 +1105,7 @@ cdef class Node:
         self.founding_batch = self.gathering
         return 0
 
-    def on_founded(self):
+    cdef int on_founded(self) except -1:
         """The voter record is durable."""
         self.leader.set_founders(self.founding.founders)
         if self.is_acceptor:
@@ -1090,15 +1115,17 @@ cdef class Node:
         for peer in self.peers:
             if peer is not None:
                 self.send_founding(peer)
+        return 0
 
     # == time
 
-    def start_timers(self):
+    cdef int start_timers(self) except -1:
         """The first tick."""
         self.election.soon(self.now_ns)
         self.ping_due_ns = self.founding_due_ns = self.now_ns
         if self.nodes == 1 and self.founding.found() is not None:
             self.founded()
+        return 0
 
     def next_tick_ns(self):
         """The moment by which `tick` has to be called at the latest."""
@@ -1131,7 +1158,7 @@ cdef class Node:
             self.scout()
         return 0
 
-    def on_ping_due(self):
+    cdef int on_ping_due(self) except -1:
         """Pings; and with them what is checked at their pace."""
         self.send_ping()
         if self.leader.state == ACTIVE:
@@ -1146,14 +1173,17 @@ cdef class Node:
             for peer in self.peers:
                 if peer is not None:
                     self.send_founding(peer)
+        return 0
 
-    def on_scout_due(self):
-        """Phase 1a again; a new attempt where decisions have come in the meantime, for `first` is fixed for a scout's life."""
+    cdef int on_scout_due(self) except -1:
+        """Phase 1a again; a new attempt where decisions have come in the meantime, for `first` is fixed for a
+        scout's life."""
         self.scout_due_ns = self.now_ns + RETRY
         if self.replica.slot_out > self.leader.scout.first:
             self.scout()
         elif not self.scout_batch:
             self.send_scout()
+        return 0
 
     # == once per wake-up
 
@@ -1184,13 +1214,15 @@ cdef class Node:
         return self.trim()
 
     cdef int trim(self) except -1:
-        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may."""
-        cdef uint64_t keep = 2 * self.window
+        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the mark that
+        says it is decided."""
+        cdef uint64_t keep = 2 * self.window if self.acceptor.accepted.bytes <= self.ring_bytes // 2 else self.window // 16
         cdef uint64_t base = self.acceptor.accepted.base
-        if self.acceptor.accepted.bytes > self.ring_bytes // 2:
-            keep = self.window // 16
-        if self.durable_out > keep and self.durable_out - keep > base + self.window // 8:
+        cdef uint64_t enough = base + keep + self.window // 8    # below it a step is not worth while
+        if self.durable_out > enough:
             self.advance_rings(self.durable_out - keep)
+        elif self.replica.slot_out > enough and not self.batch_token and self.newest_batch() == self.durable:
+            self.put_meta(b"decided", self.replica.slot_out)      # nothing else would make a batch, and the ring is full
         return 0
 
     # == queries
@@ -1206,7 +1238,8 @@ cdef class Node:
         return bool(self.acceptor.voting)
 
     def command_at(self, uint64_t slot):
-        """(kind, session, sequence, payload) decided in a slot, or None where it is not known or no longer in memory."""
+        """(kind, session, sequence, payload) decided in a slot, or None where it is not known or no longer in
+        memory."""
         cdef Row* row = self.replica.decisions.find(slot)
         cdef Command command
         if row == NULL or row.run == NULL:

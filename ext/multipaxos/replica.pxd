@@ -1,4 +1,6 @@
 # Replicas: see replica.pyx.
+cimport cython
+
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from multipaxos.codec cimport Bytes, Command, Commands, Reply, Run
@@ -16,6 +18,8 @@ cdef struct Told:                    # an answer on its way to a link; reply.dat
     uint64_t session
     Reply reply
 
+
+@cython.final
 cdef class Replica:
     cdef readonly uint64_t slot_in   # next slot to propose in
     cdef readonly uint64_t slot_out  # next slot to apply

@@ -5,27 +5,33 @@ then a *decision*, applied in slot order and exactly once (`sessions`). Where an
 proposal becomes a request again. WINDOW bounds the slots in flight; bytes bound them too.
 
 Rules.
-- R1  one command per slot among the decisions: a second, different one is a violation of the protocol and stops the node.
+- R1  one command per slot among the decisions: a second, different one is a violation of the protocol and stops the
+  node.
 - R2, R3  every slot below slot_out is decided here and was applied, in order; nothing above is.
 - R4  slot_out only rises.
 - R5  it proposes only where slot_in < slot_out + WINDOW, and within the ring (which a slow disk holds back).
-- Only the replica beside the active leader proposes; the others forward their requests to it and keep them until they see
+- Only the replica beside the active leader proposes; the others forward their requests to it and keep them until
+  they see
   them applied. So a command may be decided twice, and sessions make the second one a repetition.
-- Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends are
+- Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends
+  are
   copied (`stash`) in one run.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
-- What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever would
+- What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever
+  would
   turn a client away is judged in the log only, except that a session opened and gone below slot_out is gone.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+cimport cython
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memset
 
 from multipaxos.codec cimport (
-    ACKNOWLEDGED, APPLY, EXPIRED, NOOP, OPEN_SESSION, OPENED, OVERLOADED, REJOIN, RUN_SLOTS_MAX, Bytes, Command, Commands,
-    Reply, Run, bytes_free, bytes_put, command_at, command_bytes, put_request, put_response, run_command, run_drop, run_hold,
-    run_new,
+    ACKNOWLEDGED, APPLY, EXPIRED, OPEN_SESSION, OPENED, OVERLOADED, RUN_SLOTS_MAX, Bytes, Command, Commands,
+    Reply, Run, bytes_free, bytes_put, command_at, command_bytes, put_request, put_response, run_command,
+    run_drop, run_hold, run_new,
 )
 from multipaxos.leader cimport Leader
 from multipaxos.machine cimport Context, Machine
@@ -36,7 +42,7 @@ from multipaxos.errors import InvariantViolation
 
 cdef enum:
     RUN_BYTES = 256 << 10            # a run is cut here, unless one command is larger
-    REQUESTS_MAX = 1 << 17           # waiting without a slot: beyond, or beyond the bytes, clients are told `overloaded`
+    REQUESTS_MAX = 1 << 17           # waiting without a slot; beyond, clients are told `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     UNKNOWN_MAX = 1 << 16
 
@@ -47,6 +53,7 @@ cdef bint same(const Command* a, const Command* b) noexcept:
             and (a.size == 0 or memcmp(a.payload, b.payload, a.size) == 0))
 
 
+@cython.final
 cdef class Replica:
     """One replica. `machine` None: it follows decisions without applying them (a node that has not this role)."""
 
@@ -122,7 +129,8 @@ cdef class Replica:
                     outcome.status, outcome.slot = answer.status, answer.slot
                     outcome.data, outcome.size = answer_data(answer), answer.size
                 return self.tell(link, &outcome, command.sequence)
-        if self.waiting() + self.fresh_count >= REQUESTS_MAX or self.requests_bytes + self.fresh_bytes > REQUESTS_BYTES_MAX:
+        if (self.waiting() + self.fresh_count >= REQUESTS_MAX
+                or self.requests_bytes + self.fresh_bytes > REQUESTS_BYTES_MAX):
             outcome.status = OVERLOADED
             return self.tell(link, &outcome, command.sequence) if client else 0
         self.fresh[self.fresh_count] = command[0]
@@ -336,7 +344,8 @@ cdef class Replica:
                 run_command(row.run, slot, &old)
                 run_command(run, slot, &new)
                 if not same(&old, &new):
-                    raise InvariantViolation(f"R1: two commands are decided in slot {slot}, at ballots {row.ballot} and {run.ballot}")
+                    raise InvariantViolation(
+                        f"R1: two commands are decided in slot {slot}, at ballots {row.ballot} and {run.ballot}")
         return 0
 
     cdef int perform(self) except -1:

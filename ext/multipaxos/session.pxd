@@ -20,7 +20,7 @@ cdef class Session:
     cdef readonly uint64_t unanswered_bytes
     cdef readonly uint64_t leading_ballot
     cdef readonly bint expired
-    cdef readonly bint rewind_wanted # an answer said `ahead` or `overloaded`: pause, then rewind()
+    cdef readonly bint rewind_wanted  # an answer said `ahead` or `overloaded`: pause, then rewind()
     cdef bint opening_sent
     cdef Pending* ring
     cdef uint64_t capacity

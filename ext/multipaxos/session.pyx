@@ -1,6 +1,7 @@
 """A client's side of a session, without IO: exactly once, in order, over links that break.
 
-Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link everything unanswered is sent
+Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link everything
+unanswered is sent
 again, in order; the cluster knows what it has applied. Each command tells how many before it lack an answer, so the
 cluster may forget the others' answers.
 
@@ -12,13 +13,14 @@ Rules.
 - Giving up a wait is the shell's affair: here the command stays until its answer comes.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from multipaxos.codec cimport (
-    AHEAD, APPLY, EXPIRED, FINE, LEADING, OPEN_SESSION, OPENED, OVERLOADED, PARTIAL, RESPONSE, RUN_SLOTS_MAX, Bytes,
-    Command, Fault, Message, Reply, bytes_free, bytes_put, bytes_take, decode, frame_size, put_request, reply_at,
+    AHEAD, APPLY, EXPIRED, FINE, LEADING, OPEN_SESSION, OPENED, OVERLOADED, PARTIAL, RESPONSE, RUN_SLOTS_MAX,
+    Bytes, Command, Fault, Message, Reply, bytes_free, bytes_put, bytes_take, decode, frame_size, put_request,
+    reply_at,
 )
 
 from multipaxos.codec import CodecError

@@ -1,4 +1,6 @@
 # The replicated side of client sessions: see sessions.pyx.
+cimport cython
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from multipaxos.codec cimport Bytes, Command
@@ -39,6 +41,8 @@ cdef struct Outcome:                 # of judging one command
     const uint8_t* data              # valid until the next apply
     uint32_t size
 
+
+@cython.final
 cdef class Sessions:
     cdef readonly uint64_t count
     cdef readonly uint64_t chain     # hash of everything applied so far, in order

@@ -14,12 +14,15 @@ Rules of `apply`, for (session, sequence, unacknowledged):
 A full table evicts the session whose last use lies in the lowest slot. `link` alone is not replicated: who asks here.
 """
 
+cimport cython
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from multipaxos.codec cimport (
-    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPEN_SESSION, OPENED, OVERLOADED, REFUSED, Bytes, Command, bytes_free,
+    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPEN_SESSION, OPENED, OVERLOADED, REFUSED, Bytes, Command,
+    bytes_free,
 )
 from multipaxos.machine cimport Context, Machine
 
@@ -33,6 +36,7 @@ cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept:
     return hash ^ (hash >> 29)
 
 
+@cython.final
 cdef class Sessions:
     """The table. `sessions_max` bounds it; tests make it small."""
 

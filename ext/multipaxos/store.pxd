@@ -1,4 +1,6 @@
 # The key-value machine: see store.pyx.
+cimport cython
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from multipaxos.codec cimport Bytes
@@ -30,6 +32,8 @@ cdef struct Parsed:                  # one command, every length checked
     uint64_t version
     uint32_t limit
 
+
+@cython.final
 cdef class KeyValue(Machine):
     cdef Entry** buckets
     cdef uint64_t bucket_count

@@ -1,20 +1,26 @@
 """The key-value machine: create, get, update, put, remove, cas, scan, transact.
 
-Theory. A hash table finds a key; a skip list over the same entries keeps them in key order for scans and is touched only when a
-key comes or goes. Heights are drawn from the key's hash. The table is seeded per process, so that nobody can choose keys
-that collide; nothing that a replica answers depends on it. The state's hash is a sum over the entries of an unseeded hash of key,
+Theory. A hash table finds a key; a skip list over the same entries keeps them in key order for scans and is touched
+only when a
+key comes or goes. Heights are drawn from the key's hash. The table is seeded per process, so that nobody can choose
+keys
+that collide; nothing that a replica answers depends on it. The state's hash is a sum over the entries of an unseeded
+hash of key,
 value and version, kept up to date by each write: equal contents, equal hashes, whatever the history.
 
 Rules.
 - A version is the slot that last changed the key.
-- The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is over a limit, is
+- The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is
+  over a limit, is
   refused with the reason, and nothing is changed.
 - A transaction is parsed whole, and its answer bounded, before any of it is applied; then nothing in it can fail.
 The encodings of commands and answers are in docs/design.md.
 """
 
+cimport cython
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from multipaxos.codec cimport KEY_BYTES_MAX, VALUE_BYTES_MAX, Bytes, bytes_put
@@ -49,7 +55,7 @@ cdef enum:
     TRANSACT_BYTES_MAX = 2 << 20     # of a transaction's answer
     FIRST_BUCKETS = 1 << 10
 
-cdef const char* MALFORMED_TEXT = "Malformed: the command's lengths do not fit its bytes; build it with multipaxos.commands"
+cdef const char* MALFORMED_TEXT = "Malformed: the lengths do not fit the bytes; build commands with multipaxos.commands"
 cdef const char* KEY_TEXT = "TooLarge: a key has 1 to 480 bytes"
 cdef const char* VALUE_TEXT = "TooLarge: a value has at most 1048576 bytes"
 cdef const char* OP_TEXT = "Malformed: no such operation here"
@@ -191,6 +197,7 @@ cdef int refuse(Bytes* reply, size_t start, const char* text) except -1:
     return 1
 
 
+@cython.final
 cdef class KeyValue(Machine):
     """The store. `seed` places keys in the table and changes nothing that can be observed."""
 
@@ -280,7 +287,8 @@ cdef class KeyValue(Machine):
         else:
             entry = self.at_or_after(prefix, False)
         while entry != NULL and entry.key_size >= prefix.size and memcmp(key_of(entry), prefix.data, prefix.size) == 0:
-            if (command.limit and count == command.limit) or (count and reply.size - start + entry.value_size > SCAN_BYTES):
+            if ((command.limit and count == command.limit)
+                    or (count and reply.size - start + entry.value_size > SCAN_BYTES)):
                 more = 1
                 break
             key_size = <uint16_t>entry.key_size
@@ -305,7 +313,6 @@ cdef class KeyValue(Machine):
         cdef const uint8_t* else_at
         cdef size_t then_left, else_left
         cdef bint holds = True
-        cdef uint16_t i
         cdef uint32_t answer_size
         cdef Slice inner
         cdef Parsed parsed
@@ -325,7 +332,7 @@ cdef class KeyValue(Machine):
         at, left = (then_at, then_left) if holds else (else_at, else_left)
         put_code(reply, ANSWER_OK if holds else ANSWER_ELSE)
         bytes_put(reply, &counts[1 if holds else 2], 2)
-        for i in range(counts[1 if holds else 2]):
+        for _ in range(counts[1 if holds else 2]):
             inner.data, inner.size = NULL, 0
             take_long(&at, &left, &inner)
             parse(inner.data, inner.size, &parsed)
@@ -340,12 +347,11 @@ cdef class KeyValue(Machine):
 
     cdef const char* judge(self, const uint8_t** at, size_t* left, uint16_t count, bint* holds) noexcept:
         """Reads the compares; `holds` says whether all do."""
-        cdef uint16_t i
         cdef uint8_t kind = 0
         cdef uint64_t version = 0
         cdef Slice key, value
         cdef Entry* entry
-        for i in range(count):
+        for _ in range(count):
             if not (take(at, left, &kind, 1) and take_short(at, left, &key)):
                 return MALFORMED_TEXT
             if check_key(key) != NULL:
@@ -370,13 +376,12 @@ cdef class KeyValue(Machine):
 
     cdef const char* check_branch(self, const uint8_t** at, size_t* left, uint16_t count) noexcept:
         """Parses a list of commands; none may be a scan or a transaction, and what they read is bounded."""
-        cdef uint16_t i
         cdef size_t reads = 0, bytes_read = 0, largest = 0
         cdef Slice inner
         cdef Parsed parsed
         cdef Entry* entry
         cdef const char* reason
-        for i in range(count):
+        for _ in range(count):
             if not take_long(at, left, &inner):
                 return MALFORMED_TEXT
             reason = parse(inner.data, inner.size, &parsed)
@@ -405,9 +410,14 @@ cdef class KeyValue(Machine):
         return NULL
 
     cdef int write(self, Entry* entry, Slice key, Slice value, uint64_t version) except -1:
-        if entry == NULL:
-            entry = self.insert(key)
-        return self.set_value(entry, value, version)
+        if entry != NULL:
+            return self.set_value(entry, value, version)
+        entry = self.insert(key)
+        try:
+            return self.set_value(entry, value, version)
+        except MemoryError:
+            self.remove(entry)           # no key without a value
+            raise
 
     cdef int set_value(self, Entry* entry, Slice value, uint64_t version) except -1:
         cdef uint8_t* room
@@ -534,12 +544,11 @@ cdef class KeyValue(Machine):
         """Applies the commands in turn, `times` over, and drops the answers: for the benchmarks."""
         cdef Context context
         cdef Bytes reply
-        cdef uint64_t i
         cdef bytes command
         context.slot, context.time_ns, context.session = slot, 0, 0
         memset(&reply, 0, sizeof(Bytes))
         try:
-            for i in range(times):
+            for _ in range(times):
                 for command in commands:
                     reply.size = 0
                     context.slot += 1

@@ -1,6 +1,7 @@
 """The front of the load generator: one process, one session, a compiled core, and a histogram at the end.
 
-Theory. The generator is a client like any other: it follows the leader, and on a broken or silent link it sends what is unanswered
+Theory. The generator is a client like any other: it follows the leader, and on a broken or silent link it sends what
+is unanswered
 again elsewhere. A warm-up of a second is not counted. Latencies are counted in C in HdrHistogram's buckets.
 """
 

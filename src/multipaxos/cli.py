@@ -1,81 +1,10 @@
-"""The command line: the group, what its commands share, and how errors end them.
-
-Exit codes: 0 done, 1 the command's own refusal (no such key, exists), 2 wrong usage or configuration, 3 no quorum in time.
-"""
+"""The command line: one group, the commands of its families in modules of their own."""
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
-
 import click
 
-from multipaxos.config import parse_cluster
-from multipaxos.errors import (
-    ConfigurationError,
-    DirectoryInUse,
-    DirectoryMismatch,
-    HandshakeRefused,
-    MultipaxosError,
-    NoQuorum,
-    TooLarge,
-)
-
-REFUSED, USAGE, NO_QUORUM = 1, 2, 3
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """One line on standard error, and the end."""
-    click.echo(f"multipaxos: {message}", err=True)
-    sys.exit(code)
-
-
-def exit_code(error: MultipaxosError) -> int:
-    """Which code an error ends the command with."""
-    if isinstance(error, NoQuorum):
-        return NO_QUORUM
-    if isinstance(error, (ConfigurationError, DirectoryInUse, DirectoryMismatch, HandshakeRefused, TooLarge)):
-        return USAGE
-    return REFUSED
-
-
-def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns our errors into one line and an exit code, and Ctrl-C into silence."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except MultipaxosError as error:
-            fail(str(error), exit_code(error))
-        except KeyboardInterrupt:
-            sys.exit(130)
-
-    return wrapped
-
-
-class Cluster(click.ParamType):
-    """HOST:PORT,HOST:PORT,..."""
-
-    name = "HOST:PORT,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """To a list of (host, port)."""
-        if isinstance(value, list):
-            return value
-        try:
-            return parse_cluster(value)
-        except ConfigurationError as error:
-            self.fail(str(error), param, ctx)
-
-
-def cluster_option(required: bool = True) -> Callable[..., Any]:
-    """--cluster, also from the environment."""
-    return click.option(
-        "--cluster", type=Cluster(), envvar="MULTIPAXOS_CLUSTER", required=required, show_envvar=True, help="Addresses of the nodes."
-    )
+from multipaxos import cli_bench, cli_data, cli_serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -84,13 +13,5 @@ def main() -> None:
     """A replicated key-value store on Multi-Paxos."""
 
 
-def register() -> None:
-    """Adds the commands; each family is a module of its own."""
-    from multipaxos import cli_bench, cli_data, cli_serve  # noqa: PLC0415  they import this module
-
-    for module in (cli_serve, cli_data, cli_bench):
-        for command in module.COMMANDS:
-            main.add_command(command)
-
-
-register()
+for _command in (*cli_serve.COMMANDS, *cli_data.COMMANDS, *cli_bench.COMMANDS):
+    main.add_command(_command)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,24 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from multipaxos import bench as generator
-from multipaxos.cli import USAGE, cluster_option, fail, reports_errors
+from multipaxos.cli_common import USAGE, cluster_option, fail, reports_errors
 from multipaxos.config import Config
-from multipaxos.errors import ConfigurationError
-from multipaxos.local import LocalCluster, free_base_port
-from multipaxos.storage import is_memory_filesystem
-
-
-def disk_directory() -> Path:
-    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
-    for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
-        if place.is_dir() and not is_memory_filesystem(place):
-            return Path(tempfile.mkdtemp(prefix="multipaxos-bench-", dir=place))
-    raise ConfigurationError("no temporary directory lies on a disk: set TMPDIR to one that does")
+from multipaxos.local import LocalCluster, disk_directory, free_base_port
 
 
 async def on_spawned(count: int, storage: str, options: generator.Options, progress: Any) -> dict[str, Any]:
     """Starts a cluster, measures it, and leaves nothing behind."""
-    directory = disk_directory()
+    directory = disk_directory("multipaxos-bench-")
     try:
         async with LocalCluster(Config.local(count, free_base_port(count)), directory, storage) as cluster:
             return await generator.run(cluster.addresses, options, progress)
@@ -43,33 +31,65 @@ async def on_spawned(count: int, storage: str, options: generator.Options, progr
 def show(result: dict[str, Any]) -> None:
     """For people."""
     latency = result["latency_us"]
-    click.echo(f"{result['throughput_per_s']:,.0f} commands/s, {result['completed']:,} in {result['duration_s']:.1f} s, {result['errors']} errors")
+    click.echo(
+        f"{result['throughput_per_s']:,.0f} commands/s, {result['completed']:,} in {result['duration_s']:.1f} s, "
+        f"{result['errors']} errors"
+    )
     click.echo("latency, us: " + ", ".join(f"{name} {value:,.1f}" for name, value in latency.items()))
 
 
 @click.command()
 @cluster_option(required=False)
-@click.option("--spawn", type=click.IntRange(1, 64), help="Start so many nodes on this machine for it, instead of --cluster.")
-@click.option("--storage", type=click.Choice(["memory", "lmdb"]), default="memory", show_default=True, help="Of spawned nodes.")
+@click.option(
+    "--spawn", type=click.IntRange(1, 64), help="Start so many nodes on this machine for it, instead of --cluster."
+)
+@click.option(
+    "--storage", type=click.Choice(["memory", "lmdb"]), default="memory", show_default=True, help="Of spawned nodes."
+)
 @click.option("--outstanding", type=click.IntRange(1, 16384), default=1, show_default=True, help="Commands in flight.")
-@click.option("--duration", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds, after 1 s of warm-up.")
+@click.option(
+    "--duration", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds, after 1 s of warm-up."
+)
 @click.option("--key-size", type=click.IntRange(1, 480), default=8, show_default=True)
 @click.option("--value-size", type=click.IntRange(0, 1 << 20), default=64, show_default=True)
 @click.option("--keys", type=click.IntRange(1, 1 << 31), default=1000, show_default=True)
-@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Open loop: so many per second; latency from the planned time.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Open loop: so many per second; latency from the planned time.",
+)
 @click.option("--read-share", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
-def bench(cluster: list[tuple[str, int]] | None, spawn: int | None, storage: str, outstanding: int, duration: float,
-          key_size: int, value_size: int, keys: int, rate: float, read_share: float, seed: int, as_json: bool) -> None:
+def bench(
+    cluster: list[tuple[str, int]] | None,
+    spawn: int | None,
+    storage: str,
+    outstanding: int,
+    duration: float,
+    key_size: int,
+    value_size: int,
+    keys: int,
+    rate: float,
+    read_share: float,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Load a cluster and measure throughput and latency."""
     if (cluster is None) == (spawn is None) and spawn is None:
         fail("give --cluster (or MULTIPAXOS_CLUSTER), or --spawn N", USAGE)
     options = generator.Options(
-        outstanding=outstanding, duration_s=duration, key_size=key_size, value_size=value_size, keys=keys, rate_per_s=rate,
-        read_share=read_share, seed=seed,
-    )  # fmt: skip
+        outstanding=outstanding,
+        duration_s=duration,
+        key_size=key_size,
+        value_size=value_size,
+        keys=keys,
+        rate_per_s=rate,
+        read_share=read_share,
+        seed=seed,
+    )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=1.0)
 

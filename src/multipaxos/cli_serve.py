@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from multipaxos.cli import USAGE, cluster_option, fail, reports_errors
+from multipaxos.cli_common import USAGE, cluster_option, fail, reports_errors
 from multipaxos.client_link import fetch_statuses
 from multipaxos.config import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
@@ -34,7 +34,9 @@ def load_machine(name: str) -> StateMachine:
     try:
         machine = getattr(importlib.import_module(module_name), class_name)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"--machine {name}: {error}; give package.module:Class of something that can be imported") from error
+        raise ConfigurationError(
+            f"--machine {name}: {error}; give package.module:Class of something that can be imported"
+        ) from error
     if not isinstance(machine, StateMachine):
         raise ConfigurationError(f"--machine {name}: {class_name} is not a multipaxos.StateMachine")
     return machine
@@ -90,9 +92,13 @@ def serve(config_path: Path, node: int, data_dir: Path, storage: str, machine: s
 
 @click.command()
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True)
-@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Made if missing; holds all nodes' data.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), required=True, help="Made if missing; holds all nodes' data."
+)
 @click.option("--storage", type=click.Choice(STORAGES[:2]), default="lmdb", show_default=True)
-@click.option("--base-port", type=click.IntRange(1, 65535), default=7400, show_default=True, help="Node i listens on this + i.")
+@click.option(
+    "--base-port", type=click.IntRange(1, 65535), default=7400, show_default=True, help="Node i listens on this + i."
+)
 @reports_errors
 def cluster(nodes: int, data_dir: Path, storage: str, base_port: int) -> None:
     """Run a local cluster, in the foreground, until Ctrl-C."""
@@ -123,7 +129,19 @@ async def run_cluster(local: LocalCluster) -> None:
                 continue
 
 
-COLUMNS = ["id", "address", "alive", "leading", "ballot", "slot_in", "slot_out", "mark", "voting", "state_hash", "storage"]
+COLUMNS = [
+    "id",
+    "address",
+    "alive",
+    "leading",
+    "ballot",
+    "slot_in",
+    "slot_out",
+    "mark",
+    "voting",
+    "state_hash",
+    "storage",
+]
 
 
 def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:

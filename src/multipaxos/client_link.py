@@ -97,9 +97,7 @@ class ClientLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
         if not self.ready.done():
-            self.ready.set_exception(
-                ConnectionResetError("the node closed the connection during the handshake")
-            )
+            self.ready.set_exception(ConnectionResetError("the node closed the connection during the handshake"))
             self.ready.exception()
         self.on_lost()
 
@@ -175,6 +173,4 @@ async def find_leader(addresses: list[tuple[str, int]], timeout_s: float) -> tup
                 return address
         await asyncio.sleep(0.05)
     names = ", ".join(f"{host}:{port}" for host, port in addresses)
-    raise NoQuorum(
-        f"no node of {names} leads after {timeout_s:g} s: start the others, or look at `multipaxos status`"
-    )
+    raise NoQuorum(f"no node of {names} leads after {timeout_s:g} s: start the others, or look at `multipaxos status`")

@@ -303,9 +303,7 @@ def quorum_of(entry: object) -> Quorum:
     if isinstance(entry, str):
         known_only(entry, ("majority",), "quorum", place)
     if not isinstance(entry, dict):
-        raise Misfit(
-            place, 'quorum must be "majority", { phase1 = N, phase2 = M } or { grid = [ROWS, COLUMNS] }'
-        )
+        raise Misfit(place, 'quorum must be "majority", { phase1 = N, phase2 = M } or { grid = [ROWS, COLUMNS] }')
     for key in entry:
         known_only(key, ("phase1", "phase2", "grid"), "key of quorum", place)
     if set(entry) == {"phase1", "phase2"}:
@@ -397,9 +395,7 @@ def check_cluster(config: Config) -> None:
     for key in ("election_timeout_ms", "ping_interval_ms"):
         value = getattr(config, key)
         if not is_whole(value) or not 1 <= value <= TIME_MAX_MS:
-            raise Misfit(
-                Place("cluster", key=key), f"{key} = {value!r} must be a whole number, 1 to {TIME_MAX_MS}"
-            )
+            raise Misfit(Place("cluster", key=key), f"{key} = {value!r} must be a whole number, 1 to {TIME_MAX_MS}")
     if config.election_timeout_ms < 2 * config.ping_interval_ms:
         raise Misfit(
             Place("cluster", key="election_timeout_ms"),

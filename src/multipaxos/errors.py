@@ -61,3 +61,27 @@ class CorruptLog(StorageError):
 
 class InvariantViolation(MultipaxosError):
     """A rule of the protocol does not hold inside this node: a defect. The node stops rather than go on."""
+
+
+class CommandFailed(MultipaxosError):
+    """The store answered that the command does not apply as things are; nothing was changed."""
+
+
+class KeyExists(CommandFailed):
+    """`create` of a key that is there."""
+
+
+class NoSuchKey(CommandFailed, KeyError):
+    """`update`, `remove` or `cas` of a key that is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CompareFailed(CommandFailed):
+    """`cas` whose expectation does not hold; `value` and `version` are what is there."""
+
+    def __init__(self, message: str, value: bytes, version: int) -> None:
+        super().__init__(message)
+        self.value = value
+        self.version = version

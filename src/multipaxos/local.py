@@ -12,13 +12,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from multipaxos.client_link import fetch_status, fetch_statuses, find_leader
 from multipaxos.config import Config
-from multipaxos.errors import MultipaxosError, NoQuorum
+from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
+from multipaxos.storage import is_memory_filesystem
 
 START_S = 30.0
 
@@ -43,6 +45,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def disk_directory(prefix: str) -> Path:
+    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
+    for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
+        if place.is_dir() and not is_memory_filesystem(place):
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    raise ConfigurationError("no temporary directory lies on a disk: set TMPDIR to one that does")
 
 
 class LocalCluster:
@@ -94,9 +104,23 @@ class LocalCluster:
         """Starts one node's process."""
         log = (self.directory / f"node{id}.log").open("ab")
         self._logs.append(log)
-        command = [sys.executable, "-m", "multipaxos", "serve", "--node", str(id), "--storage", self.storage]
-        command += ["--config", str(self.directory / "cluster.toml")]
-        command += ["--data-dir", str(self.directory / f"node{id}"), *self.arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "multipaxos",
+            "serve",
+            "--config",
+            str(self.directory / "cluster.toml"),
+        ]
+        command += [
+            "--node",
+            str(id),
+            "--data-dir",
+            str(self.directory / f"node{id}"),
+            "--storage",
+            self.storage,
+        ]
+        command += self.arguments
         if self.machine:
             command += ["--machine", self.machine]
         self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -113,8 +137,7 @@ class LocalCluster:
                     waiting.discard(id)
             if asyncio.get_running_loop().time() > end:
                 raise MultipaxosError(
-                    f"nodes {sorted(waiting)} do not answer after {START_S:g} s: "
-                    f"see {self.directory}/node*.log"
+                    f"nodes {sorted(waiting)} do not answer after {START_S:g} s: see {self.directory}/node*.log"
                 )
             await asyncio.sleep(0.02)
 

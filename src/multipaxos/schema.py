@@ -64,9 +64,7 @@ def write(kind: str, fields: dict[str, object], text_bytes: int = 0) -> bytes:
         setattr(body, name, value)
     frame = cast(bytes, message.to_bytes())
     if len(frame) > codec.FRAME_BYTES_MAX:
-        raise TooLarge(
-            f"a {kind} of {len(frame)} bytes is over the limit of {codec.FRAME_BYTES_MAX}: shorten it"
-        )
+        raise TooLarge(f"a {kind} of {len(frame)} bytes is over the limit of {codec.FRAME_BYTES_MAX}: shorten it")
     return frame
 
 

@@ -54,9 +54,7 @@ class Server:
     and from `serve_forever` StorageError when the disk fails.
     """
 
-    def __init__(
-        self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None
-    ) -> None:
+    def __init__(self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None) -> None:
         if not 0 <= node < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
             raise ConfigurationError(
@@ -112,9 +110,7 @@ class Server:
     def _recover(self) -> None:
         """Makes the core, from what the storage holds."""
         machine: Machine = (
-            PythonMachine(self._user_machine)
-            if self._user_machine is not None
-            else KeyValue(seed=secrets.randbits(63))
+            PythonMachine(self._user_machine) if self._user_machine is not None else KeyValue(seed=secrets.randbits(63))
         )
         began = time.monotonic()
         self.node = Node(
@@ -268,9 +264,7 @@ class Server:
             self._wake(lambda: self.node.done(batch.token, True))
         else:
             self.node.done(batch.token, False)
-            self.fail(
-                error if isinstance(error, StorageError) else StorageError(f"a commit failed: {error!r}")
-            )
+            self.fail(error if isinstance(error, StorageError) else StorageError(f"a commit failed: {error!r}"))
 
     def _read(self, read: Read) -> None:
         if self.storage.immediate:
@@ -280,13 +274,9 @@ class Server:
         job.add_done_callback(lambda done: self._has_read(read, done))
 
     def _read_now(self, read: Read) -> None:
-        self._wake(
-            lambda: self.node.done(read.token, True, self.storage.read(read.first, read.end, read.max_bytes))
-        )
+        self._wake(lambda: self.node.done(read.token, True, self.storage.read(read.first, read.end, read.max_bytes)))
 
-    def _has_read(
-        self, read: Read, job: asyncio.Future[tuple[int, list[tuple[int, int, int, bytes]]]]
-    ) -> None:
+    def _has_read(self, read: Read, job: asyncio.Future[tuple[int, list[tuple[int, int, int, bytes]]]]) -> None:
         if job.cancelled():
             return
         error = job.exception()

@@ -1,8 +1,11 @@
 """The interface of a replicated state machine: write one, and any number of nodes keep it identical.
 
-Rules for whoever writes one. `apply` is called on every replica with the same commands in the same order, and must do the same
-there: no clock (use ``context.time_ns``), no randomness, no IO, no iteration over sets, no dependence on the process. An exception is an
-answer too: its type and text go to the client that sent the command, and must be the same everywhere; the state must be unchanged
+Rules for whoever writes one. `apply` is called on every replica with the same commands in the same order, and must
+do the same
+there: no clock (use ``context.time_ns``), no randomness, no IO, no iteration over sets, no dependence on the
+process. An exception is an
+answer too: its type and text go to the client that sent the command, and must be the same everywhere; the state must
+be unchanged
 when it is raised.
 """
 

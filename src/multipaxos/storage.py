@@ -209,15 +209,12 @@ class LmdbStorage:
             owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
             os.close(lock)
             raise DirectoryInUse(
-                f"{self.directory} is in use by the living process {owner}: "
-                "end it, or choose another directory"
+                f"{self.directory} is in use by the living process {owner}: end it, or choose another directory"
             ) from None
         except OSError as error:
             if lock >= 0:
                 os.close(lock)
-            raise StorageError(
-                f"{self.directory}: {error.strerror}; choose a directory that can be written"
-            ) from error
+            raise StorageError(f"{self.directory}: {error.strerror}; choose a directory that can be written") from error
         return lock
 
     def _identify(self, cluster: str, node: int) -> int:
@@ -232,9 +229,7 @@ class LmdbStorage:
                 transaction.put(b"incarnation", END.pack(incarnation))
                 return incarnation
             if known != str(FORMAT).encode():
-                raise DirectoryMismatch(
-                    f"{self.directory} has format {known.decode()}, this version writes {FORMAT}"
-                )
+                raise DirectoryMismatch(f"{self.directory} has format {known.decode()}, this version writes {FORMAT}")
             for key, mine in ((b"cluster", cluster), (b"node", str(node))):
                 theirs = transaction.get(key).decode()
                 if theirs != mine:
@@ -275,9 +270,7 @@ class LmdbStorage:
             while not self._fits(meta, records):
                 self._grow()
         except (lmdb.Error, OSError, MemoryError) as error:
-            self._failed = (
-                f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
-            )
+            self._failed = f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
             raise StorageError(self._failed) from error
 
     def _fits(self, meta: Mapping[bytes, bytes], records: bytes) -> bool:

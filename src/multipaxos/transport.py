@@ -244,9 +244,7 @@ class Connection(asyncio.Protocol):
             return
         self._closing = True
         self.hub.closes[reason] += 1
-        log.warning(
-            "closing the link to %s: %s%s", self.name, reason, detail and f": {detail[:TEXT_LOGGED]!r}"
-        )
+        log.warning("closing the link to %s: %s%s", self.name, reason, detail and f": {detail[:TEXT_LOGGED]!r}")
         self.hub.silence(self)
         self._finish_timer()
         self._transport.close()
@@ -294,13 +292,9 @@ class Transport:
         """Listens, then dials."""
         me = self.config.nodes[self.node]
         try:
-            self._server = await self.loop.create_server(
-                lambda: Connection(self), me.host, me.port, reuse_address=True
-            )
+            self._server = await self.loop.create_server(lambda: Connection(self), me.host, me.port, reuse_address=True)
         except OSError as error:
-            raise MultipaxosError(
-                f"cannot listen on {me.address}: {error.strerror}; is the port taken?"
-            ) from error
+            raise MultipaxosError(f"cannot listen on {me.address}: {error.strerror}; is the port taken?") from error
         self.port = self._server.sockets[0].getsockname()[1]
         for peer in range(self.node + 1, len(self.config.nodes)):
             self._dialling.append(self.loop.create_task(self._dial(peer)))

@@ -4,13 +4,17 @@ Theory. The core is deterministic and does no IO, so a whole cluster runs in one
 virtual time, is the network, the disks and the clocks. Everything random - delays, losses, repetitions, crashes - comes
 from one seed, so a failing run is a number.
 
-What is pretended. Every frame travels on its own: it may be lost, repeated, delayed and so overtaken. Links break and come
-back. A node may be crashed (it keeps what was synced, and nothing else), paused, or crashed with the loss of its disk (it comes back with a
+What is pretended. Every frame travels on its own: it may be lost, repeated, delayed and so overtaken. Links break
+and come
+back. A node may be crashed (it keeps what was synced, and nothing else), paused, or crashed with the loss of its
+disk (it comes back with a
 new incarnation). A batch takes time to become durable.
 
 What is checked, after every step: each node's own invariants; that no two nodes hold different commands in a slot; that
-slot_out never falls while a node lives. At the end, once faults have stopped: every client is answered, all replicas are
-equal, and the history is that of one log: an operation acknowledged is in it once, at the place that its answer named, and
+slot_out never falls while a node lives. At the end, once faults have stopped: every client is answered, all replicas
+are
+equal, and the history is that of one log: an operation acknowledged is in it once, at the place that its answer
+named, and
 real time is kept.
 """
 
@@ -20,6 +24,8 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from multipaxos import codec
 from multipaxos.errors import MultipaxosError
@@ -202,7 +208,7 @@ class Host:
                 world.send(self.id, link, frame)
         for read in output.reads:
             answer = self.disk.read(read.first, read.end)
-            world.after(MS, lambda read=read, answer=answer: self.finish(life, read.token, answer))  # type: ignore[misc]
+            world.after(MS, partial(self.finish, life, read.token, answer))
         if output.batch is not None:
             batch = output.batch
             world.after(world.random.randint(*world.faults.sync_ns), lambda: self.synced(life, batch))
@@ -327,7 +333,7 @@ class SimulatedClient:
 
     def on_frame(self, frame: bytes) -> None:
         """A response."""
-        message = codec.decode_message(frame)
+        message: dict[str, Any] = codec.decode_message(frame)
         if message["kind"] != "response":
             return
         self.heard_ns = self.world.now_ns
@@ -352,7 +358,9 @@ class SimulatedClient:
         elif status in (REPLY_AHEAD, REPLY_OVERLOADED):
             self.send_from(self.acknowledged + 1)
         elif status == REPLY_EXPIRED:
-            raise Violation(f"seed {self.world.seed}: session {session} of client {self.id} expired, and none was evicted")
+            raise Violation(
+                f"seed {self.world.seed}: session {session} of client {self.id} expired, and none was evicted"
+            )
 
 
 class World:
@@ -393,7 +401,7 @@ class World:
             host.start()
         for a in range(len(self.hosts)):
             for b in range(a):
-                self.after(self.random.randint(0, MS), lambda a=a, b=b: self.connect(a, b))  # type: ignore[misc]
+                self.after(self.random.randint(0, MS), partial(self.connect, a, b))
 
     # -- time
     def after(self, delay_ns: int, act: Callable[[], None]) -> None:
@@ -462,7 +470,7 @@ class World:
             if client is not None:
                 self.after(delay, lambda: self.to_client(id, link, frame))
             elif peer is not None and (id, peer[0]) not in self.cut:
-                self.after(delay, lambda: self.to_node(peer[0], peer[1], frame))  # type: ignore[index]
+                self.after(delay, partial(self.to_node, peer[0], peer[1], frame))
 
     def copies(self) -> int:
         """How often a frame arrives."""
@@ -603,11 +611,14 @@ class World:
         for slot in range(host.checked_to, slot_out):
             command = node.command_at(slot)
             if command is not None and self.log.setdefault(slot, command) != command:
-                raise Violation(f"seed {self.seed}: node {host.id} has {command} in slot {slot}, another {self.log[slot]}")
+                raise Violation(
+                    f"seed {self.seed}: node {host.id} has {command} in slot {slot}, another {self.log[slot]}"
+                )
         host.checked_to = slot_out
 
     def check_history(self) -> None:
-        """All replicas equal; each acknowledged operation in the journal once, where its answer said; real time kept."""
+        """All replicas equal; each acknowledged operation in the journal once, where its answer said; real time
+        kept."""
         replicas = [host for host in self.hosts if self.roles[host.id] & 1]
         journal = replicas[0].journal.entries
         for host in replicas:

@@ -1,0 +1,192 @@
+"""``make demo``: a durable cluster on this machine takes writes, loses its leader, goes on, and gets it back.
+
+Every step says what happened; the end checks what was promised: no acknowledged write lost, all replicas equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import uvloop
+from rich.console import Console
+
+from multipaxos import bench, commands
+from multipaxos.client import Client
+from multipaxos.config import Config
+from multipaxos.errors import MultipaxosError
+from multipaxos.local import LocalCluster, disk_directory, free_base_port
+
+WRITERS = 8
+LOAD_S = 3.0
+TWICE = b"twice"
+
+
+class Writers:
+    """Write keys that nobody else writes, one after the other each, and remember what was acknowledged.
+
+    Each write is a transaction: the value if the key is missing, else TWICE. So a second effect of one write shows in
+    the store, whichever of its answers came first. The writers are spread over the clients, which are sessions.
+    """
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self.clients = clients
+        self.acknowledged: dict[bytes, bytes] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._newest_begun_s = 0.0  # of those acknowledged: when it was begun, and when it was acknowledged
+        self._newest_done_s = 0.0
+
+    def start(self) -> None:
+        """They write until `stop`."""
+        self._tasks = [asyncio.create_task(self._write(number)) for number in range(WRITERS)]
+
+    async def _write(self, number: int) -> None:
+        client = self.clients[number % len(self.clients)]
+        count = 0
+        while True:
+            key, value = b"writer-%d-%d" % (number, count), b"value %d" % count
+            begun_s = time.monotonic()
+            await self.write_once(client, key, value)
+            if begun_s > self._newest_begun_s:
+                self._newest_begun_s, self._newest_done_s = begun_s, time.monotonic()
+            self.acknowledged[key] = value
+            count += 1
+
+    @staticmethod
+    async def write_once(client: Client, key: bytes, value: bytes) -> None:
+        """The write; done again as another command it leaves TWICE."""
+        compares = [commands.missing(key)]
+        await client.transact(compares, [commands.put(key, value)], [commands.put(key, TWICE)], timeout_s=30)
+
+    async def next_write_s(self, since_s: float) -> float:
+        """Waits until a write that was begun after `since_s` is acknowledged; how long after `since_s` it was."""
+        while self._newest_begun_s <= since_s:
+            self._raise_if_ended()
+            await asyncio.sleep(0.0005)
+        return self._newest_done_s - since_s
+
+    async def reach(self, count: int) -> None:
+        """Waits until so many writes are acknowledged."""
+        while len(self.acknowledged) < count:
+            self._raise_if_ended()
+            await asyncio.sleep(0.002)
+
+    def _raise_if_ended(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def stop(self) -> None:
+        """No more writes; raises what went wrong in any of them."""
+        self._raise_if_ended()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def verify(self, client: Client) -> None:
+        """Raises PromiseBroken if an acknowledged write is not there, or any write took effect twice."""
+        held = {key: value async for key, value, _ in client.scan_all(b"writer-")}
+        twice = [key for key, value in held.items() if value == TWICE]
+        if twice:
+            raise PromiseBroken(f"{len(twice)} writes took effect twice, {twice[0]!r} among them")
+        lost = [key for key, value in self.acknowledged.items() if held.get(key) != value]
+        if lost:
+            count = len(self.acknowledged)
+            raise PromiseBroken(f"{len(lost)} of {count} acknowledged writes are lost, {lost[0]!r} among them")
+
+
+class PromiseBroken(MultipaxosError):
+    """An acknowledged write is lost, or was done twice, or replicas differ: a defect."""
+
+
+async def demo(console: Console, directory: Path) -> None:
+    """The whole story; raises MultipaxosError where a promise does not hold."""
+    config = Config.local(3, free_base_port(3))
+    console.print(f"[bold]1.[/] Three nodes start on LMDB, each a process with a disk of its own, in {directory}")
+    async with (
+        LocalCluster(config, directory) as cluster,
+        Client(cluster.addresses) as client,
+        Client(cluster.addresses) as other,
+    ):
+        leader = await cluster.leader()
+        rows = await cluster.wait_until_level()
+        console.print(f"   founded; node {leader} leads at ballot {rows[leader]['ballot']}")
+
+        console.print(
+            f"[bold]2.[/] A load of 1,000 outstanding writes of 64 bytes for {LOAD_S:g} s, "
+            "each synced by two nodes before its answer"
+        )
+        result = await bench.run(cluster.addresses, bench.Options(outstanding=1000, duration_s=LOAD_S))
+        latency = result["latency_us"]
+        console.print(
+            f"   {result['throughput_per_s']:,.0f} writes/s, latency p50 {latency['p50'] / 1000:.2f} ms, "
+            f"p99 {latency['p99'] / 1000:.2f} ms, "
+            f"{result['errors']} errors"
+        )
+
+        writers = Writers([client, other])
+        writers.start()
+        await asyncio.sleep(1.0)
+        console.print(
+            f"[bold]3.[/] {WRITERS} writers in two sessions write keys of their own; "
+            f"{len(writers.acknowledged):,} are acknowledged. "
+            f"SIGKILL to the leader, node {leader}"
+        )
+        killed_s = time.monotonic()
+        cluster.kill(leader)
+        gap_s = await writers.next_write_s(killed_s)
+        successor = await cluster.leader()
+        console.print(f"   node {successor} leads; writes are acknowledged again {gap_s * 1000:.0f} ms after the kill")
+
+        await asyncio.sleep(1.0)
+        console.print(
+            f"[bold]4.[/] It goes on with two nodes: {len(writers.acknowledged):,} acknowledged. "
+            f"Node {leader} comes back with its disk"
+        )
+        cluster.start_node(leader)
+        await cluster.wait_until_up([leader])
+        await asyncio.sleep(1.0)
+        await writers.stop()
+        rows = await cluster.wait_until_level()
+        console.print(f"   it caught up from the others' logs to slot {rows[leader]['slot_out'] - 1:,}")
+
+        console.print("[bold]5.[/] What was promised")
+        await check(console, cluster, writers, leader)
+
+
+async def check(console: Console, cluster: LocalCluster, writers: Writers, returned: int) -> None:
+    """No acknowledged write is lost, none was applied twice, all replicas are equal, the returned node votes."""
+    await writers.verify(writers.clients[0])
+    console.print(f"   all {len(writers.acknowledged):,} acknowledged writes are there, none was applied twice")
+    rows = await cluster.wait_until_level()
+    for row in rows:
+        console.print(f"   node {row['id']}: slot_out {row['slot_out']:,}, state {row['state_hash']}")
+    if len({row["state_hash"] for row in rows}) != 1:
+        raise PromiseBroken("the replicas differ")
+    if not rows[returned]["voting"]:
+        raise PromiseBroken(f"node {returned} came back with its disk, but does not vote")
+    console.print("   the three replicas are equal, and all of them vote")
+
+
+@click.command()
+def main() -> None:
+    """Runs the demo in a temporary directory on a disk; ends 0 if every promise held."""
+    console = Console(highlight=False, soft_wrap=True)
+    directory = disk_directory("multipaxos-demo-")
+    try:
+        uvloop.run(demo(console, directory))
+    except MultipaxosError as error:
+        console.print(f"[red]failed:[/] {error}")
+        sys.exit(1)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    console.print("done; nothing is left behind")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+from typing import final
+
+from multipaxos.histogram import Histogram
+from multipaxos.session import Session
+
+@final
+class Load(Session):
+    measuring: bool
+    draining: bool
+    @property
+    def histogram(self) -> Histogram: ...
+    @property
+    def completed(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    def __init__(
+        self,
+        nonce: int,
+        *,
+        outstanding: int = 1,
+        rate_per_s: float = 0,
+        key_size: int = 8,
+        value_size: int = 64,
+        keys: int = 1000,
+        seed: int = 1,
+        read_share: float = 0,
+    ) -> None: ...
+    def pump(self, now_ns: int, data: bytes | None = None) -> bytes: ...
+    def next_due_ns(self) -> int: ...

@@ -1,0 +1,243 @@
+"""Measures clusters of processes on this machine: ``python tools/measure.py failover --runs 10``.
+
+Theory. One run says little: each measurement is repeated on fresh clusters, with the default settings, and reported as
+median, least and greatest. A failover is timed from the signal to the leader until a write that was begun after it is
+acknowledged: to clients that were writing all along, and to one that is made at that moment. Each such run ends by
+checking what was promised; where that does not hold there is an error, not a number.
+
+Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
+process is started here and ended here. The code is 0, or 1 if a promise did not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from multipaxos import bench
+from multipaxos.client import Client
+from multipaxos.config import Config
+from multipaxos.demo import PromiseBroken, Writers
+from multipaxos.errors import MultipaxosError
+from multipaxos.local import LocalCluster, disk_directory, free_base_port
+
+NODES = 3
+BEFORE_S, AFTER_S = 0.5, 0.5
+RESTART_WRITES = 100_000
+
+Figures = dict[str, float]
+Measurement = Callable[[Path, float], Awaitable[Figures]]
+
+
+def fresh(directory: Path, storage: str) -> LocalCluster:
+    """A cluster with default settings on free ports."""
+    return LocalCluster(Config.local(NODES, free_base_port(NODES)), directory, storage)
+
+
+# -- failover
+
+
+def failover(number: signal.Signals) -> Measurement:
+    """The leader gets the signal under load; the others must go on, and it must come back level."""
+
+    async def measure(directory: Path, duration_s: float) -> Figures:
+        async with (
+            fresh(directory, "lmdb") as cluster,
+            Client(cluster.addresses) as one,
+            Client(cluster.addresses) as two,
+        ):
+            leader = await cluster.leader()
+            writers = Writers([one, two])
+            writers.start()
+            await asyncio.sleep(BEFORE_S)
+            signalled_s = time.monotonic()
+            cluster.signal(leader, number)
+            fresh_s, ongoing_s = await asyncio.gather(
+                first_write_s(cluster, signalled_s), writers.next_write_s(signalled_s)
+            )
+            await asyncio.sleep(AFTER_S)
+            await bring_back(cluster, leader, number)
+            await writers.stop()
+            acknowledged = await promised(cluster, writers)
+        return {
+            "ongoing_client_ms": ongoing_s * 1000,
+            "fresh_client_ms": fresh_s * 1000,
+            "acknowledged_writes": acknowledged,
+        }
+
+    return measure
+
+
+async def first_write_s(cluster: LocalCluster, since_s: float) -> float:
+    """How long after `since_s` the first write of a client that is made now is acknowledged."""
+    async with Client(cluster.addresses, timeout_s=60) as client:
+        await client.put(b"fresh", b"1")
+        return time.monotonic() - since_s
+
+
+async def bring_back(cluster: LocalCluster, id: int, number: signal.Signals) -> None:
+    """The node that was signalled goes on, or is started again on its disk."""
+    if number == signal.SIGSTOP:
+        cluster.signal(id, signal.SIGCONT)
+    else:
+        cluster.kill(id)  # dead already: this takes it off the list
+        cluster.start_node(id)
+    await cluster.wait_until_up([id])
+
+
+async def promised(cluster: LocalCluster, writers: Writers) -> int:
+    """How many writes were acknowledged. Raises if one is lost or took effect twice, or the replicas differ."""
+    await writers.verify(writers.clients[0])
+    rows = await cluster.wait_until_level()
+    if len({row["state_hash"] for row in rows}) != 1:
+        hashes = [row["state_hash"] for row in rows]
+        raise PromiseBroken(f"replicas at slot {rows[0]['slot_out']} differ: {hashes}")
+    return len(writers.acknowledged)
+
+
+# -- load
+
+
+def load(storage: str, outstanding: int) -> Measurement:
+    """A closed loop, as `multipaxos bench --spawn 3` has it."""
+
+    async def measure(directory: Path, duration_s: float) -> Figures:
+        async with fresh(directory, storage) as cluster:
+            options = bench.Options(outstanding=outstanding, duration_s=duration_s)
+            result = await bench.run(cluster.addresses, options)
+        if result["errors"]:
+            raise MultipaxosError(f"{result['errors']} commands were answered with an error")
+        latency = {f"{name}_us": value for name, value in result["latency_us"].items()}
+        return {"per_s": result["throughput_per_s"], **latency}
+
+    return measure
+
+
+# -- restart
+
+
+async def restart(directory: Path, duration_s: float) -> Figures:
+    """All nodes are killed after many writes and started again: how long until the next write is acknowledged."""
+    async with fresh(directory, "lmdb") as cluster, Client(cluster.addresses, timeout_s=120) as client:
+        await client.put(b"before", b"1")
+        for start in range(0, RESTART_WRITES, 5000):
+            await asyncio.gather(*(client.put(b"key %d" % (i % 1000), b"v" * 64) for i in range(start, start + 5000)))
+        for id in list(cluster.processes):
+            cluster.kill(id)
+        began_s = time.monotonic()
+        for node in cluster.config.nodes:
+            cluster.start_node(node.id)
+        await cluster.wait_until_up()
+        up_s = time.monotonic() - began_s
+        await client.put(b"after", b"1")
+        written_s = time.monotonic() - began_s
+        if await client.get(b"before") != b"1":
+            raise MultipaxosError("a write that was acknowledged before the restart is lost")
+        rows = await cluster.wait_until_level()
+        if len({row["state_hash"] for row in rows}) != 1:
+            raise MultipaxosError("the replicas differ after the restart")
+    return {
+        "until_up_ms": up_s * 1000,
+        "until_next_write_ms": written_s * 1000,
+        "slots": rows[0]["slot_out"] - 1,
+    }
+
+
+# -- what can be asked for
+
+MEASUREMENTS: dict[str, dict[str, Measurement]] = {
+    "failover": {"SIGKILL": failover(signal.SIGKILL), "SIGSTOP": failover(signal.SIGSTOP)},
+    "throughput": {f"memory, {n} outstanding": load("memory", n) for n in (1, 100, 1000, 10000)},
+    "latency": {"memory, 1 outstanding": load("memory", 1)},
+    "durable": {f"lmdb, {n} outstanding": load("lmdb", n) for n in (1, 100, 1000, 10000)},
+    "restart": {f"after {RESTART_WRITES:,} writes": restart},
+}
+
+
+async def repeat(measure: Measurement, runs: int, duration_s: float, said: Callable[[Figures], None]) -> list[Figures]:
+    """So many runs, each on a fresh cluster in a directory that is removed."""
+    found: list[Figures] = []
+    for _ in range(runs):
+        directory = disk_directory("multipaxos-measure-")
+        try:
+            found.append(await measure(directory, duration_s))
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        said(found[-1])
+    return found
+
+
+def summary(runs: list[Figures]) -> dict[str, dict[str, Any]]:
+    """Median, least, greatest and all values of each figure."""
+    return {
+        name: {
+            "median": round(statistics.median(run[name] for run in runs), 1),
+            "min": round(min(run[name] for run in runs), 1),
+            "max": round(max(run[name] for run in runs), 1),
+            "runs": [round(run[name], 1) for run in runs],
+        }
+        for name in runs[0]
+    }
+
+
+def table(results: dict[str, dict[str, dict[str, Any]]], runs: int) -> Table:
+    """For people."""
+    shown = Table("measurement", "figure", "median", "min", "max", title=f"{runs} runs, {os.cpu_count()} cores")
+    for case, figures in results.items():
+        for name, figure in figures.items():
+            shown.add_row(case, name, *(f"{figure[each]:,.1f}" for each in ("median", "min", "max")))
+    return shown
+
+
+@click.command()
+@click.argument("what", type=click.Choice(list(MEASUREMENTS)))
+@click.option("--runs", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--duration",
+    type=click.FloatRange(0.1),
+    default=5.0,
+    show_default=True,
+    help="Seconds of each run under load.",
+)
+def main(what: str, runs: int, duration: float) -> None:
+    """Measure on fresh local clusters of three nodes."""
+    console = Console(stderr=True, highlight=False)
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    for case, measure in MEASUREMENTS[what].items():
+
+        def said(figures: Figures, case: str = case) -> None:
+            console.print(f"{case}: " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()))
+
+        try:
+            results[case] = summary(uvloop.run(repeat(measure, runs, duration, said)))
+        except MultipaxosError as error:
+            console.print(f"[red]{case} failed:[/] {error}")
+            sys.exit(1)
+    console.print(table(results, runs))
+    facts = {
+        "what": what,
+        "runs": runs,
+        "nodes": NODES,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    click.echo(json.dumps({**facts, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
