@@ -88,7 +88,10 @@ class Rig:
         self.node.invariants()
 
     def send(self, peer: int, kind: str, **fields: Any) -> None:
-        """One message from a peer."""
+        """One message from a peer; pvalues as (first, end, run)."""
+        if "pvalues" in fields:
+            names = codec.PVALUES_FIELDS
+            fields["pvalues"] = [dict(zip(names, one, strict=True)) for one in fields["pvalues"]]
         self.receive(100 + peer, codec.encode(kind, **fields))
 
     def phase2a(self, peer: int, at: int, first: int, commands: list[tuple[Any, ...]], time_ns: int = 5,

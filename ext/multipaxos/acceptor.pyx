@@ -42,8 +42,15 @@ cdef class Acceptor:
         self.voting = voting
 
     def set_voting(self):
-        """From now on it adopts and accepts: its voter record is durable."""
+        """From now on it adopts and accepts: its voter record is durable. What it held as a learner is as if accepted just
+        now, so ballot_num is at least as high (A2)."""
+        cdef uint64_t slot
+        cdef Row* row
         self.voting = True
+        for slot in range(self.accepted.base, self.end):
+            row = self.accepted.find(slot)
+            if row != NULL and row.run != NULL:
+                self.adopt(row.ballot)
 
     cdef bint adopt(self, uint64_t ballot) noexcept:
         """Phase 1a, and the phase-1 half of a phase 2a: true if ballot_num rose."""
