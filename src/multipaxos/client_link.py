@@ -22,7 +22,7 @@ CONNECT_S = 1.0
 
 
 class ClientLink(asyncio.Protocol):
-    """One connection. `on_data` gets every chunk after the handshake; `on_lost` is called once when it ends."""
+    """One connection. `on_data` gets every chunk after the handshake; `on_lost` is called when it ends."""
 
     def __init__(
         self, on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client"
@@ -47,7 +47,12 @@ class ClientLink(asyncio.Protocol):
 
     def _hello(self, echo: int) -> bytes:
         return Hello(
-            cluster="", version_min=VERSION_MIN, version_max=VERSION_MAX, kind=self.kind, nonce=self._nonce, echo=echo
+            cluster="",
+            version_min=VERSION_MIN,
+            version_max=VERSION_MAX,
+            kind=self.kind,
+            nonce=self._nonce,
+            echo=echo,
         ).encode()
 
     def data_received(self, data: bytes) -> None:
@@ -61,7 +66,7 @@ class ClientLink(asyncio.Protocol):
             if not frames:
                 return
             hello = Hello.decode(frames[0])
-            if hello.refusal or hello.echo != self._nonce:
+            if hello.refusal or hello.echo != self._nonce or hello.node < 0:
                 raise HandshakeRefused(hello.refusal or "the node did not echo our nonce")
         except (CodecError, HandshakeRefused) as error:
             self._fail(error)
@@ -77,7 +82,8 @@ class ClientLink(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         if not self.ready.done():
-            self.ready.set_exception(HandshakeRefused(f"the node refused the link: {error}"))
+            self.ready.set_exception(HandshakeRefused(f"no link with this node: {error}"))
+            self.ready.exception()  # somebody may have given up waiting for it
         self.close()
 
     def pause_writing(self) -> None:
@@ -102,7 +108,10 @@ class ClientLink(asyncio.Protocol):
 
 
 async def dial(
-    address: tuple[str, int], on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client"
+    address: tuple[str, int],
+    on_data: Callable[[bytes], None],
+    on_lost: Callable[[], None],
+    kind: LinkKind = "client",
 ) -> ClientLink:
     """A link whose handshake is done. Raises OSError or HandshakeRefused, within a second."""
     loop = asyncio.get_running_loop()

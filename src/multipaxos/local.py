@@ -1,8 +1,7 @@
 """A cluster of processes on this machine: for `multipaxos cluster`, `bench --spawn`, the demo and the tests.
 
 Rules. Every process is started by this interpreter and ended by its own id; its output goes to a file in its
-directory, so no
-unread pipe can block it. Nothing is left behind: leaving the context ends every process.
+directory, so no unread pipe can block it. Nothing is left behind: leaving the context ends every process.
 """
 
 from __future__ import annotations
@@ -105,8 +104,22 @@ class LocalCluster:
         """Starts one node's process."""
         log = (self.directory / f"node{id}.log").open("ab")
         self._logs.append(log)
-        command = [sys.executable, "-m", "multipaxos", "serve", "--config", str(self.directory / "cluster.toml")]
-        command += ["--node", str(id), "--data-dir", str(self.directory / f"node{id}"), "--storage", self.storage]
+        command = [
+            sys.executable,
+            "-m",
+            "multipaxos",
+            "serve",
+            "--config",
+            str(self.directory / "cluster.toml"),
+        ]
+        command += [
+            "--node",
+            str(id),
+            "--data-dir",
+            str(self.directory / f"node{id}"),
+            "--storage",
+            self.storage,
+        ]
         command += self.arguments
         if self.machine:
             command += ["--machine", self.machine]

@@ -1,14 +1,14 @@
 """A node as a process: the core, with sockets, a disk and a clock around it.
 
-Theory. Every wake-up is the same: tell the core the time, hand it the chunk, carry out what comes out. On memory
-storage a
-batch is durable at once, so the core is asked again in the same wake-up; on a disk the commit runs in a thread, one
-at a time,
-and its end is a wake-up of its own. That is the group commit: what comes meanwhile gathers in the core.
+Theory. Every wake-up is the same: tell the core the time, hand it the chunk, carry out what comes out. On
+memory storage a batch is durable at once, so the core is asked again in the same wake-up; on a disk the
+commit runs in a thread, one at a time, and its end is a wake-up of its own. That is the group commit: what
+comes meanwhile gathers in the core.
 
 Rules.
 - Per wake-up, not per message: one `receive` per chunk, one `write` per link.
-- A batch is reported done only after `commit` has returned; a commit that fails, or a core that raises, ends the node.
+- A batch is reported done only after `commit` has returned; a commit that fails, or a core that raises, ends
+  the node.
 - All timers are the core's (`next_tick_ns`); this module owns one handle for them.
 """
 
@@ -50,10 +50,8 @@ class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises
-    ConfigurationError for a
-    node that the configuration does not have, MultipaxosError if the port is taken, and from `serve_forever`
-    StorageError
-    when the disk fails.
+    ConfigurationError for a node that the configuration does not have, MultipaxosError if the port is taken,
+    and from `serve_forever` StorageError when the disk fails.
     """
 
     def __init__(self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None) -> None:
@@ -72,6 +70,8 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         self._executor: ThreadPoolExecutor | None = None
+        self._jobs: set[asyncio.Future[Any]] = set()
+        self._started = False
         self._stopped = False
 
     # -- life
@@ -86,11 +86,31 @@ class Server:
         await self.stop()
 
     async def start(self) -> None:
-        """Recovers from the storage, listens and dials."""
-        loop = asyncio.get_running_loop()
-        self._failed = loop.create_future()
+        """Recovers from the storage, listens and dials. If that fails, everything is let go of again."""
+        if self._started:
+            raise MultipaxosError(f"node {self.id} was started before: make a new Server for a new start")
+        self._started = True
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._failed = self._loop.create_future()
+        self.transport = Transport(self.config, self.id, self.storage.incarnation, self)
+        self._recover()
+        if not self.storage.immediate:
+            self._executor = ThreadPoolExecutor(2, thread_name_prefix="storage")
+        gc.freeze()  # what exists now lives as long as the process: no need to walk it at every collection
+        self._wake(lambda: None)
+        await self.transport.start()
+
+    def _recover(self) -> None:
+        """Makes the core, from what the storage holds."""
         machine: Machine = (
-            PythonMachine(self._user_machine) if self._user_machine else KeyValue(seed=secrets.randbits(63))
+            PythonMachine(self._user_machine) if self._user_machine is not None else KeyValue(seed=secrets.randbits(63))
         )
         began = time.monotonic()
         self.node = Node(
@@ -107,26 +127,29 @@ class Server:
             election_timeout_ns=self.config.election_timeout_ms * 1_000_000,
             ping_interval_ns=self.config.ping_interval_ms * 1_000_000,
         )
-        log.info("node %d recovered to slot %d in %.3f s", self.id, self.node.slot_out - 1, time.monotonic() - began)
-        if not self.storage.immediate:
-            self._executor = ThreadPoolExecutor(2, thread_name_prefix="storage")
-        gc.freeze()  # what exists now lives as long as the process: no need to walk it at every collection
-        self._loop = loop
-        self.transport = Transport(self.config, self.id, self.storage.incarnation, self)
-        self._wake(lambda: None)
-        await self.transport.start()
+        log.info(
+            "node %d recovered to slot %d in %.3f s",
+            self.id,
+            self.node.slot_out - 1,
+            time.monotonic() - began,
+        )
 
     async def stop(self) -> None:
-        """Stops serving; what is being committed is waited for."""
+        """Stops serving; what is being committed is waited for. Leaves no task, socket or thread."""
         if self._stopped:
             return
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        await self.transport.stop()
-        if self._executor is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
-        self.storage.close()
+        try:
+            if self._started and hasattr(self, "transport"):
+                await self.transport.stop()
+            if self._jobs:
+                await asyncio.wait(self._jobs)
+        finally:
+            if self._executor is not None:
+                self._executor.shutdown()
+            self.storage.close()
 
     async def serve_forever(self) -> None:
         """Until cancelled; raises what ended the node if it ends by itself."""
@@ -183,7 +206,7 @@ class Server:
             if output.closes or output.events or output.reads or output.failed:
                 self._rare(output)
             batch = output.batch
-            if batch is None:
+            if batch is None or self._failed.done():
                 break
             if not self.storage.immediate:
                 self._commit(batch)
@@ -222,24 +245,32 @@ class Server:
 
     # -- jobs
 
+    def _job(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """In a thread; `stop` waits for it."""
+        job = self._loop.run_in_executor(self._executor, work, *arguments)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        return job
+
     def _commit(self, batch: Batch) -> None:
-        assert self._executor is not None
-        job = self._loop.run_in_executor(self._executor, self.storage.commit, batch.meta, batch.records)
+        job = self._job(self.storage.commit, batch.meta, batch.records)
         job.add_done_callback(lambda done: self._committed(batch, done))
 
     def _committed(self, batch: Batch, job: asyncio.Future[None]) -> None:
         if job.cancelled():
             return
         error = job.exception()
-        if error is not None:
-            log.critical("node %d: %s", self.id, error)
-        self._wake(lambda: self.node.done(batch.token, error is None))
+        if error is None:
+            self._wake(lambda: self.node.done(batch.token, True))
+        else:
+            self.node.done(batch.token, False)
+            self.fail(error if isinstance(error, StorageError) else StorageError(f"a commit failed: {error!r}"))
 
     def _read(self, read: Read) -> None:
         if self.storage.immediate:
             self._loop.call_soon(self._read_now, read)
             return
-        job = self._loop.run_in_executor(self._executor, self.storage.read, read.first, read.end, read.max_bytes)
+        job = self._job(self.storage.read, read.first, read.end, read.max_bytes)
         job.add_done_callback(lambda done: self._has_read(read, done))
 
     def _read_now(self, read: Read) -> None:

@@ -1,30 +1,30 @@
 """What survives a crash: the acceptor's memory, behind one small interface.
 
-Theory. The core appends *records* - runs of slots - and puts a few keys of *meta*, in batches; a batch is durable as
-a whole
-when `commit` returns. Records never hide one another by key: the append index is part of the key, and for a slot the
-record with the greatest index holds. They are found by their first slot; since a record spans at most RUN_SLOTS_MAX
-slots,
-all records over a slot begin in a short range below it.
+Theory. The core appends *records* - runs of slots - and puts a few keys of *meta*, in batches; a batch is
+durable as a whole when `commit` returns. Records never hide one another by key: the append index is part of
+the key, and for a slot the record with the greatest index holds. They are found by their first slot; since a
+record spans at most RUN_SLOTS_MAX slots, all records over a slot begin in a short range below it.
 
 Rules.
-- A data directory remembers its cluster, node and format, and refuses another's. It gets a random incarnation when
-  it is
-  made; memory gets one at every start.
+- A data directory remembers its cluster, node and format, and refuses another's. It gets a random
+  incarnation when it is made; memory gets one at every start.
 - One process holds a directory: a lock of our own (LMDB would let a second one in).
-- A commit that fails makes the storage fail for good: what a disk did with a failed sync cannot be known.
+- A commit that fails makes the storage fail for good, with every later one: what a disk did with a failed
+  sync cannot be known.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import struct
-from bisect import bisect_right
+import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import lmdb
 
@@ -58,7 +58,7 @@ class Storage(Protocol):
         """Makes a batch durable; returns when it is. Thread-safe. Raises StorageError."""
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """(covered_end, records): all that overlap [first, covered_end), covered_end > first, about max_bytes."""
+        """(covered_end, records): all over [first, covered_end), covered_end > first, about max_bytes."""
 
     def close(self) -> None:
         """Lets go of the directory."""
@@ -77,6 +77,16 @@ def split(batch: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += HEADER.size
         yield first, end, batch[at : at + size]
         at += size
+
+
+def by_slot(record: Record) -> tuple[int, int]:
+    """Records are sorted by (first, index)."""
+    return record[1], record[0]
+
+
+def lowest_first(slot: int) -> int:
+    """No record over `slot` begins below this."""
+    return max(0, slot + 1 - RUN_SLOTS_MAX)
 
 
 def cut(records: Iterable[Record], first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
@@ -127,18 +137,24 @@ class MemoryStorage:
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """All records over [first, covered_end)."""
         self._index()
-        at = bisect_right(self._indexed, (max(0, first - RUN_SLOTS_MAX),), key=lambda record: (record[1],))
+        at = bisect_left(self._indexed, lowest_first(first), key=lambda record: record[1])
         return cut((self._indexed[i] for i in range(at, len(self._indexed))), first, end, max_bytes)
 
     def _index(self) -> None:
+        """Sorts in what came; mostly it lies above all else, so only the tail that it touches is sorted."""
         batches, self._batches = self._batches, []
-        if not batches:
-            return
+        new: list[Record] = []
         for batch in batches:
             for first, end, frame in split(batch):
                 self._count += 1
-                self._indexed.append((self._count, first, end, frame))
-        self._indexed.sort(key=lambda record: (record[1], record[0]))
+                new.append((self._count, first, end, frame))
+        if not new:
+            return
+        lowest = min(record[1] for record in new)
+        at = bisect_left(self._indexed, lowest, key=lambda record: record[1])
+        tail = self._indexed[at:] + new
+        tail.sort(key=by_slot)
+        self._indexed[at:] = tail
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -154,43 +170,55 @@ class LmdbStorage:
         self, directory: str | Path, cluster: str, node: int, *, map_bytes: int = MAP_BYTES, sync: bool = True
     ) -> None:
         self.directory = Path(directory)
+        self._failed = ""
+        self._map_lock = threading.Lock()  # the map must not move under a reader
+        self._environment: Any = None
         self._lock = self._take_lock()
         try:
-            self._environment = lmdb.open(
-                str(self.directory), map_size=map_bytes, max_dbs=3, sync=sync, metasync=sync, lock=True, max_readers=16
-            )
-            self._meta = self._environment.open_db(b"meta")
-            self._log = self._environment.open_db(b"log")
-            self._own = self._environment.open_db(b"storage")
-            self.incarnation = self._identify(cluster, node)
-            self._count = self._last_index()
-        except lmdb.Error as error:
-            os.close(self._lock)
-            raise StorageError(f"{self.directory}: {error}; is it a data directory of multipaxos?") from error
+            self._open(cluster, node, map_bytes, sync)
+        except (lmdb.Error, OSError) as error:
+            self.close()
+            raise StorageError(
+                f"{self.directory}: {error}: is it a data directory of multipaxos, on a disk with room?"
+            ) from error
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
+    def _open(self, cluster: str, node: int, map_bytes: int, sync: bool) -> None:
+        path = str(self.directory)
+        self._environment = lmdb.open(
+            path, map_size=map_bytes, max_dbs=3, sync=sync, metasync=sync, lock=True, max_readers=16
+        )
+        self._meta = self._environment.open_db(b"meta")
+        self._log = self._environment.open_db(b"log")
+        self._own = self._environment.open_db(b"storage")
+        self.incarnation = self._identify(cluster, node)
+        self._count = self._last_index()
+
     def _take_lock(self) -> int:
+        """Makes the directory if need be, and holds it: its file `owner` is locked and names the process."""
+        lock = -1
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StorageError(f"{self.directory}: {error.strerror}; choose a directory that can be written") from error
-        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except BlockingIOError:
             owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
             os.close(lock)
             raise DirectoryInUse(
                 f"{self.directory} is in use by the living process {owner}: end it, or choose another directory"
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            if lock >= 0:
+                os.close(lock)
+            raise StorageError(f"{self.directory}: {error.strerror}; choose a directory that can be written") from error
         return lock
 
     def _identify(self, cluster: str, node: int) -> int:
-        """Reads whose directory it is, or makes it ours; the identity and the incarnation are one transaction."""
+        """Reads whose directory it is, or makes it ours; identity and incarnation are one transaction."""
         with self._environment.begin(write=True, db=self._own) as transaction:
             known = transaction.get(b"format")
             if known is None:
@@ -203,13 +231,13 @@ class LmdbStorage:
             if known != str(FORMAT).encode():
                 raise DirectoryMismatch(f"{self.directory} has format {known.decode()}, this version writes {FORMAT}")
             for key, mine in ((b"cluster", cluster), (b"node", str(node))):
-                theirs = (transaction.get(key) or b"").decode()
+                theirs = transaction.get(key).decode()
                 if theirs != mine:
                     raise DirectoryMismatch(
                         f"{self.directory} belongs to {key.decode()} {theirs!r}, not {mine!r}: "
                         "give this node the directory that it had, or an empty one"
                     )
-            (incarnation,) = END.unpack(transaction.get(b"incarnation") or b"")
+            (incarnation,) = END.unpack(transaction.get(b"incarnation"))
             return int(incarnation)
 
     def _last_index(self) -> int:
@@ -236,15 +264,27 @@ class LmdbStorage:
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         """One transaction, synced."""
+        if self._failed:
+            raise StorageError(self._failed)
+        try:
+            while not self._fits(meta, records):
+                self._grow()
+        except (lmdb.Error, OSError, MemoryError) as error:
+            self._failed = f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
+            raise StorageError(self._failed) from error
+
+    def _fits(self, meta: Mapping[bytes, bytes], records: bytes) -> bool:
+        """Commits, unless the map is too small."""
         try:
             self._commit(meta, records)
         except lmdb.MapFullError:
+            return False
+        return True
+
+    def _grow(self) -> None:
+        """Doubles the map, while nobody reads."""
+        with self._map_lock:
             self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-            self.commit(meta, records)
-        except (lmdb.Error, OSError) as error:
-            raise StorageError(
-                f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
-            ) from error
 
     def _commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         count = self._count
@@ -258,25 +298,29 @@ class LmdbStorage:
         self._count = count
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """All records over [first, covered_end)."""
-        with self._environment.begin(db=self._log) as transaction:
+        """All records over [first, covered_end). Thread-safe."""
+        with self._map_lock, self._environment.begin(db=self._log) as transaction:
             cursor = transaction.cursor()
-            if not cursor.set_range(KEY.pack(max(0, first + 1 - RUN_SLOTS_MAX), 0)):
+            if not cursor.set_range(KEY.pack(lowest_first(first), 0)):
                 return end, []
             return cut((self._record(key, value) for key, value in cursor), first, end, max_bytes)
 
     def close(self) -> None:
-        """Closes the environment and lets go of the directory."""
-        self._environment.close()
-        os.close(self._lock)
+        """Closes the environment and lets go of the directory. May be called again."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 class DroppingStorage:
-    """A disk that keeps nothing that was not synced: SIGKILL alone cannot show a missing sync, for the page cache
-    survives it.
+    """A disk that keeps nothing that was not synced: SIGKILL alone cannot show a missing sync, for the page
+    cache survives it.
 
-    It buffers writes in memory, as a disk's cache does, and writes them down in its sync. `broken` leaves out the
-    sync in `commit`.
+    It buffers writes in memory, as a disk's cache does, and writes them down in its sync. `broken` leaves
+    out the sync in `commit`.
     """
 
     kind = "lmdb"
@@ -310,9 +354,10 @@ class DroppingStorage:
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """From the disk and from what it has not yet synced."""
-        unsynced = [(1 << 62, *record) for _, batch in self._unsynced for record in split(batch)]
+        waiting = [record for _, batch in list(self._unsynced) for record in split(batch)]
+        unsynced = [((1 << 62) + place, *record) for place, record in enumerate(waiting)]
         covered, records = self._disk.read(first, end, max_bytes)
-        return cut(sorted([*records, *unsynced], key=lambda record: (record[1], record[0])), first, covered, max_bytes)
+        return cut(sorted([*records, *unsynced], key=by_slot), first, covered, max_bytes)
 
     def close(self) -> None:
         """Lets go of the directory."""
@@ -323,9 +368,10 @@ def is_memory_filesystem(path: str | Path) -> bool:
     """Does the path lie on a file system in memory, where a sync means nothing?"""
     found, kind = "", ""
     where = os.path.realpath(path)
-    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
-            _, mount, file_system, *_ = line.split()
+            _, escaped, file_system, *_ = line.split(" ")
+            mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped)
             inside = where == mount or where.startswith(mount.rstrip("/") + "/")
             if inside and len(mount) >= len(found):
                 found, kind = mount, file_system

@@ -1,17 +1,22 @@
 """Messaging, apart from Paxos: links over TCP, their handshake, reconnection and back-pressure.
 
-Theory. A link carries frames; what is in them is not this module's business, but for the first ones. The handshake is
-three hellos: who connects says who it is with a nonce; the other side answers with its own, echoing that nonce; the
-first side echoes in turn. So each side knows that the other is alive now, and not a connection left behind by a dead
-process, which
-is what founding rests on. A hello that does not fit is answered with a refusal, by name, and the link is closed.
+Theory. A link carries frames; what is in them is not this module's business, but for the first ones. The
+handshake is three hellos: who connects says who it is with a nonce; the other side answers with its own,
+echoing that nonce; the first side echoes in turn. So each side knows that the other is alive now, and not a
+connection left behind by a dead process, which is what founding rests on. A hello that does not fit is
+answered with a refusal, by name, and the link is closed.
 
 Rules.
-- One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random pause. A
-  newer link replaces an older one.
+- One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random
+  pause. A newer link replaces an older one.
 - Nothing reaches the core before the handshake is done; before that, bytes and time are bounded.
-- Back-pressure by bytes: a client whose answers it does not read is not read from; a peer that takes too little for
-  too long loses its link (what was on it is sent again on the next one).
+- Back-pressure by bytes: a client whose answers it does not read is not read from. A peer is always read
+  from, or two could wait for one another; one for which too much waits, or which acknowledges nothing for
+  too long, loses its link (what was on it is sent again on the next one). So what waits for any link is
+  bounded; what comes from it is, for the core queues a bounded number of bytes and answers `overloaded`
+  beyond.
+- A closed link is neither written to nor read from; what is unsent may linger for a moment, not longer.
+- What the other side says goes to the log cut and quoted, and never into the names of counters.
 - Two processes with one incarnation are refused where they meet.
 """
 
@@ -39,8 +44,17 @@ HANDSHAKE_S = 3.0
 HANDSHAKE_BYTES = 64 << 10
 DIAL_PAUSE_S = 0.01
 DIAL_PAUSE_MAX_S = 0.3
+DIAL_S = 2.0
 PEER_UNSENT_BYTES = 64 << 20
-CLIENT_UNSENT_BYTES = 1 << 20
+PEER_DEAF_MS = 5000
+CLIENT_UNSENT_BYTES = 1 << 20  # then it is not read from
+CLIENT_UNSENT_BYTES_MAX = 64 << 20  # then it loses its link: answers to what it had sent before
+LINGER_S = 1.0
+TEXT_LOGGED = 300
+
+COMPARE = "compare the addresses in the configurations"
+SAME = "nodes, roles, quorum and window must be the same everywhere"
+COPIED = "a copied data directory is not a node"
 COPY_S = 1.0
 
 
@@ -77,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._nonce = secrets.randbits(63) | 1
         self._theirs: Hello | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
         self.lost: asyncio.Future[None] = hub.loop.create_future()
 
     def _not_connected(self, data: bytes) -> None:
@@ -99,11 +114,16 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
         self._timer = self.hub.loop.call_later(HANDSHAKE_S, self.close, "no handshake in time")
         self.hub.connections.add(self)
+        if self.hub.stopping:
+            self.abort()
+            return
         if self.dialled >= 0:
             self.write(self.hub.hello(self._nonce, 0, self.dialled).encode())
 
     def data_received(self, data: bytes) -> None:
         """To the core, or to the handshake."""
+        if self._closing:
+            return
         if self.link:
             self.heard_s = self.hub.time()
             self.hub.owner.received(self.link, data)
@@ -113,58 +133,66 @@ class Connection(asyncio.Protocol):
     def _handshake(self, data: bytes) -> None:
         self._pending += data
         try:
-            while not self.link:
+            while not self.link and not self._closing:
                 frames, rest = split_frames(self._pending[:HANDSHAKE_BYTES])
                 if not frames:
                     if len(rest) >= HANDSHAKE_BYTES:
                         self.close("too many bytes before the handshake")
                     return
-                self._pending = self._pending[len(frames[0]) :]
-                if self._theirs is not None and self.kind == "admin":
-                    self._answer_admin(frames[0])
-                elif not self._on_hello(Hello.decode(frames[0])):
-                    return
+                self._take(frames)
         except CodecError as error:
-            self.close(f"bytes that are no handshake ({error})")
+            self.close("bytes that are no handshake", str(error))
             return
         rest, self._pending = self._pending, b""
-        if rest:
+        if rest and not self._closing:
             self.hub.owner.received(self.link, rest)
 
-    def _on_hello(self, hello: Hello) -> bool:
-        """One hello; false if the link was refused."""
+    def _take(self, frames: list[bytes]) -> None:
+        """Frames before the handshake is done; what comes after it stays in `_pending`."""
+        used = 0
+        for frame in frames:
+            used += len(frame)
+            if self._theirs is not None and self.kind == "admin":
+                self._answer_admin(frame)
+            else:
+                self._on_hello(Hello.decode(frame))
+            if self.link or self._closing:
+                break
+        self._pending = self._pending[used:]
+
+    def _on_hello(self, hello: Hello) -> None:
+        """The first hello of the other side, or the one that echoes ours."""
         if hello.refusal:
-            self.close(f"refused by the other side: {hello.refusal}")
-            return False
+            self.close("refused by the other side", hello.refusal)
+            return
         if self._theirs is None:
             reason = self.hub.misfit(hello, self.dialled)
             if reason:
                 self._refuse(reason)
-                return False
-            self._theirs, self.kind, self.peer = hello, hello.kind, hello.node
+                return
+            self._theirs, self.kind = hello, hello.kind
+            self.peer = hello.node if hello.kind == "peer" else -1
             self.incarnation = hello.incarnation
             if self.dialled < 0:
                 self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
-                if self.kind == "admin":
-                    self._finish_timer()
-                return True
+                return
         if hello.echo != self._nonce:
             self._refuse("a hello without the echo of our nonce")
-            return False
+            return
         if self.dialled >= 0:
             self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
         self._finish_timer()
         self.hub.up(self, self._theirs)
-        return True
 
     def _answer_admin(self, frame: bytes) -> None:
-        hello = None
         try:
             nonce = decode_status_request(frame)
         except CodecError:
-            hello = Hello.decode(frame)  # the third hello
-        if hello is None:
-            self.write(encode_status_reply(nonce, self.hub.owner.status()))
+            if Hello.decode(frame).echo != self._nonce:  # the third hello
+                self._refuse("a hello without the echo of our nonce")
+            self._finish_timer()
+            return
+        self.write(encode_status_reply(nonce, self.hub.owner.status()))
 
     def _finish_timer(self) -> None:
         if self._timer is not None:
@@ -173,36 +201,59 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reason: str) -> None:
         self.write(self.hub.hello(0, 0, -1, refusal=reason).encode())
-        self.close(f"refused: {reason}")
+        self.close("refused", reason)
 
     def pause_writing(self) -> None:
         """The other side does not read what we have for it."""
+        if self._transport is None or self._closing:
+            return
         if self.link and self.peer >= 0:
             self.close(f"more than {PEER_UNSENT_BYTES} bytes unsent")
-        elif self._transport is not None:
-            self._transport.pause_reading()
+            self.abort()
+            return
+        self._transport.pause_reading()
+        self.write = self._write_while_paused
+
+    def _write_while_paused(self, data: bytes) -> None:
+        """Answers to what was read before the pause: bounded too."""
+        assert self._transport is not None
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > CLIENT_UNSENT_BYTES_MAX:
+            self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
+            self.abort()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._closing and not self._transport.is_closing():
+            self.write = self._transport.write
             self._transport.resume_reading()
 
-    def became_client(self) -> None:
-        """A client's answers are bounded more tightly than a peer's messages."""
-        if self._transport is not None:
+    def handshake_done(self) -> None:
+        """Bounds what may wait: a client's answers more tightly than a peer's messages."""
+        assert self._transport is not None
+        self.heard_s = self.hub.time()
+        raw = self._transport.get_extra_info("socket")
+        if self.peer >= 0:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
+        else:
             self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
 
-    def close(self, reason: str) -> None:
-        """Ends the connection; counted and logged."""
-        if self._transport is None or self._transport.is_closing():
+    def close(self, reason: str, detail: str = "") -> None:
+        """Ends the connection, once; counted by `reason`, logged. What is unsent lingers for LINGER_S."""
+        if self._transport is None or self._closing:
             return
-        self.hub.closes[reason.split("(")[0].strip()] += 1
-        log.warning("closing the link to %s: %s", self.name, reason)
+        self._closing = True
+        self.hub.closes[reason] += 1
+        log.warning("closing the link to %s: %s%s", self.name, reason, detail and f": {detail[:TEXT_LOGGED]!r}")
+        self.hub.silence(self)
+        self._finish_timer()
         self._transport.close()
+        self._timer = self.hub.loop.call_later(LINGER_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._finish_timer()
+        self._closing = True
         self.hub.connections.discard(self)
         if self.link:
             self.hub.down(self)
@@ -226,11 +277,13 @@ class Transport:
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
         self.digest = config.digest()
-        self.links: dict[int, Connection] = {}
+        self.links: dict[int, Connection] = {}  # that can be written to
+        self.reported: set[int] = set()  # that the owner believes to be up
         self.peers: dict[int, Connection] = {}
         self.connections: set[Connection] = set()
         self.closes: Counter[str] = Counter()
         self.port = 0
+        self.stopping = False
         self._next_link = 1
         self._server: asyncio.Server | None = None
         self._dialling: list[asyncio.Task[None]] = []
@@ -247,14 +300,19 @@ class Transport:
             self._dialling.append(self.loop.create_task(self._dial(peer)))
 
     async def stop(self) -> None:
-        """Closes everything."""
+        """Closes everything; when it returns there is no socket and no task."""
+        self.stopping = True
         for task in self._dialling:
             task.cancel()
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
-            connection.abort()
         await asyncio.gather(*self._dialling, return_exceptions=True)
+        while self.connections:
+            for connection in self.connections:
+                connection.abort()
+            await asyncio.wait([connection.lost for connection in self.connections])
+        if self._server is not None:
+            await self._server.wait_closed()
 
     async def _dial(self, peer: int) -> None:
         """Keeps a link to one peer."""
@@ -262,11 +320,14 @@ class Transport:
         pause_s = DIAL_PAUSE_S
         while True:
             try:
-                _, connection = await self.loop.create_connection(lambda: Connection(self, peer), node.host, node.port)
-                await connection.lost
+                async with asyncio.timeout(DIAL_S):  # the system's own time-out is minutes
+                    _, connection = await self.loop.create_connection(
+                        lambda: Connection(self, peer), node.host, node.port
+                    )
+                await asyncio.shield(connection.lost)
                 if connection.link:
                     pause_s = DIAL_PAUSE_S
-            except OSError as error:
+            except OSError as error:  # a time-out is one
                 log.debug("node %d at %s does not answer: %s", peer, node.address, error)
             await asyncio.sleep(pause_s * (0.5 + random.random()))
             pause_s = min(pause_s * 2, DIAL_PAUSE_MAX_S)
@@ -289,28 +350,25 @@ class Transport:
         if (hello.cluster or hello.kind == "peer") and hello.cluster != self.config.name:
             return f"it belongs to cluster {hello.cluster!r}, this is {self.config.name!r}"
         if hello.target not in (-1, self.node):
-            return f"it looks for node {hello.target}, this is node {self.node}: compare the configurations"
+            return f"it looks for node {hello.target}, this is node {self.node}: {COMPARE}"
         return "" if hello.kind != "peer" else self._misfit_of_peer(hello, dialled)
 
     def _misfit_of_peer(self, hello: Hello, dialled: int) -> str:
         if hello.configuration != self.digest:
-            return "its configuration differs: nodes, roles, quorum and window must be the same everywhere"
+            return f"its configuration differs from this node's: {SAME}"
         if not 0 <= hello.node < len(self.config.nodes) or hello.node == self.node:
             return f"node {hello.node} is not one of this node's peers"
         if dialled >= 0 and hello.node != dialled:
-            return (
-                f"node {hello.node} answers where node {dialled} should be: compare the addresses in the configurations"
-            )
+            return f"node {hello.node} answers where node {dialled} should be: {COMPARE}"
         if hello.incarnation == self.incarnation:
-            return "it has this node's incarnation: a copied data directory is not a node"
+            return f"it has this node's incarnation: {COPIED}"
         other = self.peers.get(hello.node)
         if other is not None and dialled < 0 and self._is_copy(other, hello):
-            return f"node {hello.node} with this incarnation lives already: a copied data directory is not a node"
+            return f"a living process already is node {hello.node} with the same incarnation: {COPIED}"
         return ""
 
     def _is_copy(self, other: Connection, hello: Hello) -> bool:
-        """A process that connects anew has let its old link fall silent; two that both speak are a node and its
-        copy."""
+        """Who connects anew has let the old link fall silent; two that both speak are a node and its copy."""
         return other.incarnation == hello.incarnation and self.loop.time() - other.heard_s < COPY_S
 
     def up(self, connection: Connection, hello: Hello) -> None:
@@ -318,22 +376,29 @@ class Transport:
         connection.link = self._next_link
         self._next_link += 1
         self.links[connection.link] = connection
-        if hello.kind == "client":
-            connection.became_client()
-            connection.peer = -1
+        self.reported.add(connection.link)
+        connection.handshake_done()
+        if connection.peer < 0:
             self.owner.link_up(connection.link, -1, 0)
             return
         older = self.peers.get(hello.node)
         self.peers[hello.node] = connection
         if older is not None:
             older.close("replaced by a newer link")
+            older.abort()
             self.down(older)
         self.owner.link_up(connection.link, hello.node, hello.incarnation)
 
+    def silence(self, connection: Connection) -> None:
+        """A link that closes is not written to; its owner hears of it later, not in the midst of writing."""
+        self.links.pop(connection.link, None)
+
     def down(self, connection: Connection) -> None:
-        """A link is gone."""
-        if self.links.pop(connection.link, None) is None:
+        """A link is gone: told once."""
+        self.silence(connection)
+        if connection.link not in self.reported:
             return
+        self.reported.discard(connection.link)
         if connection.peer >= 0 and self.peers.get(connection.peer) is connection:
             del self.peers[connection.peer]
         self.owner.link_down(connection.link)
