@@ -271,6 +271,7 @@ class Client:
         address = self._leader_address() or self._next()
         self._lost = lost = asyncio.Event()
         self._link = None
+        began_s = self._loop.time()
         try:
             link = await dial(address, self._on_data, lost.set, limit_s=self._dial_s)
         except (OSError, HandshakeRefused) as error:
@@ -284,6 +285,7 @@ class Client:
         self._address_of[link.node] = address
         self._link = link
         self._heard_s = self._loop.time()
+        self._dial_s = min(max(self.retry_s, 2 * (self._heard_s - began_s)), RETRY_MAX_S)
         self._session.connected()
         self._flush()
 
