@@ -173,7 +173,7 @@ def test_large_commands_are_split_over_requests() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 60))
 @settings(max_examples=150, deadline=None)
 def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> None:
-    """Requests and responses are lost, repeated, reordered; links break: all are answered and applied once, in order."""
+    """Requests and responses are lost, repeated, reordered; links break: all are answered, applied once, in order."""
     chance = random.Random(seed)
     session, cluster = Session(chance.getrandbits(60) | 1, 16), Cluster()
     session.connected()
