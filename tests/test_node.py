@@ -612,6 +612,22 @@ class TestRequests:
         assert (answer["replies"][0]["slot"], answer["replies"][0]["data"]) == (2, bytes(8))
         assert rig.node.replica.waiting_count() == 0
 
+    def test_repeated_large_answers_are_bounded(self) -> None:
+        rig = Rig()
+        rig.journal.apply = lambda command, context: b"a" * 1_000_000  # type: ignore[method-assign]
+        rig = rig.restart_with(rig.journal)
+        at = ballot(5, 1)
+        rig.phase2a(
+            1, at, 1, [command(0, 77, b"", OPEN_SESSION), *[command(1, n, unacknowledged=n - 1) for n in range(1, 11)]]
+        )
+        rig.send(1, "decision", ballot=at, first=1, end=12)
+        rig.client()
+        rig.request(1, *[command(1, 1 + n % 10, unacknowledged=n % 10) for n in range(100)])
+        replies = [reply for m in rig.take(1, "response") for reply in m["replies"]]
+        assert len(replies) == 100
+        assert sum(len(reply["data"]) for reply in replies) < 20 << 20
+        assert {reply["status"] for reply in replies} == {0, 5}
+
     def test_a_lagging_replica_does_not_expire_a_live_session(self) -> None:
         rig = Rig()
         rig.client()

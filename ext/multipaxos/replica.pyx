@@ -45,6 +45,7 @@ cdef enum:
     REQUESTS_MAX = 1 << 17           # waiting without a slot; beyond, clients are told `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     UNKNOWN_MAX = 1 << 16
+    TOLD_BYTES_MAX = 16 << 20        # of answers told again in one wake-up
 
 
 cdef bint same(const Command* a, const Command* b) noexcept:
@@ -125,7 +126,9 @@ cdef class Replica:
             if command.sequence <= session.last:
                 answer = self.sessions.answer_of(session, command.sequence)
                 outcome.status = ACKNOWLEDGED
-                if answer != NULL:
+                if answer != NULL and self.told_bytes.size + answer.size > TOLD_BYTES_MAX:
+                    outcome.status = OVERLOADED  # of this wake-up's answers; it will ask again, after a pause
+                elif answer != NULL:
                     outcome.status, outcome.slot = answer.status, answer.slot
                     outcome.data, outcome.size = answer_data(answer), answer.size
                 return self.tell(link, &outcome, command.sequence)
