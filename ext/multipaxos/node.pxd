@@ -96,6 +96,7 @@ cdef class Node:
     cdef int see_ballot(self, uint64_t ballot) except -1
     cdef int see_leading(self, uint64_t ballot) except -1
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1
+    cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef uint64_t newest_batch(self) noexcept
     cdef int put_meta(self, bytes key, object value) except -1
     cdef int hold_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1

@@ -475,8 +475,23 @@ cdef class Node:
         return self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
 
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
-        """Appends the run's slots [first, end) to the batch that gathers."""
+        """Appends to the batch that gathers what [first, end) of the run took in the ring. A slot in which a higher ballot
+        is held stays out: on disk the newest record of a slot holds, and a learner is told old things late."""
+        cdef uint64_t slot = max(first, self.acceptor.accepted.base)
+        cdef Row* row
+        first = slot
+        while slot < end:
+            row = self.acceptor.accepted.find(slot)
+            if row == NULL or row.run != run:
+                self.record_part(run, first, slot)
+                first = slot + 1
+            slot += 1
+        return self.record_part(run, first, end)
+
+    cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1:
         cdef uint64_t[3] header
+        if first >= end:
+            return 0
         header[0], header[1], header[2] = first, end, run.size
         bytes_put(&self.records, header, sizeof(header))
         bytes_put(&self.records, run.frame, run.size)
@@ -685,6 +700,7 @@ cdef class Node:
         return 0
 
     cdef int on_adopted(self) except -1:
+        cdef Link link
         cdef uint64_t i, answered = self.leader.scout.answered
         self.leader.adopt_proposals(self.utc_ns)
         for i in range(64):
@@ -700,6 +716,9 @@ cdef class Node:
         self.events.append(f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
                            f"proposed again up to slot {self.leader.slot_end - 1}")
         self.see_leading(self.leader.ballot)
+        for link in self.peers:
+            if link is not None:
+                link.told_end = 0        # all hear who leads, also where nothing is decided
         self.send_decisions(True)
         return 0
 
@@ -847,9 +866,9 @@ cdef class Node:
         """[first, end) is decided at `ballot`, and so is everything below first."""
         cdef uint64_t slot, limit
         cdef Row* row
+        self.see_ballot(ballot)
         if end <= self.replica.slot_out:
             return 0
-        self.see_ballot(ballot)
         slot = self.replica.slot_out
         if ballot == self.scanned_ballot:
             slot = max(slot, self.scanned)
@@ -994,7 +1013,7 @@ cdef class Node:
                 if entry.end <= self.replica.slot_out:
                     continue
                 if self.acceptor.learn(run, entry.first, entry.end):
-                    self.record(run, max(entry.first, self.acceptor.accepted.base), entry.end)
+                    self.record(run, entry.first, entry.end)
                 self.replica.decide(run, entry.first, entry.end)
             finally:
                 run_drop(run)
@@ -1034,7 +1053,7 @@ cdef class Node:
         if leading:
             watermark = self.leader.watermark()
             link.told_end = watermark.end
-        put_pong(&link.outgoing, self.leader.ballot if leading else self.acceptor.ballot_num, nonce,
+        put_pong(&link.outgoing, self.leader.ballot if leading else self.known_ballot, nonce,
                  self.replica.slot_out, leading, quorum, &watermark)
         return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from multipaxos import cli_bench, cli_data, cli_serve
+from multipaxos import cli_bench, cli_data, cli_serve, cli_simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -13,5 +13,5 @@ def main() -> None:
     """A replicated key-value store on Multi-Paxos."""
 
 
-for _command in (*cli_serve.COMMANDS, *cli_data.COMMANDS, *cli_bench.COMMANDS):
+for _command in (*cli_serve.COMMANDS, *cli_data.COMMANDS, *cli_bench.COMMANDS, *cli_simulate.COMMANDS):
     main.add_command(_command)

@@ -47,7 +47,8 @@ from multipaxos.session import Session
 T = TypeVar("T")
 
 POLL_S = 0.02
-AVOID_S = 3.0
+AVOID_S = 3.0  # a node that was silent
+REFUSED_S = 0.2  # a node that refused the link
 RETRY_MAX_S = 3.0
 LEADER_MASK = 0xFFFF
 OUTSTANDING_MAX = 8192
@@ -79,6 +80,7 @@ class Client:
         self._heard_s = 0.0
         self._address_of: dict[int, tuple[str, int]] = {}
         self._avoid: dict[tuple[str, int], float] = {}
+        self._dial_s = retry_s
         self._next_address = secrets.randbelow(len(self.addresses))
         self._tending: asyncio.Task[None] | None = None
         self._closed = False
@@ -269,16 +271,21 @@ class Client:
         address = self._leader_address() or self._next()
         self._lost = lost = asyncio.Event()
         self._link = None
+        began_s = self._loop.time()
         try:
-            link = await dial(address, self._on_data, lost.set)
+            link = await dial(address, self._on_data, lost.set, limit_s=self._dial_s)
         except (OSError, HandshakeRefused) as error:
             self._trouble = f"{address[0]}:{address[1]}: {error}"
-            self._avoid[address] = self._loop.time() + 0.2
+            silent = isinstance(error, TimeoutError)
+            self._avoid[address] = self._loop.time() + (AVOID_S if silent else REFUSED_S)
+            if silent:  # or far away: then it is reached with more patience, the next time
+                self._dial_s = min(self._dial_s * 1.5, RETRY_MAX_S)
             lost.set()
             return
         self._address_of[link.node] = address
         self._link = link
         self._heard_s = self._loop.time()
+        self._dial_s = min(max(self.retry_s, 2 * (self._heard_s - began_s)), RETRY_MAX_S)
         self._session.connected()
         self._flush()
 

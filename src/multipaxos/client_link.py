@@ -112,12 +112,13 @@ async def dial(
     on_data: Callable[[bytes], None],
     on_lost: Callable[[], None],
     kind: LinkKind = "client",
+    limit_s: float = CONNECT_S,
 ) -> ClientLink:
-    """A link whose handshake is done. Raises OSError or HandshakeRefused, within a second."""
+    """A link whose handshake is done. Raises OSError - TimeoutError after `limit_s` - or HandshakeRefused."""
     loop = asyncio.get_running_loop()
     link: ClientLink | None = None
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(limit_s):
             _, link = await loop.create_connection(lambda: ClientLink(on_data, on_lost, kind), *address)
             await link.ready
             return link
@@ -125,7 +126,7 @@ async def dial(
         if link is not None:
             link.close()
         if isinstance(error, TimeoutError):
-            raise ConnectionError(f"{address[0]}:{address[1]} does not answer") from None
+            raise TimeoutError(f"no answer in {limit_s:g} s") from None
         raise
 
 

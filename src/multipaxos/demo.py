@@ -81,11 +81,15 @@ class Writers:
             if task.done():
                 task.result()
 
+    def cancel(self) -> None:
+        """No more writes, whatever happens to those in flight."""
+        for task in self._tasks:
+            task.cancel()
+
     async def stop(self) -> None:
         """No more writes; raises what went wrong in any of them."""
         self._raise_if_ended()
-        for task in self._tasks:
-            task.cancel()
+        self.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def verify(self, client: Client) -> None:

@@ -113,7 +113,7 @@ struct Ping {
 }
 
 struct Pong {
-  ballot @0 :UInt64;               # the answerer's ballot: its own while it leads, else ballot_num
+  ballot @0 :UInt64;               # the answerer's ballot: its own while it leads, else the highest it knows
   nonce @1 :UInt64;
   slotOut @2 :UInt64;
   leading @3 :Bool;                # it leads at this ballot

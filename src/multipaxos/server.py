@@ -49,9 +49,9 @@ def now_ns() -> int:
 class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store.
 
-    Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises
-    ConfigurationError for a node that the configuration does not have, MultipaxosError if the port is taken,
-    and from `serve_forever` StorageError when the disk fails.
+    Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
+    for a node that the configuration does not have or whose port is taken, and from `serve_forever` StorageError when
+    the disk fails.
     """
 
     def __init__(self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None) -> None:

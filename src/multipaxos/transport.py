@@ -34,7 +34,7 @@ from typing import Protocol, cast
 from multipaxos.codec import CodecError
 from multipaxos.codec import split as split_frames
 from multipaxos.config import Config
-from multipaxos.errors import MultipaxosError
+from multipaxos.errors import ConfigurationError
 from multipaxos.schema import Hello, decode_status_request, encode_status_reply
 
 log = logging.getLogger("multipaxos.transport")
@@ -307,7 +307,7 @@ class Transport:
         try:
             self._server = await self.loop.create_server(lambda: Connection(self), me.host, me.port, reuse_address=True)
         except OSError as error:
-            raise MultipaxosError(f"cannot listen on {me.address}: {error.strerror}; is the port taken?") from error
+            raise ConfigurationError(f"cannot listen on {me.address}: {error.strerror}; is the port taken?") from error
         self.port = self._server.sockets[0].getsockname()[1]
         for peer in range(self.node + 1, len(self.config.nodes)):
             self._dialling.append(self.loop.create_task(self._dial(peer)))
