@@ -73,7 +73,7 @@ async def run_server(server: Server) -> None:
 @click.option("--config", "config_path", type=click.Path(path_type=Path), required=True, help="The cluster, as TOML.")
 @click.option("--node", type=int, required=True, help="Which of its nodes this is.")
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Where this node keeps its log.")
-@click.option("--storage", type=click.Choice(STORAGES[:2] + STORAGES[2:]), default="lmdb", show_default=True)
+@click.option("--storage", type=click.Choice(STORAGES), metavar="[lmdb|memory]", default="lmdb", show_default=True)
 @click.option("--machine", default="", help="package.module:Class of a StateMachine; default: the key-value store.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors

@@ -69,7 +69,8 @@ class Server:
         self._failed: asyncio.Future[None]
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
-        self._executor: ThreadPoolExecutor | None = None
+        self._committer: ThreadPoolExecutor | None = None
+        self._reader: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
         self._started = False
         self._stopped = False
@@ -102,7 +103,9 @@ class Server:
         self.transport = Transport(self.config, self.id, self.storage.incarnation, self)
         self._recover()
         if not self.storage.immediate:
-            self._executor = ThreadPoolExecutor(2, thread_name_prefix="storage")
+            # Two, of one thread each: a commit never queues behind reads for nodes that catch up.
+            self._committer = ThreadPoolExecutor(1, thread_name_prefix="storage-commit")
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-read")
         gc.freeze()  # what exists now lives as long as the process: no need to walk it at every collection
         self._wake(lambda: None)
         await self.transport.start()
@@ -147,8 +150,9 @@ class Server:
             if self._jobs:
                 await asyncio.wait(self._jobs)
         finally:
-            if self._executor is not None:
-                self._executor.shutdown()
+            for executor in (self._committer, self._reader):
+                if executor is not None:
+                    executor.shutdown()
             self.storage.close()
 
     async def serve_forever(self) -> None:
@@ -202,6 +206,7 @@ class Server:
             for link, data in output.writes:
                 connection = links.get(link)
                 if connection is not None:
+                    connection.sent_bytes += len(data)
                     connection.write(data)
             if output.closes or output.events or output.reads or output.failed:
                 self._rare(output)
@@ -245,15 +250,17 @@ class Server:
 
     # -- jobs
 
-    def _job(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    def _job(
+        self, executor: ThreadPoolExecutor | None, work: Callable[..., Any], *arguments: Any
+    ) -> asyncio.Future[Any]:
         """In a thread; `stop` waits for it."""
-        job = self._loop.run_in_executor(self._executor, work, *arguments)
+        job = self._loop.run_in_executor(executor, work, *arguments)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
 
     def _commit(self, batch: Batch) -> None:
-        job = self._job(self.storage.commit, batch.meta, batch.records)
+        job = self._job(self._committer, self.storage.commit, batch.meta, batch.records)
         job.add_done_callback(lambda done: self._committed(batch, done))
 
     def _committed(self, batch: Batch, job: asyncio.Future[None]) -> None:
@@ -270,7 +277,7 @@ class Server:
         if self.storage.immediate:
             self._loop.call_soon(self._read_now, read)
             return
-        job = self._job(self.storage.read, read.first, read.end, read.max_bytes)
+        job = self._job(self._reader, self.storage.read, read.first, read.end, read.max_bytes)
         job.add_done_callback(lambda done: self._has_read(read, done))
 
     def _read_now(self, read: Read) -> None:
@@ -298,6 +305,7 @@ class Server:
             "storage": self.storage.kind,
             "pid": os.getpid(),
             "links": len(self.transport.links),
+            "traffic": self.transport.traffic(),
             "closes": dict(self.transport.closes),
         }
 

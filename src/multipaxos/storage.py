@@ -194,6 +194,7 @@ class LmdbStorage:
         self._log = self._environment.open_db(b"log")
         self._own = self._environment.open_db(b"storage")
         self.incarnation = self._identify(cluster, node)
+        sync_names(self.directory)
         self._count = self._last_index()
 
     def _take_lock(self) -> int:
@@ -362,6 +363,17 @@ class DroppingStorage:
     def close(self) -> None:
         """Lets go of the directory."""
         self._disk.close()
+
+
+def sync_names(directory: Path) -> None:
+    """Makes the names of a directory's files durable, and its own: LMDB syncs what is in its files, but a file
+    whose name the disk never saw is lost with all that was synced into it."""
+    for place in (directory, directory.resolve().parent):
+        number = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def is_memory_filesystem(path: str | Path) -> bool:

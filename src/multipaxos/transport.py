@@ -47,6 +47,8 @@ DIAL_PAUSE_MAX_S = 0.3
 DIAL_S = 2.0
 PEER_UNSENT_BYTES = 64 << 20
 PEER_DEAF_MS = 5000
+# A client whose machine vanished is noticed after a minute and a half; the system's own wait is two hours.
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 CLIENT_UNSENT_BYTES = 1 << 20  # then it is not read from
 CLIENT_UNSENT_BYTES_MAX = 64 << 20  # then it loses its link: answers to what it had sent before
 LINGER_S = 1.0
@@ -85,6 +87,8 @@ class Connection(asyncio.Protocol):
         self.kind = "peer"
         self.incarnation = 0
         self.heard_s = 0.0
+        self.received_bytes = 0  # both without the handshake
+        self.sent_bytes = 0
         self.write: Callable[[bytes], None] = self._not_connected
         self._transport: asyncio.Transport | None = None
         self._pending = b""
@@ -111,7 +115,9 @@ class Connection(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
+        for option, value in KEEPALIVE:
+            raw.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
         self._timer = self.hub.loop.call_later(HANDSHAKE_S, self.close, "no handshake in time")
         self.hub.connections.add(self)
         if self.hub.stopping:
@@ -126,6 +132,7 @@ class Connection(asyncio.Protocol):
             return
         if self.link:
             self.heard_s = self.hub.time()
+            self.received_bytes += len(data)
             self.hub.owner.received(self.link, data)
         else:
             self._handshake(data)
@@ -145,6 +152,7 @@ class Connection(asyncio.Protocol):
             return
         rest, self._pending = self._pending, b""
         if rest and not self._closing:
+            self.received_bytes += len(rest)
             self.hub.owner.received(self.link, rest)
 
     def _take(self, frames: list[bytes]) -> None:
@@ -229,14 +237,13 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def handshake_done(self) -> None:
-        """Bounds what may wait: a client's answers more tightly than a peer's messages."""
+        """More may wait for a peer than for anybody else: its messages are the protocol's own."""
         assert self._transport is not None
         self.heard_s = self.hub.time()
         raw = self._transport.get_extra_info("socket")
         if self.peer >= 0:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
-        else:
-            self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
+            self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
 
     def close(self, reason: str, detail: str = "") -> None:
         """Ends the connection, once; counted by `reason`, logged. What is unsent lingers for LINGER_S."""
@@ -256,9 +263,14 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self.hub.connections.discard(self)
         if self.link:
+            self.hub.past[self.kind].update(self.traffic())
             self.hub.down(self)
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def traffic(self) -> dict[str, int]:
+        """What this link has carried."""
+        return {"links": 1, "received_bytes": self.received_bytes, "sent_bytes": self.sent_bytes}
 
     def abort(self) -> None:
         """At once, without sending what is left."""
@@ -282,6 +294,7 @@ class Transport:
         self.peers: dict[int, Connection] = {}
         self.connections: set[Connection] = set()
         self.closes: Counter[str] = Counter()
+        self.past: dict[str, Counter[str]] = {"peer": Counter(), "client": Counter()}  # links that ended
         self.port = 0
         self.stopping = False
         self._next_link = 1
@@ -388,6 +401,14 @@ class Transport:
             older.abort()
             self.down(older)
         self.owner.link_up(connection.link, hello.node, hello.incarnation)
+
+    def traffic(self) -> dict[str, dict[str, int]]:
+        """By kind of link, since the start: how many handshakes were done, and what the links carried."""
+        total = {kind: Counter(past) for kind, past in self.past.items()}
+        for connection in self.connections:
+            if connection.link:
+                total[connection.kind].update(connection.traffic())
+        return {kind: dict(counts) for kind, counts in total.items()}
 
     def silence(self, connection: Connection) -> None:
         """A link that closes is not written to; its owner hears of it later, not in the midst of writing."""
