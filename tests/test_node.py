@@ -81,6 +81,25 @@ class TestDurability:
         rig.sync()
         assert [m["ballot"] for m in rig.from_peer(2, "phase1b")] == [ballot(2, 1)]
 
+    def test_a_refusal_is_no_adoption_of_a_later_ballot(self) -> None:
+        """A late 1a of an old ballot is refused with the new one of the same leader, whose scout must not count it."""
+        acceptor = Rig()
+        held = acceptor.phase2a(2, ballot(1, 2), 1, [command(9, 1, b"accepted")])
+        acceptor.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+        acceptor.sync()
+        acceptor.sent.clear()
+        acceptor.send(1, "phase1a", ballot=ballot(4, 1), first=1)
+        acceptor.sync()
+        (refusal,) = acceptor.from_peer(1, "phase1b")
+        assert refusal["ballot"] == ballot(5, 1)
+        scout = Rig()
+        at = scout.begin_scout()
+        scout.send(
+            1, "phase1b", **{k: v for k, v in (refusal | {"ballot": at, "incarnation": 1001}).items() if k != "kind"}
+        )
+        assert not scout.node.status()["leading"]
+        assert held
+
     def test_a_ballot_is_durable_before_its_first_phase_1a(self) -> None:
         rig = Rig()
         while not any(event.startswith("scouting") for event in rig.events):
