@@ -279,8 +279,9 @@ cdef class Node:
         for link in self.links.values():
             if link.outgoing.size:
                 writes.append((link.id, bytes_take(&link.outgoing)))
-        if not self.batch_token and not self.failed and (self.records.size or self.meta):
-            batch = self.emit()
+        if not self.batch_token and not self.failed and (
+                self.records.size or self.meta or self.replica.slot_out > self.emitted_out + self.window // 2):
+            batch = self.emit()          # decisions alone too, in time: the rings move on with what is durable
         if self.reads:
             for token, read in self.reads.items():
                 if read[3] is not None:
@@ -834,6 +835,9 @@ cdef class Node:
         """Requests go to the replica beside the active leader."""
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot)
+        if not self.is_replica:
+            self.replica.drop_requests() # whoever forwarded them keeps them
+            return 0
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
         link = self.peers[leader]

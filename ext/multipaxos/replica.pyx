@@ -13,6 +13,7 @@ Rules.
   them applied. So a command may be decided twice, and sessions make the second one a repetition.
 - Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends are
   copied (`stash`) in one run.
+- A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded it has it.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
 - What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever would
   turn a client away is judged in the log only, except that a session opened and gone below slot_out is gone.
@@ -63,8 +64,7 @@ cdef class Replica:
         memset(&self.told_bytes, 0, sizeof(Bytes))
 
     def __dealloc__(self):
-        while self.requests_head < self.requests_tail:
-            self.pop()
+        self.drop_requests()
         free(self.requests)
         free(self.fresh)
         free(self.told)
@@ -188,12 +188,18 @@ cdef class Replica:
     cdef bint is_retired(self, const Command* command) noexcept:
         """Was it applied here since it came?"""
         cdef Session* session
+        if self.machine is None:
+            return False                 # nothing is applied here: it has no sessions to judge by
         if command.kind == OPEN_SESSION:
             return self.sessions.find_nonce(command.sequence) != NULL
         session = self.sessions.find(command.session)
         if session == NULL:
             return command.session < self.slot_out
         return command.sequence <= session.last
+
+    cdef void drop_requests(self) noexcept:
+        while self.requests_head < self.requests_tail:
+            self.pop()
 
     cdef void retire(self) noexcept:
         """Drops from the head of the queue what needs no slot any more."""
@@ -311,6 +317,8 @@ cdef class Replica:
         The proposals stay too, as PMMC has it: this leader may be adopted again."""
         cdef uint64_t slot
         cdef Row* row
+        if self.machine is None:
+            return
         for slot in range(max(self.slot_out, self.proposals.base), self.slot_in):
             row = self.proposals.find(slot)
             if row != NULL and row.run != NULL and not row.flags:
@@ -360,7 +368,7 @@ cdef class Replica:
         cdef Command winner
         if own == NULL or own.run == NULL:
             return 0
-        if own.run != run:
+        if own.run != run and self.machine is not None:
             run_command(own.run, slot, &mine)
             run_command(run, slot, &winner)
             if not same(&mine, &winner) and not own.flags and not self.is_retired(&mine):

@@ -115,12 +115,14 @@ class Disk:
 
 
 class Host:
-    """One machine: a disk, and while it runs a node."""
+    """One machine: a disk, and while it runs a node. Tests that break a promise on purpose put their own disk in."""
+
+    disk_type: type[Disk] = Disk
 
     def __init__(self, world: World, id: int) -> None:
         self.world = world
         self.id = id
-        self.disk = Disk(world.random.getrandbits(63) | 1)
+        self.disk = self.disk_type(world.random.getrandbits(63) | 1)
         self.node: Node | None = None
         self.journal = Journal()
         self.life = 0
@@ -128,6 +130,11 @@ class Host:
         self.backlog: list[Callable[[], None]] = []
         self.links: dict[int, tuple[int, int]] = {}
         self.checked_to = 1
+
+    @property
+    def quorums(self) -> QuorumSystem:
+        """The quorum system this machine was configured with."""
+        return self.world.quorums
 
     def start(self) -> None:
         """The process starts from its disk."""
@@ -140,7 +147,7 @@ class Host:
         self.node = Node(
             node=self.id,
             roles=world.roles,
-            quorums=world.quorums,
+            quorums=self.quorums,
             incarnation=self.disk.incarnation,
             seed=world.random.getrandbits(63),
             machine=PythonMachine(self.journal),
@@ -161,7 +168,7 @@ class Host:
         for link in list(self.links):
             self.world.close(self.id, link)
         if wipe:
-            self.disk = Disk(self.world.random.getrandbits(63) | 1)
+            self.disk = self.disk_type(self.world.random.getrandbits(63) | 1)
 
     def wake(self, act: Callable[[Node], None]) -> None:
         """One wake-up of the shell: tick, the verb, then all that comes out."""
@@ -358,6 +365,8 @@ class SimulatedClient:
 class World:
     """A cluster in one process. `run` drives it; a `Violation` names the seed."""
 
+    host_type: type[Host] = Host
+
     def __init__(
         self,
         seed: int,
@@ -388,7 +397,7 @@ class World:
         )
         self.clients: list[SimulatedClient] = []
         self.client_links: dict[tuple[int, int], SimulatedClient] = {}
-        self.hosts = [Host(self, id) for id in range(len(self.roles))]
+        self.hosts = [self.host_type(self, id) for id in range(len(self.roles))]
         for host in self.hosts:
             host.start()
         for a in range(len(self.hosts)):
@@ -617,7 +626,7 @@ class World:
             raise Violation(f"seed {self.seed}: an operation was applied twice")
         operations = [operation for client in self.clients for operation in client.operations]
         for operation in operations:
-            if operation.place < 0 or journal[operation.place] != operation.command:
+            if not 0 <= operation.place < len(journal) or journal[operation.place] != operation.command:
                 raise Violation(f"seed {self.seed}: {operation.command!r} is not at place {operation.place}")
         latest = -1
         ends = sorted(operations, key=lambda operation: operation.answered_ns)
@@ -644,11 +653,11 @@ class World:
         self.check_history()
 
     def is_finished(self) -> bool:
-        """Every client answered and every node level."""
+        """Every client answered, and every node level with all that was ever seen decided."""
         if not all(client.done for client in self.clients):
             return False
         slots = {host.node.slot_out for host in self.hosts if host.node is not None}
-        return len(slots) == 1
+        return slots == {max(self.log, default=0) + 1}
 
     def describe(self) -> str:
         """Where everybody stands."""
