@@ -25,7 +25,9 @@ def ballot(round: int, leader: int) -> int:
     return round << 16 | leader
 
 
-def command(session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0) -> tuple[Any, ...]:
+def command(
+    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0
+) -> tuple[Any, ...]:
     """A command as ``encode_phase2a`` and ``encode_request`` take it."""
     return session, sequence, kind, unacknowledged, payload
 
@@ -33,9 +35,19 @@ def command(session: int, sequence: int, payload: bytes = b"x", kind: int = APPL
 class Rig:
     """A node with `nodes` - 1 peers, all linked, founded unless `founded` is false."""
 
-    def __init__(self, node: int = 0, nodes: int = 3, *, roles: list[int] | None = None, founded: bool = True,
-                 quorums: QuorumSystem | None = None, window: int = 64, meta: dict[bytes, bytes] | None = None,
-                 records: list[tuple[int, int, int, bytes]] | None = None, linked: bool = True) -> None:
+    def __init__(
+        self,
+        node: int = 0,
+        nodes: int = 3,
+        *,
+        roles: list[int] | None = None,
+        founded: bool = True,
+        quorums: QuorumSystem | None = None,
+        window: int = 64,
+        meta: dict[bytes, bytes] | None = None,
+        records: list[tuple[int, int, int, bytes]] | None = None,
+        linked: bool = True,
+    ) -> None:
         self.id = node
         self.nodes = nodes
         self.incarnations = [1000 + i for i in range(nodes)]
@@ -47,10 +59,16 @@ class Rig:
         self.journal = Journal()
         self.roles = roles or [ALL] * nodes
         self.node = Node(
-            node=node, roles=self.roles,
+            node=node,
+            roles=self.roles,
             quorums=quorums or QuorumSystem.majority([i for i, role in enumerate(self.roles) if role & 4]),
-            incarnation=self.incarnations[node], seed=7, machine=PythonMachine(self.journal), meta=self.meta,
-            records=sorted(self.records, key=lambda r: (r[1], r[0])), flatten=flatten, window=window,
+            incarnation=self.incarnations[node],
+            seed=7,
+            machine=PythonMachine(self.journal),
+            meta=self.meta,
+            records=sorted(self.records, key=lambda r: (r[1], r[0])),
+            flatten=flatten,
+            window=window,
         )
         self.batch: Batch | None = None
         self.reads: list[Any] = []
@@ -94,8 +112,15 @@ class Rig:
             fields["pvalues"] = [dict(zip(names, one, strict=True)) for one in fields["pvalues"]]
         self.receive(100 + peer, codec.encode(kind, **fields))
 
-    def phase2a(self, peer: int, at: int, first: int, commands: list[tuple[Any, ...]], time_ns: int = 5,
-                decided: tuple[int, int, int] = (0, 1, 1)) -> bytes:
+    def phase2a(
+        self,
+        peer: int,
+        at: int,
+        first: int,
+        commands: list[tuple[Any, ...]],
+        time_ns: int = 5,
+        decided: tuple[int, int, int] = (0, 1, 1),
+    ) -> bytes:
         """A peer's phase 2a; returns the frame."""
         frame = codec.encode_phase2a(at, first, time_ns, decided, commands)
         self.receive(100 + peer, frame)
@@ -150,17 +175,37 @@ class Rig:
     # -- short ways to a state
     def begin_scout(self) -> int:
         """Waits until it scouts; its ballot is durable; returns the ballot."""
-        while not any("scouting" in event for event in self.events):
+        while not any("scouting at" in event for event in self.events):
             self.tick(50)
         self.events.clear()
         self.sync()
         return self.node.leader.ballot
 
-    def promise(self, peer: int, at: int, *, first: int = 1, pvalues: tuple[Any, ...] = (), mark: int = 1,
-                incarnation: int | None = None, number: int = -1, end: int = 2**64 - 1) -> None:
+    def promise(
+        self,
+        peer: int,
+        at: int,
+        *,
+        first: int = 1,
+        pvalues: tuple[Any, ...] = (),
+        mark: int = 1,
+        incarnation: int | None = None,
+        number: int = -1,
+        end: int = 2**64 - 1,
+    ) -> None:
         """A peer's phase 1b."""
-        self.send(peer, "phase1b", ballot=at, first=first, end=end, mark=mark,
-                  incarnation=incarnation or self.incarnations[peer], number=number, rejoins=(), pvalues=pvalues)
+        self.send(
+            peer,
+            "phase1b",
+            ballot=at,
+            first=first,
+            end=end,
+            mark=mark,
+            incarnation=incarnation or self.incarnations[peer],
+            number=number,
+            rejoins=(),
+            pvalues=pvalues,
+        )
 
     def lead(self) -> int:
         """Becomes the active leader of an empty log, with the promises of all peers; returns the ballot."""

@@ -106,7 +106,9 @@ def test_a_failed_batch_ends_all_promises():
     assert "storage failed" in rig.failed
     rig.send(2, "phase1a", ballot=B2, first=1)
     rig.tick(5000)
-    assert [one["kind"] for peer in (1, 2) for one in rig.take(100 + peer) if one["kind"].startswith("phase")] == []
+    assert [
+        one["kind"] for peer in (1, 2) for one in rig.take(100 + peer) if one["kind"].startswith("phase")
+    ] == []
     assert rig.batch is None
 
 
@@ -266,3 +268,36 @@ def test_a_phase_1a_for_anothers_ballot_closes_the_link():
     rig.send(1, "phase1a", ballot=B2, first=1)
     assert 101 in rig.closed
     assert rig.node.acceptor.ballot_num == 0
+
+
+def test_a_refusal_covers_no_slot():
+    """A late phase 1a of a leader's former attempt is refused with its present ballot: that must not read as an adoption
+    of nothing, or the present attempt forgets what is accepted."""
+    rig = Rig()
+    rig.phase2a(2, B2, 1, COMMANDS[:2])
+    newer = ballot(9, 1)
+    rig.send(1, "phase1a", ballot=newer, first=1)
+    rig.send(1, "phase1a", ballot=B3, first=1)
+    rig.sync()
+    promise, refusal = rig.from_peer(1, "phase1b")
+    assert promise["ballot"] == refusal["ballot"] == newer
+    assert sorted(held(promise)) == [1, 2]
+    assert refusal["first"] == refusal["end"] == 2**64 - 1
+    scout = Rig(node=1)
+    at = scout.begin_scout()
+    scout.send(
+        0,
+        "phase1b",
+        **{**{key: refusal[key] for key in codec.FIELDS["phase1b"]}, "ballot": at, "pvalues": ()},
+    )
+    scout.send(
+        2,
+        "phase1b",
+        **{
+            **{key: refusal[key] for key in codec.FIELDS["phase1b"]},
+            "ballot": at,
+            "pvalues": (),
+            "incarnation": 1002,
+        },
+    )
+    assert not scout.node.status()["leading"]

@@ -72,7 +72,7 @@ def follow(rig, at, peer=1, quorum=True, leading=True, ticks=20):
 
 def scouts(rig):
     """How often it began to scout since last asked."""
-    count = sum("scouting" in event for event in rig.events)
+    count = sum("scouting at" in event for event in rig.events)
     rig.events.clear()
     return count
 

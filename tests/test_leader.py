@@ -118,7 +118,11 @@ def test_no_noops_below_start():
     at = rig.begin_scout()
     rig.sent.clear()
     rig.promise(1, at, mark=4, pvalues=((6, 7, run(ballot(0, 1), 6, COMMANDS[0])),))
-    assert {slot: one[:2] for slot, one in proposed(rig).items()} == {4: (NOOP, 0), 5: (NOOP, 0), 6: (OPEN_SESSION, 900)}
+    assert {slot: one[:2] for slot, one in proposed(rig).items()} == {
+        4: (NOOP, 0),
+        5: (NOOP, 0),
+        6: (OPEN_SESSION, 900),
+    }
 
 
 def test_a_mark_seen_while_leading_moves_start():
@@ -168,10 +172,23 @@ def test_gaps_are_filled_with_noops_and_times_are_kept():
     at = rig.begin_scout()
     rig.sent.clear()
     lower, higher = ballot(0, 1), ballot(0, 2)
-    rig.promise(1, at, pvalues=((2, 4, run(lower, 2, *COMMANDS[:2], time_ns=77)), (6, 7, run(higher, 6, COMMANDS[2], time_ns=99))))
+    rig.promise(
+        1,
+        at,
+        pvalues=(
+            (2, 4, run(lower, 2, *COMMANDS[:2], time_ns=77)),
+            (6, 7, run(higher, 6, COMMANDS[2], time_ns=99)),
+        ),
+    )
     slots = proposed(rig)
     assert {slot: one[:2] for slot, one in slots.items()} == {
-        1: (NOOP, 0), 2: (OPEN_SESSION, 900), 3: (OPEN_SESSION, 901), 4: (NOOP, 0), 5: (NOOP, 0), 6: (OPEN_SESSION, 902)}
+        1: (NOOP, 0),
+        2: (OPEN_SESSION, 900),
+        3: (OPEN_SESSION, 901),
+        4: (NOOP, 0),
+        5: (NOOP, 0),
+        6: (OPEN_SESSION, 902),
+    }
     assert (slots[2][2], slots[3][2], slots[6][2]) == (77, 77, 99)
 
 
@@ -279,8 +296,20 @@ def test_only_founders_vote(phase):
     if phase == 1:
         at = rig.begin_scout()
         rig.link(1, incarnation=5555, number=201)
-        rig.receive(201, codec.encode("phase1b", ballot=at, first=1, end=2**64 - 1, mark=1, incarnation=5555, number=-1,
-                                      rejoins=(), pvalues=[]))
+        rig.receive(
+            201,
+            codec.encode(
+                "phase1b",
+                ballot=at,
+                first=1,
+                end=2**64 - 1,
+                mark=1,
+                incarnation=5555,
+                number=-1,
+                rejoins=(),
+                pvalues=[],
+            ),
+        )
         assert not rig.node.status()["leading"]
     else:
         at = rig.lead()

@@ -123,7 +123,9 @@ def test_state_reduction_reports_only_the_highest_ballot_of_a_slot():
     rig.phase2a(1, B1, 1, COMMANDS[:3])
     rig.phase2a(2, B2, 2, COMMANDS[3:4])
     promise = promise_of(rig, 1, B3)
-    parts = [(one["first"], one["end"], codec.decode_message(one["run"])["ballot"]) for one in promise["pvalues"]]
+    parts = [
+        (one["first"], one["end"], codec.decode_message(one["run"])["ballot"]) for one in promise["pvalues"]
+    ]
     assert parts == [(1, 2, B1), (2, 3, B2), (3, 4, B1)]
 
 
@@ -270,7 +272,10 @@ def test_adopted_the_arrow_takes_what_pmax_holds_and_keeps_the_rest():
     rig.promise(1, newer, pvalues=((1, 2, run(ballot(5, 1), 1, COMMANDS[5])),))
     rig.sync()
     sent = rig.from_peer(2, "phase2a")
-    assert [(one["ballot"], one["first"], sequences(one)) for one in sent][:2] == [(newer, 1, [905]), (newer, 2, [901])]
+    assert [(one["ballot"], one["first"], sequences(one)) for one in sent][:2] == [
+        (newer, 1, [905]),
+        (newer, 2, [901]),
+    ]
 
 
 def test_adopted_pmax_takes_the_highest_ballot():
@@ -405,8 +410,18 @@ def test_liveness_the_wait_grows_when_scouts_collide_and_shrinks_in_peace():
     assert waits[-1] > 2 * max(waits[:2])
     rig.send(1, "ping", ballot=ballot(90, 1), nonce=1, slot_out=1, voting=True)
     for _ in range(300):
-        rig.send(1, "pong", ballot=ballot(90, 1), nonce=1, slot_out=1, leading=True, quorum=True,
-                 decided_ballot=0, decided_first=1, decided_end=1)
+        rig.send(
+            1,
+            "pong",
+            ballot=ballot(90, 1),
+            nonce=1,
+            slot_out=1,
+            leading=True,
+            quorum=True,
+            decided_ballot=0,
+            decided_first=1,
+            decided_end=1,
+        )
         rig.tick(20)
     assert wait() < waits[-1] / 2
 
@@ -414,8 +429,10 @@ def test_liveness_the_wait_grows_when_scouts_collide_and_shrinks_in_peace():
 def test_liveness_duelling_leaders_settle():
     """Section 3: many leaders that all want to lead end with one that does, within bounded time."""
     world = World(3, nodes=5, faults=Faults())
-    assert world.run_until(lambda: sum(bool(host.node and host.node.status()["leading"]) for host in world.hosts) == 1,
-                           10_000 * MS)
+    assert world.run_until(
+        lambda: sum(bool(host.node and host.node.status()["leading"]) for host in world.hosts) == 1,
+        10_000 * MS,
+    )
     elections = world.counts["elections"]
     world.run_until(lambda: False, 10_000 * MS)
     assert world.counts["elections"] <= elections + 1

@@ -29,7 +29,9 @@ class Table:
         """(status, slot, answer) of one command; by default nothing is acknowledged."""
         self.slot += 1
         unacknowledged = sequence - 1 if unacknowledged is None else unacknowledged
-        status, _, slot, answer = self.sessions.apply_command(self.machine, self.slot, session, sequence, unacknowledged, payload)
+        status, _, slot, answer = self.sessions.apply_command(
+            self.machine, self.slot, session, sequence, unacknowledged, payload
+        )
         return status, slot, answer
 
 

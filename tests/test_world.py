@@ -37,12 +37,15 @@ def test_hostile(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_rough(seed):
     """Crashes so frequent that most reigns end by one."""
-    World(seed, nodes=3 + 2 * (seed % 2), faults=ROUGH, window=16).run(clients=3, operations=80, hostile_ns=4000 * MS)
+    World(seed, nodes=3 + 2 * (seed % 2), faults=ROUGH, window=16).run(
+        clients=3, operations=80, hostile_ns=4000 * MS
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
-    "roles", [[3, 3, 4, 4, 4], [1, 1, 2, 2, 4, 4, 4], [7, 7, 7, 1], [6, 6, 6, 1], [1, 2, 2, 4, 4, 4], [7, 3, 5]],
+    "roles",
+    [[3, 3, 4, 4, 4], [1, 1, 2, 2, 4, 4, 4], [7, 7, 7, 1], [6, 6, 6, 1], [1, 2, 2, 4, 4, 4], [7, 3, 5]],
     ids=lambda roles: "".join(map(str, roles)),
 )
 def test_roles_apart(seed, roles):
@@ -53,7 +56,11 @@ def test_roles_apart(seed, roles):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
     "quorums",
-    [QuorumSystem.grid(range(4), 2, 2), QuorumSystem.sizes(range(4), 3, 2), QuorumSystem.sizes(range(4), 2, 3)],
+    [
+        QuorumSystem.grid(range(4), 2, 2),
+        QuorumSystem.sizes(range(4), 3, 2),
+        QuorumSystem.sizes(range(4), 2, 3),
+    ],
     ids=["grid", "3+2", "2+3"],
 )
 def test_other_quorums(seed, quorums):
@@ -73,7 +80,9 @@ def test_calm(nodes):
 def test_a_small_memory_is_enough():
     """Slots leave memory early and are fetched from disks."""
     for seed in range(10):
-        World(seed, window=8, ring_bytes=4096).run(clients=3, operations=100, outstanding=16, hostile_ns=3000 * MS)
+        World(seed, window=8, ring_bytes=4096).run(
+            clients=3, operations=100, outstanding=16, hostile_ns=3000 * MS
+        )
 
 
 def test_a_run_is_a_number():
@@ -295,7 +304,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("world_type", "seeds"), BROKEN, ids=[world_type.__name__ for world_type, _ in BROKEN])
+@pytest.mark.parametrize(
+    ("world_type", "seeds"), BROKEN, ids=[world_type.__name__ for world_type, _ in BROKEN]
+)
 def test_a_broken_promise_is_found(world_type, seeds):
     """The checker bites within so many seeds."""
     assert search(world_type, seeds) is not None

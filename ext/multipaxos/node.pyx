@@ -438,7 +438,8 @@ cdef class Node:
         if message.ballot == self.acceptor.ballot_num:
             self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
         else:
-            put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark, self.incarnation,
+            # A refusal covers no slot: the same leader's next scout would take it for an adoption of nothing.
+            put_phase1b(&self.scratch, self.acceptor.ballot_num, LAST, LAST, self.acceptor.mark, self.incarnation,
                         -1, NULL, 0, NULL, 0)
         return self.hold_promise(link.node, bytes_take(&self.scratch))
 

@@ -252,6 +252,7 @@ cdef class Replica:
         cdef Row* row
         self.slot_in = max(self.slot_in, leader.slot_end)
         limit = min(self.slot_out + self.window, self.decisions.base + self.decisions.capacity)
+        limit = min(limit, leader.proposals.base + leader.proposals.capacity)
         if self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
             return NULL
         if self.fresh_count == 0 and self.requests_head == self.requests_tail:
