@@ -1,6 +1,7 @@
 """One node's core on a bench: the test is every other node, the network, the disk and the clock.
 
-``send`` hands the node a frame from a peer; ``take`` gives what it sent to one since, decoded; nothing is durable until ``sync``.
+``send`` hands the node a frame from a peer; ``take`` gives what it sent to one since, decoded; nothing is
+durable until ``sync``.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ class Rig:
             at += 24 + size
 
     def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
-        """What was sent on a link since the last call; with `kind`, only those messages (the others are dropped too)."""
+        """What was sent on a link since the last call; with `kind`, only those messages (the others are
+        dropped too).
+        """
         messages = self.sent.pop(link, [])
         return [message for message in messages if kind is None or message["kind"] == kind]
 

@@ -64,7 +64,9 @@ def test_the_answer_to_a_repeat_waits_like_the_first():
 
 
 def test_a_repeat_waits_for_the_batch_that_gathers():
-    """The first batch is on its way to the disk; what came since gathers: a repeat of it waits for the second one."""
+    """The first batch is on its way to the disk; what came since gathers: a repeat of it waits for the second
+    one.
+    """
     rig = Rig()
     rig.phase2a(1, B1, 1, COMMANDS[:1])
     rig.phase2a(1, B1, 2, COMMANDS[1:2])
@@ -158,7 +160,7 @@ def test_overlapping_records_the_newest_holds_slot_by_slot():
 
 
 def test_a_learners_late_lower_ballot_does_not_hide_the_decided_one_on_disk():
-    """A node that does not vote hears an old leader's run after the decision of a newer one, over more slots."""
+    """A node that does not vote hears an old leader's run after a newer one's decision, over more slots."""
     rig = Rig(node=3, nodes=4, roles=[ALL, ALL, ALL, 1])
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     rig.send(2, "decision", ballot=B2, first=1, end=2)
@@ -198,7 +200,9 @@ def test_a_promise_carries_the_mark():
 
 
 def test_below_the_mark_there_is_no_vote():
-    """A phase 2a below the mark is answered with mark and ballot_num, an overlapping one for its upper part only."""
+    """A phase 2a below the mark is answered with mark and ballot_num, an overlapping one for its upper part
+    only.
+    """
     rig = marked(50)
     rig.phase2a(1, B1, 40, COMMANDS[:3])
     rig.phase2a(1, B1, 48, COMMANDS[:4])
@@ -271,7 +275,8 @@ def test_a_phase_1a_for_anothers_ballot_closes_the_link():
 
 
 def test_a_refusal_covers_no_slot():
-    """A late phase 1a of a leader's former attempt is refused with its present ballot: that must not read as an adoption
+    """A late phase 1a of a leader's former attempt is refused with its present ballot: that must not read as
+    an adoption
     of nothing, or the present attempt forgets what is accepted."""
     rig = Rig()
     rig.phase2a(2, B2, 1, COMMANDS[:2])

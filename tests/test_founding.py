@@ -67,7 +67,7 @@ def test_what_another_incarnation_said_does_not_count():
 
 
 def test_a_wiped_peer_changes_the_view():
-    """B answered, was wiped and came back: no list with the old B can be founded any more, nor a mixed one."""
+    """B answered, was wiped and came back: no list with the old B is founded any more, nor a mixed one."""
     founding = fresh_three()
     founding.on_founding(1, 101, True, ALL_VIEW)
     assert founding.on_link_up(1, 201)
@@ -92,7 +92,7 @@ def test_founders_are_set_once():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_two_lists_never_live_together(seed):
-    """Random wipes, links and delayed reports among three nodes: all who live and founded, founded one list."""
+    """Random wipes, links and delayed reports among three nodes: all who live founded one list, or none."""
     chance, numbers = random.Random(seed), itertools.count(100)
     nodes = [Founding(i, 3, next(numbers)) for i in range(3)]
     links, founded = {}, set()
@@ -186,7 +186,9 @@ def test_a_node_alone_founds_itself():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_founding_under_wipes_is_of_one_list(seed):
-    """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded where it can be."""
+    """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded
+    where it can be.
+    """
     world = World(seed, faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS)))
     for _ in range(6):
         world.run_until(lambda: False, world.random.randint(1, 60) * MS)

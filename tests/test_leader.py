@@ -81,7 +81,9 @@ def test_a_scout_asks_again_who_has_not_answered():
 
 
 def test_the_mark_of_an_answer_raises_start():
-    """Slots below the mark are decided and forgotten, not empty: nothing is proposed there, and they are fetched."""
+    """Slots below the mark are decided and forgotten, not empty: nothing is proposed there, and they are
+    fetched.
+    """
     rig = Rig()
     requested(rig, *COMMANDS[:2])
     at = rig.begin_scout()
@@ -94,7 +96,9 @@ def test_the_mark_of_an_answer_raises_start():
 
 
 def test_own_proposals_below_start_go_back_to_the_requests():
-    """What it proposed in a former reign below the new start is dropped there; another slot carries the command."""
+    """What it proposed in a former reign below the new start is dropped there; another slot carries the
+    command.
+    """
     rig = Rig()
     rig.lead()
     requested(rig, *COMMANDS[:3])

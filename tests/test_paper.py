@@ -49,7 +49,7 @@ def test_a1_ballot_num_only_rises():
 
 
 def test_a2_accepts_at_its_ballot_or_above_and_adopts_it():
-    """A2, section 2.2, as amended: with b >= ballot_num a pvalue is accepted and b adopted; below, it is not."""
+    """A2, section 2.2, as amended: with b >= ballot_num it accepts and adopts b; below, it does not."""
     rig = acceptor()
     promise_of(rig, 1, B1)
     rig.phase2a(2, B2, 1, COMMANDS[:1])
@@ -94,7 +94,9 @@ def test_a5_a_later_ballot_carries_the_command_that_a_quorum_accepted():
 
 
 def test_the_answer_to_phase_1a():
-    """Section 2.2: a phase 1a is answered with ballot_num and what is accepted; a lower one with the higher ballot_num."""
+    """Section 2.2: a phase 1a is answered with ballot_num and what is accepted; a lower one with the higher
+    ballot_num.
+    """
     rig = acceptor()
     rig.phase2a(1, B1, 1, COMMANDS[:2])
     promise = promise_of(rig, 2, B2)
@@ -243,7 +245,9 @@ def test_a_commander_tells_all_replicas():
 
 
 def test_a_commander_ends_by_a_higher_ballot():
-    """Section 2.3: a phase 2b with a higher ballot is `preempted`, and the slot is not decided by later votes."""
+    """Section 2.3: a phase 2b with a higher ballot is `preempted`, and the slot is not decided by later
+    votes.
+    """
     rig = Rig()
     at = rig.lead()
     propose_one(rig)
@@ -257,7 +261,7 @@ def test_a_commander_ends_by_a_higher_ballot():
 
 
 def test_adopted_the_arrow_takes_what_pmax_holds_and_keeps_the_rest():
-    """Section 2.4: proposals := proposals <| pmax(pvals): other slots of the leader's own stay as they were."""
+    """Section 2.4: proposals := proposals <| pmax(pvals): other slots of the leader stay."""
     rig = Rig()
     at = rig.lead()
     rig.client()
@@ -367,7 +371,9 @@ def test_r5_window_bounds_the_proposals():
 
 
 def test_a_proposal_that_lost_its_slot_is_proposed_again():
-    """Section 2.1, perform/propose: when another command wins the slot, the replica proposes its own in another."""
+    """Section 2.1, perform/propose: when another command wins the slot, the replica proposes its own in
+    another.
+    """
     rig = Rig()
     rig.lead()
     propose_one(rig)

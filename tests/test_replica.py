@@ -31,7 +31,9 @@ def follow(rig, *log, peer=1, at=B1, first=1):
 
 
 def test_a_watermark_is_not_believed_of_a_lower_ballots_value():
-    """The value held is of ballot 1, the watermark says decided at ballot 2: it may be another one, and is fetched."""
+    """The value held is of ballot 1, the watermark says decided at ballot 2: it may be another one, and is
+    fetched.
+    """
     rig = Rig()
     rig.phase2a(1, B1, 1, COMMANDS[:2])
     rig.send(2, "decision", ballot=B2, first=1, end=3)
@@ -105,9 +107,7 @@ def test_a_fetch_below_memory_is_read_from_disk():
     assert len(rig.reads) == 1, "one read for a link at a time"
     read = rig.reads.pop()
     assert (read.first, read.end) == (1, base)
-    rig.node.done(
-        read.token, True, (read.end, [one for one in sorted(rig.records, key=lambda r: (r[1], r[0]))])
-    )
+    rig.node.done(read.token, True, (read.end, sorted(rig.records, key=lambda r: (r[1], r[0]))))
     rig.collect()
     answer = rig.from_peer(2, "fetched")[0]
     assert (answer["first"], answer["end"]) == (1, base)
@@ -169,7 +169,9 @@ def test_the_state_comes_back_from_the_log():
 
 
 def test_decisions_without_new_records_become_durable_in_time():
-    """The rings move on with what is durable; a long stretch decided at once must not leave them behind for ever."""
+    """The rings move on with what is durable; a long stretch decided at once must not leave them behind for
+    ever.
+    """
     rig = Rig(window=4)
     for slot in range(1, 13):
         rig.phase2a(1, B1, slot, [command(0, 100 + slot, b"", OPEN_SESSION)])

@@ -1,6 +1,7 @@
 """Whole clusters on virtual time: hostile runs keep every promise, and a promise broken on purpose is found.
 
-The second half is the test of the first: each `Broken...` world breaks one rule outside the shipped code - a disk, a
+The second half is the test of the first: each `Broken...` world breaks one rule outside the shipped code - a
+disk, a
 frame, a configuration - and the checks must bite within a stated number of seeds.
 """
 
@@ -209,7 +210,9 @@ class ForgetfulHost(Host):
 
 
 class WipedHost(Host):
-    """Comes back from every crash with an empty log, the same incarnation and its voter record: it votes as if it remembered."""
+    """Comes back from every crash with an empty log, the same incarnation and its voter record: it votes as
+    if it remembered.
+    """
 
     def crash(self, wipe=False):
         super().crash(wipe)
@@ -218,7 +221,9 @@ class WipedHost(Host):
 
 
 class UnequalHost(Host):
-    """Configured apart: the phase-1 quorums of the odd nodes need not meet the phase-2 quorums of the even ones."""
+    """Configured apart: the phase-1 quorums of the odd nodes need not meet the phase-2 quorums of the even
+    ones.
+    """
 
     @property
     def quorums(self):
