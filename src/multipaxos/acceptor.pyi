@@ -1,9 +1,12 @@
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from multipaxos.slots import Ring
 
 LAST: Final[int]
 
+@disjoint_base
 class Acceptor:
     @property
     def ballot_num(self) -> int: ...

@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Election:
     @property
     def timeout_ns(self) -> int: ...

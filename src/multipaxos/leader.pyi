@@ -1,8 +1,11 @@
 from collections.abc import Iterable
 
+from typing_extensions import disjoint_base
+
 from multipaxos.quorum import QuorumSystem
 from multipaxos.slots import Ring
 
+@disjoint_base
 class Scout:
     @property
     def ballot(self) -> int: ...
@@ -14,6 +17,7 @@ class Scout:
     def answered(self) -> int: ...
     def __new__(cls, ballot: int, first: int, quorums: QuorumSystem) -> Scout: ...
 
+@disjoint_base
 class Leader:
     @property
     def node(self) -> int: ...

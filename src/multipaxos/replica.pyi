@@ -1,7 +1,10 @@
+from typing_extensions import disjoint_base
+
 from multipaxos.machine import Machine
 from multipaxos.sessions import Sessions
 from multipaxos.slots import Ring
 
+@disjoint_base
 class Replica:
     @property
     def slot_in(self) -> int: ...

@@ -1,5 +1,8 @@
+from typing_extensions import disjoint_base
+
 from multipaxos.machine import Machine
 
+@disjoint_base
 class Sessions:
     @property
     def count(self) -> int: ...
