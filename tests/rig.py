@@ -109,7 +109,12 @@ class Rig:
         self.node.invariants()
 
     def send(self, peer: int, kind: str, **fields: Any) -> None:
-        """One message from a peer."""
+        """One message from a peer; pvalues may be given as (first, end, run)."""
+        if "pvalues" in fields:
+            names = codec.PVALUES_FIELDS
+            fields["pvalues"] = [
+                one if isinstance(one, dict) else dict(zip(names, one, strict=True)) for one in fields["pvalues"]
+            ]
         self.receive(100 + peer, codec.encode(kind, **fields))
 
     def phase2a(

@@ -1227,8 +1227,10 @@ cdef class Node:
             self.drain_queue()
         if self.replica.fresh_count:
             self.replica.stash(self.utc_ns)
-        if self.leader.state == PASSIVE and self.replica.waiting():
-            self.forward()
+        if self.replica.waiting():
+            self.replica.retire(self.utc_ns)
+            if self.leader.state == PASSIVE:
+                self.forward()
         if self.replica.told_count:
             self.put_answers()
         if self.leader.state == ACTIVE and self.decision_due_ns:

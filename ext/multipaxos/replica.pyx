@@ -48,8 +48,9 @@ cdef enum:
     REQUESTS_MAX = 1 << 17           # waiting without a slot; beyond, clients are told `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     UNKNOWN_MAX = 1 << 16
-    REQUEST_AGE_MAX_NS = 10_000_000_000
     TOLD_BYTES_MAX = 16 << 20        # of answers told again in one wake-up
+
+cdef uint64_t REQUEST_AGE_MAX_NS = 10_000_000_000
 
 
 cdef bint same(const Command* a, const Command* b) noexcept:

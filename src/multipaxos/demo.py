@@ -94,13 +94,14 @@ class Writers:
 
     async def verify(self, client: Client) -> None:
         """Raises PromiseBroken if an acknowledged write is not there, or any write took effect twice."""
+        acknowledged = dict(self.acknowledged)  # up to now: they may go on writing while we look
         held = {key: value async for key, value, _ in client.scan_all(b"writer-")}
         twice = [key for key, value in held.items() if value == TWICE]
         if twice:
             raise PromiseBroken(f"{len(twice)} writes took effect twice, {twice[0]!r} among them")
-        lost = [key for key, value in self.acknowledged.items() if held.get(key) != value]
+        lost = [key for key, value in acknowledged.items() if held.get(key) != value]
         if lost:
-            count = len(self.acknowledged)
+            count = len(acknowledged)
             raise PromiseBroken(f"{len(lost)} of {count} acknowledged writes are lost, {lost[0]!r} among them")
 
 

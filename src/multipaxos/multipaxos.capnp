@@ -69,7 +69,7 @@ struct Phase1a { ballot @0 :UInt64; first @1 :UInt64; }   # first: slot from whi
 
 struct Phase1b {
   ballot @0 :UInt64;               # the acceptor's ballot_num
-  first @1 :UInt64;                # this part holds every pvalue of [first, end)
+  first @1 :UInt64;                # this part holds every pvalue of [first, end); empty in a refusal
   end @2 :UInt64;                  # 2**64-1 in the last part
   mark @3 :UInt64;                 # below it all is decided and forgotten
   incarnation @4 :UInt64;

@@ -1,20 +1,23 @@
 """A world of nodes on virtual time, with a pretend network and pretend disks.
 
-Theory. The core is deterministic and does no IO, so a whole cluster runs in one process: a heap of events, ordered by
-virtual time, is the network, the disks and the clocks. Everything random - delays, losses, repetitions, crashes - comes
+Theory. The core is deterministic and does no IO, so a whole cluster runs in one process: a heap of events,
+ordered by
+virtual time, is the network, the disks and the clocks. Everything random - delays, losses, repetitions,
+crashes - comes
 from one seed, so a failing run is a number.
 
-What is pretended. Every frame travels on its own: it may be lost, repeated, delayed and so overtaken. Links break
-and come
-back. A node may be crashed (it keeps what was synced, and nothing else), paused, or crashed with the loss of its
-disk (it comes back with a
+What is pretended. Every frame travels on its own: it may be lost, repeated, delayed and so overtaken. Links
+break and come
+back. A node may be crashed (it keeps what was synced, and nothing else), paused, or crashed with
+the loss of its disk (it comes back with a
 new incarnation). A batch takes time to become durable.
 
-What is checked, after every step: each node's own invariants; that no two nodes hold different commands in a slot; that
-slot_out never falls while a node lives. At the end, once faults have stopped: every client is answered, all replicas
-are
-equal, and the history is that of one log: an operation acknowledged is in it once, at the place that its answer
-named, and
+What is checked, after every step: each node's own invariants; that no two nodes hold different commands in a
+slot; that
+slot_out never falls while a node lives. At the end, once faults have stopped: every client is answered, all
+replicas are
+equal, and the history is that of one log: an operation acknowledged is in it once, at the place that its
+answer named, and
 real time is kept.
 """
 
@@ -24,8 +27,6 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 from multipaxos import codec
 from multipaxos.errors import MultipaxosError
@@ -47,7 +48,7 @@ class Violation(MultipaxosError):
 
 @dataclass(frozen=True)
 class Faults:
-    """How hostile the world is. Shares are of frames; means are of virtual time between faults, 0 for never."""
+    """How hostile the world is. Shares are of frames; means: virtual time between faults, 0 for never."""
 
     loss: float = 0.0
     repeat: float = 0.0
@@ -121,12 +122,16 @@ class Disk:
 
 
 class Host:
-    """One machine: a disk, and while it runs a node."""
+    """One machine: a disk, and while it runs a node. Tests that break a promise on purpose put their own disk
+    in.
+    """
+
+    disk_type: type[Disk] = Disk
 
     def __init__(self, world: World, id: int) -> None:
         self.world = world
         self.id = id
-        self.disk = Disk(world.random.getrandbits(63) | 1)
+        self.disk = self.disk_type(world.random.getrandbits(63) | 1)
         self.node: Node | None = None
         self.journal = Journal()
         self.life = 0
@@ -134,6 +139,11 @@ class Host:
         self.backlog: list[Callable[[], None]] = []
         self.links: dict[int, tuple[int, int]] = {}
         self.checked_to = 1
+
+    @property
+    def quorums(self) -> QuorumSystem:
+        """The quorum system this machine was configured with."""
+        return self.world.quorums
 
     def start(self) -> None:
         """The process starts from its disk."""
@@ -146,7 +156,7 @@ class Host:
         self.node = Node(
             node=self.id,
             roles=world.roles,
-            quorums=world.quorums,
+            quorums=self.quorums,
             incarnation=self.disk.incarnation,
             seed=world.random.getrandbits(63),
             machine=PythonMachine(self.journal),
@@ -167,7 +177,7 @@ class Host:
         for link in list(self.links):
             self.world.close(self.id, link)
         if wipe:
-            self.disk = Disk(self.world.random.getrandbits(63) | 1)
+            self.disk = self.disk_type(self.world.random.getrandbits(63) | 1)
 
     def wake(self, act: Callable[[Node], None]) -> None:
         """One wake-up of the shell: tick, the verb, then all that comes out."""
@@ -208,7 +218,7 @@ class Host:
                 world.send(self.id, link, frame)
         for read in output.reads:
             answer = self.disk.read(read.first, read.end)
-            world.after(MS, partial(self.finish, life, read.token, answer))
+            world.after(MS, lambda read=read, answer=answer: self.finish(life, read.token, answer))  # type: ignore[misc]
         if output.batch is not None:
             batch = output.batch
             world.after(world.random.randint(*world.faults.sync_ns), lambda: self.synced(life, batch))
@@ -250,7 +260,9 @@ class Operation:
 
 
 class SimulatedClient:
-    """A client with one session: pipelines, repeats what is not answered, goes to another node when nothing comes."""
+    """A client with one session: pipelines, repeats what is not answered, goes to another node when nothing
+    comes.
+    """
 
     def __init__(self, world: World, id: int, operations: int, outstanding: int) -> None:
         self.world = world
@@ -273,7 +285,7 @@ class SimulatedClient:
         return len(self.answered) == self.total
 
     def step(self) -> None:
-        """Every few milliseconds: connects, goes elsewhere after silence, keeps its operations outstanding."""
+        """Every few milliseconds: connects, goes elsewhere after silence, keeps operations outstanding."""
         world = self.world
         if self.done:
             return
@@ -312,7 +324,9 @@ class SimulatedClient:
             self.resend()
             return
         first = len(self.operations) + 1
-        while len(self.operations) < self.total and len(self.operations) - len(self.answered) < self.outstanding:
+        while (
+            len(self.operations) < self.total and len(self.operations) - len(self.answered) < self.outstanding
+        ):
             number = len(self.operations) + 1
             self.operations.append(Operation(b"%d.%d" % (self.id, number), self.world.now_ns))
         self.send_from(first)
@@ -320,7 +334,13 @@ class SimulatedClient:
     def send_from(self, first: int) -> None:
         """The unanswered operations from sequence `first` on."""
         commands = [
-            (self.session, sequence, APPLY, sequence - 1 - self.acknowledged, self.operations[sequence - 1].command)
+            (
+                self.session,
+                sequence,
+                APPLY,
+                sequence - 1 - self.acknowledged,
+                self.operations[sequence - 1].command,
+            )
             for sequence in range(first, len(self.operations) + 1)
             if sequence not in self.answered
         ]
@@ -333,12 +353,12 @@ class SimulatedClient:
 
     def on_frame(self, frame: bytes) -> None:
         """A response."""
-        message: dict[str, Any] = codec.decode_message(frame)
-        if message["kind"] != "response":
+        if codec.decode_message(frame)["kind"] != "response":
             return
+        session, replies = codec.decode_response(frame)
         self.heard_ns = self.world.now_ns
-        for reply in message["replies"]:
-            self.on_reply(message["session"], reply["sequence"], reply["status"], reply["data"])
+        for sequence, _, status, data in replies:
+            self.on_reply(session, sequence, status, data)
 
     def on_reply(self, session: int, sequence: int, status: int, data: bytes) -> None:
         """One answer; repetitions are expected."""
@@ -366,6 +386,8 @@ class SimulatedClient:
 class World:
     """A cluster in one process. `run` drives it; a `Violation` names the seed."""
 
+    host_type: type[Host] = Host
+
     def __init__(
         self,
         seed: int,
@@ -392,16 +414,27 @@ class World:
         self.faulty = False
         self.cut: set[tuple[int, int]] = set()
         self.counts = dict.fromkeys(
-            ("messages", "losses", "repeats", "breaks", "crashes", "pauses", "partitions", "elections", "steps"), 0
+            (
+                "messages",
+                "losses",
+                "repeats",
+                "breaks",
+                "crashes",
+                "pauses",
+                "partitions",
+                "elections",
+                "steps",
+            ),
+            0,
         )
         self.clients: list[SimulatedClient] = []
         self.client_links: dict[tuple[int, int], SimulatedClient] = {}
-        self.hosts = [Host(self, id) for id in range(len(self.roles))]
+        self.hosts = [self.host_type(self, id) for id in range(len(self.roles))]
         for host in self.hosts:
             host.start()
         for a in range(len(self.hosts)):
             for b in range(a):
-                self.after(self.random.randint(0, MS), partial(self.connect, a, b))
+                self.after(self.random.randint(0, MS), lambda a=a, b=b: self.connect(a, b))  # type: ignore[misc]
 
     # -- time
     def after(self, delay_ns: int, act: Callable[[], None]) -> None:
@@ -436,7 +469,14 @@ class World:
         one, two = self.hosts[a], self.hosts[b]
         if any(peer == b for peer, _ in one.links.values()):
             return
-        if one.node is None or two.node is None or one.paused or two.paused or (a, b) in self.cut or (b, a) in self.cut:
+        if (
+            one.node is None
+            or two.node is None
+            or one.paused
+            or two.paused
+            or (a, b) in self.cut
+            or (b, a) in self.cut
+        ):
             self.after(50 * MS, lambda: self.connect(a, b))
             return
         link_a, link_b = self.next_link, self.next_link + 1
@@ -470,7 +510,7 @@ class World:
             if client is not None:
                 self.after(delay, lambda: self.to_client(id, link, frame))
             elif peer is not None and (id, peer[0]) not in self.cut:
-                self.after(delay, partial(self.to_node, peer[0], peer[1], frame))
+                self.after(delay, lambda: self.to_node(peer[0], peer[1], frame))
 
     def copies(self) -> int:
         """How often a frame arrives."""
@@ -607,7 +647,9 @@ class World:
         node.invariants()
         slot_out = node.slot_out
         if slot_out < host.checked_to:
-            raise Violation(f"seed {self.seed}: slot_out of node {host.id} fell from {host.checked_to} to {slot_out}")
+            raise Violation(
+                f"seed {self.seed}: slot_out of node {host.id} fell from {host.checked_to} to {slot_out}"
+            )
         for slot in range(host.checked_to, slot_out):
             command = node.command_at(slot)
             if command is not None and self.log.setdefault(slot, command) != command:
@@ -617,18 +659,21 @@ class World:
         host.checked_to = slot_out
 
     def check_history(self) -> None:
-        """All replicas equal; each acknowledged operation in the journal once, where its answer said; real time
-        kept."""
+        """All replicas equal; each acknowledged operation in the journal once, where its answer said; real
+        time kept.
+        """
         replicas = [host for host in self.hosts if self.roles[host.id] & 1]
         journal = replicas[0].journal.entries
         for host in replicas:
             if host.journal.entries != journal:
-                raise Violation(f"seed {self.seed}: the journals of nodes {replicas[0].id} and {host.id} differ")
+                raise Violation(
+                    f"seed {self.seed}: the journals of nodes {replicas[0].id} and {host.id} differ"
+                )
         if len(set(journal)) != len(journal):
             raise Violation(f"seed {self.seed}: an operation was applied twice")
         operations = [operation for client in self.clients for operation in client.operations]
         for operation in operations:
-            if operation.place < 0 or journal[operation.place] != operation.command:
+            if not 0 <= operation.place < len(journal) or journal[operation.place] != operation.command:
                 raise Violation(f"seed {self.seed}: {operation.command!r} is not at place {operation.place}")
         latest = -1
         ends = sorted(operations, key=lambda operation: operation.answered_ns)
@@ -638,12 +683,18 @@ class World:
                 latest = max(latest, ends[at].place)
                 at += 1
             if operation.place < latest:
-                raise Violation(f"seed {self.seed}: {operation.command!r} took effect before one that had ended")
+                raise Violation(
+                    f"seed {self.seed}: {operation.command!r} took effect before one that had ended"
+                )
 
-    def run(self, clients: int = 3, operations: int = 100, outstanding: int = 4, hostile_ns: int = 5000 * MS) -> None:
+    def run(
+        self, clients: int = 3, operations: int = 100, outstanding: int = 4, hostile_ns: int = 5000 * MS
+    ) -> None:
         """A whole run: found, load under faults, heal, finish, check."""
         voters = [host for host in self.hosts if self.roles[host.id] & 4]
-        founded = self.run_until(lambda: all(host.node is not None and host.node.voting for host in voters), 5000 * MS)
+        founded = self.run_until(
+            lambda: all(host.node is not None and host.node.voting for host in voters), 5000 * MS
+        )
         if not founded:
             raise Violation(f"seed {self.seed}: the cluster was not founded")
         self.clients = [SimulatedClient(self, id, operations, outstanding) for id in range(clients)]
@@ -655,14 +706,16 @@ class World:
         self.check_history()
 
     def is_finished(self) -> bool:
-        """Every client answered and every node level."""
+        """Every client answered, and every node level with all that was ever seen decided."""
         if not all(client.done for client in self.clients):
             return False
         slots = {host.node.slot_out for host in self.hosts if host.node is not None}
-        return len(slots) == 1
+        return slots == {max(self.log, default=0) + 1}
 
     def describe(self) -> str:
         """Where everybody stands."""
         nodes = [host.node.status() if host.node is not None else None for host in self.hosts]
-        clients = [(client.node, client.session, len(client.answered), client.total) for client in self.clients]
+        clients = [
+            (client.node, client.session, len(client.answered), client.total) for client in self.clients
+        ]
         return f"nodes {nodes}; clients {clients}"
