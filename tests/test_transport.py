@@ -353,6 +353,59 @@ def test_clients_and_admins() -> None:
     run(main())
 
 
+def test_traffic_is_counted_by_kind_and_outlives_its_link() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            peer = await RawLink.to(config, 1)
+            hello = peer_hello(config, 0)
+            peer.send(hello.encode())
+            theirs = await peer.hello()
+            third = Hello(**{**vars(hello), "echo": theirs.nonce}).encode()
+            frame = encode_status_request(5)
+            peer.send(third + frame)  # in one chunk with the end of the handshake
+            await until(lambda: listener.data.get(1) == frame)
+            peer.send(b"more")
+            await until(lambda: listener.data[1] == frame + b"more")
+            assert await fetch_status((config.nodes[1].host, config.nodes[1].port)) is not None
+            counted = {"links": 1, "received_bytes": len(frame) + 4, "sent_bytes": 0}
+            assert made.traffic() == {"peer": counted, "client": {}}
+            peer.close()
+            await until(lambda: not listener.up)
+            assert made.traffic() == {"peer": counted, "client": {}}
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["peer", "client", "admin"])
+def test_what_may_wait_for_a_link(kind: str) -> None:
+    """Little for whoever connects, more once it is known to be a peer; a vanished machine is noticed."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, _):
+            link = await RawLink.to(config, 1)
+            await until(lambda: made.connections)
+            (connection,) = made.connections
+            socket_ = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert limit(connection) == transport.CLIENT_UNSENT_BYTES
+            await link.handshake(peer_hello(config, 0) if kind == "peer" else client_hello(kind))
+            link.send(encode_status_request(1) if kind == "admin" else b"x")
+            await until(lambda: connection.link or (kind == "admin" and connection._timer is None))
+            expected = transport.PEER_UNSENT_BYTES if kind == "peer" else transport.CLIENT_UNSENT_BYTES
+            assert limit(connection) == expected
+            for option, value in transport.KEEPALIVE:
+                assert socket_.getsockopt(socket.IPPROTO_TCP, option) == value
+            link.close()
+
+    def limit(connection: transport.Connection) -> int:
+        assert connection._transport is not None
+        return connection._transport.get_write_buffer_limits()[1]
+
+    run(main())
+
+
 def test_an_admin_asks_again_and_again_on_one_link() -> None:
     config = local_config()
 
