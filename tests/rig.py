@@ -48,6 +48,7 @@ class Rig:
         meta: dict[bytes, bytes] | None = None,
         records: list[tuple[int, int, int, bytes]] | None = None,
         linked: bool = True,
+        journal: Journal | None = None,
     ) -> None:
         self.id = node
         self.nodes = nodes
@@ -57,7 +58,7 @@ class Rig:
         self.records = list(records or [])
         if founded:
             self.meta.setdefault(b"voter", b"".join(i.to_bytes(8, "little") for i in self.incarnations))
-        self.journal = Journal()
+        self.journal = journal or Journal()
         self.roles = roles or [ALL] * nodes
         self.node = Node(
             node=node,
@@ -225,6 +226,12 @@ class Rig:
     def restart(self) -> Rig:
         """The same disk, a new process."""
         return Rig(self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records)
+
+    def restart_with(self, journal: Journal) -> Rig:
+        """The same disk, a new process with that machine."""
+        return Rig(
+            self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records, journal=journal
+        )
 
     def decided(self) -> list[bytes | None]:
         """The payloads of all slots that are applied."""

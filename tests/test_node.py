@@ -81,6 +81,25 @@ class TestDurability:
         rig.sync()
         assert [m["ballot"] for m in rig.from_peer(2, "phase1b")] == [ballot(2, 1)]
 
+    def test_a_refusal_is_no_adoption_of_a_later_ballot(self) -> None:
+        """A late 1a of an old ballot is refused with the new one of the same leader, whose scout must not count it."""
+        acceptor = Rig()
+        held = acceptor.phase2a(2, ballot(1, 2), 1, [command(9, 1, b"accepted")])
+        acceptor.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+        acceptor.sync()
+        acceptor.sent.clear()
+        acceptor.send(1, "phase1a", ballot=ballot(4, 1), first=1)
+        acceptor.sync()
+        (refusal,) = acceptor.from_peer(1, "phase1b")
+        assert refusal["ballot"] == ballot(5, 1)
+        scout = Rig()
+        at = scout.begin_scout()
+        scout.send(
+            1, "phase1b", **{k: v for k, v in (refusal | {"ballot": at, "incarnation": 1001}).items() if k != "kind"}
+        )
+        assert not scout.node.status()["leading"]
+        assert held
+
     def test_a_ballot_is_durable_before_its_first_phase_1a(self) -> None:
         rig = Rig()
         while not any(event.startswith("scouting") for event in rig.events):
@@ -611,6 +630,22 @@ class TestRequests:
         (answer,) = rig.take(1, "response")
         assert (answer["replies"][0]["slot"], answer["replies"][0]["data"]) == (2, bytes(8))
         assert rig.node.replica.waiting_count() == 0
+
+    def test_repeated_large_answers_are_bounded(self) -> None:
+        rig = Rig()
+        rig.journal.apply = lambda command, context: b"a" * 1_000_000  # type: ignore[method-assign]
+        rig = rig.restart_with(rig.journal)
+        at = ballot(5, 1)
+        rig.phase2a(
+            1, at, 1, [command(0, 77, b"", OPEN_SESSION), *[command(1, n, unacknowledged=n - 1) for n in range(1, 11)]]
+        )
+        rig.send(1, "decision", ballot=at, first=1, end=12)
+        rig.client()
+        rig.request(1, *[command(1, 1 + n % 10, unacknowledged=n % 10) for n in range(100)])
+        replies = [reply for m in rig.take(1, "response") for reply in m["replies"]]
+        assert len(replies) == 100
+        assert sum(len(reply["data"]) for reply in replies) < 20 << 20
+        assert {reply["status"] for reply in replies} == {0, 5}
 
     def test_a_lagging_replica_does_not_expire_a_live_session(self) -> None:
         rig = Rig()

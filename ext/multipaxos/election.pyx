@@ -28,7 +28,9 @@ cdef class Election:
     def __cinit__(self, uint64_t timeout_ns, uint64_t seed):
         self.timeout_ns = timeout_ns
         self.wait_ns = timeout_ns
-        self.state = (seed ^ <uint64_t>0x9E3779B97F4A7C15) | 1
+        self.state = seed ^ <uint64_t>0x9E3779B97F4A7C15
+        if self.state == 0:
+            self.state = 1
         self.random(1)
 
     cpdef uint64_t random(self, uint64_t below) noexcept:

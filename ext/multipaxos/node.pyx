@@ -295,8 +295,9 @@ cdef class Node:
         for link in self.links.values():
             if link.outgoing.size:
                 writes.append((link.id, bytes_take(&link.outgoing)))
-        if not self.batch_token and not self.failed and (self.records.size or self.meta):
-            batch = self.emit()
+        if not self.batch_token and not self.failed and (
+                self.records.size or self.meta or self.replica.slot_out > self.emitted_out + self.window // 2):
+            batch = self.emit()          # decisions alone too, in time: the rings move on with what is durable
         if self.reads:
             for read in self.reads.values():
                 if read[3] is not None:
@@ -453,7 +454,8 @@ cdef class Node:
         if message.ballot == self.acceptor.ballot_num:
             self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
         else:
-            put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark,
+            # A refusal covers no slot: the same leader's next scout would take it for an adoption of nothing.
+            put_phase1b(&self.scratch, self.acceptor.ballot_num, LAST, LAST, self.acceptor.mark,
                         self.incarnation, -1, NULL, 0, NULL, 0)
         return self.hold_promise(link.node, bytes_take(&self.scratch))
 
@@ -855,6 +857,9 @@ cdef class Node:
         """Requests go to the replica beside the active leader."""
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot)
+        if not self.is_replica:
+            self.replica.drop_requests() # whoever forwarded them keeps them
+            return 0
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
         link = self.peers[leader]
@@ -1240,8 +1245,6 @@ cdef class Node:
         cdef uint64_t enough = base + keep + self.window // 8    # below it a step is not worth while
         if self.durable_out > enough:
             self.advance_rings(self.durable_out - keep)
-        elif self.replica.slot_out > enough and not self.batch_token and self.newest_batch() == self.durable:
-            self.put_meta(b"decided", self.replica.slot_out)      # nothing else would make a batch, and the ring is full
         return 0
 
     # == queries

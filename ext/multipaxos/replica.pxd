@@ -56,6 +56,7 @@ cdef class Replica:
     cdef void pop(self) noexcept
     cdef uint64_t waiting(self) noexcept
     cdef void retire(self) noexcept
+    cdef void drop_requests(self) noexcept
     cdef bint is_retired(self, const Command* command) noexcept
     cdef int put_forward(self, Bytes* out) except -1
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1

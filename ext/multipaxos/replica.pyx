@@ -16,6 +16,7 @@ Rules.
 - Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends
   are
   copied (`stash`) in one run.
+- A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded it has it.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
 - What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever
   would
@@ -45,6 +46,7 @@ cdef enum:
     REQUESTS_MAX = 1 << 17           # waiting without a slot; beyond, clients are told `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     UNKNOWN_MAX = 1 << 16
+    TOLD_BYTES_MAX = 16 << 20        # of answers told again in one wake-up
 
 
 cdef bint same(const Command* a, const Command* b) noexcept:
@@ -70,8 +72,7 @@ cdef class Replica:
         memset(&self.told_bytes, 0, sizeof(Bytes))
 
     def __dealloc__(self):
-        while self.requests_head < self.requests_tail:
-            self.pop()
+        self.drop_requests()
         free(self.requests)
         free(self.fresh)
         free(self.told)
@@ -125,7 +126,9 @@ cdef class Replica:
             if command.sequence <= session.last:
                 answer = self.sessions.answer_of(session, command.sequence)
                 outcome.status = ACKNOWLEDGED
-                if answer != NULL:
+                if answer != NULL and self.told_bytes.size + answer.size > TOLD_BYTES_MAX:
+                    outcome.status = OVERLOADED  # of this wake-up's answers; it will ask again, after a pause
+                elif answer != NULL:
                     outcome.status, outcome.slot = answer.status, answer.slot
                     outcome.data, outcome.size = answer_data(answer), answer.size
                 return self.tell(link, &outcome, command.sequence)
@@ -196,12 +199,18 @@ cdef class Replica:
     cdef bint is_retired(self, const Command* command) noexcept:
         """Was it applied here since it came?"""
         cdef Session* session
+        if self.machine is None:
+            return False                 # nothing is applied here: it has no sessions to judge by
         if command.kind == OPEN_SESSION:
             return self.sessions.find_nonce(command.sequence) != NULL
         session = self.sessions.find(command.session)
         if session == NULL:
             return command.session < self.slot_out
         return command.sequence <= session.last
+
+    cdef void drop_requests(self) noexcept:
+        while self.requests_head < self.requests_tail:
+            self.pop()
 
     cdef void retire(self) noexcept:
         """Drops from the head of the queue what needs no slot any more."""
@@ -254,6 +263,7 @@ cdef class Replica:
         cdef Row* row
         self.slot_in = max(self.slot_in, leader.slot_end)
         limit = min(self.slot_out + self.window, self.decisions.base + self.decisions.capacity)
+        limit = min(limit, leader.proposals.base + leader.proposals.capacity)
         if self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
             return NULL
         if self.fresh_count == 0 and self.requests_head == self.requests_tail:
@@ -319,6 +329,8 @@ cdef class Replica:
         The proposals stay too, as PMMC has it: this leader may be adopted again."""
         cdef uint64_t slot
         cdef Row* row
+        if self.machine is None:
+            return
         for slot in range(max(self.slot_out, self.proposals.base), self.slot_in):
             row = self.proposals.find(slot)
             if row != NULL and row.run != NULL and not row.flags:
@@ -369,7 +381,7 @@ cdef class Replica:
         cdef Command winner
         if own == NULL or own.run == NULL:
             return 0
-        if own.run != run:
+        if own.run != run and self.machine is not None:
             run_command(own.run, slot, &mine)
             run_command(run, slot, &winner)
             if not same(&mine, &winner) and not own.flags and not self.is_retired(&mine):
