@@ -664,6 +664,22 @@ class TestRequests:
         assert set(statuses) == {5}
         assert rig.node.replica.requests_bytes < 70 << 20
 
+    def test_a_request_that_is_void_does_not_hold_up_the_queue(self) -> None:
+        rig = Rig()
+        rig.phase2a(1, ballot(5, 1), 1, [command(0, 77, b"", OPEN_SESSION)])
+        rig.send(1, "decision", ballot=ballot(5, 1), first=1, end=2)
+        rig.client()
+        rig.request(1, command(1, 9, b"ahead of its turn"))
+        rig.request(1, command(0, 78, b"", OPEN_SESSION))
+        rig.tick(5000)
+        assert rig.node.replica.waiting_count() == 2
+        rig.phase2a(1, ballot(5, 1), 2, [command(0, 78, b"", OPEN_SESSION)])
+        rig.send(1, "decision", ballot=ballot(5, 1), first=1, end=3)
+        for _ in range(8):
+            rig.tick(1000)
+            rig.request(1, command(1, 1, b"later"))
+        assert rig.node.replica.waiting_count() <= 8
+
     def test_peers_requests_are_dropped_where_nobody_leads(self) -> None:
         rig = Rig()
         rig.request(101, command(0, 77, b"", OPEN_SESSION))

@@ -863,7 +863,7 @@ cdef class Node:
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
         link = self.peers[leader]
-        if link is not None and self.replica.put_forward(&link.outgoing):
+        if link is not None and self.replica.put_forward(&link.outgoing, self.utc_ns):
             self.forward_due_ns = self.now_ns + FORWARD_RETRY
         return 0
 
@@ -1226,7 +1226,7 @@ cdef class Node:
                 break
             self.drain_queue()
         if self.replica.fresh_count:
-            self.replica.stash()
+            self.replica.stash(self.utc_ns)
         if self.leader.state == PASSIVE and self.replica.waiting():
             self.forward()
         if self.replica.told_count:

@@ -47,18 +47,18 @@ cdef class Replica:
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands) except -1
     cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session) except -1
     cdef Run* propose(self, Leader leader, uint64_t utc_ns) except? NULL
-    cdef int gather(self, Command* commands, uint32_t room) except -1
+    cdef int gather(self, Command* commands, uint32_t room, uint64_t utc_ns) except -1
     cdef int grow_fresh(self, uint32_t more) except -1
     cdef int remember(self, dict who, uint64_t key, uint64_t link) except -1
     cdef void taken(self, uint32_t count) noexcept
-    cdef int stash(self) except -1
+    cdef int stash(self, uint64_t utc_ns) except -1
     cdef int push(self, Run* run, uint64_t slot) except -1
     cdef void pop(self) noexcept
     cdef uint64_t waiting(self) noexcept
-    cdef void retire(self) noexcept
+    cdef void retire(self, uint64_t utc_ns) noexcept
     cdef void drop_requests(self) noexcept
     cdef bint is_retired(self, const Command* command) noexcept
-    cdef int put_forward(self, Bytes* out) except -1
+    cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef int perform(self) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1

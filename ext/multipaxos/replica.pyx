@@ -17,6 +17,8 @@ Rules.
   are
   copied (`stash`) in one run.
 - A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded it has it.
+- A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told or is
+  gone. Whoever still wants an answer asks again. So the head of the queue never holds up those behind it for ever.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
 - What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever
   would
@@ -46,6 +48,7 @@ cdef enum:
     REQUESTS_MAX = 1 << 17           # waiting without a slot; beyond, clients are told `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     UNKNOWN_MAX = 1 << 16
+    REQUEST_AGE_MAX_NS = 10_000_000_000
     TOLD_BYTES_MAX = 16 << 20        # of answers told again in one wake-up
 
 
@@ -150,8 +153,8 @@ cdef class Replica:
     cdef uint64_t waiting(self) noexcept:
         return self.requests_tail - self.requests_head
 
-    cdef int stash(self) except -1:
-        """Copies what is left of this wake-up's requests into the queue."""
+    cdef int stash(self, uint64_t utc_ns) except -1:
+        """Copies what is left of this wake-up's requests into the queue; `utc_ns` is when they came."""
         cdef Run* run
         cdef uint32_t at = 0, count
         cdef uint64_t size, i
@@ -160,7 +163,7 @@ cdef class Replica:
             while at + count < self.fresh_count and count < RUN_SLOTS_MAX and size < RUN_BYTES:
                 size += command_bytes(&self.fresh[at + count])
                 count += 1
-            run = run_new(0, 1, 0, &self.fresh[at], count)
+            run = run_new(0, 1, utc_ns, &self.fresh[at], count)
             try:
                 for i in range(1, count + 1):
                     self.push(run, i)
@@ -212,24 +215,24 @@ cdef class Replica:
         while self.requests_head < self.requests_tail:
             self.pop()
 
-    cdef void retire(self) noexcept:
-        """Drops from the head of the queue what needs no slot any more."""
+    cdef void retire(self, uint64_t utc_ns) noexcept:
+        """Drops from the head of the queue what needs no slot any more, and what is too old."""
         cdef Command command
         cdef Waiting* head
         while self.requests_head < self.requests_tail:
             head = &self.requests[self.requests_head & (self.requests_room - 1)]
             run_command(head.run, head.slot, &command)
-            if not self.is_retired(&command):
+            if not self.is_retired(&command) and utc_ns < head.run.time_ns + REQUEST_AGE_MAX_NS:
                 return
             self.pop()
 
-    cdef int put_forward(self, Bytes* out) except -1:
+    cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1:
         """Appends the requests not yet forwarded, for the replica beside the active leader; returns how many."""
         cdef Command* commands
         cdef uint32_t count = 0
         cdef uint64_t size = 0, total = 0
         cdef Waiting* entry
-        self.retire()
+        self.retire(utc_ns)
         if self.forwarded < self.requests_head:
             self.forwarded = self.requests_head
         if self.forwarded == self.requests_tail:
@@ -273,7 +276,7 @@ cdef class Replica:
         if commands == NULL:
             raise MemoryError("no memory to propose")
         try:
-            count = self.gather(commands, <uint32_t>room)
+            count = self.gather(commands, <uint32_t>room, utc_ns)
             if count == 0:
                 return NULL
             run = run_new(leader.ballot, self.slot_in, utc_ns, commands, count)
@@ -290,12 +293,12 @@ cdef class Replica:
         self.slot_in = run.first + run.count
         return run
 
-    cdef int gather(self, Command* commands, uint32_t room) except -1:
+    cdef int gather(self, Command* commands, uint32_t room, uint64_t utc_ns) except -1:
         """Views of the next commands that want a slot: first those that wait, then this wake-up's."""
         cdef uint32_t count = 0, i = 0
         cdef uint64_t size = 0, at
         cdef Waiting* entry
-        self.retire()
+        self.retire(utc_ns)
         at = self.requests_head
         while count < room and size < RUN_BYTES and at < self.requests_tail:
             entry = &self.requests[at & (self.requests_room - 1)]
