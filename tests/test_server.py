@@ -26,6 +26,7 @@ from multipaxos.codec import (
 )
 from multipaxos.config import Config
 from multipaxos.errors import ConfigurationError, DirectoryInUse, MultipaxosError, StorageError
+from multipaxos.node import Read
 from multipaxos.server import Server, serve
 from multipaxos.statemachine import Context, StateMachine
 from multipaxos.storage import LmdbStorage, MemoryStorage, Record, Storage
@@ -294,6 +295,9 @@ class FailingStorage:
         self.gate = threading.Event()
         self.gate.set()
         self.finished = 0
+        self.read_gate = threading.Event()
+        self.read_gate.set()
+        self.reading = 0
 
     def meta(self) -> dict[bytes, bytes]:
         return self._memory.meta()
@@ -311,6 +315,8 @@ class FailingStorage:
         self.finished += 1
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
+        self.reading += 1
+        self.read_gate.wait()
         return self._memory.read(first, end, max_bytes)
 
     def close(self) -> None:
@@ -377,6 +383,48 @@ def test_nothing_is_answered_before_it_is_durable() -> None:
             slow.gate.set()
             assert (await calling)[0] == OK
             assert slow.finished > before
+            caller.link.close()
+
+    run(main())
+
+
+def test_a_commit_does_not_wait_for_reads() -> None:
+    """Nodes that catch up read the log for long; the group commit goes on beside them."""
+    config = one_node()
+    slow = FailingStorage()
+
+    async def main() -> None:
+        async with cluster(config, [slow]) as servers:
+            caller = await Caller.to(config, 0)
+            slow.read_gate.clear()
+            try:
+                for token in range(1 << 40, (1 << 40) + 4):  # of nobody: their ends are ignored
+                    servers[0]._read(Read(token, 1, 2, 1000))
+                await until(lambda: slow.reading)
+                assert (await caller.call(put(b"k", b"v")))[0] == OK
+                assert slow.reading == 1, "the reads were still waiting"
+            finally:
+                slow.read_gate.set()
+            await until(lambda: slow.reading == 4)
+            caller.link.close()
+
+    run(main())
+
+
+def test_status_tells_the_traffic_of_both_kinds_of_link() -> None:
+    config = three_nodes()
+
+    async def main() -> None:
+        async with cluster(config):
+            caller = await Caller.to(config, 0)
+            before = (await ask_status(config, 0))["traffic"]
+            assert (await caller.call(put(b"k", bytes(5000))))[0] == OK
+            after = (await ask_status(config, 0))["traffic"]
+            assert before["client"]["links"] == after["client"]["links"] == 1, "admin links are not counted"
+            assert after["peer"]["links"] == 2
+            assert after["client"]["received_bytes"] - before["client"]["received_bytes"] > 5000
+            assert before["client"]["sent_bytes"] < after["client"]["sent_bytes"]
+            assert before["peer"]["sent_bytes"] + 5000 < after["peer"]["sent_bytes"]
             caller.link.close()
 
     run(main())

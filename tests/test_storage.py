@@ -185,6 +185,24 @@ def test_a_directory_remembers(tmp_path: Path) -> None:
     second.close()
 
 
+def test_the_names_of_what_is_made_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A synced file is lost all the same if a directory above it never reached the disk."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(number: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{number}"))
+        real(number)
+
+    monkeypatch.setattr(storage_module.os, "fsync", fsync)
+    directory = tmp_path / "new" / "node0"
+    LmdbStorage(directory, "demo", 0, map_bytes=SMALL_MAP_BYTES).close()
+    assert synced == [str(tmp_path), str(tmp_path / "new"), str(directory)]
+    synced.clear()
+    LmdbStorage(directory, "demo", 0, map_bytes=SMALL_MAP_BYTES).close()
+    assert synced == [str(directory)], "what was there before is not ours to sync"
+
+
 def test_incarnations_are_new_for_new_directories_and_memory(tmp_path: Path) -> None:
     made = [LmdbStorage(tmp_path / str(i), "demo", 0) for i in range(3)]
     memory = [MemoryStorage() for _ in range(3)]

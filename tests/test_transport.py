@@ -9,10 +9,11 @@ import logging
 import random
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from multipaxos import client_link, transport
+from multipaxos import client_link, local, transport
 from multipaxos.client_link import ClientLink, dial, fetch_status, fetch_statuses
 from multipaxos.config import Config, Sizes
 from multipaxos.errors import HandshakeRefused, MultipaxosError
@@ -349,6 +350,59 @@ def test_clients_and_admins() -> None:
             assert made.closes == {"enough": 1}
         nobody = (config.nodes[1].host, config.nodes[1].port)
         assert await fetch_statuses([address, nobody]) == [None, None]
+
+    run(main())
+
+
+def test_traffic_is_counted_by_kind_and_outlives_its_link() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            peer = await RawLink.to(config, 1)
+            hello = peer_hello(config, 0)
+            peer.send(hello.encode())
+            theirs = await peer.hello()
+            third = Hello(**{**vars(hello), "echo": theirs.nonce}).encode()
+            frame = encode_status_request(5)
+            peer.send(third + frame)  # in one chunk with the end of the handshake
+            await until(lambda: listener.data.get(1) == frame)
+            peer.send(b"more")
+            await until(lambda: listener.data[1] == frame + b"more")
+            assert await fetch_status((config.nodes[1].host, config.nodes[1].port)) is not None
+            counted = {"links": 1, "received_bytes": len(frame) + 4, "sent_bytes": 0}
+            assert made.traffic() == {"peer": counted, "client": {}}
+            peer.close()
+            await until(lambda: not listener.up)
+            assert made.traffic() == {"peer": counted, "client": {}}
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["peer", "client", "admin"])
+def test_what_may_wait_for_a_link(kind: str) -> None:
+    """Little for whoever connects, more once it is known to be a peer; a vanished machine is noticed."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, _):
+            link = await RawLink.to(config, 1)
+            await until(lambda: made.connections)
+            (connection,) = made.connections
+            socket_ = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert limit(connection) == transport.CLIENT_UNSENT_BYTES
+            await link.handshake(peer_hello(config, 0) if kind == "peer" else client_hello(kind))
+            link.send(encode_status_request(1) if kind == "admin" else b"x")
+            await until(lambda: connection.link or (kind == "admin" and connection._timer is None))
+            expected = transport.PEER_UNSENT_BYTES if kind == "peer" else transport.CLIENT_UNSENT_BYTES
+            assert limit(connection) == expected
+            for option, value in transport.KEEPALIVE:
+                assert socket_.getsockopt(socket.IPPROTO_TCP, option) == value
+            link.close()
+
+    def limit(connection: transport.Connection) -> int:
+        assert connection._transport is not None
+        return connection._transport.get_write_buffer_limits()[1]
 
     run(main())
 
@@ -706,6 +760,59 @@ def test_free_base_port_gives_ports_that_are_free() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert not is_free(taken.getsockname()[1])
+
+
+def test_free_base_port_leaves_alone_what_the_kernel_gives_to_who_dials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "EPHEMERAL", tmp_path / "range")
+    for low, high in ((20_000, 65_535), (1024, 40_000), (10_050, 65_535)):
+        (tmp_path / "range").write_text(f"{low}\t{high}\n")
+        for _ in range(20):
+            base = free_base_port(5)
+            assert 10_000 <= base <= 65_531
+            assert base + 4 < low or base > high
+    (tmp_path / "range").write_text("1024 65535")
+    with pytest.raises(MultipaxosError, match="outside 1024 to 65535"):
+        free_base_port(1)
+
+
+def to_itself() -> socket.socket:
+    """A socket that is connected to itself, as a dial to a port where nobody listens can be."""
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.connect(made.getsockname())
+    made.setblocking(False)
+    return made
+
+
+@pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
+def test_a_client_that_reaches_itself_reaches_nobody(uv: bool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        lost: list[bool] = []
+        _, link = await loop.create_connection(
+            lambda: ClientLink(lambda data: None, lambda: lost.append(True), "client"), sock=to_itself()
+        )
+        with pytest.raises(ConnectionRefusedError, match="nobody listens"):
+            await link.ready
+        await until(lambda: lost)
+
+    run(main(), uv=uv)
+
+
+@pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
+def test_a_node_that_reaches_itself_reaches_nobody(uv: bool) -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 0) as (made, listener):
+            _, connection = await made.loop.create_connection(lambda: transport.Connection(made, 1), sock=to_itself())
+            await until(connection.lost.done)
+            assert not made.closes, "it was no link, so it is not refused"
+            assert not listener.told
+
+    run(main(), uv=uv)
 
 
 def test_a_link_before_its_connection_refuses_to_write() -> None:

@@ -16,7 +16,7 @@ from multipaxos.codec import CodecError
 from multipaxos.codec import split as split_frames
 from multipaxos.errors import HandshakeRefused, NoQuorum
 from multipaxos.schema import Hello, LinkKind, decode_status_reply, encode_status_request
-from multipaxos.transport import VERSION_MAX, VERSION_MIN
+from multipaxos.transport import VERSION_MAX, VERSION_MIN, reaches_itself
 
 CONNECT_S = 1.0
 
@@ -42,6 +42,11 @@ class ClientLink(asyncio.Protocol):
         """Says who we are."""
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
+        if reaches_itself(transport):
+            self.ready.set_exception(ConnectionRefusedError("nobody listens there: the socket reached itself"))
+            self.ready.exception()
+            self._transport.abort()
+            return
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.write(self._hello(0))
 

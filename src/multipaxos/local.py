@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,17 +24,25 @@ from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
 from multipaxos.storage import is_memory_filesystem
 
 START_S = 30.0
+PORT_MIN = 10_000
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_base_port(count: int) -> int:
-    """A port p such that p to p + count - 1 can be listened on now."""
-    for _ in range(200):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            base = int(probe.getsockname()[1])
-        if base + count < 65536 and all(is_free(base + i) for i in range(count)):
+    """A port p such that p to p + count - 1 can be listened on now.
+
+    None of them is one that the kernel gives to who dials: until a node listens, a dial to such a port may take
+    the port for its own end, and so reach itself and keep the node from it.
+    """
+    low, high = (int(bound) for bound in EPHEMERAL.read_text().split())
+    places = [base for base in range(PORT_MIN, 65536 - count) if base + count <= low or base > high]
+    for base in random.sample(places, min(200, len(places))):
+        if all(is_free(base + i) for i in range(count)):
             return base
-    raise MultipaxosError(f"found no {count} free ports in a row on 127.0.0.1: end some servers")
+    raise MultipaxosError(
+        f"found no {count} free ports in a row on 127.0.0.1 outside {low} to {high}, which the kernel gives to who "
+        "dials: end some servers, or narrow net.ipv4.ip_local_port_range"
+    )
 
 
 def is_free(port: int) -> bool:

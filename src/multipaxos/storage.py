@@ -194,14 +194,14 @@ class LmdbStorage:
         self._log = self._environment.open_db(b"log")
         self._own = self._environment.open_db(b"storage")
         self.incarnation = self._identify(cluster, node)
-        sync_names(self.directory)
+        sync_names(self.directory)  # of the files that LMDB has made
         self._count = self._last_index()
 
     def _take_lock(self) -> int:
         """Makes the directory if need be, and holds it: its file `owner` is locked and names the process."""
         lock = -1
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_durably(self.directory.absolute())
             lock = os.open(self.directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
@@ -366,14 +366,22 @@ class DroppingStorage:
 
 
 def sync_names(directory: Path) -> None:
-    """Makes the names of a directory's files durable, and its own: LMDB syncs what is in its files, but a file
-    whose name the disk never saw is lost with all that was synced into it."""
-    for place in (directory, directory.resolve().parent):
-        number = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    """Makes the names in a directory durable: LMDB syncs what is in its files, but a file whose name the disk
+    never saw is lost with all that was synced into it."""
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def make_durably(directory: Path) -> None:
+    """Makes a directory, and those above it that are missing; the names of all that it made are durable."""
+    if directory.is_dir():
+        return
+    make_durably(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_names(directory.parent)
 
 
 def is_memory_filesystem(path: str | Path) -> bool:

@@ -60,6 +60,13 @@ COPIED = "a copied data directory is not a node"
 COPY_S = 1.0
 
 
+def reaches_itself(connected: asyncio.BaseTransport) -> bool:
+    """Is this socket connected to itself? So it can be when nobody listens on a port that the system hands out
+    to who dials: the kernel may choose just that port for our own end. It means that nobody is there, and as
+    long as it stays open, nobody can be."""
+    return bool(connected.get_extra_info("sockname") == connected.get_extra_info("peername"))
+
+
 class Owner(Protocol):
     """Who uses the links: the server."""
 
@@ -120,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
         self._timer = self.hub.loop.call_later(HANDSHAKE_S, self.close, "no handshake in time")
         self.hub.connections.add(self)
-        if self.hub.stopping:
+        if self.hub.stopping or reaches_itself(transport):
             self.abort()
             return
         if self.dialled >= 0:
