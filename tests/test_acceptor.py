@@ -108,9 +108,7 @@ def test_a_failed_batch_ends_all_promises():
     assert "storage failed" in rig.failed
     rig.send(2, "phase1a", ballot=B2, first=1)
     rig.tick(5000)
-    assert [
-        one["kind"] for peer in (1, 2) for one in rig.take(100 + peer) if one["kind"].startswith("phase")
-    ] == []
+    assert [one["kind"] for peer in (1, 2) for one in rig.take(100 + peer) if one["kind"].startswith("phase")] == []
     assert rig.batch is None
 
 

@@ -202,11 +202,7 @@ def decide(rig, at, end):
 
 def replies(rig, link=1):
     """[(sequence, status)] told to a link."""
-    return [
-        (one["sequence"], one["status"])
-        for message in rig.take(link, "response")
-        for one in message["replies"]
-    ]
+    return [(one["sequence"], one["status"]) for message in rig.take(link, "response") for one in message["replies"]]
 
 
 def test_requests_go_to_the_leader_and_again_to_the_next_one():
@@ -233,9 +229,7 @@ def test_a_forwarded_request_that_is_applied_is_forgotten():
     assert replies(rig) == [(903, 2)]
     rig.take(101)
     for _ in range(10):
-        rig.send(
-            1, "pong", ballot=ballot(2, 1), nonce=1, slot_out=2, leading=True, quorum=True, **NO_WATERMARK
-        )
+        rig.send(1, "pong", ballot=ballot(2, 1), nonce=1, slot_out=2, leading=True, quorum=True, **NO_WATERMARK)
         rig.tick(100)
     assert rig.from_peer(1, "request") == []
 
@@ -257,9 +251,7 @@ def test_a_leader_that_is_no_replica_keeps_no_request_once_passive():
     rig.sent.clear()
     for _ in range(20):
         rig.tick(100)
-        rig.send(
-            1, "pong", ballot=ballot(7, 1), nonce=1, slot_out=1, leading=True, quorum=True, **NO_WATERMARK
-        )
+        rig.send(1, "pong", ballot=ballot(7, 1), nonce=1, slot_out=1, leading=True, quorum=True, **NO_WATERMARK)
     assert rig.from_peer(1, "request") == []
     assert rig.node.status()["requests"] == 0
 
@@ -286,9 +278,10 @@ def test_a_command_that_raises_is_an_answer_and_the_next_one_goes_on():
     rig.request(1, command(1, 1, b"raise"), command(1, 2, b"fine", unacknowledged=1))
     decide(rig, at, 4)
     told = rig.take(1, "response")
-    assert [(one["sequence"], one["status"], one["data"]) for message in told for one in message["replies"]][
-        1:
-    ] == [(1, 1, b"ValueError: asked to raise at length 0"), (2, 0, bytes(8))]
+    assert [(one["sequence"], one["status"], one["data"]) for message in told for one in message["replies"]][1:] == [
+        (1, 1, b"ValueError: asked to raise at length 0"),
+        (2, 0, bytes(8)),
+    ]
     assert rig.journal.entries == [b"fine"]
     rig.request(1, command(1, 1, b"raise"))
     assert replies(rig) == [(1, 1)], "the refusal is the answer for good"

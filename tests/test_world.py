@@ -38,9 +38,7 @@ def test_hostile(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_rough(seed):
     """Crashes so frequent that most reigns end by one."""
-    World(seed, nodes=3 + 2 * (seed % 2), faults=ROUGH, window=16).run(
-        clients=3, operations=80, hostile_ns=4000 * MS
-    )
+    World(seed, nodes=3 + 2 * (seed % 2), faults=ROUGH, window=16).run(clients=3, operations=80, hostile_ns=4000 * MS)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -88,9 +86,7 @@ def test_found_by_long_searches(seed):
 def test_a_small_memory_is_enough():
     """Slots leave memory early and are fetched from disks."""
     for seed in range(10):
-        World(seed, window=8, ring_bytes=4096).run(
-            clients=3, operations=100, outstanding=16, hostile_ns=3000 * MS
-        )
+        World(seed, window=8, ring_bytes=4096).run(clients=3, operations=100, outstanding=16, hostile_ns=3000 * MS)
 
 
 def test_a_run_is_a_number():
@@ -324,9 +320,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("world_type", "seeds"), BROKEN, ids=[world_type.__name__ for world_type, _ in BROKEN]
-)
+@pytest.mark.parametrize(("world_type", "seeds"), BROKEN, ids=[world_type.__name__ for world_type, _ in BROKEN])
 def test_a_broken_promise_is_found(world_type, seeds):
     """The checker bites within so many seeds."""
     assert search(world_type, seeds) is not None

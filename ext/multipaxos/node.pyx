@@ -477,7 +477,8 @@ cdef class Node:
         return self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
 
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
-        """Appends to the batch that gathers what [first, end) of the run took in the ring. A slot in which a higher ballot
+        """Appends to the batch that gathers what [first, end) of the run took in the ring. A slot in which a higher
+        ballot
         is held stays out: on disk the newest record of a slot holds, and a learner is told old things late."""
         cdef uint64_t slot = max(first, self.acceptor.accepted.base)
         cdef Row* row
@@ -858,7 +859,7 @@ cdef class Node:
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot)
         if not self.is_replica:
-            self.replica.drop_requests() # whoever forwarded them keeps them
+            self.replica.drop_requests()  # whoever forwarded them keeps them
             return 0
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
@@ -1240,9 +1241,11 @@ cdef class Node:
         return self.trim()
 
     cdef int trim(self) except -1:
-        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the mark that
+        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the
+        mark that
         says it is decided."""
-        cdef uint64_t keep = 2 * self.window if self.acceptor.accepted.bytes <= self.ring_bytes // 2 else self.window // 16
+        cdef bint large = self.acceptor.accepted.bytes > self.ring_bytes // 2
+        cdef uint64_t keep = self.window // 16 if large else 2 * self.window
         cdef uint64_t base = self.acceptor.accepted.base
         cdef uint64_t enough = base + keep + self.window // 8    # below it a step is not worth while
         if self.durable_out > enough:

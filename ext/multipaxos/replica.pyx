@@ -16,8 +16,10 @@ Rules.
 - Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends
   are
   copied (`stash`) in one run.
-- A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded it has it.
-- A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told or is
+- A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded
+  it has it.
+- A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told
+  or is
   gone. Whoever still wants an answer asks again. So the head of the queue never holds up those behind it for ever.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
 - What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever

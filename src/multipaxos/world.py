@@ -324,9 +324,7 @@ class SimulatedClient:
             self.resend()
             return
         first = len(self.operations) + 1
-        while (
-            len(self.operations) < self.total and len(self.operations) - len(self.answered) < self.outstanding
-        ):
+        while len(self.operations) < self.total and len(self.operations) - len(self.answered) < self.outstanding:
             number = len(self.operations) + 1
             self.operations.append(Operation(b"%d.%d" % (self.id, number), self.world.now_ns))
         self.send_from(first)
@@ -469,14 +467,7 @@ class World:
         one, two = self.hosts[a], self.hosts[b]
         if any(peer == b for peer, _ in one.links.values()):
             return
-        if (
-            one.node is None
-            or two.node is None
-            or one.paused
-            or two.paused
-            or (a, b) in self.cut
-            or (b, a) in self.cut
-        ):
+        if one.node is None or two.node is None or one.paused or two.paused or (a, b) in self.cut or (b, a) in self.cut:
             self.after(50 * MS, lambda: self.connect(a, b))
             return
         link_a, link_b = self.next_link, self.next_link + 1
@@ -647,9 +638,7 @@ class World:
         node.invariants()
         slot_out = node.slot_out
         if slot_out < host.checked_to:
-            raise Violation(
-                f"seed {self.seed}: slot_out of node {host.id} fell from {host.checked_to} to {slot_out}"
-            )
+            raise Violation(f"seed {self.seed}: slot_out of node {host.id} fell from {host.checked_to} to {slot_out}")
         for slot in range(host.checked_to, slot_out):
             command = node.command_at(slot)
             if command is not None and self.log.setdefault(slot, command) != command:
@@ -666,9 +655,7 @@ class World:
         journal = replicas[0].journal.entries
         for host in replicas:
             if host.journal.entries != journal:
-                raise Violation(
-                    f"seed {self.seed}: the journals of nodes {replicas[0].id} and {host.id} differ"
-                )
+                raise Violation(f"seed {self.seed}: the journals of nodes {replicas[0].id} and {host.id} differ")
         if len(set(journal)) != len(journal):
             raise Violation(f"seed {self.seed}: an operation was applied twice")
         operations = [operation for client in self.clients for operation in client.operations]
@@ -683,18 +670,12 @@ class World:
                 latest = max(latest, ends[at].place)
                 at += 1
             if operation.place < latest:
-                raise Violation(
-                    f"seed {self.seed}: {operation.command!r} took effect before one that had ended"
-                )
+                raise Violation(f"seed {self.seed}: {operation.command!r} took effect before one that had ended")
 
-    def run(
-        self, clients: int = 3, operations: int = 100, outstanding: int = 4, hostile_ns: int = 5000 * MS
-    ) -> None:
+    def run(self, clients: int = 3, operations: int = 100, outstanding: int = 4, hostile_ns: int = 5000 * MS) -> None:
         """A whole run: found, load under faults, heal, finish, check."""
         voters = [host for host in self.hosts if self.roles[host.id] & 4]
-        founded = self.run_until(
-            lambda: all(host.node is not None and host.node.voting for host in voters), 5000 * MS
-        )
+        founded = self.run_until(lambda: all(host.node is not None and host.node.voting for host in voters), 5000 * MS)
         if not founded:
             raise Violation(f"seed {self.seed}: the cluster was not founded")
         self.clients = [SimulatedClient(self, id, operations, outstanding) for id in range(clients)]
@@ -715,7 +696,5 @@ class World:
     def describe(self) -> str:
         """Where everybody stands."""
         nodes = [host.node.status() if host.node is not None else None for host in self.hosts]
-        clients = [
-            (client.node, client.session, len(client.answered), client.total) for client in self.clients
-        ]
+        clients = [(client.node, client.session, len(client.answered), client.total) for client in self.clients]
         return f"nodes {nodes}; clients {clients}"
