@@ -448,6 +448,12 @@ class TestLinks:
         rig.receive(1, codec.encode(kind))
         assert "peer" in rig.closed[1]
 
+    def test_only_its_leader_proposes_at_a_ballot(self) -> None:
+        rig = Rig()
+        rig.phase2a(2, ballot(1, 1), 1, [command(9, 1)])
+        assert "another leader's ballot" in rig.closed[102]
+        assert rig.node.acceptor.pvalues() == []
+
     def test_a_client_cannot_send_noops_or_rejoins(self) -> None:
         for kind in (0, 3):
             rig = Rig()

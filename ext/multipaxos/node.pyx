@@ -460,9 +460,12 @@ cdef class Node:
         return self.hold_promise(link.node, bytes_take(&self.scratch))
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
-        cdef Run* run = run_from(message, frame, size)
+        cdef Run* run
         cdef uint64_t first, end
         cdef bint fine
+        if <int>ballot_leader(message.ballot) != link.node:
+            return self.refuse(link, "a phase2a at another leader's ballot")
+        run = run_from(message, frame, size)
         try:
             self.see_ballot(run.ballot)
             fine = self.acceptor.on_phase2a(run, &first, &end)

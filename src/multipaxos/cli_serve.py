@@ -129,6 +129,7 @@ async def run_cluster(local: LocalCluster) -> None:
                 continue
 
 
+ROW_WIDTH = 140  # where nobody looks through a window
 COLUMNS = [
     "id",
     "address",
@@ -165,7 +166,8 @@ def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else ROW_WIDTH)
 
 
 COMMANDS = [serve, cluster, status]
