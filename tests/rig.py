@@ -13,7 +13,7 @@ from multipaxos.machine import PythonMachine
 from multipaxos.node import Batch, Node
 from multipaxos.quorum import QuorumSystem
 from multipaxos.schema import flatten
-from multipaxos.world import Journal
+from tests.journal import Journal
 
 MS = 1_000_000
 ALL = 7

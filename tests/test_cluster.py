@@ -313,7 +313,7 @@ def test_a_machine_of_ones_own(tmp_path: Path) -> None:
         rows = await cluster.wait_until_level()
         assert len({row["state_hash"] for row in rows}) == 1
 
-    play(tmp_path, story, machine="multipaxos.world:Journal", storage="memory")
+    play(tmp_path, story, machine="tests.journal:Journal", storage="memory")
 
 
 # -- the command line

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "ext" / "multipaxos").glob("*.p[yx][xd]"))
-PYTHON = [path for path in sorted((ROOT / "src" / "multipaxos").glob("*.py")) if not path.stem.startswith("__")]
+PACKAGE = ROOT / "src" / "multipaxos"
+PYTHON = [
+    path for path in sorted(PACKAGE.rglob("*.py")) if path not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
+]
 
 # What the core may use of others. No clock, no IO, no randomness, no logging, no threads.
 ALLOWED = {
@@ -91,23 +94,33 @@ def python_imports(path):
             yield node.module
 
 
+def name_of(path):
+    """The module's name inside the package, such as `node` and `simulation.world`."""
+    if path in CORE:
+        return path.stem
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
 def inside(path):
     """Names of the package's own modules that a file imports, itself left out."""
     found = (module for module, _ in core_imports(path)) if path in CORE else python_imports(path)
-    names = {module.split(".")[1] for module in found if module.startswith("multipaxos.")}
-    return names & {other.stem for other in (*CORE, *PYTHON)} - {path.stem}
+    dotted = {module.removeprefix("multipaxos.") for module in found if module.startswith("multipaxos.")}
+    known = {name_of(other) for other in (*CORE, *PYTHON)}
+    return {name if name in known else name.rpartition(".")[0] for name in dotted} & known - {name_of(path)}
 
 
 def floors():
     """{module: floor} of the table in docs/design.md: the names in backticks outside parentheses."""
     table = re.findall(r"(?m)^\|\s*(\d)\s*\|(.*)\|\s*$", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))
     return {
-        name: int(floor) for floor, cells in table for name in re.findall(r"`(\w+)`", re.sub(r"\([^()]*\)", "", cells))
+        name: int(floor)
+        for floor, cells in table
+        for name in re.findall(r"`([\w.]+)`", re.sub(r"\([^()]*\)", "", cells))
     }
 
 
 def label(path):
-    return path.name
+    return path.name if path in CORE else name_of(path)
 
 
 @pytest.mark.parametrize("path", CORE, ids=label)
@@ -139,9 +152,10 @@ def test_no_includes_and_no_compile_time_defines(path):
 @pytest.mark.parametrize("path", [*CORE, *PYTHON], ids=label)
 def test_imports_go_down_the_floors(path):
     floor = floors()
-    assert path.stem in floor, f"{path.name} has no floor: add it to the table in docs/design.md"
+    own = name_of(path)
+    assert own in floor, f"{own} has no floor: add it to the table in docs/design.md"
     for name in inside(path):
-        assert floor[name] <= floor[path.stem], f"{path.name} (floor {floor[path.stem]}) imports {name} from above"
+        assert floor[name] <= floor[own], f"{own} (floor {floor[own]}) imports {name} from above"
 
 
 def test_no_circles():
@@ -151,7 +165,7 @@ def test_no_circles():
     for path in (*CORE, *PYTHON):
         used = {name + ".pxd" if path in CORE and name in headers else name for name in inside(path)}
         own_header = {path.stem + ".pxd"} if path.suffix == ".pyx" and path.stem in headers else set()
-        graph[path.name if path.suffix == ".pxd" else path.stem] = used | own_header
+        graph[path.name if path.suffix == ".pxd" else name_of(path)] = used | own_header
     assert set(TopologicalSorter(graph).static_order()) >= set(graph)
 
 
@@ -188,4 +202,4 @@ def test_the_table_of_floors_is_read():
     assert floor["ballot"] == floor["config"] == 0
     assert floor["pmax"] == 1
     assert floor["acceptor"] == 2
-    assert floor["node"] == floor["server"] == 3
+    assert floor["node"] == floor["server"] == floor["simulation.world"] == 3

@@ -7,7 +7,9 @@ import pytest
 
 from multipaxos import codec
 from multipaxos.founding import Founding
-from multipaxos.world import MS, Faults, World
+from multipaxos.simulation import MS
+from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.world import World
 
 from .rig import OPEN_SESSION, Rig, ballot, command
 
@@ -189,15 +191,16 @@ def test_founding_under_wipes_is_of_one_list(seed):
     """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded
     where it can be.
     """
-    world = World(seed, faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS)))
+    world = World(seed, Scenario(faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS))))
     for _ in range(6):
         world.run_until(lambda: False, world.random.randint(1, 60) * MS)
         host = world.random.choice(world.hosts)
         if host.node.founding.fresh and not any(one.node.voting for one in world.hosts):
-            host.crash(wipe=True)
-            world.restart(host)
+            host.crash()
+            host.lose_disk()
+            world.adversary.restart(host)
     world.run_until(lambda: False, 3000 * MS)
-    records = {host.disk.meta[b"voter"] for host in world.hosts if b"voter" in host.disk.meta}
+    records = {host.disk.voters for host in world.hosts if host.disk.voters is not None}
     assert len(records) == 1
     for host in world.hosts:
         assert host.node.voting == (host.disk.incarnation.to_bytes(8, "little") in next(iter(records)))

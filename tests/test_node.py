@@ -48,6 +48,19 @@ class TestDurability:
         assert [(m["first"], m["end"]) for m in rig.from_peer(1, "phase2b")] == [(1, 2)]
         assert rig.records
 
+    def test_a_ballot_that_was_adopted_without_a_trace_is_durable_before_it_is_promised(self) -> None:
+        """Found by simulation: a phase 2a outside the ring raises ballot_num and leaves no record."""
+        rig = Rig(window=8)
+        rig.phase2a(1, ballot(3, 1), 500, [command(9, 1)])
+        assert rig.node.acceptor.ballot_num == ballot(3, 1)
+        rig.sync()
+        rig.sent.clear()
+        rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+        assert rig.from_peer(1, "phase1b") == []
+        rig.sync()
+        assert [m["ballot"] for m in rig.from_peer(1, "phase1b")] == [ballot(3, 1)]
+        assert rig.restart().node.acceptor.ballot_num == ballot(3, 1)
+
     def test_an_answer_to_a_repeat_waits_as_the_first_one_does(self) -> None:
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
@@ -391,6 +404,35 @@ class TestFetch:
         assert asked == 1
         assert rig.from_peer(2, "fetch")
 
+    def test_a_repeated_answer_asks_for_the_next_stretch_once(self) -> None:
+        """Found by simulation: each copy asked again, and their number grew without end."""
+        rig = Rig()
+        one = ballot(1, 1)
+        rig.send(1, "decision", ballot=one, first=9, end=9)
+        (asked,) = rig.from_peer(1, "fetch")
+        run = codec.run_frame(codec.encode_phase2a(one, 1, 5, (0, 1, 1), [command(9, 1)]))
+        for _ in range(5):
+            rig.send(1, "fetched", first=asked["first"], end=2, mark=1, pvalues=[(1, 2, run)])
+        assert [m["first"] for m in rig.from_peer(1, "fetch")] == [2]
+
+    def test_nothing_is_fetched_that_the_rings_have_no_room_for(self) -> None:
+        """Found by simulation: a slow disk, and the same slots fetched over and over."""
+        rig = Rig(window=8)
+        one = ballot(1, 1)
+        rig.send(1, "decision", ballot=one, first=100, end=100)
+        for _ in range(60):
+            for asked in rig.from_peer(1, "fetch"):
+                commands = [command(9, slot) for slot in range(asked["first"], asked["end"])]
+                run = codec.run_frame(codec.encode_phase2a(one, asked["first"], 5, (0, 1, 1), commands))
+                pvalues = [(asked["first"], asked["end"], run)]
+                rig.send(1, "fetched", first=asked["first"], end=asked["end"], mark=1, pvalues=pvalues)
+            rig.tick(1)
+        assert rig.node.slot_out == 33
+        assert rig.node.next_tick_ns() > rig.now_ns
+        rig.sync()
+        rig.tick(10)
+        assert [m["first"] for m in rig.from_peer(1, "fetch")] == [33]
+
 
 class TestTimes:
     """The machine's clock is in the log."""
@@ -588,6 +630,27 @@ class TestLeading:
         rig.tick(150)
         assert [m["ballot"] for m in rig.from_peer(1, "phase2a")] == [at]
 
+    def test_commanders_ask_our_own_acceptor_again(self) -> None:
+        """Found by simulation: its ring was behind when the slots were proposed again, and nobody asked it later."""
+        rig = Rig(window=8)
+        one, first = ballot(1, 1), 1
+        for first in range(1, 17, 8):
+            rig.phase2a(1, one, first, [command(9, slot) for slot in range(first, first + 8)], decided=(one, 1, first))
+        rig.send(1, "decision", ballot=one, first=1, end=17)
+        at = rig.begin_scout()
+        run = codec.run_frame(codec.encode_phase2a(one, 17, 5, (0, 1, 1), [command(9, slot) for slot in range(17, 41)]))
+        rig.promise(1, at, first=17, pvalues=((17, 41, run),))
+        rig.promise(2, at, first=17)
+        rig.sync()
+        assert rig.node.leader.slot_end == 41
+        rig.accept(1, at, 17, 41)
+        rig.tick(10)
+        assert rig.node.slot_out == 33  # our acceptor had no room for more
+        for _ in range(5):
+            rig.tick(100)
+            rig.sync()
+        assert rig.node.slot_out == 41
+
     def test_a_scout_asks_again(self) -> None:
         rig = Rig()
         rig.begin_scout()
@@ -669,6 +732,14 @@ class TestRequests:
         assert statuses
         assert set(statuses) == {5}
         assert rig.node.replica.requests_bytes < 70 << 20
+
+    def test_a_command_waits_once_however_often_it_is_sent(self) -> None:
+        """Found by simulation: repeats that come faster than slots are decided made the queue grow without end."""
+        rig = Rig()
+        rig.client()
+        for _ in range(50):
+            rig.request(1, command(1000, 1, b"a"), command(1000, 2, b"b"))
+        assert rig.node.replica.waiting_count() == 2
 
     def test_a_request_that_is_void_does_not_hold_up_the_queue(self) -> None:
         rig = Rig()

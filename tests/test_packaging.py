@@ -58,8 +58,8 @@ def test_wheel_holds_the_package_and_nothing_else(built):
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     expected = {f"multipaxos/{name}{suffix}" for name in EXTENSIONS}
     expected |= {
-        f"multipaxos/{path.name}"
-        for path in PACKAGE.iterdir()
+        f"multipaxos/{path.relative_to(PACKAGE)}"
+        for path in PACKAGE.rglob("*")
         if path.suffix in (".py", ".pyi", ".capnp") or path.name == "py.typed"
     }
     assert names == expected

@@ -9,7 +9,10 @@ import pytest
 
 from multipaxos import codec
 from multipaxos.errors import InvariantViolation
-from multipaxos.world import MS, Faults, World
+from multipaxos.simulation import MS
+from multipaxos.simulation.quorums import Quorums
+from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.world import World
 from tests.rig import OPEN_SESSION, Rig, ballot, command
 
 
@@ -351,6 +354,7 @@ class TestLiveness:
     def test_duels_end(self) -> None:
         """Section 3: with time-outs that adapt, one of several leaders wins, from any start."""
         for seed in range(5):
-            world = World(seed, nodes=5, faults=Faults(delay_ns=(MS, 30 * MS)))
-            world.run(clients=1, operations=20, hostile_ns=2000 * MS)
-            assert world.counts["elections"] <= 4
+            five = Scenario((7,) * 5, Quorums(tuple(range(5))), Faults(delay_ns=(MS, 30 * MS)), hostile_ns=2000 * MS)
+            world = World(seed, five)
+            world.run()
+            assert world.elections <= 4

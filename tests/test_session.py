@@ -13,7 +13,7 @@ from multipaxos.codec import CodecError
 from multipaxos.machine import PythonMachine
 from multipaxos.session import Session
 from multipaxos.sessions import Sessions
-from multipaxos.world import Journal
+from tests.journal import Journal
 
 OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
 APPLY, OPEN_SESSION = 1, 2

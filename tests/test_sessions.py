@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from multipaxos.machine import PythonMachine
 from multipaxos.sessions import Sessions
-from multipaxos.world import Journal
+from tests.journal import Journal
 
 OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
 

@@ -69,6 +69,8 @@ cdef class Node:
     # catching up
     cdef uint64_t scanned, scanned_ballot
     cdef uint64_t fetch_end
+    cdef uint64_t ballot_put           # the greatest ballot put among the metadata
+    cdef uint64_t fetching             # first slot of the fetch that is on its way; 0: none
     cdef uint64_t fetch_due_ns
     cdef int fetch_source
     cdef dict reads
@@ -99,6 +101,7 @@ cdef class Node:
     cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef uint64_t newest_batch(self) noexcept
     cdef int put_meta(self, bytes key, object value) except -1
+    cdef int put_ballot(self, uint64_t ballot) except -1
     cdef int hold_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1
     cdef int hold_promise(self, int node, bytes data) except -1
     cdef int release(self) except -1
@@ -118,6 +121,7 @@ cdef class Node:
     cdef int put_answers(self) except -1
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int resend(self) except -1
+    cdef int resend_to_self(self) except -1
     cdef int resend_to(self, Link link) except -1
     cdef int send_decisions(self, bint all_links) except -1
     cdef int send_ping(self) except -1

@@ -44,6 +44,7 @@ from multipaxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCO
 from multipaxos.machine cimport Machine
 from multipaxos.quorum cimport QuorumSystem
 from multipaxos.replica cimport Replica
+from multipaxos.sessions cimport SESSIONS_MAX
 from multipaxos.slots cimport Row
 
 from multipaxos.ballot import describe as describe_ballot
@@ -57,6 +58,7 @@ cdef enum:
     MILLISECOND = 1000000
     DECISION_DELAY = 5 * MILLISECOND     # a decision waits so long for a phase 2a to travel on
     RETRY = 100 * MILLISECOND            # scouts, commanders, fetches: what was not answered is sent again
+    RING_DELAY = 5 * MILLISECOND         # a fetch waits so long for room in the rings
     FORWARD_RETRY = 500 * MILLISECOND
     FETCH_BYTES = 1 << 20                # of one answer to a fetch
     FETCH_ENTRIES = 4096
@@ -124,12 +126,13 @@ cdef class Node:
     """One node's core; `docs/design.md` has the contract.
 
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `window`: a
-    power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
+    power of two, one value for the whole cluster, and so is `sessions_max`. `ring_bytes`: what the slots kept in memory may take.
     """
 
     def __init__(self, *, int node, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
                  meta, records, flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
-                 uint64_t election_timeout_ns=500 * MILLISECOND, uint64_t ping_interval_ns=100 * MILLISECOND):
+                 uint64_t election_timeout_ns=500 * MILLISECOND, uint64_t ping_interval_ns=100 * MILLISECOND,
+                 uint64_t sessions_max=SESSIONS_MAX):
         cdef uint64_t capacity = 4 * window
         self.id = node
         self.nodes = len(roles)
@@ -163,8 +166,9 @@ cdef class Node:
         self.acceptor = Acceptor(capacity, self.known_ballot, int.from_bytes(meta.get(b"mark", b"\1"), "little"),
                                  founders is not None and self.is_acceptor)
         self.leader = Leader(node, quorums, capacity)
-        self.leader.ballot = self.known_ballot
-        self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4)
+        self.leader.ballot = self.ballot_put = self.known_ballot
+        self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4,
+                               sessions_max)
         self.decided_put = int.from_bytes(meta.get(b"decided", b"\1"), "little")
         self.load(records)
         if founders is not None:
@@ -448,8 +452,8 @@ cdef class Node:
             return self.send_pong(link, 0)
         self.see_ballot(message.ballot)
         if self.acceptor.adopt(message.ballot):
-            self.put_meta(b"ballot", message.ballot)
             self.election.heard(self.now_ns)
+        self.put_ballot(self.acceptor.ballot_num)
         self.scratch.size = 0
         if message.ballot == self.acceptor.ballot_num:
             self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
@@ -507,6 +511,14 @@ cdef class Node:
 
     cdef int put_meta(self, bytes key, object value) except -1:
         self.meta[key] = value.to_bytes(8, "little") if isinstance(value, int) else value
+        return 0
+
+    cdef int put_ballot(self, uint64_t ballot) except -1:
+        """A ballot that a promise or a scout rests on. It may have been adopted before without a trace on the disk: by a
+        phase 2a or a decision that lay outside our ring."""
+        if ballot > self.ballot_put:
+            self.ballot_put = ballot
+            self.put_meta(b"ballot", ballot)
         return 0
 
     cdef uint64_t newest_batch(self) noexcept:
@@ -617,7 +629,7 @@ cdef class Node:
                 return 0
         self.leader.begin_scout(max(self.known_ballot, self.acceptor.ballot_num), self.replica.slot_out)
         self.known_ballot = self.leader.ballot
-        self.put_meta(b"ballot", self.leader.ballot)
+        self.put_ballot(self.leader.ballot)
         self.scout_batch = self.gathering
         self.scout_due_ns = self.now_ns + RETRY
         if self.acceptor.adopt(self.leader.ballot):
@@ -810,12 +822,25 @@ cdef class Node:
                 run_drop(run)
 
     cdef int resend(self) except -1:
-        """Commanders ask again whoever has not voted for what is in flight."""
+        """Commanders ask again whoever has not voted for what is in flight; our own acceptor too, whose ring may have
+        been too far behind."""
         cdef Link link
         for link in self.peers:
             if link is not None:
                 self.resend_to(link)
+        self.resend_to_self()
         self.resend_due_ns = self.now_ns + RETRY
+        return 0
+
+    cdef int resend_to_self(self) except -1:
+        cdef uint64_t slot
+        cdef Row* row
+        cdef Run* last = NULL
+        for slot in range(self.leader.decided_end, self.leader.slot_end):
+            row = self.leader.proposals.find(slot)
+            if row != NULL and row.run != last and not row.votes >> self.id & 1:
+                last = row.run
+                self.take(last)
         return 0
 
     cdef int resend_to(self, Link link) except -1:
@@ -909,8 +934,13 @@ cdef class Node:
                     link = peer
         if link is None:
             return 0
-        end = self.replica.end_of_decisions(min(self.fetch_end, self.replica.slot_out + self.window))
-        put_fetch(&link.outgoing, self.replica.slot_out, end)
+        end = min(self.fetch_end, self.replica.slot_out + self.window)
+        end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
+        if self.replica.slot_out >= end:
+            self.fetch_due_ns = self.now_ns + RING_DELAY
+            return 0                     # no room until what we have is durable
+        put_fetch(&link.outgoing, self.replica.slot_out, self.replica.end_of_decisions(end))
+        self.fetching = self.replica.slot_out
         self.fetch_due_ns = self.now_ns + RETRY
         self.fetch_source = -1           # if no answer comes, whoever is furthest is asked next
         return 0
@@ -1026,8 +1056,10 @@ cdef class Node:
                 self.replica.decide(run, entry.first, entry.end)
             finally:
                 run_drop(run)
-        self.fetch_due_ns = 0
-        self.fetch_source = link.node if message.end > message.first else -1
+        if message.first == self.fetching:
+            self.fetching = 0            # once: a repeated answer must not ask for the next stretch twice
+            self.fetch_due_ns = 0
+            self.fetch_source = link.node if message.end > message.first else -1
         return 0
 
     cdef int put_answers(self) except -1:

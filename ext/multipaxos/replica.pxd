@@ -33,6 +33,7 @@ cdef class Replica:
     cdef Waiting* requests           # queue [requests_head, requests_tail), ring of requests_room
     cdef uint64_t requests_head, requests_tail, requests_room
     cdef readonly uint64_t requests_bytes
+    cdef set queued                  # (session, sequence) of the commands in the queue
     cdef uint64_t forwarded          # requests below this one were sent to the leader we know
     cdef Command* fresh              # requests of this wake-up: views into the chunk, gone with it
     cdef uint32_t fresh_count, fresh_room
@@ -50,13 +51,14 @@ cdef class Replica:
     cdef int gather(self, Command* commands, uint32_t room, uint64_t utc_ns) except -1
     cdef int grow_fresh(self, uint32_t more) except -1
     cdef int remember(self, dict who, uint64_t key, uint64_t link) except -1
-    cdef void taken(self, uint32_t count) noexcept
+    cdef int taken(self, uint32_t count) except -1
     cdef int stash(self, uint64_t utc_ns) except -1
     cdef int push(self, Run* run, uint64_t slot) except -1
-    cdef void pop(self) noexcept
+    cdef object key_of(self, Run* run, uint64_t slot)
+    cdef int pop(self) except -1
     cdef uint64_t waiting(self) noexcept
-    cdef void retire(self, uint64_t utc_ns) noexcept
-    cdef void drop_requests(self) noexcept
+    cdef int retire(self, uint64_t utc_ns) except -1
+    cdef int drop_requests(self) except -1
     cdef bint is_retired(self, const Command* command) noexcept
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1

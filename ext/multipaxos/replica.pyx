@@ -18,6 +18,8 @@ Rules.
   copied (`stash`) in one run.
 - A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded
   it has it.
+- A command waits in the queue once, however often it is sent: who repeats faster than slots are decided would make the
+  queue grow without end.
 - A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told
   or is
   gone. Whoever still wants an answer asks again. So the head of the queue never holds up those behind it for ever.
@@ -40,7 +42,7 @@ from multipaxos.codec cimport (
 )
 from multipaxos.leader cimport Leader
 from multipaxos.machine cimport Context, Machine
-from multipaxos.sessions cimport Answer, Outcome, Session, Sessions, answer_data
+from multipaxos.sessions cimport SESSIONS_MAX, Answer, Outcome, Session, Sessions, answer_data
 from multipaxos.slots cimport Ring, Row
 
 from multipaxos.errors import InvariantViolation
@@ -65,20 +67,24 @@ cdef bint same(const Command* a, const Command* b) noexcept:
 cdef class Replica:
     """One replica. `machine` None: it follows decisions without applying them (a node that has not this role)."""
 
-    def __cinit__(self, Machine machine, uint64_t capacity, uint64_t window, uint64_t flight_bytes_max):
+    def __cinit__(self, Machine machine, uint64_t capacity, uint64_t window, uint64_t flight_bytes_max,
+                  uint64_t sessions_max=SESSIONS_MAX):
         self.machine = machine
         self.decisions = Ring(capacity)
         self.proposals = Ring(capacity)
-        self.sessions = Sessions()
+        self.sessions = Sessions(sessions_max)
         self.window = window
         self.flight_bytes_max = flight_bytes_max
         self.slot_in = self.slot_out = 1
+        self.queued = set()
         self.unknown = {}
         self.nonces = {}
         memset(&self.told_bytes, 0, sizeof(Bytes))
 
     def __dealloc__(self):
-        self.drop_requests()
+        cdef uint64_t i
+        for i in range(self.requests_head, self.requests_tail):
+            run_drop(self.requests[i & (self.requests_room - 1)].run)
         free(self.requests)
         free(self.fresh)
         free(self.told)
@@ -178,9 +184,13 @@ cdef class Replica:
         return 0
 
     cdef int push(self, Run* run, uint64_t slot) except -1:
-        """A command that needs a slot, at the end of the queue."""
+        """A command that needs a slot, at the end of the queue, unless it waits there already."""
         cdef uint64_t room, i
         cdef Waiting* grown
+        key = self.key_of(run, slot)
+        if key in self.queued:
+            return 0
+        self.queued.add(key)
         if self.requests_tail - self.requests_head == self.requests_room:
             room = max(<uint64_t>256, self.requests_room * 2)
             grown = <Waiting*>malloc(room * sizeof(Waiting))
@@ -196,11 +206,19 @@ cdef class Replica:
         self.requests_bytes += run.size // run.count
         return 0
 
-    cdef void pop(self) noexcept:
+    cdef object key_of(self, Run* run, uint64_t slot):
+        """Stands for a command: the same one, sent again, has the same."""
+        cdef Command command
+        run_command(run, slot, &command)
+        return command.session, command.sequence
+
+    cdef int pop(self) except -1:
         cdef Waiting* head = &self.requests[self.requests_head & (self.requests_room - 1)]
+        self.queued.discard(self.key_of(head.run, head.slot))
         self.requests_bytes -= head.run.size // head.run.count
         run_drop(head.run)
         self.requests_head += 1
+        return 0
 
     cdef bint is_retired(self, const Command* command) noexcept:
         """Was it applied here since it came?"""
@@ -214,11 +232,12 @@ cdef class Replica:
             return command.session < self.slot_out
         return command.sequence <= session.last
 
-    cdef void drop_requests(self) noexcept:
+    cdef int drop_requests(self) except -1:
         while self.requests_head < self.requests_tail:
             self.pop()
+        return 0
 
-    cdef void retire(self, uint64_t utc_ns) noexcept:
+    cdef int retire(self, uint64_t utc_ns) except -1:
         """Drops from the head of the queue what needs no slot any more, and what is too old."""
         cdef Command command
         cdef Waiting* head
@@ -226,8 +245,9 @@ cdef class Replica:
             head = &self.requests[self.requests_head & (self.requests_room - 1)]
             run_command(head.run, head.slot, &command)
             if not self.is_retired(&command) and utc_ns < head.run.time_ns + REQUEST_AGE_MAX_NS:
-                return
+                return 0
             self.pop()
+        return 0
 
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1:
         """Appends the requests not yet forwarded, for the replica beside the active leader; returns how many."""
@@ -316,7 +336,7 @@ cdef class Replica:
             i += 1
         return count
 
-    cdef void taken(self, uint32_t count) noexcept:
+    cdef int taken(self, uint32_t count) except -1:
         """The first `count` of what gather gave have their slots."""
         cdef uint32_t rest, i
         while count and self.requests_head < self.requests_tail:
@@ -329,6 +349,7 @@ cdef class Replica:
             for i in range(rest):
                 self.fresh[i] = self.fresh[count + i]
             self.fresh_count = rest
+        return 0
 
     def forget_forwarded(self):
         """Another leader, or none: what waits has to be sent again, and so has what was proposed here and is undecided.

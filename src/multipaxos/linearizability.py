@@ -7,10 +7,12 @@ take an operation that no unplaced operation precedes, try it next, go back wher
 (2017): the same set of operations placed, and the same state, need not be tried twice.
 
 Rules.
+- The version of a key is the slot of its last write, and rises: what speaks of a version comes after all that speaks of
+  lower ones. The version of an unanswered write is unknown, but above all before it: the search keeps the set of all
+  states that are possible, and an answer that tells more makes it smaller.
 - An operation without an answer may take effect at any instant after its call, or never: it never has to be placed.
-  Where no answer can tell whether it did, it is left out; else it is tried after those that have answers.
-- The version of a key is the slot of its last write, and rises. That of an unanswered write is unknown, but above all
-  before it: the search keeps the set of all states that are possible, and an answer that tells more makes it smaller.
+  It is left out where no answer can tell whether it was done; it has an answer where another one tells its version;
+  else it is tried after those that have answers, and of several with the same effect one stands for all.
 - What is shown of a failure is proof of it: an operation is left out, or taken as unanswered, only if what remains
   still fails; both can only make a history easier to explain.
 """
@@ -18,7 +20,7 @@ Rules.
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -47,6 +49,7 @@ NAMES = {
     CAS_VALUE: "cas",
     CAS_VERSION: "cas",
 }
+FOREVER_NS = 2**63
 EFFORT = 20_000  # steps of a search that makes a failing history smaller; beyond it the operation is kept
 
 # (value, version) of one key; value None: it is not there; version -v: not known, but above v.
@@ -68,7 +71,7 @@ class Operation:
 
     def describe(self) -> str:
         """One line."""
-        until = "?" if self.answer is None else f"{self.answered_ns / 1e6:.3f}"
+        until = "?" if self.answer is None or self.answered_ns == FOREVER_NS else f"{self.answered_ns / 1e6:.3f}"
         return (
             f"{self.invoked_ns / 1e6:12.3f} .. {until:>12} ms  client {self.client}: "
             f"{words(self.command)} -> {'no answer' if self.answer is None else self.answer}"
@@ -227,49 +230,92 @@ def events_of(history: Sequence[Operation]) -> Event:
     return head
 
 
-def candidates(head: Event) -> Iterator[Event]:
-    """The calls that come before every answer left: any of them may be next. Those without an answer come last."""
-    calls = []
-    event = head.next
-    while event is not None and event.is_call:
-        calls.append(event)
-        event = event.next
-    return iter([call for call in calls if call.answer] + [call for call in calls if not call.answer])
+class Search:
+    """A history on one key, made ready: commands taken apart, and what must come before what."""
+
+    def __init__(self, history: Sequence[Operation]) -> None:
+        self.history = history
+        self.commands = [parse(operation.command) for operation in history]
+        self.head = events_of(history)
+        self.left = sum(operation.answer is not None for operation in history)
+        self.before = self.lower_versions()
+        self.alike = self.effects()
+
+    def lower_versions(self) -> list[int]:
+        """Of every operation the mask of those whose answers speak of lower versions."""
+        versions = [getattr(operation.answer, "version", 0) for operation in self.history]
+        masks = [0] * len(versions)
+        below = same = at = 0
+        for index in sorted(range(len(versions)), key=lambda index: versions[index]):
+            if versions[index]:
+                if versions[index] > at:
+                    below, same, at = below | same, 0, versions[index]
+                masks[index] = below
+                same |= 1 << index
+        return masks
+
+    def effects(self) -> list[tuple[object, ...]]:
+        """Of every operation what it would do: a value that no answer speaks of is like any other of that kind."""
+        told = values_told(self.history, self.commands)
+        return [
+            (command.op, command.expected, command.version, command.value if command.value in told else None)
+            for command in self.commands
+        ]
+
+    def candidates(self) -> Iterator[Event]:
+        """The calls that come before every answer left: any may be next. Those without an answer come last."""
+        answered: list[Event] = []
+        others: dict[tuple[object, ...], Event] = {}
+        event = self.head.next
+        while event is not None and event.is_call:
+            if event.answer is not None:
+                answered.append(event)
+            else:
+                others.setdefault(self.alike[event.index], event)
+            event = event.next
+        return iter([*answered, *others.values()])
+
+    def run(self, effort: int | None) -> bool:
+        """Is there an order? A history that `effort` steps do not decide passes."""
+        left, placed, states = self.left, 0, frozenset([NOTHING])
+        tried = {(placed, states)}
+        stack: list[tuple[Event, States, Iterator[Event]]] = []
+        choices = self.candidates()
+        steps = 0
+        while left and steps != effort:
+            steps += 1
+            call = next(choices, None)
+            if call is None:
+                if not stack:
+                    return False
+                call, states, choices = stack.pop()
+                placed ^= 1 << call.index
+                left += call.answer is not None
+                call.come_back()
+                continue
+            now = self.next_states(call, placed, states)
+            mark = (placed | 1 << call.index, now)
+            if now and mark not in tried:
+                tried.add(mark)
+                stack.append((call, states, choices))
+                placed, states = mark
+                left -= call.answer is not None
+                call.leave()
+                choices = self.candidates()
+        return True
+
+    def next_states(self, call: Event, placed: int, states: States) -> States:
+        """What may be there when this call is done next."""
+        if self.before[call.index] & ~placed:
+            return frozenset()
+        answer = self.history[call.index].answer
+        now = frozenset(new for old in states for new in step(self.commands[call.index], answer, old))
+        return now if answer is not None or now != states else frozenset()
 
 
 def is_linearizable(history: Sequence[Operation], effort: int | None = None) -> bool:
-    """The search, for the operations on one key, which at first is not there. A history that `effort` steps do not
-    decide passes."""
-    head = events_of(history)
-    commands = [parse(operation.command) for operation in history]
-    left = sum(operation.answer is not None for operation in history)
-    placed, states = 0, frozenset([NOTHING])
-    tried = {(placed, states)}
-    stack: list[tuple[Event, States, Iterator[Event]]] = []
-    choices = candidates(head)
-    steps = 0
-    while (left and steps != effort) or (not steps and left):
-        steps += 1
-        call = next(choices, None)
-        if call is None:
-            if not stack:
-                return False
-            call, states, choices = stack.pop()
-            placed ^= 1 << call.index
-            left += call.answer is not None
-            call.come_back()
-            continue
-        answer = history[call.index].answer
-        now = frozenset(new for old in states for new in step(commands[call.index], answer, old))
-        mark = (placed | 1 << call.index, now)
-        if now and mark not in tried:
-            tried.add(mark)
-            stack.append((call, states, choices))
-            placed, states = mark
-            left -= call.answer is not None
-            call.leave()
-            choices = candidates(head)
-    return True
+    """For operations on one key, which at first is not there. A history that `effort` steps do not decide passes."""
+    return Search(history).run(effort)
 
 
 def check(history: Iterable[Operation]) -> Failure | None:
@@ -278,7 +324,7 @@ def check(history: Iterable[Operation]) -> Failure | None:
     for operation in history:
         by_key[operation.key].append(operation)
     for key, operations in by_key.items():
-        told = observable(operations)
+        told = observable(with_told_versions(operations))
         if not is_linearizable(told):
             return Failure(key, tuple(smallest(told)))
     return None
@@ -314,22 +360,47 @@ def shortest_prefix(history: Sequence[Operation]) -> list[Operation]:
     return until(history, ends[low])
 
 
+def values_told(history: Sequence[Operation], commands: Sequence[Parsed]) -> set[bytes]:
+    """The values that answers speak of, or commands that were answered."""
+    values = set()
+    for operation, command in zip(history, commands, strict=True):
+        if operation.answer is not None:
+            values.update({command.expected, getattr(operation.answer, "value", b"")})
+    return values
+
+
+def with_told_versions(history: Sequence[Operation]) -> list[Operation]:
+    """Where one answer tells the version of a value that only one command writes, that command was done: it gets the
+    answer that it would have had, at no particular time."""
+    told = {
+        operation.answer.value: operation.answer.version
+        for operation in history
+        if isinstance(operation.answer, Value | Mismatch)
+    }
+    writers = Counter(parse(operation.command).value for operation in history)
+    return [
+        replace(operation, answer=Written(told[value]), answered_ns=FOREVER_NS)
+        if operation.answer is None and (value := parse(operation.command).value) in told and writers[value] == 1
+        else operation
+        for operation in history
+    ]
+
+
 def observable(history: Sequence[Operation]) -> list[Operation]:
     """The history without the unanswered operations of which no answer can tell whether they were done: those explain
     nothing."""
-    values, there, missing = set(), False, False
-    for operation in history:
-        answer, parsed = operation.answer, parse(operation.command)
-        if answer is not None:
-            values.update({parsed.expected, getattr(answer, "value", b"")})
-            there |= isinstance(answer, Exists) or (isinstance(answer, Written) and parsed.op in (UPDATE, REMOVE))
-            there |= isinstance(answer, Written) and parsed.op == CAS_VERSION
-            missing |= isinstance(answer, NotFound) or (isinstance(answer, Written) and parsed.op == CREATE)
+    commands = [parse(operation.command) for operation in history]
+    values = values_told(history, commands)
+    there = missing = False
+    for operation, command in zip(history, commands, strict=True):
+        written = isinstance(operation.answer, Written)
+        there |= isinstance(operation.answer, Exists) or (written and command.op in (UPDATE, REMOVE, CAS_VERSION))
+        missing |= isinstance(operation.answer, NotFound) or (written and command.op == CREATE)
     return [
         operation
-        for operation in history
+        for operation, command in zip(history, commands, strict=True)
         if operation.answer is not None
-        or (missing if parse(operation.command).op == REMOVE else there or parse(operation.command).value in values)
+        or (command.op != GET and (missing if command.op == REMOVE else there or command.value in values))
     ]
 
 

@@ -1,0 +1,47 @@
+"""A pretend disk: what a crash leaves.
+
+Rules. It is the shipped memory storage, of which only what was committed survives: a batch that is on its way when the
+process dies is there as a whole or not at all. `promised` and `accepted` say what its owner may claim: they are for the
+oracle, which looks at disks and not into processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from multipaxos.codec import decode_phase2a
+from multipaxos.storage import MemoryStorage, split
+
+
+class Disk(MemoryStorage):
+    """The disk of one host; a lost disk is replaced by a new one."""
+
+    def __init__(self, incarnation: int) -> None:
+        super().__init__()
+        self.incarnation = incarnation
+        self.accepted: dict[int, int] = {}  # slot -> the ballot at which it is held
+        self.votes: list[tuple[int, int, int, bytes]] = []  # (first, end, ballot, frame), new since the oracle looked
+
+    @property
+    def voters(self) -> bytes | None:
+        """The voter record."""
+        return self.meta().get(b"voter")
+
+    @property
+    def promised(self) -> int:
+        """The highest ballot that it knows of."""
+        return max(int.from_bytes(self.meta().get(b"ballot", b""), "little"), max(self.accepted.values(), default=0))
+
+    @property
+    def decided(self) -> int:
+        """Below this slot all is decided, and it says so."""
+        return int.from_bytes(self.meta().get(b"decided", b"\1"), "little")
+
+    def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
+        """Everything of the batch, at once."""
+        super().commit(meta, records)
+        for first, end, frame in split(records):
+            ballot = decode_phase2a(frame)[0]
+            self.votes.append((first, end, ballot, frame))
+            for slot in range(first, end):
+                self.accepted[slot] = ballot  # of the records of a slot the newest holds, as at a restart

@@ -1,0 +1,161 @@
+"""A pretend network: links between nodes and to clients, and what becomes of frames.
+
+Rules. The node of the lower id dials, as in the transport; a handshake takes effect on both sides at once, for both
+have to live for it. Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair that is
+cut off loses all frames, one way or both, and its links stay up: nobody is told. A link that breaks is noticed by
+one side at once, by the other later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multipaxos.simulation import MS
+
+if TYPE_CHECKING:
+    from multipaxos.simulation.clients import SimulatedClient
+    from multipaxos.simulation.host import Host
+    from multipaxos.simulation.world import World
+
+TRACE_FRAMES = 4000  # kept for the diagram of a failure
+REDIAL_NS = 50 * MS
+
+
+@dataclass(slots=True)
+class Sent:
+    """One frame on its way, for the diagram of a failure."""
+
+    sent_ns: int
+    source: str
+    target: str
+    frame: bytes
+    arrived_ns: int | None = None
+
+
+class Network:
+    """All links of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.next_link = 1
+        self.peers: dict[tuple[int, int], tuple[int, int]] = {}  # (host, link) -> (host, link) of the other side
+        self.clients: dict[tuple[int, int], SimulatedClient] = {}
+        self.cut: set[tuple[int, int]] = set()  # (from, to): nothing arrives
+        self.newest: dict[tuple[int, int], int] = {}  # (host, link) -> number of the newest frame that has arrived
+        self.dialling: set[tuple[int, int]] = set()
+        self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
+        self.messages = 0
+
+    # -- links
+    def dial(self, a: int, b: int, delay_ns: int = 0) -> None:
+        """The lower of two nodes dials the other, again and again until there is a link."""
+        pair = min(a, b), max(a, b)
+        if pair not in self.dialling:
+            self.dialling.add(pair)
+            self.world.after(delay_ns, lambda: self.shake_hands(*pair))
+
+    def shake_hands(self, a: int, b: int) -> None:
+        """A handshake, if both live and hear each other."""
+        self.dialling.discard((a, b))
+        one, two = self.world.hosts[a], self.world.hosts[b]
+        if any(host == a and peer[0] == b for (host, _), peer in self.peers.items()):
+            return
+        deaf = one.node is None or two.node is None or one.paused or two.paused
+        if deaf or (a, b) in self.cut or (b, a) in self.cut:
+            self.dial(a, b, REDIAL_NS)
+            return
+        link_a, link_b = self.next_link, self.next_link + 1
+        self.next_link += 2
+        self.peers[a, link_a] = b, link_b
+        self.peers[b, link_b] = a, link_a
+        self.world.note(a, f"linked to node {b}")
+        one.wake(lambda node: node.link_up(link_a, b, two.disk.incarnation))
+        two.wake(lambda node: node.link_up(link_b, a, one.disk.incarnation))
+
+    def close(self, id: int, link: int) -> None:
+        """One side ends a link and knows it; the other side will notice."""
+        client = self.clients.pop((id, link), None)
+        if client is not None:
+            client.on_closed()
+        peer = self.peers.pop((id, link), None)
+        self.world.hosts[id].wake(lambda node: node.link_down(link))
+        if peer is not None:
+            world = self.world
+            notice_ns = world.random.randint(MS // 10, world.adversary.faults.notice_ns)
+            world.after(notice_ns, lambda: self.notice(*peer))
+            self.dial(id, peer[0], world.random.randint(MS, REDIAL_NS))
+
+    def notice(self, id: int, link: int) -> None:
+        """The other side is told, if it lives to hear it."""
+        peer = self.peers.pop((id, link), None)
+        if peer is not None:
+            self.world.hosts[id].wake(lambda node: node.link_down(link))
+            self.dial(id, peer[0], REDIAL_NS)
+
+    def host_died(self, id: int) -> None:
+        """Its links end."""
+        for key in [key for key in self.peers if key[0] == id]:
+            self.close(*key)
+        for key in [key for key in self.clients if key[0] == id]:
+            self.clients.pop(key).on_closed()
+
+    def connect_client(self, client: SimulatedClient, id: int) -> int:
+        """A client's link to a node; its number."""
+        link = self.next_link
+        self.next_link += 1
+        self.clients[id, link] = client
+        self.world.hosts[id].wake(lambda node: node.link_up(link, -1, 0))
+        return link
+
+    # -- frames
+    def send(self, host: Host, link: int, frame: bytes) -> None:
+        """A node's frame sets out."""
+        client = self.clients.get((host.id, link))
+        if client is not None:
+            self.carry(f"node {host.id}", client.name, frame, lambda: self.to_client(host.id, link, frame))
+            return
+        self.world.oracle.on_send(host, frame)
+        peer = self.peers.get((host.id, link))
+        if peer is None:
+            return
+        self.messages += 1
+        number = self.messages
+        cut = (host.id, peer[0]) in self.cut
+        deliver = None if cut else lambda: self.to_node(*peer, frame, number)
+        self.carry(f"node {host.id}", f"node {peer[0]}", frame, deliver)
+
+    def send_request(self, client: SimulatedClient, id: int, link: int, frame: bytes) -> None:
+        """A client's frame sets out."""
+        self.carry(client.name, f"node {id}", frame, lambda: self.to_node(id, link, frame, 0))
+
+    def carry(self, source: str, target: str, frame: bytes, deliver) -> None:  # type: ignore[no-untyped-def]
+        """What becomes of a frame is chance; None: it goes nowhere."""
+        world = self.world
+        copies = world.adversary.copies() if deliver is not None else 0
+        sent = Sent(world.now_ns, source, target, frame)
+        self.trace.append(sent)
+        for _ in range(copies):
+            world.after(world.adversary.delay_ns(), lambda: self.arrive(sent, deliver))
+
+    def arrive(self, sent: Sent, deliver) -> None:  # type: ignore[no-untyped-def]
+        """It is there."""
+        sent.arrived_ns = self.world.now_ns
+        deliver()
+
+    def to_node(self, id: int, link: int, frame: bytes, number: int) -> None:
+        """A frame arrives at a node, unless its link is gone."""
+        if (id, link) in self.peers:
+            if number < self.newest.get((id, link), 0):
+                self.world.adversary.counts["reordered"] += 1
+            self.newest[id, link] = max(number, self.newest.get((id, link), 0))
+        elif (id, link) not in self.clients:
+            return
+        self.world.hosts[id].wake(lambda node: node.receive(link, frame))
+
+    def to_client(self, id: int, link: int, frame: bytes) -> None:
+        """A frame arrives at a client, unless its link is gone."""
+        client = self.clients.get((id, link))
+        if client is not None:
+            client.on_frame(frame)

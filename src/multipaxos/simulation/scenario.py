@@ -1,0 +1,167 @@
+"""What a seed stands for: a cluster, a load and an adversary.
+
+Rules. `scenario(seed)` draws from all that a user may configure, and from faults of every kind and pace; the same seed
+is the same scenario. `expendable` are the nodes whose disks may be lost, or which may stay dead: without them there
+still are quorums of both phases, a leader and a replica, so that liveness may be asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, MS, REPLICA
+from multipaxos.simulation.quorums import Quorums
+
+NODES_MAX = 9
+SESSIONS_MAX = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How hostile a world is. Shares are of frames; means are of virtual time between two faults, 0 for never."""
+
+    lost: float = 0.0
+    repeated: float = 0.0
+    delayed: float = 0.0  # share of frames that take up to ten times as long as delay_ns says
+    delay_ns: tuple[int, int] = (MS // 10, MS)
+    sync_ns: tuple[int, int] = (MS // 10, 2 * MS)
+    down_ns: tuple[int, int] = (20 * MS, 1000 * MS)
+    notice_ns: int = MS  # the other side of a broken link notices within
+    skew_ppm: int = 0  # clocks run so much faster or slower
+    link_breaks: int = 0
+    cuts_one_way: int = 0
+    cuts_both_ways: int = 0
+    partitions: int = 0
+    partial_partitions: int = 0
+    pauses: int = 0
+    crashes: int = 0
+    crashes_of_all: int = 0
+    disks_lost: int = 0
+    failed_syncs: int = 0
+    calendar_jumps: int = 0
+    sessions_abandoned: int = 0
+
+
+EVENTS = (
+    "link_breaks",
+    "cuts_one_way",
+    "cuts_both_ways",
+    "partitions",
+    "partial_partitions",
+    "pauses",
+    "crashes",
+    "crashes_of_all",
+    "disks_lost",
+    "failed_syncs",
+    "calendar_jumps",
+    "sessions_abandoned",
+)
+CALM = Faults()
+THREE = Quorums((0, 1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that a run is made of, but for its seed."""
+
+    roles: tuple[int, ...] = (ALL_ROLES,) * 3
+    quorums: Quorums = THREE
+    faults: Faults = CALM
+    window: int = 64
+    ring_bytes: int = 1 << 20
+    sessions_max: int = SESSIONS_MAX
+    clients: int = 3
+    operations: int = 60  # of each client
+    outstanding: int = 4
+    keys: int = 3
+    patience_ns: int = 600 * MS
+    hostile_ns: int = 4000 * MS
+    hostile_founding: bool = False  # faults from the first moment on
+    some_stay_dead: bool = False
+    expendable: tuple[int, ...] = ()
+
+    def describe(self) -> str:
+        """In a line."""
+        names = {REPLICA: "r", LEADER: "l", ACCEPTOR: "a"}
+        roles = " ".join("".join(name for bit, name in names.items() if role & bit) for role in self.roles)
+        return f"{len(self.roles)} nodes ({roles}), {self.quorums.describe()}, WINDOW {self.window}, {self.faults}"
+
+
+def scenario(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    chance = random.Random(f"scenario {seed}")
+    nodes = chance.choice((1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 8, NODES_MAX))
+    roles = draw_roles(chance, nodes)
+    quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
+    crowded = chance.random() < 0.2
+    return Scenario(
+        roles=roles,
+        quorums=quorums,
+        faults=draw_faults(chance),
+        window=chance.choice((8, 16, 64)),
+        ring_bytes=chance.choice((1 << 14, 1 << 20)),
+        sessions_max=chance.choice((3, 5)) if crowded else SESSIONS_MAX,
+        clients=chance.randint(1, 4),
+        operations=chance.choice((20, 40, 80)),
+        outstanding=chance.choice((1, 2, 8)),
+        keys=chance.randint(1, 5),
+        patience_ns=chance.choice((150, 600)) * MS,
+        hostile_ns=chance.randint(2000, 5000) * MS,
+        hostile_founding=chance.random() < 0.3,
+        some_stay_dead=chance.random() < 0.3,
+        expendable=draw_expendable(chance, roles, quorums),
+    )
+
+
+def draw_roles(chance: random.Random, nodes: int) -> tuple[int, ...]:
+    """Mostly all together; else apart, each role being there."""
+    if chance.random() < 0.6 or nodes == 1:
+        return (ALL_ROLES,) * nodes
+    while True:
+        roles = tuple(chance.randint(1, ALL_ROLES) for _ in range(nodes))
+        if all(any(role & one for role in roles) for one in (REPLICA, LEADER, ACCEPTOR)):
+            return roles
+
+
+def draw_quorums(chance: random.Random, acceptors: list[int]) -> Quorums:
+    """Of all systems that there are."""
+    count = len(acceptors)
+    kind = chance.random()
+    grids = [rows for rows in range(2, count) if count % rows == 0]
+    if kind < 0.25 and grids:
+        rows = chance.choice(grids)
+        return Quorums(tuple(acceptors), "grid", rows, count // rows)
+    if kind < 0.5:
+        phase1 = chance.randint(1, count)
+        return Quorums(tuple(acceptors), "sizes", phase1, chance.randint(count + 1 - phase1, count))
+    return Quorums(tuple(acceptors))
+
+
+def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quorums) -> tuple[int, ...]:
+    """As many as can be, tried in a random order."""
+    expendable: list[int] = []
+    for id in chance.sample(range(len(roles)), len(roles)):
+        left = [other for other in range(len(roles)) if other != id and other not in expendable]
+        together = 0
+        for other in left:
+            together |= roles[other]
+        if together == ALL_ROLES and quorums.is_phase1(set(left)) and quorums.is_phase2(set(left)):
+            expendable.append(id)
+    return tuple(expendable)
+
+
+def draw_faults(chance: random.Random) -> Faults:
+    """Each kind is there or not, at its own pace."""
+    means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in EVENTS}
+    return Faults(
+        lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
+        repeated=chance.choice((0.0, 0.05, 0.15)),
+        delayed=chance.choice((0.0, 0.02, 0.2)),
+        delay_ns=(MS // 10, chance.choice((1, 5, 20, 40)) * MS),
+        sync_ns=(MS // 10, chance.choice((1, 5, 20, 60)) * MS),
+        down_ns=(20 * MS, chance.choice((200, 500, 2000)) * MS),
+        notice_ns=chance.choice((1, 50, 500)) * MS,
+        skew_ppm=chance.choice((0, 0, 1000, 100_000)),
+        **means,
+    )

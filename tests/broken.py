@@ -1,0 +1,296 @@
+"""Deliberately broken cores: for each trap of the protocol the one-line slip that falls into it.
+
+A broken core is a copy of the compiled package in which one module was built from changed source. The shipped core knows
+nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that a slip cannot become stale
+unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest.
+
+Not here, for the code cannot fall into it yet: marks of phase 1b's, and `start` above them. A mark moves only when logs
+are collected, which they are not; `test_node.py` holds the rules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "multipaxos"
+BUILD = """
+import sys
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+setup(
+    name="broken",
+    script_args=["-q", "build_ext", "--build-lib", "built", "--build-temp", "temporary"],
+    ext_modules=cythonize(
+        [Extension("multipaxos." + sys.argv[1], ["ext/multipaxos/" + sys.argv[1] + ".pyx"], extra_compile_args=["-O1"])],
+        include_path=["ext"],
+        compiler_directives={directives},
+        quiet=True,
+    ),
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """One broken rule: `old` becomes `new` in `module`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    seeds: int = 100
+
+
+SLIPS = [
+    Slip(
+        "a majority that is off by one",
+        "quorum",
+        "return _sizes(ids, len(ids) // 2 + 1, len(ids) // 2 + 1)",
+        "return _sizes(ids, max(1, len(ids) // 2), max(1, len(ids) // 2))",
+    ),
+    Slip(
+        "a grid whose rows and columns miss each other",
+        "quorum",
+        "system.column_masks[i] = _mask(ids[i::columns])",
+        "system.column_masks[i] = _mask(ids[i:i + 1])",
+    ),
+    Slip(
+        "a promise sent before its sync",
+        "node",
+        "self.promises.append((self.newest_batch(), node, data))",
+        "self.promises.append((0, node, data))",
+    ),
+    Slip(
+        "a ballot promised that left no trace on the disk",
+        "node",
+        "        self.put_ballot(self.acceptor.ballot_num)\n",
+        "",
+    ),
+    Slip(
+        "a vote sent before its sync",
+        "node",
+        "Ack(self.newest_batch(), ballot, first, end, node)",
+        "Ack(0, ballot, first, end, node)",
+    ),
+    Slip(
+        "an answer to a repeat sent before the first one's sync",
+        "node",
+        "Ack(self.newest_batch(), ballot, first, end, node)",
+        "Ack(self.newest_batch() if self.acceptor.news else 0, ballot, first, end, node)",
+    ),
+    Slip(
+        "our own vote counted before its sync",
+        "node",
+        "            self.hold_ack(self.id, run.ballot, first, end)\n        return 0",
+        "            self.put_ack(self.id, run.ballot, first, end)\n        return 0",
+    ),
+    Slip(
+        "a phase 1a sent before its ballot is durable",
+        "node",
+        "        self.scout_batch = self.gathering\n",
+        "        self.scout_batch = self.durable\n",
+    ),
+    Slip(
+        "a ballot reused after a restart",
+        "node",
+        "        self.put_ballot(self.leader.ballot)\n",
+        "",
+    ),
+    Slip(
+        "pmax that takes the lowest ballot",
+        "pmax",
+        "if row.ballot >= run.ballot:",
+        "if row.ballot <= run.ballot:",
+    ),
+    Slip(
+        "pvalues of the quorum not proposed again",
+        "leader",
+        "        if run != NULL:\n            return run\n        row = self.proposals.find(slot)",
+        "        row = self.proposals.find(slot)",
+    ),
+    Slip(
+        "no-ops below the scout's first slot",
+        "leader",
+        "        self.start = max(self.scout.first, self.scout.mark)\n",
+        "        self.start = max(<uint64_t>1, self.scout.mark - min(self.scout.mark - 1, <uint64_t>2))\n",
+    ),
+    Slip(
+        "a time that changes when proposed again",
+        "leader",
+        "                    slot_time_ns = winner.time_ns\n",
+        "                    slot_time_ns = utc_ns\n",
+    ),
+    Slip(
+        "a phase 2b of another ballot counted",
+        "leader",
+        "        if self.state != ACTIVE or ballot != self.ballot:\n            return 0\n        if mark",
+        "        if self.state != ACTIVE:\n            return 0\n        ballot = self.ballot\n        if mark",
+    ),
+    Slip(
+        "a phase 2b counted twice",
+        "leader",
+        "            row.votes |= <uint64_t>1 << acceptor\n",
+        "            row.votes |= (row.votes << 1 | row.votes >> 1) if row.votes >> acceptor & 1 else <uint64_t>1 << acceptor\n",
+    ),
+    Slip(
+        "a phase 1b of an earlier ballot counted",
+        "leader",
+        "if message.ballot < self.ballot or message.first > self.covered[acceptor]:",
+        "if message.first > self.covered[acceptor]:",
+    ),
+    Slip(
+        "a refusal that counts as an adoption of nothing",
+        "node",
+        "put_phase1b(&self.scratch, self.acceptor.ballot_num, LAST, LAST, self.acceptor.mark,",
+        "put_phase1b(&self.scratch, self.acceptor.ballot_num, message.first, LAST, self.acceptor.mark,",
+        seeds=1000,
+    ),
+    Slip(
+        "a pvalue accepted below ballot_num",
+        "acceptor",
+        "        if run.ballot < self.ballot_num and self.voting:\n",
+        "        if False:\n",
+    ),
+    Slip(
+        "a pvalue that replaces one of a higher ballot",
+        "acceptor",
+        "if row != NULL and (row.run == NULL or row.ballot < run.ballot):",
+        "if row != NULL:",
+    ),
+    Slip(
+        "a watermark believed across ballots",
+        "node",
+        "if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:",
+        "if slot >= first and row != NULL and row.run != NULL:",
+    ),
+    Slip(
+        "a watermark believed below its first slot",
+        "node",
+        "if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:",
+        "if row != NULL and row.run != NULL and row.ballot >= ballot - (ballot if slot < first else 0):",
+    ),
+    Slip(
+        "an overlapping record that hides its elder",
+        "node",
+        "            if row == NULL or row.run != run:\n                self.record_part",
+        "            if row == NULL:\n                self.record_part",
+    ),
+    Slip(
+        "a restart at which the older record holds",
+        "node",
+        "            if row.run != NULL and row.votes > index:\n",
+        "            if row.run != NULL and row.votes < index:\n",
+    ),
+    Slip(
+        "decided slots said to be on disk that are not",
+        "node",
+        "            self.decided_put = self.emitted_out\n",
+        "            self.decided_put = self.emitted_out + 1\n",
+    ),
+    Slip(
+        "catch-up that leaves slots out of the log",
+        "node",
+        "                if self.acceptor.learn(run, entry.first, entry.end):\n                    self.record(",
+        "                if self.acceptor.learn(run, entry.first, entry.end) and entry.first & 1:\n                    self.record(",
+    ),
+    Slip(
+        "catch-up that skips a slot",
+        "replica",
+        "            if row == NULL or row.run == NULL:\n                break\n            self.settle",
+        "            if row == NULL or row.run == NULL:\n"
+        "                row = self.decisions.find(self.slot_out + 1)\n"
+        "                if row == NULL or row.run == NULL:\n"
+        "                    break\n"
+        "                self.slot_out += 1\n"
+        "            self.settle",
+    ),
+    Slip(
+        "a wiped node that votes",
+        "node",
+        "founders is not None and self.is_acceptor)",
+        "self.is_acceptor)",
+    ),
+    Slip(
+        "a vote before the voter record is durable",
+        "node",
+        "        self.founding_batch = self.gathering\n        return 0",
+        "        self.founding_batch = self.gathering\n        self.on_founded()\n        return 0",
+    ),
+    Slip(
+        "a founding by emptiness",
+        "founding",
+        "all(report == (True, view) for report in self.reports.values())",
+        "all(report[0] for report in self.reports.values())",
+        seeds=1000,
+    ),
+    Slip(
+        "a session judged on arrival",
+        "replica",
+        "            if command.session < self.slot_out:\n",
+        "            if True:\n",
+    ),
+    Slip(
+        "a session applied out of turn",
+        "sessions",
+        "        elif command.sequence > session.last + 1:\n",
+        "        elif False:\n",
+    ),
+    Slip(
+        "a repeated command applied again",
+        "sessions",
+        "        if command.sequence <= session.last:\n",
+        "        if command.sequence < session.last:\n",
+    ),
+    Slip(
+        "an own acceptor that is asked once only",
+        "node",
+        "        self.resend_to_self()\n",
+        "",
+        seeds=1000,
+    ),
+]
+
+
+def directives() -> str:
+    """The compiler directives of setup.py, as source."""
+    found = re.search(r"(?s)DIRECTIVES = (\{.*?\n\})", (ROOT / "setup.py").read_text(encoding="utf-8"))
+    assert found, "setup.py no longer says DIRECTIVES = {...}"
+    return found[1]
+
+
+def build(slip: Slip, place: Path) -> Path:
+    """Builds the broken core under `place`; what to put on PYTHONPATH."""
+    library = place / "library"
+    shutil.copytree(PACKAGE, library / "multipaxos", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "ext", place / "ext")
+    source = place / "ext" / "multipaxos" / f"{slip.module}.pyx"
+    text = source.read_text(encoding="utf-8")
+    assert text.count(slip.old) == 1, f"{slip.name}: {slip.old!r} stands {text.count(slip.old)} times in {slip.module}"
+    source.write_text(text.replace(slip.old, slip.new), encoding="utf-8")
+    script = place / "build.py"
+    script.write_text(BUILD.replace("{directives}", directives()), encoding="utf-8")
+    done = subprocess.run([sys.executable, script.name, slip.module], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (built,) = (place / "built" / "multipaxos").glob(f"{slip.module}.*.so")
+    shutil.copy(built, library / "multipaxos" / built.name)
+    return library
+
+
+def simulate(library: Path, seeds: int, place: Path) -> tuple[int, str]:
+    """Runs seeds until a promise is broken: (how many seeds that took, 0 for none; what was said)."""
+    command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", f"0:{seeds}", "--json", "--jobs", "1", "--first"]
+    command += ["--diagrams", str(place)]
+    environment = {**os.environ, "PYTHONPATH": str(library)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1) or not done.stdout:
+        return -1, done.stderr[-2000:]
+    total = json.loads(done.stdout)
+    return (total["seeds"] if total["violations"] else 0), done.stderr
