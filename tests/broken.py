@@ -1,8 +1,8 @@
 """Deliberately broken cores: for each trap of the protocol the one-line slip that falls into it.
 
-A broken core is a copy of the compiled package in which one module was built from changed source. The shipped core knows
-nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that a slip cannot become stale
-unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest.
+A broken core is a copy of the compiled package in which one module was built from changed source. The shipped core
+knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that a slip cannot become
+stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest.
 
 Not here, for the code cannot fall into it yet: marks of phase 1b's, and `start` above them. A mark moves only when logs
 are collected, which they are not; `test_node.py` holds the rules.
@@ -25,11 +25,12 @@ BUILD = """
 import sys
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+name = sys.argv[1]
 setup(
     name="broken",
     script_args=["-q", "build_ext", "--build-lib", "built", "--build-temp", "temporary"],
     ext_modules=cythonize(
-        [Extension("multipaxos." + sys.argv[1], ["ext/multipaxos/" + sys.argv[1] + ".pyx"], extra_compile_args=["-O1"])],
+        [Extension("multipaxos." + name, ["ext/multipaxos/" + name + ".pyx"], extra_compile_args=["-O1"])],
         include_path=["ext"],
         compiler_directives={directives},
         quiet=True,
@@ -71,8 +72,12 @@ SLIPS = [
     Slip(
         "a ballot promised that left no trace on the disk",
         "node",
+        "        if self.acceptor.adopt(message.ballot):\n"
+        "            self.election.heard(self.now_ns)\n"
         "        self.put_ballot(self.acceptor.ballot_num)\n",
-        "",
+        "        if self.acceptor.adopt(message.ballot):\n"
+        "            self.election.heard(self.now_ns)\n"
+        "            self.put_ballot(self.acceptor.ballot_num)\n",
     ),
     Slip(
         "a vote sent before its sync",
@@ -138,7 +143,9 @@ SLIPS = [
         "a phase 2b counted twice",
         "leader",
         "            row.votes |= <uint64_t>1 << acceptor\n",
-        "            row.votes |= (row.votes << 1 | row.votes >> 1) if row.votes >> acceptor & 1 else <uint64_t>1 << acceptor\n",
+        "            if row.votes >> acceptor & 1:\n"
+        "                row.votes |= row.votes << 1 | row.votes >> 1\n"
+        "            row.votes |= <uint64_t>1 << acceptor\n",
     ),
     Slip(
         "a phase 1b of an earlier ballot counted",
@@ -198,8 +205,8 @@ SLIPS = [
     Slip(
         "catch-up that leaves slots out of the log",
         "node",
-        "                if self.acceptor.learn(run, entry.first, entry.end):\n                    self.record(",
-        "                if self.acceptor.learn(run, entry.first, entry.end) and entry.first & 1:\n                    self.record(",
+        "                if self.acceptor.learn(run, entry.first, entry.end):\n",
+        "                if self.acceptor.learn(run, entry.first, entry.end) and entry.first & 1:\n",
     ),
     Slip(
         "catch-up that skips a slot",
@@ -219,12 +226,6 @@ SLIPS = [
         "self.is_acceptor)",
     ),
     Slip(
-        "a vote before the voter record is durable",
-        "node",
-        "        self.founding_batch = self.gathering\n        return 0",
-        "        self.founding_batch = self.gathering\n        self.on_founded()\n        return 0",
-    ),
-    Slip(
         "a founding by emptiness",
         "founding",
         "all(report == (True, view) for report in self.reports.values())",
@@ -240,8 +241,9 @@ SLIPS = [
     Slip(
         "a session applied out of turn",
         "sessions",
-        "        elif command.sequence > session.last + 1:\n",
-        "        elif False:\n",
+        "            outcome.status = AHEAD\n            return 0\n",
+        "            session.last = session.acknowledged = command.sequence - 1\n"
+        "            return self.apply_in(session, command, context, machine, outcome)\n",
     ),
     Slip(
         "a repeated command applied again",
@@ -286,7 +288,18 @@ def build(slip: Slip, place: Path) -> Path:
 
 def simulate(library: Path, seeds: int, place: Path) -> tuple[int, str]:
     """Runs seeds until a promise is broken: (how many seeds that took, 0 for none; what was said)."""
-    command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", f"0:{seeds}", "--json", "--jobs", "1", "--first"]
+    command = [
+        sys.executable,
+        "-m",
+        "multipaxos",
+        "simulate",
+        "--seeds",
+        f"0:{seeds}",
+        "--json",
+        "--jobs",
+        "1",
+        "--first",
+    ]
     command += ["--diagrams", str(place)]
     environment = {**os.environ, "PYTHONPATH": str(library)}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from multipaxos.simulation import MS
-from multipaxos.simulation.scenario import EVENTS
+from multipaxos.simulation.scenario import DELAY_TIMES, EVENTS
 
 if TYPE_CHECKING:
     from multipaxos.simulation.host import Host
@@ -47,7 +47,7 @@ class Adversary:
         delay_ns = self.random.randint(*self.faults.delay_ns)
         if self.hostile and self.random.random() < self.faults.delayed:
             self.counts["delayed"] += 1
-            delay_ns *= self.random.randint(2, 10)
+            delay_ns *= self.random.randint(2, DELAY_TIMES)
         return delay_ns
 
     def sync_ns(self) -> int:
@@ -156,10 +156,33 @@ class Adversary:
             {(a, b) for a in range(len(side)) for b in range(len(side)) if side[a] != side[b] and bridge not in (a, b)}
         )
 
+    def leader(self) -> Host | None:
+        """One that leads, or believes so."""
+        leaders = [host for host in self.world.hosts if host.node is not None and host.node.status()["leading"]]
+        return self.random.choice(leaders) if leaders else None
+
+    def leaders_cut_off(self) -> bool:
+        """A leader and some of the others no longer hear each other, or only one way."""
+        leader = self.leader()
+        if leader is None:
+            return False
+        others = [host.id for host in self.world.hosts if host is not leader and self.random.random() < 0.7]
+        to, back = self.random.choice(((True, True), (True, False), (False, True)))
+        pairs = {(leader.id, other) for other in others if to} | {(other, leader.id) for other in others if back}
+        return self.cut(pairs)
+
     # -- hosts
+    def leaders_paused(self) -> bool:
+        """A leader stops in the middle of its work."""
+        leader = self.leader()
+        return leader is not None and self.pause(leader)
+
     def pauses(self) -> bool:
-        """One node stops for a while, as by SIGSTOP."""
-        host = self.random.choice(self.world.hosts)
+        """One node stops for a while."""
+        return self.pause(self.random.choice(self.world.hosts))
+
+    def pause(self, host: Host) -> bool:
+        """As by SIGSTOP."""
         if host.node is None or host.paused:
             return False
         host.paused = True

@@ -16,11 +16,13 @@ from multipaxos.commands import Answer, Value
 from multipaxos.linearizability import Operation
 from multipaxos.session import Session
 from multipaxos.simulation import MS, REPLICA
+from multipaxos.simulation.oracle import Violation
 
 if TYPE_CHECKING:
     from multipaxos.simulation.world import World
 
 OK = REPLY_STATUSES["ok"]
+NAMES = {status: name for name, status in REPLY_STATUSES.items()}
 STEP_NS = 20 * MS
 LARGE_BYTES = 3000
 CAPACITY = 64  # of a session: more than outstanding operations and keys together
@@ -161,10 +163,9 @@ class SimulatedClient:
         for sequence, status, slot, data in self.session.receive(frame):
             if sequence not in self.unanswered:
                 continue
-            if status == OK:
-                self.end(sequence, commands.read_answer(self.unanswered[sequence][1], data, slot))
-            else:
-                self.end(sequence, None)
+            if status != OK:
+                raise Violation(f"{self.name} is answered {NAMES[status]} to what it never heard an answer to")
+            self.end(sequence, commands.read_answer(self.unanswered[sequence][1], data, slot))
         if self.session.expired:
             self.world.oracle.on_expired(self.session.id)
             self.world.adversary.counts["sessions_expired"] += 1

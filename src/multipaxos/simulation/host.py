@@ -80,6 +80,8 @@ class Host:
             window=world.scenario.window,
             ring_bytes=world.scenario.ring_bytes,
             sessions_max=world.scenario.sessions_max,
+            election_timeout_ns=world.scenario.election_timeout_ns,
+            ping_interval_ns=world.scenario.election_timeout_ns // 5,
         )
         world.note(self.id, f"starts, life {self.life}")
         self.wake(lambda node: None)
@@ -100,6 +102,7 @@ class Host:
     def lose_disk(self) -> None:
         """A new, empty data directory, with a new incarnation."""
         self.disk = self.new_disk()
+        self.world.oracle.on_disk_lost(self.id)
         self.world.note(self.id, "lost its disk")
 
     def later(self, delay_ns: int, act: Callable[[], None]) -> None:

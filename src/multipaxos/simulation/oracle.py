@@ -10,7 +10,7 @@ Rules, each checked the moment that it could be broken; the names are those of P
 - P2c (Paxos Made Simple): a proposal at a ballot above one that chose carries what was chosen.
 - A ballot is one attempt of one life of one node, and is durable before its phase 1a leaves.
 - A promise leaves when its ballot and all pvalues that it names are durable; a vote when its pvalues are.
-- Who votes has a durable voter record that names its own incarnation; all voter records are equal.
+- Who votes has a durable voter record that names its own incarnation; all voter records that exist are equal.
 - A session is told to be expired only if the log has evicted it.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
@@ -46,7 +46,7 @@ class Oracle:
         self.votes: dict[tuple[int, int], set[int]] = {}  # (ballot, slot) -> the nodes that accepted durably
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
         self.attempts: dict[int, tuple[int, ...]] = {}  # ballot -> node, life and first slot of the scout
-        self.voters = b""
+        self.voters: dict[int, bytes] = {}  # node -> the voter record on its disk
         self.sessions = LiveSessions(sessions_max)
         self.clocks: dict[int, int] = {}  # slot_out -> the machine's clock
         self.checked: dict[int, tuple[int, int]] = {}  # node -> its life, and slot_out when last seen
@@ -54,11 +54,10 @@ class Oracle:
     # -- disks
     def on_commit(self, node: int, disk: Disk) -> None:
         """A batch has become durable."""
-        voters = disk.voters
-        if voters is not None and voters != self.voters:
-            if self.voters:
+        if disk.voters is not None:
+            self.voters[node] = disk.voters
+            if len(set(self.voters.values())) > 1:
                 raise Violation(f"founding: node {node} has other founders than those that were founded before")
-            self.voters = voters
         votes, disk.votes = disk.votes, []
         for first, end, ballot, frame in votes:
             commands = self.propose(frame)
@@ -66,10 +65,20 @@ class Oracle:
                 if self.is_voter(node, disk):
                     self.vote(node, ballot, slot, commands[slot])
 
+    def on_disk_lost(self, node: int) -> None:
+        """What was on it is gone. If it was alone in having founded, its cluster never was: no other vote counted
+        there, and the next one begins with the same ballots."""
+        if self.voters.pop(node, None) is not None and not self.voters:
+            if self.chosen:
+                raise Violation(f"slots were chosen, and the only founder was node {node}")
+            self.proposed.clear()
+            self.votes.clear()
+            self.attempts.clear()
+
     def is_voter(self, node: int, disk: Disk) -> bool:
         """Is it a founder, and does its disk say so?"""
         own = disk.incarnation.to_bytes(8, "little")
-        return disk.voters is not None and self.voters[8 * node : 8 * node + 8] == own
+        return disk.voters is not None and disk.voters[8 * node : 8 * node + 8] == own
 
     def vote(self, node: int, ballot: int, slot: int, command: Command) -> None:
         """A durable acceptance by a voter."""

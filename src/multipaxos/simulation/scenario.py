@@ -14,6 +14,7 @@ from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, MS, REPLICA
 from multipaxos.simulation.quorums import Quorums
 
 NODES_MAX = 9
+DELAY_TIMES = 40
 SESSIONS_MAX = 1 << 16
 
 
@@ -23,7 +24,7 @@ class Faults:
 
     lost: float = 0.0
     repeated: float = 0.0
-    delayed: float = 0.0  # share of frames that take up to ten times as long as delay_ns says
+    delayed: float = 0.0  # share of frames that take up to DELAY_TIMES as long as delay_ns says
     delay_ns: tuple[int, int] = (MS // 10, MS)
     sync_ns: tuple[int, int] = (MS // 10, 2 * MS)
     down_ns: tuple[int, int] = (20 * MS, 1000 * MS)
@@ -35,6 +36,8 @@ class Faults:
     partitions: int = 0
     partial_partitions: int = 0
     pauses: int = 0
+    leaders_cut_off: int = 0
+    leaders_paused: int = 0
     crashes: int = 0
     crashes_of_all: int = 0
     disks_lost: int = 0
@@ -50,6 +53,8 @@ EVENTS = (
     "partitions",
     "partial_partitions",
     "pauses",
+    "leaders_cut_off",
+    "leaders_paused",
     "crashes",
     "crashes_of_all",
     "disks_lost",
@@ -71,6 +76,7 @@ class Scenario:
     window: int = 64
     ring_bytes: int = 1 << 20
     sessions_max: int = SESSIONS_MAX
+    election_timeout_ns: int = 500 * MS
     clients: int = 3
     operations: int = 60  # of each client
     outstanding: int = 4
@@ -102,6 +108,7 @@ def scenario(seed: int) -> Scenario:
         window=chance.choice((8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
         sessions_max=chance.choice((3, 5)) if crowded else SESSIONS_MAX,
+        election_timeout_ns=chance.choice((50, 100, 200, 500)) * MS,
         clients=chance.randint(1, 4),
         operations=chance.choice((20, 40, 80)),
         outstanding=chance.choice((1, 2, 8)),
