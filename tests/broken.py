@@ -47,7 +47,7 @@ class Slip:
     module: str
     old: str
     new: str
-    seeds: int = 100
+    seeds: int = 1000
 
 
 SLIPS = [

@@ -179,6 +179,18 @@ def test_a_founding_of_another_incarnation_than_the_links_closes_it():
     assert 101 in rig.closed
 
 
+def test_a_list_of_founders_is_told_when_it_is_durable():
+    """Lost with a crash, it could come to pass elsewhere while another one is founded here."""
+    rig = Rig(founded=False)
+    for peer in (1, 2):
+        rig.send(peer, "founding", incarnation=rig.incarnations[peer], fresh=True, incarnations=rig.incarnations)
+    rig.sent.clear()
+    rig.tick(1000)
+    assert rig.take(101, "founding") == []
+    rig.sync()
+    assert [(m["fresh"], list(m["incarnations"])) for m in rig.take(101, "founding")] == [(False, rig.incarnations)]
+
+
 def test_a_node_alone_founds_itself():
     rig = Rig(nodes=1, founded=False)
     assert not rig.node.voting

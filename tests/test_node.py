@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from multipaxos import codec
 from multipaxos.errors import CorruptLog
+from multipaxos.quorum import QuorumSystem
 from multipaxos.schema import SCHEMA
 from tests.rig import MS, OPEN_SESSION, Rig, ballot, command
 
@@ -579,6 +580,18 @@ class TestLeading:
         rig.sync()
         rig.receive(201, codec.encode("phase2b", ballot=at, first=1, end=2, mark=1))
         assert rig.node.slot_out == 1
+
+    def test_a_new_leader_has_time_to_hear_its_phase_2_quorum(self) -> None:
+        """Found by simulation: with phase-1 quorums of one it was adopted at once, and stepped down at the next ping."""
+        rig = Rig(quorums=QuorumSystem.sizes(range(3), 1, 3))
+        rig.begin_scout()
+        assert rig.node.status()["leading"]
+        rig.tick(150)
+        rig.tick(150)
+        assert rig.node.status()["leading"]
+        for _ in range(12):
+            rig.tick(100)
+        assert not rig.node.status()["leading"]
 
     def test_a_leader_without_a_quorum_steps_down(self) -> None:
         rig = Rig()

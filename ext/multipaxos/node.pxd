@@ -69,6 +69,7 @@ cdef class Node:
     # catching up
     cdef uint64_t scanned, scanned_ballot
     cdef uint64_t fetch_end
+    cdef uint64_t adopted_ns           # when our scout's ballot was adopted
     cdef uint64_t ballot_put           # the greatest ballot put among the metadata
     cdef uint64_t fetching             # first slot of the fetch that is on its way; 0: none
     cdef uint64_t fetch_due_ns

@@ -721,6 +721,7 @@ cdef class Node:
         cdef Link link
         cdef uint64_t i, answered = self.leader.scout.answered
         self.leader.adopt_proposals(self.utc_ns)
+        self.adopted_ns = self.now_ns
         for i in range(64):
             if answered >> i & 1:
                 self.leader.heard_ns[i] = self.now_ns
@@ -1137,7 +1138,11 @@ cdef class Node:
     # == founding
 
     cdef int send_founding(self, Link link) except -1:
+        """Our state of founding. A list of founders is told only when it is durable here: were it lost with a crash, we
+        would report to be fresh again, and others could found another list while the first one is still on its way."""
         cdef uint64_t[64] incarnations
+        if self.founding_batch:
+            return 0                     # `on_founded` tells it
         incarnation, fresh, listed = self.founding.message()
         for i, one in enumerate(listed):
             incarnations[i] = one
@@ -1224,7 +1229,8 @@ cdef class Node:
         if self.leader.state == ACTIVE:
             if self.acceptor.voting:
                 self.leader.hears(self.id, self.acceptor.ballot_num, self.now_ns)
-            if not self.leader.has_quorum(self.now_ns, 2 * self.election.timeout_ns):
+            if (self.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
+                    and not self.leader.has_quorum(self.now_ns, 2 * self.election.timeout_ns)):
                 self.step_down("no phase-2 quorum answers")
         elif self.replica.waiting() and self.now_ns >= self.forward_due_ns:
             self.replica.forwarded = self.replica.requests_head
