@@ -108,14 +108,15 @@ def scenario(seed: int) -> Scenario:
     quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
     crowded = chance.random() < 0.2
     clients = chance.randint(1, 4)
+    election_timeout_ns = chance.choice((50, 100, 200, 500)) * MS
     return Scenario(
         roles=roles,
         quorums=quorums,
-        faults=draw_faults(chance),
+        faults=draw_faults(chance, election_timeout_ns),
         window=chance.choice((8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
         sessions_max=max(2, clients - 1) if crowded else SESSIONS_MAX,
-        election_timeout_ns=chance.choice((50, 100, 200, 500)) * MS,
+        election_timeout_ns=election_timeout_ns,
         clients=clients,
         operations=chance.choice((20, 40, 80)),
         outstanding=chance.choice((1, 2, 8)),
@@ -165,14 +166,14 @@ def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quor
     return tuple(expendable)
 
 
-def draw_faults(chance: random.Random) -> Faults:
+def draw_faults(chance: random.Random, election_timeout_ns: int) -> Faults:
     """Each kind is there or not, at its own pace."""
     means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in EVENTS}
     return Faults(
         lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
         repeated=chance.choice((0.0, 0.05, 0.15)),
         delayed=chance.choice((0.0, 0.02, 0.2)),
-        delay_ns=(MS // 10, chance.choice((1, 5, 20, 40)) * MS),
+        delay_ns=(MS // 10, chance.choice((MS, 5 * MS, 20 * MS, 40 * MS, election_timeout_ns * 3 // 10))),
         delayed_ns=chance.choice((40, 400, 2000)) * MS,
         victims=tuple(chance.sample(VICTIMS, chance.randint(1, 3))) if chance.random() < 0.5 else (),
         sync_ns=(MS // 10, chance.choice((1, 5, 20, 60)) * MS),
