@@ -7,9 +7,8 @@ same runs.
 
 A file is made of
 - its first line, the title, underlined with ``=``;
-- header lines ``key: value``: `show` (kinds that the trace and the picture leave out elsewhere: ping, pong, founding),
-  `draw` (kinds of events that this picture shows besides messages and elections, and with a minus kinds that it leaves
-  out), `draw from`, `draw to` (directives that the picture begins and ends with);
+- header lines ``key: value``: `draw` (kinds of events that its picture shows besides messages and elections, and with a
+  minus kinds that it leaves out), `draw from`, `draw to` (directives that the picture begins and ends with);
 - prose, kept as it is: it does not begin with blanks or ``>``;
 - directives, one a line: ``> alice sends x=1`` (`tests/transcript_language.py` has them all);
 - below each directive its trace, indented: times in ms, ``n0 -> n1`` leaves, ``n1 <- n0`` arrives.
@@ -26,10 +25,9 @@ from tests.transcript_network import ARRIVED, ScriptError
 from tests.transcript_stage import MS, Entry, Stage
 
 PLACE = Path(__file__).resolve().parent / "transcripts"
-HEADERS = ("show", "draw", "draw from", "draw to")
-QUIET = frozenset({"ping", "pong", "founding"})  # left out unless `show` names them
+HEADERS = ("draw", "draw from", "draw to")
 DRAWN_EVENTS = frozenset({"event", "crash", "restart", "cut", "decided"})  # in every picture
-EVENTS = DRAWN_EVENTS | {"synced", "applied", "answered", "read"}
+EVENTS = DRAWN_EVENTS | {"scene", "synced", "applied", "answered", "read"}
 
 
 class TranscriptError(Exception):
@@ -76,11 +74,6 @@ class Transcript:
             raise TranscriptError(f"{path.name}:{len(lines)}: no directive, such as '> cluster 3'")
         return cls(path.stem, title, kept, steps, header)
 
-    @property
-    def hidden(self) -> frozenset[str]:
-        """Kinds of messages that its trace leaves out."""
-        return QUIET - set(self.header.get("show", "").split())
-
 
 def paths() -> list[Path]:
     """Every transcript."""
@@ -109,18 +102,16 @@ def play(path: Path) -> str:
     for line in transcript.lines:
         lines.append(line)
         if line.startswith("> "):
-            lines += trace([entry for entry in stage.trace if entry.step == number], transcript.hidden)
+            lines += trace([entry for entry in stage.trace if entry.step == number])
             number += 1
     return "\n".join(lines) + "\n"
 
 
-def trace(entries: list[Entry], hidden: frozenset[str]) -> list[str]:
+def trace(entries: list[Entry]) -> list[str]:
     """Entries as lines; a time stands where it is new."""
     lines = []
     shown = ""
     for entry in entries:
-        if entry.kind in hidden:
-            continue
         at = f"{entry.at_ns / MS:.1f}"
         words = f"{entry.who} {entry.text}" if entry.kind in EVENTS else entry.text
         lines.append(f"    {at if at != shown else '':>7}  {words}")
@@ -140,7 +131,7 @@ def picture(path: Path) -> str:
     messages = [
         Message(one.sent_ns, one.arrived_ns if one.state == ARRIVED else None, one.source, one.target, one.label)
         for one in stage.network.flights
-        if first <= one.step <= last and wanted(one.kind)
+        if one.shown and first <= one.step <= last and wanted(one.kind)
     ]
     notes = [
         Note(entry.at_ns, entry.who, entry.text.partition(":")[0])
@@ -168,7 +159,7 @@ def wanted_kinds(transcript: Transcript):  # type: ignore[no-untyped-def]
     """Which kinds of messages and events are drawn."""
     words = transcript.header.get("draw", "").split()
     more = {word for word in words if not word.startswith("-")}
-    less = {word[1:] for word in words if word.startswith("-")} | transcript.hidden
+    less = {word[1:] for word in words if word.startswith("-")}
 
     def is_wanted(kind: str) -> bool:
         return kind not in less and (kind not in EVENTS or kind in DRAWN_EVENTS | more)

@@ -3,17 +3,20 @@
 Everything flows until it is quiet after a directive, unless a rule holds or loses it. `PATTERN` is
 ``KIND SOURCE -> TARGET``; each of the three may be ``*``. Nodes are n0, n1, ...
 
-    cluster 3                        founded, linked nodes; then, in any order:
+    cluster 3                        founded, linked nodes; then, in this order:
         fresh                        not founded yet
         unlinked                     no links yet
         quorum 3 2 | quorum grid 2 2 sizes for phase 1 and 2, or a grid of rows and columns; else majorities
         roles n3=replica ...         any of replica+leader+acceptor; all three where nothing is said
         window 8                     WINDOW
+        leader n0                    it leads already; with
+        clients alice@n0 bob@n1      whose sessions are open
     alice connects to n0             a new client, or an old one that goes to another node
     alice sends x=1 y=2              new commands of her session, in one request
     alice repeats                    all that has no answer yet, as after a time-out of hers
     n0 times out                     its patience ends: it scouts. The clocks of the others stand still
     wait 100 ms                      all clocks go on
+    show ping pong                   from now on these are in the trace, which are not elsewhere: ping, pong, founding
     hold PATTERN | lose PATTERN      from now on what matches is held in the network, or lost
     cut n0                           from now on it loses all it sends to nodes, and they to it
     heal | heal PATTERN | heal n0    all such rules end, or that one
@@ -36,7 +39,7 @@ from multipaxos.quorum import QuorumSystem
 from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from multipaxos.simulation.disk import Disk
 from tests.transcript_network import HELD, LOST, Cut, Pattern, ScriptError
-from tests.transcript_stage import MS, Actor, Client, Stage
+from tests.transcript_stage import MS, QUIET, Actor, Client, Stage
 
 ROLES = {"replica": REPLICA, "leader": LEADER, "acceptor": ACCEPTOR}
 WAIT_MAX_MS = 60_000
@@ -48,6 +51,7 @@ CLUSTER = re.compile(
     r"cluster (?P<nodes>\d+)(?P<fresh> fresh)?(?P<unlinked> unlinked)?"
     r"( quorum (grid (?P<rows>\d+) (?P<columns>\d+)|(?P<one>\d+) (?P<two>\d+)))?"
     r"( window (?P<window>\d+))?( roles(?P<roles>( n\d+=[a-z+]+)+))?"
+    r"( leader (?P<leader>n\d+)( clients(?P<clients>( [a-z]+@n\d+)+))?)?"
 )
 
 
@@ -64,7 +68,9 @@ def begin(text: str) -> Stage:
     elif match["rows"]:
         quorums = QuorumSystem.grid(voters, int(match["rows"]), int(match["columns"]))
     stage = Stage(roles, quorums, window=int(match["window"] or 64))
-    raise_curtain(stage, fresh=bool(match["fresh"]), linked=not match["unlinked"])
+    start(stage, fresh=bool(match["fresh"]), linked=not match["unlinked"])
+    if not match["fresh"]:
+        set_scene(stage, match["leader"] or "", match["clients"] or "")
     return stage
 
 
@@ -80,25 +86,31 @@ def read_roles(nodes: int, text: str) -> list[int]:
     return roles
 
 
-def raise_curtain(stage: Stage, *, fresh: bool, linked: bool) -> None:
-    """Starts all nodes. Founded nodes are a scene that is set: what it took is not in the trace."""
+def start(stage: Stage, *, fresh: bool, linked: bool) -> None:
+    """Starts all nodes."""
     actors = list(stage.actors.values())
-    if not fresh:
-        voters = b"".join(actor.disk.incarnation.to_bytes(8, "little") for actor in actors)
-        for actor in actors:
-            actor.disk.commit({b"voter": voters}, b"")
+    voters = b"".join(actor.disk.incarnation.to_bytes(8, "little") for actor in actors)
     for actor in actors:
+        if not fresh:
+            actor.disk.commit({b"voter": voters}, b"")
         actor.start()
-    if linked:
-        for actor in actors:
+    for actor in actors:
+        if linked:
             link_all(stage, actor)
-    if not fresh:
+
+
+def set_scene(stage: Stage, leader: str, clients: str) -> None:
+    """Who leads and whose sessions are open when the curtain rises: what that took is not in the trace."""
+    stage.flow()
+    if leader:
+        times_out(stage, leader)
         stage.flow()
-        stage.trace.clear()
-        stage.network.flights.clear()
-        stage.now_ns, late_ns = 0, stage.now_ns
-        for actor in actors:
-            actor.late_ns = -late_ns  # the stage's time begins now, the nodes' clocks go on
+    for pair in clients.split():
+        connects(stage, *pair.split("@"))
+        stage.flow()
+    stage.raise_curtain()
+    if leader:
+        stage.say("scene", leader, f"leads at {stage.ballot_of(leader)}, slots below {stage.applied_everywhere()} are applied")
 
 
 def link_all(stage: Stage, actor: Actor) -> None:
@@ -172,6 +184,14 @@ def wait(stage: Stage, ms: str) -> None:
     if int(ms) > WAIT_MAX_MS:
         raise ScriptError(f"a wait is at most {WAIT_MAX_MS} ms")
     stage.flow(stage.now_ns + int(ms) * MS)
+
+
+def show(stage: Stage, kinds: str) -> None:
+    """From now on in the trace."""
+    unknown = set(kinds.split()) - QUIET
+    if unknown:
+        raise ScriptError(f"{' '.join(sorted(unknown))}: only {', '.join(sorted(QUIET))} have to be asked for")
+    stage.shown |= set(kinds.split())
 
 
 def hold(stage: Stage, text: str) -> None:
@@ -277,6 +297,7 @@ DIRECTIVES: list[tuple[str, Callable[..., None]]] = [
     (r"([a-z]+) repeats", repeats),
     (r"(n\d+) times out", times_out),
     (r"wait (\d+) ms", wait),
+    (r"show (.+)", show),
     (r"hold (.+)", hold),
     (r"lose (.+)", lose),
     (r"cut (n\d+)", cut),

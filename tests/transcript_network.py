@@ -37,6 +37,7 @@ class Flight:
     frame: bytes
     link: int
     step: int
+    shown: bool = True
     state: str = FLYING
     arrived_ns: int | None = None
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multipaxos import codec
@@ -39,7 +39,7 @@ QUIET_NS = 6 * MS  # a timer due within this is a short one
 START_NS = 1_000_000 * MS  # of the nodes' clocks: a round number that no trace shows
 EVENTS_MAX = 20_000  # of one directive: more is a script that never becomes quiet
 STATUSES = {number: name for name, number in codec.REPLY_STATUSES.items()}
-NAMES = ("noop", "open", "rejoin")  # of commands without a payload
+QUIET = frozenset({"ping", "pong", "founding"})  # kinds that the trace leaves out until they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +246,7 @@ class Stage:
         self.now_ns = 0
         self.step = 0
         self.trace: list[Entry] = []
+        self.shown: set[str] = set()
         self.events: list[tuple[int, int, Callable[[], None]]] = []
         self.planned = 0
         self.next_link = 1
@@ -257,7 +258,8 @@ class Stage:
     # -- the trace
     def say(self, kind: str, who: str, text: str) -> None:
         """Something happened at somebody."""
-        self.trace.append(Entry(self.now_ns, self.step, kind, who, text))
+        if kind in self.shown or kind not in QUIET:
+            self.trace.append(Entry(self.now_ns, self.step, kind, who, text))
 
     def check(self) -> None:
         """The invariants of every node."""
@@ -270,6 +272,24 @@ class Stage:
         first, other = self.chosen.setdefault(slot, (who, command))
         if other != command:
             raise AssertionError(f"{first} applied {other} in slot {slot}, {who} applied {command}")
+
+    def raise_curtain(self) -> None:
+        """What was until now does not show: no trace, and the time begins here. The nodes' clocks go on."""
+        self.round_up()
+        self.trace.clear()
+        self.network.flights.clear()
+        for actor in self.actors.values():
+            actor.late_ns -= self.now_ns
+        self.now_ns = 0
+
+    def ballot_of(self, name: str) -> str:
+        """The ballot that a node has adopted."""
+        node = self.actors[name].node
+        return str(node.status()["ballot"]) if node else "down"
+
+    def applied_everywhere(self) -> int:
+        """All slots below it are applied at every node that lives."""
+        return min(actor.node.slot_out for actor in self.actors.values() if actor.node is not None)
 
     # -- time
     def after(self, delay_ns: int, actor: Actor | None, act: Callable[[], None]) -> None:
@@ -330,10 +350,12 @@ class Stage:
         """A handshake between two nodes that live, unless they are linked."""
         if a.node is None or b.node is None or b.name in a.links.values():
             return
-        for one, other in ((a, b), (b, a)):
-            one.links[self.next_link] = other.name
-            number, incarnation = self.next_link, other.disk.incarnation
-            self.next_link += 1
+        pairs = [(a, b, self.next_link), (b, a, self.next_link + 1)]
+        self.next_link += 2
+        for one, other, number in pairs:
+            one.links[number] = other.name
+        for one, other, number in pairs:
+            incarnation = other.disk.incarnation
             one.wake(lambda node, number=number, id=other.id, inc=incarnation: node.link_up(number, id, inc))
 
     def link_of(self, actor: Actor, name: str) -> int | None:
@@ -375,7 +397,9 @@ class Stage:
         """A message sets out."""
         label = label_of(frame)
         number = self.link_of(self.actors[target], source) if target in self.actors else 0
-        flight = Flight(self.now_ns, label.split()[0], source, target, label, frame, number or 0, self.step)
+        kind = label.split()[0]
+        shown = kind in self.shown or kind not in QUIET
+        flight = Flight(self.now_ns, kind, source, target, label, frame, number or 0, self.step, shown)
         self.network.judge(flight)
         if number is None:
             flight.state = LOST
@@ -390,7 +414,7 @@ class Stage:
 
     def repeat(self, flight: Flight) -> None:
         """The network delivers a message once more."""
-        again = Flight(self.now_ns, *flight_fields(flight), self.step)
+        again = replace(flight, sent_ns=self.now_ns, step=self.step, state=FLYING, arrived_ns=None)
         self.network.flights.append(again)
         self.after(MESSAGE_NS, None, lambda: self.arrive(again, f"{again.label}  (once more)"))
 
@@ -413,8 +437,3 @@ class Stage:
         if flight.state == HELD:
             flight.state = LOST
             self.say(flight.kind, flight.source, f"{flight.describe()}  (lost)")
-
-
-def flight_fields(flight: Flight) -> tuple[str, str, str, str, bytes, int]:
-    """What a repetition has in common with the first."""
-    return flight.kind, flight.source, flight.target, flight.label, flight.frame, flight.link
