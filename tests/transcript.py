@@ -133,14 +133,25 @@ def picture(path: Path) -> str:
         for one in stage.network.flights
         if one.shown and first <= one.step <= last and wanted(one.kind)
     ]
-    notes = [
-        Note(entry.at_ns, entry.who, entry.text.partition(":")[0])
-        for entry in stage.trace
-        if first <= entry.step <= last and entry.kind in EVENTS and wanted(entry.kind)
-    ]
+    notes = joined([one for one in stage.trace if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)])
     spoke = {name for one in messages for name in (one.source, one.target)} | {note.who for note in notes}
     names = [*stage.clients, *stage.actors]
     return draw([name for name in names if name in spoke or name in stage.actors], messages, notes, transcript.title)
+
+
+def joined(entries: list[Entry]) -> list[Note]:
+    """Events as notes, up to their first colon. What one node did to slots in one moment is one note."""
+    notes: list[Note] = []
+    before = None
+    for entry in entries:
+        key = (entry.at_ns, entry.who, entry.kind in ("decided", "applied"))
+        text = entry.text.partition(":")[0]
+        if key == before and key[2]:
+            notes[-1] = Note(entry.at_ns, entry.who, f"{notes[-1].text}, {text}")
+        else:
+            notes.append(Note(entry.at_ns, entry.who, text))
+        before = key
+    return notes
 
 
 def stretch(transcript: Transcript) -> tuple[int, int]:

@@ -257,7 +257,7 @@ def goes_on(stage: Stage, name: str, how: str) -> None:
 def crashes(stage: Stage, name: str) -> None:
     """The process dies."""
     actor = living(stage, name)
-    waiting = f", and with it: {actor.contents(actor.batch)}" if actor.batch else ""
+    waiting = f": with it goes {actor.contents(actor.batch)}" if actor.batch else ""
     stage.say("crash", name, f"crashes{waiting}")
     stage.kill(actor)
 

@@ -33,7 +33,7 @@ PAUSE_HEIGHT = 16  # extra, where more than PAUSE_NS pass
 PAUSE_NS = 20 * MS
 CHARACTER_WIDTH, TITLE_CHARACTER_WIDTH = 6.7, 8.6  # of the fonts at their sizes
 LABEL_CHARACTERS_MAX = 64
-GAP_MIN, GAP_MAX = 150, 240  # between two lifelines
+GAP_MIN, GAP_MAX = 120, 250  # between two lifelines
 TIME_WIDTH = 84
 HEAD_HEIGHT = 64
 MARGIN = 24
@@ -246,9 +246,7 @@ class _Layout:
 
     def __init__(self, participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note]) -> None:
         self.messages, self.notes = messages, notes
-        longest = max((len(message.label) for message in messages), default=0)
-        self.gap = min(max(longest * CHARACTER_WIDTH + 30, GAP_MIN), GAP_MAX)
-        self.x = {name: LEFT + place * self.gap for place, name in enumerate(participants)}
+        self.x = self.place_lifelines(participants)
         self.last = participants[-1] if len(participants) > 1 else ""
         self.departures: dict[int, float] = {}
         self.arrivals: dict[int, float] = {}
@@ -261,6 +259,19 @@ class _Layout:
         self.height = self.place_rows() + ROW_HEIGHT
         ends = [self.words_of(kind, place)[1] for kind, place in self.events() if kind in (NOTE, DEPARTURE, SUDDEN)]
         self.width = max([*self.x.values(), *ends], default=LEFT) + MARGIN
+
+    def place_lifelines(self, participants: Sequence[str]) -> dict[str, float]:
+        """Lifelines stand as far apart as what is said from either into the gap between them wants, within bounds."""
+        places = {name: place for place, name in enumerate(participants)}
+        wanted = [GAP_MIN] * len(participants)  # the gap at the right of each
+        for message in self.messages:
+            gap = places[message.source] - (places[message.target] < places[message.source])
+            wanted[gap] = max(wanted[gap], _width(message.label) + 30)
+        x, at = {}, float(LEFT)
+        for name, gap in zip(participants, wanted, strict=True):
+            x[name] = at
+            at += min(gap, GAP_MAX)
+        return x
 
     def events(self) -> list[tuple[int, int]]:
         """(kind, place), in the order in which they stand."""
@@ -287,10 +298,10 @@ class _Layout:
         """Where its words begin and end; an arrow's foot is kept free too."""
         if kind == NOTE:
             note = self.notes[place]
-            x, size = self.x[note.who], len(note.text) * CHARACTER_WIDTH + 12
+            x, size = self.x[note.who], _width(note.text) + 12
             return (x - size, x + 6) if note.who == self.last else (x - 6, x + size)
         message = self.messages[place]
-        x, size = self.x[message.source], len(_cut(message.label)) * CHARACTER_WIDTH + 12
+        x, size = self.x[message.source], _width(_cut(message.label)) + 12
         return (x, x + size) if self.is_rightward(message) else (x - size, x)
 
     def place_rows(self) -> float:
@@ -364,23 +375,26 @@ def _cut(label: str) -> str:
     return label if len(label) <= LABEL_CHARACTERS_MAX else label[: LABEL_CHARACTERS_MAX - 1] + "…"
 
 
+def _width(words: str) -> float:
+    """How wide words are, at the size of labels."""
+    return len(words) * CHARACTER_WIDTH
+
+
 def _style() -> str:
     """Light by default, dark where the reader's system is."""
 
     def rules(dark: bool) -> str:
         ink, paper, faint = ("#e6e6e6", "#16181c", "#5a5f66") if dark else ("#1a1a1a", "#ffffff", "#b4b4b4")
         lines = [
-            f".paper{{fill:{paper}}}text{{fill:{ink};stroke:{paper}}}.life,.tick{{stroke:{faint}}}",
+            f".paper{{fill:{paper}}}text{{fill:{ink}}}.life,.tick{{stroke:{faint}}}",
             f".dead{{stroke:{paper}}}.dot{{fill:{ink};stroke:{paper}}}",
         ]
         for name, colours in PALETTE.items():
-            lines.append(f".{name}{{stroke:{colours[dark]}}}.tip.{name}{{fill:{colours[dark]}}}")
-            lines.append(f"text.{name}{{fill:{colours[dark]};stroke:{paper}}}")
+            lines.append(f"line.{name},polygon.{name}{{stroke:{colours[dark]}}}.tip.{name},text.{name}{{fill:{colours[dark]}}}")
         return "".join(lines)
 
     common = (
-        "text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;paint-order:stroke;stroke-width:4px;"
-        "stroke-linejoin:round}"
+        "text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;stroke:none}"
         "text.title{font-size:14px;font-weight:bold}text.name{font-size:12px;font-weight:bold}"
         "text.note{font-style:italic}text.time{font-size:10px}"
         "line{stroke-width:1.4}.lost{stroke-dasharray:5 3}.dead{stroke-width:3;stroke-dasharray:4 4}"
@@ -389,7 +403,7 @@ def _style() -> str:
 
 
 class _Picture:
-    """The SVG tree while it is drawn: lines below, words above them."""
+    """The SVG tree while it is drawn: lines below, words on paper of their own above them, and what ends a line on top."""
 
     def __init__(self, layout: _Layout, title: str) -> None:
         self.layout = layout
@@ -401,9 +415,8 @@ class _Picture:
         self.root.set("role", "img")
         ElementTree.SubElement(self.root, "title").text = _clean(title)
         ElementTree.SubElement(self.root, "style").text = _style()
-        self.lines = ElementTree.SubElement(self.root, "g")
-        self.words = ElementTree.SubElement(self.root, "g")
-        self.shape("rect", "paper", width=self.width, height=self.height)
+        self.lines, self.words, self.ends = (ElementTree.SubElement(self.root, "g") for _ in range(3))
+        self.shape(self.lines, "rect", "paper", width=self.width, height=self.height)
         self.text(MARGIN, MARGIN, title, "title")
         self.lifelines()
         self.clock()
@@ -413,8 +426,8 @@ class _Picture:
             self.note(place, note)
 
     # -- pieces
-    def shape(self, tag: str, css: str, **attributes: float | str) -> None:
-        element = ElementTree.SubElement(self.lines, tag, {"class": css})
+    def shape(self, layer: ElementTree.Element, tag: str, css: str, **attributes: float | str) -> None:
+        element = ElementTree.SubElement(layer, tag, {"class": css})
         for name, value in attributes.items():
             element.set(name, value if isinstance(value, str) else _number(value))
 
@@ -425,8 +438,14 @@ class _Picture:
         element.text = _clean(words)
         return element
 
+    def on_paper(self, x: float, y: float, words: str, css: str, anchor: str) -> ElementTree.Element:
+        """Words that lines do not run through."""
+        left = x - _width(words) if anchor == "end" else x
+        self.shape(self.words, "rect", "paper", x=left - 1, y=y - 10, width=_width(words) + 2, height=13)
+        return self.text(x, y, words, css, anchor)
+
     def line(self, css: str, x1: float, y1: float, x2: float, y2: float) -> None:
-        self.shape("line", css, x1=x1, y1=y1, x2=x2, y2=y2)
+        self.shape(self.lines, "line", css, x1=x1, y1=y1, x2=x2, y2=y2)
 
     # -- parts
     def lifelines(self) -> None:
@@ -463,8 +482,8 @@ class _Picture:
         if message.arrived_ns is None:
             x2, y2 = x1 + (x2 - x1) * 0.7, y1 + ROW_HEIGHT * 0.7
             self.line(f"{css} lost", x1, y1, x2, y2)
-            self.line(css, x2 - 5, y2 - 5, x2 + 5, y2 + 5)
-            self.line(css, x2 - 5, y2 + 5, x2 + 5, y2 - 5)
+            for turn in (1, -1):
+                self.shape(self.ends, "line", css, x1=x2 - 5, y1=y2 - 5 * turn, x2=x2 + 5, y2=y2 + 5 * turn)
         else:
             y2 = self.layout.arrivals[place]
             self.line(css, x1, y1, x2, y2)
@@ -476,7 +495,7 @@ class _Picture:
         """What a message says, at the sending end; all of it is in the tool tip where it was cut."""
         cut = _cut(message.label)
         rightward = self.layout.is_rightward(message)
-        label = self.text(x + 7 if rightward else x - 7, y, cut, css, "start" if rightward else "end")
+        label = self.on_paper(x + 7 if rightward else x - 7, y, cut, css, "start" if rightward else "end")
         if cut != message.label:
             ElementTree.SubElement(label, "title").text = _clean(message.label)
 
@@ -487,11 +506,11 @@ class _Picture:
         corners = [(x2, y2)]
         corners += [(x2 - 9 * dx - turn * 3.5 * dy, y2 - 9 * dy + turn * 3.5 * dx) for turn in (1, -1)]
         points = " ".join(f"{_number(x)},{_number(y)}" for x, y in corners)
-        self.shape("polygon", f"tip {css}", points=points)
+        self.shape(self.ends, "polygon", f"tip {css}", points=points)
 
     def note(self, place: int, note: Note) -> None:
         """A dot on the lifeline and the words beside it; at the last lifeline to the left, where there is room."""
         x, y = self.layout.x[note.who], self.layout.noted[place]
-        self.shape("circle", "dot", cx=x, cy=y, r=3.5)
+        self.shape(self.ends, "circle", "dot", cx=x, cy=y, r=3.5)
         left = note.who == self.layout.last
-        self.text(x - 8 if left else x + 8, y + 4, note.text, "note", "end" if left else "start")
+        self.on_paper(x - 8 if left else x + 8, y + 4, note.text, "note", "end" if left else "start")
