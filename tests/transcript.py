@@ -16,10 +16,12 @@ A file is made of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from multipaxos.diagram import Message, Note, draw
+from multipaxos.errors import MultipaxosError
 from tests.transcript_language import begin, perform
 from tests.transcript_network import ARRIVED, ScriptError
 from tests.transcript_stage import MS, Entry, Stage
@@ -89,7 +91,7 @@ def run(transcript: Transcript) -> Stage:
         for number, step in enumerate(transcript.steps[1:], 1):
             stage.step = number
             perform(stage, step.text)
-    except (ScriptError, AssertionError, ValueError) as error:
+    except (ScriptError, AssertionError, MultipaxosError) as error:
         raise TranscriptError(f"{transcript.name}.txt:{step.line}: {error}") from error
     return stage
 
@@ -133,7 +135,9 @@ def picture(path: Path) -> str:
         for one in stage.network.flights
         if one.shown and first <= one.step <= last and wanted(one.kind)
     ]
-    notes = joined([one for one in stage.trace if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)])
+    notes = joined(
+        [one for one in stage.trace if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)]
+    )
     spoke = {name for one in messages for name in (one.source, one.target)} | {note.who for note in notes}
     names = [*stage.clients, *stage.actors]
     return draw([name for name in names if name in spoke or name in stage.actors], messages, notes, transcript.title)
@@ -166,7 +170,7 @@ def stretch(transcript: Transcript) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
-def wanted_kinds(transcript: Transcript):  # type: ignore[no-untyped-def]
+def wanted_kinds(transcript: Transcript) -> Callable[[str], bool]:
     """Which kinds of messages and events are drawn."""
     words = transcript.header.get("draw", "").split()
     more = {word for word in words if not word.startswith("-")}

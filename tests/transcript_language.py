@@ -110,7 +110,9 @@ def set_scene(stage: Stage, leader: str, clients: str) -> None:
         stage.flow()
     stage.raise_curtain()
     if leader:
-        stage.say("scene", leader, f"leads at {stage.ballot_of(leader)}, slots below {stage.applied_everywhere()} are applied")
+        stage.say(
+            "scene", leader, f"leads at {stage.ballot_of(leader)}, slots below {stage.applied_everywhere()} are applied"
+        )
 
 
 def link_all(stage: Stage, actor: Actor) -> None:
@@ -211,12 +213,12 @@ def cut(stage: Stage, name: str) -> None:
     stage.say("cut", name, "is cut off")
 
 
-def heal(stage: Stage, text: str) -> None:
+def heal(stage: Stage, text: str | None) -> None:
     """Rules end."""
     was_cut = [rule.node for _, rule in stage.network.rules if isinstance(rule, Cut)]
-    stage.network.heal(text.strip())
+    stage.network.heal(text or "")
     for name in was_cut:
-        if text.strip() in ("", name):
+        if text in (None, name):
             stage.say("cut", name, "is connected again")
 
 
@@ -301,7 +303,7 @@ DIRECTIVES: list[tuple[str, Callable[..., None]]] = [
     (r"hold (.+)", hold),
     (r"lose (.+)", lose),
     (r"cut (n\d+)", cut),
-    (r"heal( .+)?", lambda stage, text: heal(stage, text or "")),
+    (r"heal(?: (.+))?", heal),
     (r"deliver (.+)", deliver),
     (r"drop (.+)", drop),
     (r"repeat (.+)", repeat),

@@ -157,9 +157,7 @@ class Actor:
         self.leads_at, self.decided = leads_at, node.leader.decided_end
         if node.slot_out > self.applied:
             commands = [self.command(node, slot) for slot in range(self.applied, node.slot_out)]
-            self.stage.say(
-                "applied", self.name, f"applied {slots(self.applied, node.slot_out)}: {' '.join(commands)}"
-            )
+            self.stage.say("applied", self.name, f"applied {slots(self.applied, node.slot_out)}: {' '.join(commands)}")
             self.applied = node.slot_out
 
     def command(self, node: Node, slot: int) -> str:

@@ -48,8 +48,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
     options = parser.parse_args(arguments)
     if not options.check:
-        for name in write(pictures(), PICTURES):
-            print(f"wrote {name}")
+        wanted = pictures()
+        for name in write(wanted, PICTURES):
+            print(f"{'wrote' if name in wanted else 'removed'} {name}")
         return 0
     found = stale(pictures(), PICTURES)
     if found:

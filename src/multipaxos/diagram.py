@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
@@ -237,11 +237,20 @@ _DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 ARRIVAL, NOTE, DEPARTURE, SUDDEN = range(4)  # of one moment: in this order; SUDDEN arrives as it is sent
 
 
+@dataclass(slots=True)
+class _Row:
+    """A row of one moment: where words stand in it, and which (see `_Layout.key`)."""
+
+    y: float
+    taken: list[tuple[float, float]] = field(default_factory=list)
+    said: set[tuple[str, bool, str, int]] = field(default_factory=set)
+
+
 class _Layout:
     """Where everything stands: lifelines from left to right, events from top to bottom.
 
-    Events of one moment share a row where their words do not meet; the same words that one participant says to
-    several others in one moment are said once.
+    Events of one moment share a row where their words do not meet, those of one participant in their order. The same
+    words that one participant says to several others in one moment are said once.
     """
 
     def __init__(self, participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note]) -> None:
@@ -254,16 +263,15 @@ class _Layout:
         self.silent: set[int] = set()  # messages whose label another one shows
         self.times: list[tuple[float, int]] = []
         self.pauses: list[float] = []
-        self.taken: list[tuple[float, float]] = []  # of the present row: where words stand, from left to right
-        self.said: dict[tuple[str, bool, str], bool] = {}  # of the present row: source, rightwards, label
+        self.rows: list[_Row] = []  # of the present moment
         self.height = self.place_rows() + ROW_HEIGHT
-        ends = [self.words_of(kind, place)[1] for kind, place in self.events() if kind in (NOTE, DEPARTURE, SUDDEN)]
+        ends = [self.extent(kind, place)[1] for kind, place in self.events() if kind in (NOTE, DEPARTURE, SUDDEN)]
         self.width = max([*self.x.values(), *ends], default=LEFT) + MARGIN
 
     def place_lifelines(self, participants: Sequence[str]) -> dict[str, float]:
         """Lifelines stand as far apart as what is said from either into the gap between them wants, within bounds."""
         places = {name: place for place, name in enumerate(participants)}
-        wanted = [GAP_MIN] * len(participants)  # the gap at the right of each
+        wanted = [float(GAP_MIN)] * len(participants)  # the gap at the right of each
         for message in self.messages:
             gap = places[message.source] - (places[message.target] < places[message.source])
             wanted[gap] = max(wanted[gap], _width(message.label) + 30)
@@ -294,56 +302,85 @@ class _Layout:
         """Whither its label goes."""
         return self.x[message.target] >= self.x[message.source]
 
-    def words_of(self, kind: int, place: int) -> tuple[float, float]:
-        """Where its words begin and end; an arrow's foot is kept free too."""
+    def goes_right(self, kind: int, place: int) -> bool:
+        """To which side of the lifeline words go. Notes go right, except at the last one, which has room at its left."""
+        return self.notes[place].who != self.last if kind == NOTE else self.is_rightward(self.messages[place])
+
+    def words(self, kind: int, place: int) -> str:
+        """What is shown of a note or a label: as much as there is room for."""
+        who, text = self.said_by(kind, place)
+        room = LABEL_CHARACTERS_MAX
+        if not self.goes_right(kind, place):
+            room = min(room, int((self.x[who] - TIME_WIDTH - 28) / CHARACTER_WIDTH))
+        return text if len(text) <= room else text[: room - 1] + "…"
+
+    def said_by(self, kind: int, place: int) -> tuple[str, str]:
+        """Whose words they are, and all of them."""
         if kind == NOTE:
-            note = self.notes[place]
-            x, size = self.x[note.who], _width(note.text) + 12
-            return (x - size, x + 6) if note.who == self.last else (x - 6, x + size)
-        message = self.messages[place]
-        x, size = self.x[message.source], _width(_cut(message.label)) + 12
-        return (x, x + size) if self.is_rightward(message) else (x - size, x)
+            return self.notes[place].who, self.notes[place].text
+        return self.messages[place].source, self.messages[place].label
+
+    def extent(self, kind: int, place: int) -> tuple[float, float]:
+        """Where words begin and end; the dot of a note and the foot of an arrow are kept free too."""
+        x, size = self.x[self.said_by(kind, place)[0]], _width(self.words(kind, place)) + 12
+        over = 6 if kind == NOTE else 0
+        return (x - over, x + size) if self.goes_right(kind, place) else (x - size, x + over)
 
     def place_rows(self) -> float:
         """Gives every event its height; returns the lowest."""
         y, before, row_kind = float(HEAD_HEIGHT), -1, -1
         for kind, place in self.events():
             at_ns = self.at_ns(kind, place)
+            new = at_ns != before
             if before >= 0 and at_ns - before > PAUSE_NS:
                 y += PAUSE_HEIGHT
                 self.pauses.append(y)
-            new = at_ns != before
+            if new:
+                self.rows = []
             if kind == ARRIVAL:
                 y += ARRIVAL_HEIGHT if new or row_kind != ARRIVAL else 0
                 self.arrivals[place] = y
-                self.taken, self.said = [(0, float("inf"))], {}
             else:
-                y += self.step_down(kind, place, new)
-                (self.noted if kind == NOTE else self.departures)[place] = y
-                if kind == SUDDEN:
-                    self.arrivals[place] = y
+                y = max(y, self.place_words(kind, place, y))
             if new and (not self.times or y - self.times[-1][0] >= ARRIVAL_HEIGHT):
                 self.times.append((y, at_ns))
             before, row_kind = at_ns, kind
         return y
 
-    def step_down(self, kind: int, place: int, new: bool) -> float:
-        """The way down to the row of a departure or a note: none where it finds room in the present one."""
-        begin, end = self.words_of(kind, place)
-        key = None
-        if kind != NOTE:
-            message = self.messages[place]
-            key = message.source, self.is_rightward(message), message.label
-        if not new and key is not None and key in self.said:
+    def place_words(self, kind: int, place: int, lowest: float) -> float:
+        """Gives a departure or a note a row of its moment, a new one below `lowest` where no other has room."""
+        row = self.row_for(kind, place)
+        if row is None:
+            row = _Row(lowest + ROW_HEIGHT)
+            self.rows.append(row)
+        said = self.key(kind, place)
+        if said in row.said:
             self.silent.add(place)
-            return 0
-        fits = all(end <= left or right <= begin for left, right in self.taken)
-        if new or not fits:
-            self.taken, self.said = [], {}
-        self.taken.append((begin, end))
-        if key is not None:
-            self.said[key] = True
-        return ROW_HEIGHT if new or not fits else 0
+        else:
+            row.said.add(said)
+            row.taken.append(self.extent(kind, place))
+        (self.noted if kind == NOTE else self.departures)[place] = row.y
+        if kind == SUDDEN:
+            self.arrivals[place] = row.y
+        return row.y
+
+    def row_for(self, kind: int, place: int) -> _Row | None:
+        """A row of this moment with room for these words, not above an earlier one of the same participant."""
+        said = self.key(kind, place)
+        begin, end = self.extent(kind, place)
+        earliest = 0
+        for number, row in enumerate(self.rows):
+            if any(who == said[0] for who, *_ in row.said):
+                earliest = number
+        for row in self.rows[earliest:]:
+            if said in row.said or all(end <= left or right <= begin for left, right in row.taken):
+                return row
+        return None
+
+    def key(self, kind: int, place: int) -> tuple[str, bool, str, int]:
+        """Who says what, and to which side; a note is never the same as another."""
+        who, text = self.said_by(kind, place)
+        return who, self.goes_right(kind, place), text, place if kind == NOTE else -1
 
 
 # == the picture
@@ -370,11 +407,6 @@ def _clean(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def _cut(label: str) -> str:
-    """A label of a length that a picture has room for."""
-    return label if len(label) <= LABEL_CHARACTERS_MAX else label[: LABEL_CHARACTERS_MAX - 1] + "…"
-
-
 def _width(words: str) -> float:
     """How wide words are, at the size of labels."""
     return len(words) * CHARACTER_WIDTH
@@ -390,7 +422,8 @@ def _style() -> str:
             f".dead{{stroke:{paper}}}.dot{{fill:{ink};stroke:{paper}}}",
         ]
         for name, colours in PALETTE.items():
-            lines.append(f"line.{name},polygon.{name}{{stroke:{colours[dark]}}}.tip.{name},text.{name}{{fill:{colours[dark]}}}")
+            lines.append(f"line.{name},.tip.{name}{{stroke:{colours[dark]}}}")
+            lines.append(f"text.{name},.tip.{name}{{fill:{colours[dark]}}}")
         return "".join(lines)
 
     common = (
@@ -403,7 +436,7 @@ def _style() -> str:
 
 
 class _Picture:
-    """The SVG tree while it is drawn: lines below, words on paper of their own above them, and what ends a line on top."""
+    """The SVG tree while it is drawn: lines, above them words on paper of their own, on top what ends a line."""
 
     def __init__(self, layout: _Layout, title: str) -> None:
         self.layout = layout
@@ -438,11 +471,17 @@ class _Picture:
         element.text = _clean(words)
         return element
 
-    def on_paper(self, x: float, y: float, words: str, css: str, anchor: str) -> ElementTree.Element:
-        """Words that lines do not run through."""
-        left = x - _width(words) if anchor == "end" else x
+    def on_paper(self, kind: int, place: int, css: str, y: float) -> None:
+        """Words that lines do not run through, beside their lifeline; all of them are in the tool tip where they were
+        cut."""
+        who, text = self.layout.said_by(kind, place)
+        words, right = self.layout.words(kind, place), self.layout.goes_right(kind, place)
+        x = self.layout.x[who] + (8 if right else -8)
+        left = x if right else x - _width(words)
         self.shape(self.words, "rect", "paper", x=left - 1, y=y - 10, width=_width(words) + 2, height=13)
-        return self.text(x, y, words, css, anchor)
+        element = self.text(x, y, words, css, "start" if right else "end")
+        if words != text:
+            ElementTree.SubElement(element, "title").text = _clean(text)
 
     def line(self, css: str, x1: float, y1: float, x2: float, y2: float) -> None:
         self.shape(self.lines, "line", css, x1=x1, y1=y1, x2=x2, y2=y2)
@@ -455,8 +494,8 @@ class _Picture:
             self.text(x, top - 8, name, "name", "middle")
             self.line("life", x, top, x, bottom)
             crash = None
-            noted = self.layout.noted.items()
-            for y, words in sorted((y, note.text) for place, y in noted if (note := self.layout.notes[place]).who == name):
+            noted = [(y, self.layout.said_by(NOTE, place)) for place, y in self.layout.noted.items()]
+            for y, words in sorted((y, words) for y, (who, words) in noted if who == name):
                 if words.startswith("crash") and crash is None:
                     crash = y
                 elif words.startswith("restart") and crash is not None:
@@ -489,15 +528,7 @@ class _Picture:
             self.line(css, x1, y1, x2, y2)
             self.tip(css, x1, y1, x2, y2)
         if place not in self.layout.silent:
-            self.label(message, css, x1, y1 - 4)
-
-    def label(self, message: Message, css: str, x: float, y: float) -> None:
-        """What a message says, at the sending end; all of it is in the tool tip where it was cut."""
-        cut = _cut(message.label)
-        rightward = self.layout.is_rightward(message)
-        label = self.on_paper(x + 7 if rightward else x - 7, y, cut, css, "start" if rightward else "end")
-        if cut != message.label:
-            ElementTree.SubElement(label, "title").text = _clean(message.label)
+            self.on_paper(DEPARTURE, place, css, y1 - 4)
 
     def tip(self, css: str, x1: float, y1: float, x2: float, y2: float) -> None:
         """The head of an arrow: a triangle along its direction."""
@@ -512,5 +543,4 @@ class _Picture:
         """A dot on the lifeline and the words beside it; at the last lifeline to the left, where there is room."""
         x, y = self.layout.x[note.who], self.layout.noted[place]
         self.shape(self.ends, "circle", "dot", cx=x, cy=y, r=3.5)
-        left = note.who == self.layout.last
-        self.on_paper(x - 8 if left else x + 8, y + 4, note.text, "note", "end" if left else "start")
+        self.on_paper(NOTE, place, "note", y + 4)
