@@ -272,6 +272,14 @@ def boxes(root: ElementTree.Element) -> list[tuple[float, float, float, float, s
     return found
 
 
+def crosses(root: ElementTree.Element) -> list[tuple[float, float, float, float, str]]:
+    """The crosses of lost messages, as boxes: one of the two strokes of each falls."""
+    strokes = [stroke for css in ("other", "phase1", "phase2", "client") for stroke in lines(root, css)]
+    return [
+        (*stroke, "a cross") for stroke in strokes if stroke[2] - stroke[0] == 10 and round(stroke[3] - stroke[1]) == 10
+    ]
+
+
 times = st.integers(0, 12).map(lambda half: half * MS // 2)
 words = st.sampled_from(
     ["ping 1.0", "phase2a 1.0 slots 1-9: a b c d; decided 1-7", "phase1b " + "z" * 90, "leading 1.0"]
@@ -296,6 +304,7 @@ def events(draw_from: st.DrawFn) -> tuple[list[Message], list[Note]]:
 def test_words_never_overlap_and_are_inside_the_picture(what: tuple[list[Message], list[Note]]) -> None:
     root = picture(*what)
     found = boxes(root)
+    found += [cross for cross in crosses(root) if cross not in found]
     for (left, top, right, bottom, one), (left2, top2, right2, bottom2, two) in itertools.combinations(found, 2):
         apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
         assert apart, f"{one!r} and {two!r} overlap"

@@ -1,4 +1,4 @@
-"""The pictures of docs/diagrams are those of the transcripts: not stale, not too large, and nothing in them overlaps."""
+"""The pictures of docs/diagrams are those of the transcripts: none is stale, missing, left over, or too large."""
 
 from __future__ import annotations
 

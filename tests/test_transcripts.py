@@ -112,7 +112,7 @@ class TestComparing:
                 send(stage, source, target, frame)
 
         monkeypatch.setattr(transcript_stage.Stage, "send", without_votes)
-        with pytest.raises(pytest.fail.Exception, match="-.*n2 -> n0  phase2b 1.0 slot 2"):
+        with pytest.raises(pytest.fail.Exception, match=r"-.*n2 -> n0  phase2b 1.0 slot 2"):
             compare(path)
 
     def test_prose_and_headers_stay_as_they_are(self, script) -> None:
@@ -196,7 +196,7 @@ class TestJudging:
                 raise InvariantViolation("C2: as if")
 
         monkeypatch.setattr(transcript_stage.Stage, "check", broken)
-        with pytest.raises(TranscriptError, match="case.txt:5: C2: as if"):
+        with pytest.raises(TranscriptError, match=r"case.txt:5: C2: as if"):
             play(script(LED + "> alice sends x=1\n"))
 
     def test_every_node_that_lives_is_asked(self, script) -> None:
@@ -220,7 +220,7 @@ class TestJudging:
         stage = run(Transcript.read(script(LED)))
         stage.agree("n0", 9, (1, 1, 1, b"x"))
         stage.agree("n1", 9, (1, 1, 1, b"x"))
-        with pytest.raises(AssertionError, match="n0 applied .* in slot 9, n2 applied"):
+        with pytest.raises(AssertionError, match=r"n0 applied .* in slot 9, n2 applied"):
             stage.agree("n2", 9, (1, 1, 1, b"y"))
 
 

@@ -321,7 +321,7 @@ def perform(stage: Stage, text: str) -> None:
     for expression, act in DIRECTIVES:
         match = re.fullmatch(expression, text)
         if match is not None:
-            stage.round_up()
+            stage.next_moment()
             act(stage, *match.groups())
             stage.flow()
             stage.check()

@@ -229,7 +229,7 @@ class Client:
     def on_frame(self, frame: bytes) -> None:
         """An answer."""
         for sequence, status, slot, _ in self.session.receive(frame):
-            self.stage.say("answered", self.name, f"has its answer to {sequence}: {STATUSES[status]}, slot {slot}")
+            self.stage.say("answered", self.name, f"has the answer to {sequence}: {STATUSES[status]}, slot {slot}")
         self.flush()
 
 
@@ -273,7 +273,7 @@ class Stage:
 
     def raise_curtain(self) -> None:
         """What was until now does not show: no trace, and the time begins here. The nodes' clocks go on."""
-        self.round_up()
+        self.next_moment()
         self.trace.clear()
         self.network.flights.clear()
         for actor in self.actors.values():
@@ -324,9 +324,11 @@ class Stage:
                 return
         raise ScriptError(f"not quiet after {EVENTS_MAX} events")
 
-    def round_up(self) -> None:
-        """A directive begins on a whole millisecond."""
+    def next_moment(self) -> None:
+        """A directive begins on a whole millisecond, after all that has happened."""
         self.now_ns = -(-self.now_ns // MS) * MS
+        if self.trace and self.trace[-1].at_ns == self.now_ns and self.trace[-1].kind != "scene":
+            self.now_ns += MS
 
     def time_out(self, actor: Actor) -> None:
         """The clock of one node moves on to the end of its patience; it scouts."""
@@ -412,9 +414,10 @@ class Stage:
 
     def repeat(self, flight: Flight) -> None:
         """The network delivers a message once more."""
-        again = replace(flight, sent_ns=self.now_ns, step=self.step, state=FLYING, arrived_ns=None)
+        label = f"{flight.label} (again)"
+        again = replace(flight, label=label, sent_ns=self.now_ns, step=self.step, state=FLYING, arrived_ns=None)
         self.network.flights.append(again)
-        self.after(MESSAGE_NS, None, lambda: self.arrive(again, f"{again.label}  (once more)"))
+        self.after(MESSAGE_NS, None, lambda: self.arrive(again, label))
 
     def arrive(self, flight: Flight, label: str = "") -> None:
         """It is there, unless its link is gone."""

@@ -29,6 +29,8 @@ PAYLOAD_CHARACTERS_MAX = 24
 
 ROW_HEIGHT = 22  # of a departure or a note
 ARRIVAL_HEIGHT = 20
+LOST_WIDTH = 44  # from a lost message's cross to its target
+STUB_WIDTH = 14  # of a message to oneself
 PAUSE_HEIGHT = 16  # extra, where more than PAUSE_NS pass
 PAUSE_NS = 20 * MS
 CHARACTER_WIDTH, TITLE_CHARACTER_WIDTH = 6.7, 8.6  # of the fonts at their sizes
@@ -239,11 +241,19 @@ ARRIVAL, NOTE, DEPARTURE, SUDDEN = range(4)  # of one moment: in this order; SUD
 
 @dataclass(slots=True)
 class _Row:
-    """A row of one moment: where words stand in it, and which (see `_Layout.key`)."""
+    """A row of one moment: what stands where in it, and what is said to whom (see `_Layout.key`)."""
 
     y: float
-    taken: list[tuple[float, float]] = field(default_factory=list)
-    said: set[tuple[str, bool, str, int]] = field(default_factory=set)
+    taken: list[tuple[float, float, str]] = field(default_factory=list)
+    said: dict[tuple[str, bool, str, int], set[str]] = field(default_factory=dict)
+
+    def has_room(self, wanted: Sequence[tuple[float, float, str]]) -> bool:
+        """May this stand here too? A cross lies lower than labels."""
+        return all(
+            end <= left or right <= begin or {what, other} == {"label", "cross"}
+            for begin, end, what in wanted
+            for left, right, other in self.taken
+        )
 
 
 class _Layout:
@@ -275,10 +285,10 @@ class _Layout:
         for message in self.messages:
             gap = places[message.source] - (places[message.target] < places[message.source])
             wanted[gap] = max(wanted[gap], _width(message.label) + 30)
-        x, at = {}, float(LEFT)
-        for name, gap in zip(participants, wanted, strict=True):
+        x, at = dict[str, float](), float(LEFT)
+        for name, room in zip(participants, wanted, strict=True):
             x[name] = at
-            at += min(gap, GAP_MAX)
+            at += min(room, GAP_MAX)
         return x
 
     def events(self) -> list[tuple[int, int]]:
@@ -303,7 +313,7 @@ class _Layout:
         return self.x[message.target] >= self.x[message.source]
 
     def goes_right(self, kind: int, place: int) -> bool:
-        """To which side of the lifeline words go. Notes go right, except at the last one, which has room at its left."""
+        """To which side of their lifeline words go. Notes go right; at the last lifeline left, where there is room."""
         return self.notes[place].who != self.last if kind == NOTE else self.is_rightward(self.messages[place])
 
     def words(self, kind: int, place: int) -> str:
@@ -349,33 +359,49 @@ class _Layout:
 
     def place_words(self, kind: int, place: int, lowest: float) -> float:
         """Gives a departure or a note a row of its moment, a new one below `lowest` where no other has room."""
+        said = self.key(kind, place)
         row = self.row_for(kind, place)
         if row is None:
             row = _Row(lowest + ROW_HEIGHT)
             self.rows.append(row)
-        said = self.key(kind, place)
         if said in row.said:
             self.silent.add(place)
         else:
-            row.said.add(said)
-            row.taken.append(self.extent(kind, place))
+            row.taken.append((*self.extent(kind, place), "note" if kind == NOTE else "label"))
+        row.taken += self.cross(kind, place)
+        row.said.setdefault(said, set()).add("" if kind == NOTE else self.messages[place].target)
         (self.noted if kind == NOTE else self.departures)[place] = row.y
         if kind == SUDDEN:
             self.arrivals[place] = row.y
         return row.y
 
     def row_for(self, kind: int, place: int) -> _Row | None:
-        """A row of this moment with room for these words, not above an earlier one of the same participant."""
+        """A row of this moment with room, not above an earlier one of the same participant."""
         said = self.key(kind, place)
-        begin, end = self.extent(kind, place)
+        words = (*self.extent(kind, place), "note" if kind == NOTE else "label")
         earliest = 0
         for number, row in enumerate(self.rows):
             if any(who == said[0] for who, *_ in row.said):
                 earliest = number
         for row in self.rows[earliest:]:
-            if said in row.said or all(end <= left or right <= begin for left, right in row.taken):
+            again = said in row.said
+            if again and self.messages[place].target in row.said[said]:
+                continue  # the same words to the same one: an arrow of its own
+            if row.has_room([*([] if again else [words]), *self.cross(kind, place)]):
                 return row
         return None
+
+    def cross(self, kind: int, place: int) -> list[tuple[float, float, str]]:
+        """Where a lost message's cross stands."""
+        if kind == NOTE or self.messages[place].arrived_ns is not None:
+            return []
+        x = self.end_of_lost(self.messages[place])
+        return [(x - 6, x + 6, "cross")]
+
+    def end_of_lost(self, message: Message) -> float:
+        """A lost message ends shortly before its target."""
+        x1, x2 = self.x[message.source], self.x[message.target]
+        return x2 + min(max(x1 - x2, -LOST_WIDTH), LOST_WIDTH) if x1 != x2 else x1 + STUB_WIDTH
 
     def key(self, kind: int, place: int) -> tuple[str, bool, str, int]:
         """Who says what, and to which side; a note is never the same as another."""
@@ -515,20 +541,22 @@ class _Picture:
     def arrow(self, place: int, message: Message) -> None:
         css = CLASSES.get(message.label.partition(" ")[0], "other")
         x1, y1 = self.layout.x[message.source], self.layout.departures[place]
-        x2 = self.layout.x[message.target]
+        x2, y2 = self.layout.x[message.target], self.layout.arrivals.get(place, y1)
         if message.source == message.target:
-            x2 = x1 + 14.0  # to itself: a stub beside the lifeline
+            x2 = x1 + STUB_WIDTH  # to itself: a stub beside the lifeline
         if message.arrived_ns is None:
-            x2, y2 = x1 + (x2 - x1) * 0.7, y1 + ROW_HEIGHT * 0.7
-            self.line(f"{css} lost", x1, y1, x2, y2)
-            for turn in (1, -1):
-                self.shape(self.ends, "line", css, x1=x2 - 5, y1=y2 - 5 * turn, x2=x2 + 5, y2=y2 + 5 * turn)
+            self.lost(css, x1, y1, self.layout.end_of_lost(message))
         else:
-            y2 = self.layout.arrivals[place]
             self.line(css, x1, y1, x2, y2)
             self.tip(css, x1, y1, x2, y2)
         if place not in self.layout.silent:
             self.on_paper(DEPARTURE, place, css, y1 - 4)
+
+    def lost(self, css: str, x1: float, y1: float, x2: float) -> None:
+        """Dashed, and a cross where it ends; all of it in the row of the departure."""
+        self.line(f"{css} lost", x1, y1, x2, y1 + 4)
+        for turn in (1, -1):
+            self.shape(self.ends, "line", css, x1=x2 - 5, y1=y1 + 4 - 5 * turn, x2=x2 + 5, y2=y1 + 4 + 5 * turn)
 
     def tip(self, css: str, x1: float, y1: float, x2: float, y2: float) -> None:
         """The head of an arrow: a triangle along its direction."""
