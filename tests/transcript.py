@@ -139,8 +139,7 @@ def picture(path: Path) -> str:
         [one for one in stage.trace if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)]
     )
     spoke = {name for one in messages for name in (one.source, one.target)} | {note.who for note in notes}
-    names = [*stage.clients, *stage.actors]
-    return draw([name for name in names if name in spoke or name in stage.actors], messages, notes, transcript.title)
+    return draw([name for name in (*stage.clients, *stage.actors) if name in spoke], messages, notes, transcript.title)
 
 
 def joined(entries: list[Entry]) -> list[Note]:

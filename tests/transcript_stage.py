@@ -74,25 +74,29 @@ class Actor:
         self.stalled = False
         self.applied = self.decided = 1
         self.leads_at = 0
+        self.machine = Journal()
+        self.performed = 0  # commands that the machine was given, so far
 
     # -- the process
     def start(self) -> None:
         """A process starts from the disk."""
         stage = self.stage
         self.life += 1
+        self.machine = Journal()
         self.node = Node(
             node=self.id,
             roles=stage.roles,
             quorums=stage.quorums,
             incarnation=self.disk.incarnation,
             seed=stage.seed + self.id,
-            machine=PythonMachine(Journal()),
+            machine=PythonMachine(self.machine),
             meta=self.disk.meta(),
             records=self.disk.records(),
             flatten=flatten,
             window=stage.window,
         )
         self.applied = self.node.slot_out
+        self.performed = len(self.machine.entries)
         self.leads_at = 0
         self.wake(lambda node: None)
 
@@ -161,13 +165,20 @@ class Actor:
             self.applied = node.slot_out
 
     def command(self, node: Node, slot: int) -> str:
-        """What is decided in a slot, in a word."""
+        """What is decided in a slot, in a word, and whether the machine was given it."""
         held = node.command_at(slot)
         if held is None:
             return "?"
         self.stage.agree(self.name, slot, held)
-        kinds = {codec.COMMAND_KINDS["noop"]: "noop", codec.COMMAND_KINDS["open_session"]: "open"}
-        return kinds.get(held[0]) or held[3].decode()
+        kind, _, _, payload = held
+        if kind != codec.COMMAND_KINDS["apply"]:
+            return {codec.COMMAND_KINDS["noop"]: "noop", codec.COMMAND_KINDS["open_session"]: "open"}.get(
+                kind, "rejoin"
+            )
+        if self.machine.entries[self.performed : self.performed + 1] == [payload]:
+            self.performed += 1
+            return payload.decode()
+        return f"{payload.decode()} (no effect)"
 
     # -- the disk
     def sync(self, batch: Batch) -> None:

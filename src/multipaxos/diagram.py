@@ -313,15 +313,22 @@ class _Layout:
         return self.x[message.target] >= self.x[message.source]
 
     def goes_right(self, kind: int, place: int) -> bool:
-        """To which side of their lifeline words go. Notes go right; at the last lifeline left, where there is room."""
-        return self.notes[place].who != self.last if kind == NOTE else self.is_rightward(self.messages[place])
+        """To which side of their lifeline words go. A note goes right; at the last lifeline left, if it fits there."""
+        if kind != NOTE:
+            return self.is_rightward(self.messages[place])
+        note = self.notes[place]
+        return note.who != self.last or len(note.text) > self.room_at_left(note.who)
+
+    def room_at_left(self, who: str) -> int:
+        """How many characters fit between the clock and a lifeline."""
+        return int((self.x[who] - TIME_WIDTH - 28) / CHARACTER_WIDTH)
 
     def words(self, kind: int, place: int) -> str:
         """What is shown of a note or a label: as much as there is room for."""
         who, text = self.said_by(kind, place)
         room = LABEL_CHARACTERS_MAX
         if not self.goes_right(kind, place):
-            room = min(room, int((self.x[who] - TIME_WIDTH - 28) / CHARACTER_WIDTH))
+            room = min(room, self.room_at_left(who))
         return text if len(text) <= room else text[: room - 1] + "…"
 
     def said_by(self, kind: int, place: int) -> tuple[str, str]:
@@ -376,18 +383,21 @@ class _Layout:
         return row.y
 
     def row_for(self, kind: int, place: int) -> _Row | None:
-        """A row of this moment with room, not above an earlier one of the same participant."""
-        said = self.key(kind, place)
+        """A row of this moment with room. Words that are there already need none of their own, below all that the same
+        one was told before; others stand not above an earlier event of the same participant."""
+        said, cross = self.key(kind, place), self.cross(kind, place)
         words = (*self.extent(kind, place), "note" if kind == NOTE else "label")
-        earliest = 0
+        target = "" if kind == NOTE else self.messages[place].target
+        spoke, told = 0, -1
         for number, row in enumerate(self.rows):
-            if any(who == said[0] for who, *_ in row.said):
-                earliest = number
-        for row in self.rows[earliest:]:
-            again = said in row.said
-            if again and self.messages[place].target in row.said[said]:
-                continue  # the same words to the same one: an arrow of its own
-            if row.has_room([*([] if again else [words]), *self.cross(kind, place)]):
+            targets = [to for (who, *_), to in row.said.items() if who == said[0]]
+            spoke = number if targets else spoke
+            told = number if any(target in to for to in targets) else told
+        for row in self.rows[told + 1 :]:
+            if said in row.said and row.has_room(cross):
+                return row
+        for row in self.rows[spoke:]:
+            if said not in row.said and row.has_room([words, *cross]):
                 return row
         return None
 
