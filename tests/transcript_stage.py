@@ -97,6 +97,8 @@ class Actor:
         )
         self.applied = self.node.slot_out
         self.performed = len(self.machine.entries)
+        for slot in range(1, self.applied):
+            self.stage.agree(self.name, slot, self.node.command_at(slot))
         self.leads_at = 0
         self.wake(lambda node: None)
 
@@ -167,9 +169,9 @@ class Actor:
     def command(self, node: Node, slot: int) -> str:
         """What is decided in a slot, in a word, and whether the machine was given it."""
         held = node.command_at(slot)
+        self.stage.agree(self.name, slot, held)
         if held is None:
             return "?"
-        self.stage.agree(self.name, slot, held)
         kind, _, _, payload = held
         if kind != codec.COMMAND_KINDS["apply"]:
             return {codec.COMMAND_KINDS["noop"]: "noop", codec.COMMAND_KINDS["open_session"]: "open"}.get(
@@ -277,7 +279,9 @@ class Stage:
                 actor.node.invariants()
 
     def agree(self, who: str, slot: int, command: Any) -> None:
-        """No two nodes apply different commands in one slot."""
+        """No two nodes apply different commands in one slot; None is one that has left memory."""
+        if command is None:
+            return
         first, other = self.chosen.setdefault(slot, (who, command))
         if other != command:
             raise AssertionError(f"{first} applied {other} in slot {slot}, {who} applied {command}")
