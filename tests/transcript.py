@@ -143,12 +143,13 @@ def picture(path: Path) -> str:
 
 
 def joined(entries: list[Entry]) -> list[Note]:
-    """Events as notes, up to their first colon. What one node did to slots in one moment is one note."""
+    """Events as notes, in short: up to a colon, and without the decided mark that a batch carries along. What one node
+    did to slots in one moment is one note."""
     notes: list[Note] = []
     before = None
     for entry in entries:
         key = (entry.at_ns, entry.who, entry.kind in ("decided", "applied"))
-        text = entry.text.partition(":")[0]
+        text = entry.text.partition(":")[0].partition(", decided below")[0]
         if key == before and key[2]:
             notes[-1] = Note(entry.at_ns, entry.who, f"{notes[-1].text}, {text}")
         else:
