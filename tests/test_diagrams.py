@@ -14,7 +14,7 @@ from tests.transcript import paths, picture
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "diagrams"
 TOOL = ROOT / "tools" / "diagrams.py"
-WIDTH_MAX, HEIGHT_MAX = 1040, 1600  # of what a page shows without making it small
+WIDTH_MAX, HEIGHT_MAX = 1060, 1600  # of what a page shows without making it small
 
 
 @pytest.fixture(scope="module")
