@@ -200,6 +200,17 @@ class TestPictures:
         root = picture([message(1, 2, "n1", "n0", "ping to all"), message(1, 2, "n1", "n2", "ping to all")])
         assert [text.text for text in root.iter(f"{SVG}text")].count("ping to all") == 2
 
+    def test_what_one_is_told_in_a_moment_stands_in_its_order(self) -> None:
+        """The same words may share a row with those to another, but not above what was said before."""
+        told = [("n1", "ping a"), ("n2", "ping b"), ("n2", "ping a")]
+        root = picture([message(1, 2, "n0", target, words) for target, words in told])
+        ys = [y for _, y, _, _ in lines(root, "other")]
+        assert ys[0] < ys[1] < ys[2]
+
+    def test_the_same_words_twice_to_one_are_two_arrows(self) -> None:
+        root = picture([message(1, 2, "n0", "n1"), message(1, 2, "n0", "n1")])
+        assert len({y for _, y, _, _ in lines(root, "other")}) == 2
+
     def test_what_arrives_at_once_is_a_level_line(self) -> None:
         [(_, y1, _, y2)] = lines(picture([message(1, 1, "n0", "n1")]), "other")
         assert y1 == y2
@@ -280,7 +291,7 @@ def crosses(root: ElementTree.Element) -> list[tuple[float, float, float, float,
     ]
 
 
-times = st.integers(0, 12).map(lambda half: half * MS // 2)
+times = st.one_of(st.integers(0, 12), st.just(1000)).map(lambda half: half * MS // 2)
 words = st.sampled_from(
     ["ping 1.0", "phase2a 1.0 slots 1-9: a b c d; decided 1-7", "phase1b " + "z" * 90, "leading 1.0"]
 )
