@@ -50,8 +50,13 @@ cdef class Founding:
 
     @property
     def fresh(self):
-        """No voter record: nothing was promised. (May it found? Only if it has not learnt anything either.)"""
+        """No voter record: nothing was promised."""
         return self.founders is None
+
+    @property
+    def may_found(self):
+        """By views; not by a list that names it."""
+        return self.fresh and not self.learnt
 
     def on_link_up(self, int node, incarnation):
         """A living process speaks; True if our view changed, so that all should hear of it."""
@@ -82,7 +87,7 @@ cdef class Founding:
             if not fresh and incarnations[self.node] == self.incarnation:
                 self.founders = incarnations
                 return incarnations
-        if self.learnt:
+        if not self.may_found:
             return None
         view = tuple(self.view)
         if len(self.reports) == self.nodes - 1 and all(report == (True, view) for report in self.reports.values()):
@@ -93,7 +98,7 @@ cdef class Founding:
     def message(self):
         """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view, or nothing where
         anything was learnt."""
-        if self.fresh and self.learnt:
+        if self.fresh and not self.may_found:
             return self.incarnation, True, []
         return self.incarnation, self.fresh, list(self.founders or self.view)
 

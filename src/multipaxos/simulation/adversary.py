@@ -1,7 +1,7 @@
 """The adversary: everything that goes wrong, and how often it did.
 
 Rules. Each kind of fault of `Faults` comes at random moments, at its pace, while the world is hostile, and is counted
-where it takes effect. Disks are lost of expendable nodes only. A log is collected of a node that has no machine, up to
+where it takes effect. Disks are lost of expendable nodes only, but in a lossy scenario. A log is collected of a node that has no machine, up to
 where replicas that are not expendable have everything on their disks. When hostility ends every cut heals, every node that is
 not to stay dead runs, and syncs work.
 """
@@ -234,10 +234,14 @@ class Adversary:
 
     def disks_lost(self) -> bool:
         """A node dies and comes back with an empty disk."""
-        expendable = self.world.scenario.expendable
-        if not expendable:
+        hosts, scenario = self.world.hosts, self.world.scenario
+        if scenario.lossy:
+            lost = [host for host in hosts if any(other.disk.accepted for other in hosts if other is not host)]
+        else:
+            lost = [hosts[id] for id in scenario.expendable]
+        if not lost:
             return False
-        host = self.world.hosts[self.random.choice(expendable)]
+        host = self.random.choice(lost)
         if host.node is not None:
             self.crash(host)
         host.lose_disk()

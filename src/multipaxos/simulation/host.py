@@ -102,7 +102,7 @@ class Host:
     def lose_disk(self) -> None:
         """A new, empty data directory, with a new incarnation."""
         self.disk = self.new_disk()
-        self.world.oracle.on_disk_lost(self.id)
+        self.world.oracle.on_disk_lost(self.id, any(host.disk.accepted for host in self.world.hosts))
         self.world.note(self.id, "lost its disk")
 
     def later(self, delay_ns: int, act: Callable[[], None]) -> None:

@@ -11,7 +11,8 @@ Rules, each checked the moment that it could be broken; the names are those of P
 - P2c (Paxos Made Simple): a proposal at a ballot above one that chose carries what was chosen.
 - A ballot is one attempt of one life of one node, and is durable before its phase 1a leaves.
 - A promise leaves when its ballot and all pvalues that it names are durable; a vote when its pvalues are.
-- Who votes has a durable voter record that names its own incarnation; all voter records that exist are equal.
+- Who votes has a durable voter record that names its own incarnation; all voter records are equal while any of them, or
+  anything of a log, is left.
 - A session is told to be expired only if the log has evicted it.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
@@ -51,7 +52,8 @@ class Oracle:
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
         self.attempts: dict[int, tuple[int, ...]] = {}  # ballot -> node, life and first slot of the scout
         self.decided: dict[int, int] = {}  # ballot -> below this slot all that its leader calls decided was checked
-        self.voters: dict[int, bytes] = {}  # node -> the voter record on its disk
+        self.voters: set[int] = set()  # the nodes with a voter record on their disks
+        self.founders: bytes | None = None  # all voter records
         self.sessions = LiveSessions(sessions_max)
         self.clocks: dict[int, int] = {}  # slot_out -> the machine's clock
         self.checked: dict[int, tuple[int, int]] = {}  # node -> its life, and slot_out when last seen
@@ -70,23 +72,26 @@ class Oracle:
 
     def on_founded(self, node: int, disk: Disk) -> None:
         """A voter record is on a disk for the first time; what its node has learnt until now counts as accepted."""
-        self.voters[node] = disk.voters or b""
-        if len(set(self.voters.values())) > 1:
+        self.voters.add(node)
+        if self.founders is None:
+            self.founders = disk.voters
+        if self.founders != disk.voters:
             raise Violation(f"founding: node {node} has other founders than those that were founded before")
         for slot, ballot in disk.accepted.items():
             if self.is_voter(node, disk):
                 self.vote(node, ballot, slot, self.proposed[ballot, slot])
 
-    def on_disk_lost(self, node: int) -> None:
-        """What was on it is gone. If it was alone in having founded, its cluster never was: no other vote counted
-        there, and the next one begins with the same ballots."""
-        if self.voters.pop(node, None) is not None and not self.voters:
-            if self.chosen:
-                raise Violation(f"slots were chosen, and the only founder was node {node}")
-            self.proposed.clear()
-            self.votes.clear()
-            self.attempts.clear()
-            self.decided.clear()
+    def on_disk_lost(self, node: int, witnessed: bool) -> None:
+        """What was on it is gone. If no disk is left that names the founders, and none that holds anything of the log, the
+        cluster never was, and the next one begins with the same ballots."""
+        self.voters.discard(node)
+        if self.voters or witnessed:
+            return
+        if self.chosen:
+            raise Violation(f"slots were chosen, and the only founder was node {node}")
+        self.founders = None
+        for memory in (self.proposed, self.votes, self.attempts, self.decided):
+            memory.clear()
 
     def is_voter(self, node: int, disk: Disk) -> bool:
         """Is it a founder, and does its disk say so?"""

@@ -2,7 +2,8 @@
 
 Rules. `scenario(seed)` draws from all that a user may configure, and from faults of every kind and pace; the same seed
 is the same scenario. `expendable` are the nodes whose disks may be lost, or which may stay dead: without them there
-still are quorums of both phases, a leader and a replica, so that liveness may be asked for.
+still are quorums of both phases, a leader and a replica, so that liveness may be asked for. In a `lossy` scenario any
+disk may be lost, as long as another one holds something: what is left then must not make another log.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Scenario:
     hostile_founding: bool = False  # faults from the first moment on
     some_stay_dead: bool = False
     expendable: tuple[int, ...] = ()
+    lossy: bool = False
 
     def describe(self) -> str:
         """In a line."""
@@ -126,6 +128,7 @@ def scenario(seed: int) -> Scenario:
         hostile_founding=chance.random() < 0.3,
         some_stay_dead=chance.random() < 0.3,
         expendable=draw_expendable(chance, roles, quorums),
+        lossy=chance.random() < 0.1,
     )
 
 

@@ -2,7 +2,7 @@
 
 Rules. Events at one instant happen in the order in which they were planned. Nothing here is random but through
 `random`, nothing takes time but through `after`. Liveness is asked at the end: when faults have stopped every client is
-answered and every living replica level within LIVE_NS.
+answered and every living replica level within LIVE_NS, where a quorum of voters is left.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multipaxos import codec
 from multipaxos.commands import Value
 from multipaxos.errors import MultipaxosError
 from multipaxos.linearizability import Operation, check
-from multipaxos.simulation import ACCEPTOR, MS, REPLICA
+from multipaxos.simulation import ACCEPTOR, LEADER, MS, REPLICA
 from multipaxos.simulation.adversary import Adversary
 from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.host import Host
@@ -25,6 +25,7 @@ from multipaxos.simulation.scenario import Scenario
 
 FOUNDING_NS = 10_000 * MS
 LIVE_NS = 60_000 * MS
+HOPELESS_NS = 3_000 * MS  # of looking on where too few voters are left
 
 
 class World:
@@ -114,12 +115,22 @@ class World:
             self.adversary.begin()
         self.run_until(lambda: False, scenario.hostile_ns)
         self.adversary.end()
-        if not self.run_until(self.is_finished, LIVE_NS):
+        if not self.may_live():
+            self.run_until(lambda: False, HOPELESS_NS)
+        elif not self.run_until(self.is_finished, LIVE_NS):
             raise Violation(f"not live {LIVE_NS // MS} ms after the last fault: {self.describe()}")
 
     def is_founded(self) -> bool:
         """All acceptors vote."""
         return all(host.node is not None and host.node.voting for host in self.hosts if self.roles[host.id] & ACCEPTOR)
+
+    def may_live(self) -> bool:
+        """Is there a quorum of voters for each phase, and a founder that may lead? Only a lossy scenario leaves none."""
+        founders = [host for host in self.hosts if host.node is not None and self.oracle.is_voter(host.id, host.disk)]
+        voters = {host.id for host in founders}
+        quorums = self.scenario.quorums
+        leads = any(self.roles[host.id] & LEADER for host in founders)
+        return not self.scenario.lossy or (leads and quorums.is_phase1(voters) and quorums.is_phase2(voters))
 
     def is_finished(self) -> bool:
         """Every client was answered, and every living node is level with all that was chosen."""
@@ -129,12 +140,15 @@ class World:
         return slots == {max(self.oracle.chosen, default=0) + 1}
 
     def judge(self) -> None:
-        """All replicas are equal, and the history is linearizable."""
-        replicas = [host for host in self.hosts if host.node is not None and self.roles[host.id] & REPLICA]
-        for host in replicas[1:]:
-            if host.machine.items() != replicas[0].machine.items():
-                raise Violation(f"nodes {replicas[0].id} and {host.id} applied the same slots and differ")
-            self.same_state(replicas[0], host)
+        """All replicas at one slot are equal, and the history is linearizable."""
+        first: dict[int, Host] = {}
+        for host in self.hosts:
+            if host.node is None or not self.roles[host.id] & REPLICA:
+                continue
+            other = first.setdefault(host.node.slot_out, host)
+            if host.machine.items() != other.machine.items():
+                raise Violation(f"nodes {other.id} and {host.id} applied the same slots and differ")
+            self.same_state(other, host)
         failure = check(self.history())
         if failure is not None:
             raise Violation(failure.describe())
