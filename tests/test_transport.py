@@ -764,8 +764,10 @@ def test_a_node_listens_where_it_is_told() -> None:
         await made.start()
         try:
             assert made.port == place.port
-            assert (await (await RawLink.to(elsewhere, 0)).handshake(peer_hello(config, 0))).node == 1
+            link = await RawLink.to(elsewhere, 0)
+            assert (await link.handshake(peer_hello(config, 0))).node == 1
             await until(lambda: (0, 500) in listener.up.values())
+            link.close()
             with pytest.raises(ConnectionRefusedError):
                 await RawLink.to(config, 1)
             second = Transport(config, 2, 102, Listener(), (place.host, place.port))
