@@ -68,15 +68,18 @@ def words(verdict: Verdict) -> str:
     )
 
 
+def again(verdict: Verdict) -> str:
+    """What plays the same plan once more."""
+    return f"python -m tests.torture --seed {verdict.seed} --duration {verdict.duration_s:g} --nodes {verdict.nodes}"
+
+
 def tell(verdict: Verdict, directory: Path, as_json: bool) -> None:
     """The verdict; raises Broken."""
     click.echo(json.dumps(asdict(verdict)) if as_json else words(verdict))
     if verdict.failures:
         click.echo("\n".join(["BROKEN", *verdict.failures]), err=True)
         click.echo(f"the whole history: {directory / HISTORY}", err=True)
-        click.echo(
-            f"again with: python -m tests.torture --seed {verdict.seed} --duration {verdict.duration_s:g}", err=True
-        )
+        click.echo(f"again with: {again(verdict)}", err=True)
         raise Broken
     if not as_json:
         click.echo("all is well: linearizable, nothing lost, all nodes level and equal; nothing is left behind")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def never_read(history: Iterable[Operation], since_ns: int) -> list[str]:
 def longest_gap_s(history: Iterable[Operation]) -> float:
     """The longest time in which nobody got an answer."""
     times = sorted(operation.answered_ns for operation in history if operation.answer is not None)
-    return max((later - time for time, later in zip(times, times[1:], strict=False)), default=0) / 1e9
+    return max((later - time for time, later in pairwise(times)), default=0) / 1e9
 
 
 # -- files

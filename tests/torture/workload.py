@@ -2,7 +2,7 @@
 
 Theory. Some clients, each a session, with some workers each that call one operation after the other: all kinds, on a
 few keys. A search for an order is exponential in what overlaps on one key, above all where outcomes are unknown; so the
-keys change with time: every EPOCH_S new ones, and of the old ones but a read now and then. So the history of a key stays
+keys change with time: every EPOCH_S new ones, and of the old ones but a read now and then. So the history of a key is
 short, however long the torture lasts, and is decided without a bound on effort.
 
 Rules.
