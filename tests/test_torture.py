@@ -1,4 +1,4 @@
-"""The torture test, for a short while, and that its judge, links and plan see what they must. Longer: `make torture`."""
+"""The torture test, for a short while; its judge, links and plan see what they must. `make torture` is longer."""
 
 from __future__ import annotations
 

@@ -108,9 +108,8 @@ class Play:
                 await self._guarded()
         except MultipaxosError as error:
             self.verdict.failures.append(f"{type(error).__name__}: {error}")
-        except Exception:
-            self._save()
-            raise
+        finally:
+            judge.save(self.workload.history, self.directory / HISTORY)
         self._sum_up(self.workload.history)
         return self.verdict
 
@@ -211,11 +210,6 @@ class Play:
         verdict.check_s = time.monotonic() - began_s
         if self.settled_ns is not None:
             verdict.failures += judge.never_read(history, self.settled_ns)
-        if verdict.failures:
-            self._save()
-
-    def _save(self) -> None:
-        judge.save(self.workload.history, self.directory / HISTORY)
 
     def _elections(self) -> list[str]:
         """Counts adopted ballots; none is adopted twice."""
