@@ -90,7 +90,9 @@ def children(parent: int) -> list[int]:
 
 def played(directory: Path, **options: Any) -> Verdict:
     """A torture in this process."""
-    return uvloop.run(Play(Options(**options), directory, lambda text: None).run())
+    play = Play(Options(**options), directory, lambda text: None)
+    uvloop.run(play.run())
+    return play.judge()
 
 
 def test_a_disk_that_keeps_only_what_was_synced(tmp_path: Path) -> None:
@@ -112,20 +114,20 @@ def test_a_node_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
     """Killed by somebody else: its code and its log are told, and the torture ends at once."""
     play = Play(Options(seed=1, duration_s=60, kinds=["reset"]), tmp_path, lambda text: None)
 
-    async def main() -> Verdict:
+    async def main() -> None:
         async def interfere() -> None:
             await until(lambda: len(play.workload.history) > 50)
             play.cluster.signal(1, signal.SIGKILL)
 
         interfering = asyncio.create_task(interfere())
-        verdict = await play.run()
+        await play.run()
         await interfering
-        return verdict
 
     began_s = time.monotonic()
-    verdict = uvloop.run(main())
-    assert any("node 1 ended by itself with code -9; its log ends:\n" in failure for failure in verdict.failures)
+    uvloop.run(main())
     assert time.monotonic() - began_s < 60
+    failures = play.judge().failures
+    assert any("node 1 ended by itself with code -9; its log ends:\n" in failure for failure in failures)
     assert not play.cluster.processes
 
 

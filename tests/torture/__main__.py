@@ -42,12 +42,12 @@ class Broken(Exception):
     """A promise was not kept: the verdict says which."""
 
 
-async def played(options: Options, directory: Path) -> Verdict:
+async def played(play: Play) -> None:
     """The play; SIGTERM ends it as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await Play(options, directory, lambda text: click.echo(text, err=True)).run()
+    await play.run()
 
 
 def words(verdict: Verdict) -> str:
@@ -109,7 +109,10 @@ def main(duration: float, seed: int | None, nodes: int, as_json: bool, history: 
     click.echo(f"seed {options.seed}", err=True)
     try:
         with kept_if_it_fails("multipaxos-torture-") as directory:
-            tell(uvloop.run(played(options, directory)), directory, as_json)
+            play = Play(options, directory, lambda text: click.echo(text, err=True))
+            uvloop.run(played(play))
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            tell(play.judge(), directory, as_json)
     except Broken:
         sys.exit(BROKEN)
     except (KeyboardInterrupt, asyncio.CancelledError):

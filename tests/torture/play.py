@@ -25,7 +25,6 @@ from pathlib import Path
 
 from multipaxos.config import Config
 from multipaxos.errors import MultipaxosError, NoQuorum
-from multipaxos.linearizability import Operation
 from multipaxos.local import LocalCluster, free_base_port
 from tests.torture import faults, judge
 from tests.torture.faults import Adversary, Phase, Watch, ended, plan
@@ -98,8 +97,8 @@ class Play:
         with (self.directory / "faults.log").open("a", encoding="utf-8") as file:
             file.write(f"{time.monotonic() - self.began_s:9.3f} s  {what}\n")
 
-    async def run(self) -> Verdict:
-        """The story, then the verdict."""
+    async def run(self) -> None:
+        """The story."""
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.network)
@@ -110,8 +109,6 @@ class Play:
             self.verdict.failures.append(f"{type(error).__name__}: {error}")
         finally:
             judge.save(self.workload.history, self.directory / HISTORY)
-        self._sum_up(self.workload.history)
-        return self.verdict
 
     async def _guarded(self) -> None:
         """The story; it ends at once where a node ends by itself, or a worker fails."""
@@ -195,8 +192,9 @@ class Play:
 
     # -- the verdict
 
-    def _sum_up(self, history: Sequence[Operation]) -> None:
-        verdict = self.verdict
+    def judge(self) -> Verdict:
+        """All that was wrong. To be called after the story, outside of the loop: it takes as long as it takes."""
+        verdict, history = self.verdict, self.workload.history
         verdict.operations = len(history)
         verdict.acknowledged = sum(operation.answer is not None for operation in history)
         verdict.unknown = dict(self.workload.unknown)
@@ -210,6 +208,7 @@ class Play:
         verdict.check_s = time.monotonic() - began_s
         if self.settled_ns is not None:
             verdict.failures += judge.never_read(history, self.settled_ns)
+        return verdict
 
     def _elections(self) -> list[str]:
         """Counts adopted ballots; none is adopted twice."""

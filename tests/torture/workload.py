@@ -185,7 +185,11 @@ class Workload:
         """Reads every key that was used, each client its share; the instant from which on these reads were called."""
         began_ns = time.monotonic_ns()
         keys = sorted({operation.key for operation in self.history})
-        await asyncio.gather(*(self._read(worker, keys) for worker in range(CLIENTS * WORKERS)))
+        try:
+            async with asyncio.timeout(FINAL_S):
+                await asyncio.gather(*(self._read(worker, keys) for worker in range(CLIENTS * WORKERS)))
+        except TimeoutError:
+            raise NoQuorum(f"without faults for {FINAL_S:g} s, but not every key could be read") from None
         return began_ns
 
     async def _read(self, worker: int, keys: Sequence[bytes]) -> None:
