@@ -34,6 +34,7 @@ from tests.torture.workload import Workload
 CALM_S = 60.0  # machines are slow and shared; what was needed is told as `longest_recovery_s`
 WARM_S = 1.0  # without faults, in the beginning and between phases
 END_S = 30.0
+ERRORS_TOLD = 10
 HISTORY = "history.jsonl"
 ADOPTED = re.compile(r"adopted at ballot (\S+):")
 
@@ -201,7 +202,7 @@ class Play:
         verdict.keys = len({operation.key for operation in history})
         verdict.faults = {kind: self.adversary.counts[kind] for kind in self.options.kinds}
         verdict.longest_gap_s = judge.longest_gap_s(history)
-        verdict.failures += self.workload.errors
+        verdict.failures += some(self.workload.errors)
         verdict.failures += self._elections()
         began_s = time.monotonic()
         verdict.failures += judge.judge(history)
@@ -218,6 +219,12 @@ class Play:
             adopted.update(ADOPTED.findall(log.read_text(errors="replace")) if log.exists() else [])
         self.verdict.elections = len(adopted)
         return [f"ballot {ballot} was adopted {count} times" for ballot, count in adopted.items() if count > 1]
+
+
+def some(errors: list[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    more = len(errors) - ERRORS_TOLD
+    return errors[:ERRORS_TOLD] + ([f"and {more} more errors of clients"] if more > 0 else [])
 
 
 def raise_first(task: asyncio.Task[None]) -> None:
