@@ -110,6 +110,14 @@ def test_a_missing_sync_is_noticed(tmp_path: Path) -> None:
     assert len(judge.load(tmp_path / "history.jsonl")) == verdict.operations
 
 
+def test_a_leader_that_is_cut_off_is_replaced(tmp_path: Path) -> None:
+    """The cuts reach the links between real processes: another node leads, and nothing else went wrong."""
+    verdict = played(tmp_path, seed=4, duration_s=5, kinds=["leader cut off"])
+    assert not verdict.failures, verdict
+    assert verdict.faults["leader cut off"] > 0
+    assert verdict.elections > 1
+
+
 def test_a_node_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
     """Killed by somebody else: its code and its log are told, and the torture ends at once."""
     play = Play(Options(seed=1, duration_s=60, kinds=["reset"]), tmp_path, lambda text: None)
