@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
 
-.PHONY: help demo test lint bench build clean
+.PHONY: help demo test torture lint bench build clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    a three-node durable cluster takes writes, loses its leader, goes on"
 	@echo "make test    every test"
+	@echo "make torture DURATION=600   real processes under random faults, for so many seconds (SEED=N: the same plan)"
 	@echo "make lint    ruff, mypy, stubtest, cython-lint"
 	@echo "make bench   microbenchmarks of the core"
 	@echo "make build   wheel and sdist into dist/"
@@ -23,6 +24,10 @@ demo: $(READY)
 # Cluster tests mind the time: no more workers than two, and a file's tests stay on one of them.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+DURATION ?= 60
+torture: $(READY)
+	$(BIN)/python -m tests.torture --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 # cython-lint calls pycodestyle by name: hence the PATH.
 lint: $(READY)

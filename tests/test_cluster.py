@@ -360,6 +360,8 @@ def test_serve_refuses_by_name(tmp_path: Path) -> None:
     arguments = ["serve", "--config", path, "--data-dir", tmp_path / "d", "--node"]
     unknown = multipaxos(*arguments, "7")
     assert (unknown.returncode, "no node 7" in unknown.stderr) == (2, True)
+    nowhere = multipaxos(*arguments, "0", "--listen", "127.0.0.1")
+    assert (nowhere.returncode, "HOST:PORT" in nowhere.stderr) == (2, True)
     command = [sys.executable, "-m", "multipaxos", *map(str, arguments), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
         try:

@@ -457,6 +457,19 @@ def test_a_stop_waits_for_the_commit_that_runs() -> None:
     run(main())
 
 
+def test_a_node_that_listens_elsewhere_tells_the_address_that_others_know() -> None:
+    config, elsewhere = one_node(), one_node()
+    place = elsewhere.nodes[0]
+
+    async def main() -> None:
+        async with Server(config, 0, MemoryStorage(), listen=(place.host, place.port)):
+            caller = await Caller.to(elsewhere, 0)
+            assert (await caller.call(put(b"k", b"value")))[0] == OK
+            assert (await ask_status(elsewhere, 0))["address"] == config.nodes[0].address
+
+    run(main())
+
+
 # -- starts that cannot be
 
 

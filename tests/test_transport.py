@@ -778,6 +778,33 @@ def test_a_port_that_is_taken_is_named() -> None:
     run(main())
 
 
+def test_a_node_listens_where_it_is_told() -> None:
+    """And nowhere else: at its address in the configuration is what passes links on to it."""
+    config, elsewhere = local_config(), local_config(1)
+    place = elsewhere.nodes[0]
+
+    async def main() -> None:
+        listener = Listener()
+        made = Transport(config, 1, 101, listener, (place.host, place.port))
+        await made.start()
+        try:
+            assert made.port == place.port
+            link = await RawLink.to(elsewhere, 0)
+            assert (await link.handshake(peer_hello(config, 0))).node == 1
+            await until(lambda: (0, 500) in listener.up.values())
+            link.close()
+            with pytest.raises(ConnectionRefusedError):
+                await RawLink.to(config, 1)
+            second = Transport(config, 2, 102, Listener(), (place.host, place.port))
+            with pytest.raises(MultipaxosError, match=f"cannot listen on {place.address}"):
+                await second.start()
+            await second.stop()
+        finally:
+            await made.stop()
+
+    run(main())
+
+
 def test_free_base_port_gives_ports_that_are_free() -> None:
     base = free_base_port(4)
     assert all(is_free(base + i) for i in range(4))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from multipaxos.config import parse_cluster
+from multipaxos.config import parse_address, parse_cluster
 from multipaxos.errors import (
     ConfigurationError,
     DirectoryInUse,
@@ -68,6 +68,21 @@ class Cluster(click.ParamType[list[tuple[str, int]]]):
             return value
         try:
             return parse_cluster(value)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT"""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """To (host, port)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_address(value)
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
 

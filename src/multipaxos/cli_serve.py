@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from multipaxos.cli_common import USAGE, cluster_option, fail, reports_errors
+from multipaxos.cli_common import USAGE, Address, cluster_option, fail, reports_errors
 from multipaxos.client_link import fetch_statuses
 from multipaxos.config import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
@@ -75,9 +75,22 @@ async def run_server(server: Server) -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Where this node keeps its log.")
 @click.option("--storage", type=click.Choice(STORAGES), metavar="[lmdb|memory]", default="lmdb", show_default=True)
 @click.option("--machine", default="", help="package.module:Class of a StateMachine; default: the key-value store.")
+@click.option(
+    "--listen",
+    type=Address(),
+    help="HOST:PORT to listen on; default: the node's address in the configuration, where the others dial it.",
+)
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
-def serve(config_path: Path, node: int, data_dir: Path, storage: str, machine: str, verbose: bool) -> None:
+def serve(
+    config_path: Path,
+    node: int,
+    data_dir: Path,
+    storage: str,
+    machine: str,
+    listen: tuple[str, int] | None,
+    verbose: bool,
+) -> None:
     """Run one node of a cluster, in the foreground."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -87,7 +100,7 @@ def serve(config_path: Path, node: int, data_dir: Path, storage: str, machine: s
         known = ", ".join(str(each.id) for each in config.nodes)
         raise ConfigurationError(f"{config_path}: no node {node} in cluster {config.name!r}; its nodes are {known}")
     user_machine = load_machine(machine) if machine else None
-    uvloop.run(run_server(Server(config, node, open_storage(storage, data_dir, config, node), user_machine)))
+    uvloop.run(run_server(Server(config, node, open_storage(storage, data_dir, config, node), user_machine, listen)))
 
 
 @click.command()

@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from multipaxos.client_link import fetch_status, fetch_statuses, find_leader
-from multipaxos.config import Config
+from multipaxos.config import Config, format_address
 from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
 from multipaxos.storage import is_memory_filesystem
 
@@ -65,7 +65,9 @@ def disk_directory(prefix: str) -> Path:
 
 
 class LocalCluster:
-    """Nodes as processes. `directory` holds the configuration, each node's data and its log."""
+    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `listen`: where each node
+    listens, by id, if not at its address in the configuration: then something stands between the nodes.
+    """
 
     def __init__(
         self,
@@ -74,19 +76,20 @@ class LocalCluster:
         storage: str = "lmdb",
         machine: str = "",
         arguments: list[str] | None = None,
+        listen: list[tuple[str, int]] | None = None,
     ) -> None:
         self.config = config
         self.directory = directory
         self.storage = storage
         self.machine = machine
         self.arguments = arguments or []
+        self.listen = listen
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._logs: list[IO[bytes]] = []
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Of all nodes, by id."""
-        return [(node.host, node.port) for node in self.config.nodes]
+        """Where the nodes themselves are reached, by id."""
+        return self.listen or [(node.host, node.port) for node in self.config.nodes]
 
     async def __aenter__(self) -> LocalCluster:
         await self.start()
@@ -111,8 +114,6 @@ class LocalCluster:
 
     def start_node(self, id: int) -> None:
         """Starts one node's process."""
-        log = (self.directory / f"node{id}.log").open("ab")
-        self._logs.append(log)
         command = [
             sys.executable,
             "-m",
@@ -132,7 +133,10 @@ class LocalCluster:
         command += self.arguments
         if self.machine:
             command += ["--machine", self.machine]
-        self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if self.listen is not None:
+            command += ["--listen", format_address(*self.listen[id])]
+        with (self.directory / f"node{id}.log").open("ab") as log:
+            self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     async def wait_until_up(self, ids: list[int] | None = None) -> None:
         """Until each of the nodes answers; raises MultipaxosError with the log of one that ended instead."""
@@ -195,5 +199,3 @@ class LocalCluster:
                 process.kill()
                 process.wait()
         self.processes.clear()
-        while self._logs:
-            self._logs.pop().close()

@@ -47,14 +47,22 @@ def now_ns() -> int:
 
 
 class Server:
-    """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store.
+    """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store. `listen`: the
+    (host, port) to listen on, where that is not the node's address in the configuration.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
     for a node that the configuration does not have or whose port is taken, and from `serve_forever` StorageError when
     the disk fails.
     """
 
-    def __init__(self, config: Config, node: int, storage: Storage, machine: StateMachine | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        node: int,
+        storage: Storage,
+        machine: StateMachine | None = None,
+        listen: tuple[str, int] | None = None,
+    ) -> None:
         if not 0 <= node < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
             raise ConfigurationError(
@@ -63,6 +71,7 @@ class Server:
         self.config = config
         self.id = node
         self.storage = storage
+        self.listen = listen
         self._user_machine = machine
         self.node: Node
         self.transport: Transport
@@ -100,7 +109,7 @@ class Server:
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._failed = self._loop.create_future()
-        self.transport = Transport(self.config, self.id, self.storage.incarnation, self)
+        self.transport = Transport(self.config, self.id, self.storage.incarnation, self, self.listen)
         self._recover()
         if not self.storage.immediate:
             # Two, of one thread each: a commit never queues behind reads for nodes that catch up.

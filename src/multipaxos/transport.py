@@ -9,6 +9,8 @@ earlier one, which is what founding rests on. A hello that does not fit is
 answered with a refusal, by name, and the link is closed.
 
 Rules.
+- A node listens at its address in the configuration, where the others dial it - or at `listen`, where something that
+  passes links on stands between: a container's bridge, a translation of addresses.
 - One link for a pair of nodes: the one with the lower id dials, and dials again with a growing, random
   pause. A newer link replaces an older one.
 - Nothing reaches the core before the handshake is done; before that, bytes and time are bounded.
@@ -35,7 +37,7 @@ from typing import Protocol, cast
 
 from multipaxos.codec import CodecError
 from multipaxos.codec import split as split_frames
-from multipaxos.config import Config
+from multipaxos.config import Config, format_address
 from multipaxos.errors import ConfigurationError
 from multipaxos.schema import Hello, decode_status_request, encode_status_reply
 
@@ -294,9 +296,12 @@ class Connection(asyncio.Protocol):
 class Transport:
     """All links of one node: it listens for everybody, and dials the peers with a higher id."""
 
-    def __init__(self, config: Config, node: int, incarnation: int, owner: Owner) -> None:
+    def __init__(
+        self, config: Config, node: int, incarnation: int, owner: Owner, listen: tuple[str, int] | None = None
+    ) -> None:
         self.config = config
         self.node = node
+        self.listen = listen or (config.nodes[node].host, config.nodes[node].port)
         self.incarnation = incarnation
         self.owner = owner
         self.loop = asyncio.get_running_loop()
@@ -318,11 +323,11 @@ class Transport:
 
     async def start(self) -> None:
         """Listens, then dials."""
-        me = self.config.nodes[self.node]
         try:
-            self._server = await self.loop.create_server(lambda: Connection(self), me.host, me.port, reuse_address=True)
+            self._server = await self.loop.create_server(lambda: Connection(self), *self.listen, reuse_address=True)
         except OSError as error:
-            raise ConfigurationError(f"cannot listen on {me.address}: {error.strerror}; is the port taken?") from error
+            where = format_address(*self.listen)
+            raise ConfigurationError(f"cannot listen on {where}: {error.strerror}; is the port taken?") from error
         self.port = self._server.sockets[0].getsockname()[1]
         for peer in range(self.node + 1, len(self.config.nodes)):
             self._dialling.append(self.loop.create_task(self._dial(peer)))
