@@ -226,7 +226,8 @@ class Pair:
         self.finish()
 
     def tick(self, ms: float) -> None:
-        """Time passes: what the timers did is in the events."""
+        """Time passes. If a timer was due it is a wake-up; what timers did is in the events."""
+        wakes = self.core.now_ns + int(ms * MS) >= self.core.node.next_tick_ns()
         self.core.tick(ms)
         self.spec.now = self.core.utc_ns
         for event in self.core.events:
@@ -234,7 +235,7 @@ class Pair:
                 self.spec.scout()
             elif event.startswith("stepped down"):
                 self.spec.step_down()
-        self.finish()
+        self.finish(wakes)
 
     def sync(self) -> bool:
         """The outstanding batch becomes durable; false if there is none."""
@@ -251,14 +252,34 @@ class Pair:
         return True
 
     def settle(self) -> None:
-        """All batches become durable."""
+        """All batches become durable, and what is to be read is."""
         while self.sync():
             pass
+        while self.read():
+            pass
+
+    def read(self) -> bool:
+        """One read of the disk is answered; false if none is wanted."""
+        if not self.core.reads:
+            return False
+        wanted = self.core.reads.pop(0)
+        records = sorted(self.core.records, key=lambda record: (record[1], record[0]))
+        found = [record for record in records if record[1] < wanted.end and record[2] > wanted.first]
+        self.core.node.done(wanted.token, True, (wanted.end, found))
+        self.core.collect()
+        self.finish(wakes=False)
+        return True
 
     def crash(self) -> None:
         """The process ends, and begins again with what is on the disk."""
         self.spec.crash()
         self.boot(self.core.meta, self.core.records)
+
+    def relink(self, peer: int) -> None:
+        """The link to a peer breaks, and there is a new one."""
+        self.core.node.link_down(100 + peer)
+        self.core.link(peer)
+        self.finish(wakes=False)
 
     def take(self, kind: str | None = None) -> list[tuple[int, dict[str, Any]]]:
         """What left since the last call, decoded."""
@@ -294,13 +315,16 @@ class Pair:
                 if m["leading"]:
                     spec.on_watermark(from_wire(m["decided_ballot"]), m["decided_first"], m["decided_end"])
 
-    def finish(self) -> None:
+    def finish(self, wakes: bool = True) -> None:
         """The end of a step: the specification's wake-up, the disk, and the comparison."""
-        self.spec.finish()
+        if wakes:
+            self.spec.finish()
         if self.core.batch is not None and not self.writing:
             self.spec.disk.write()
             self.writing = True
         self.core.events.clear()
+        ring = self.core.node.acceptor.accepted
+        self.spec.acceptor.memory = range(ring.base, ring.base + ring.capacity)
         self.check()
 
     # -- the comparison
@@ -430,7 +454,7 @@ class Pair:
             match message:
                 case P1b():
                     answers.add((peer, message))
-                case P2b(_, b) if b == to[2]:
+                case P2b(_, b, True) if b == to[2]:
                     answers.add((peer, "vote", b, to[3]))
                 case P2b(_, b):
                     answers.add((peer, "refused", b))

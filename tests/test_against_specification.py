@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from multipaxos.pmax import PMax
 from tests.environment import Environment
-from tests.refinement import SYSTEMS, Pair, from_wire, frame_of
+from tests.refinement import SYSTEMS, Pair, frame_of, from_wire
 from tests.specification.paper import Schedule
 from tests.specification.terms import Ballot, Command, Pvalue, arrow, holds, pmax
 

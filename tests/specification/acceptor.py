@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.specification.network import Network, Process
-from tests.specification.terms import BOTTOM, P1a, P1b, P2a, P2b, Id, Pvalue
+from tests.specification.terms import BOTTOM, Id, P1a, P1b, P2a, P2b, Pvalue
 
 
 class Acceptor(Process):

@@ -9,6 +9,9 @@ Each class is the paper's with the rules named here changed, and nothing else.
 - REFUSAL: a 1b that refuses covers no slots.
 - START: max(first, marks). Below it nothing is proposed; what was proposed there is dropped.
 - NO-OPS go into the gaps below the highest slot seen.
+- MEMORY: an acceptor has the slots of `memory` at hand: how far that reaches is its own affair. Above, it does not vote;
+  below, all is decided and on its disk: a re-proposal there has its vote, and nothing is held of it. A 1a that asks for
+  slots below is not adopted, and not answered.
 - LEARN: what is decided is held like what was accepted, whatever ballot_num is.
 - POLITE (section 3): a preempted leader does not scout at once. When it does is for its timers: here, at any time.
 - LOWER 2B: a ballot below a commander's own does not end it.
@@ -54,15 +57,18 @@ NOWHERE = float("inf")
 
 
 class AmendedAcceptor(Acceptor):
-    """Figure 4 with HIGHER 2A, STATE REDUCTION, FIRST, MARK, REFUSAL, LEARN."""
+    """Figure 4 with HIGHER 2A, STATE REDUCTION, FIRST, MARK, REFUSAL, MEMORY, LEARN."""
 
     def __init__(self, id: Id, network: Network) -> None:
         super().__init__(id, network)
         self.mark = 1
+        self.memory = range(1, 1 << 64)
 
     def receive(self, message: Any) -> None:
         """The two cases of Figure 4."""
         match message:
+            case P1a(_, b, first) if self.has_forgotten(b, first):
+                pass  # MEMORY
             case P1a(scout, b, first):
                 self.adopt(b)
                 if b == self.ballot_num:
@@ -71,20 +77,29 @@ class AmendedAcceptor(Acceptor):
                 else:  # REFUSAL
                     self.send(scout, P1b(self.id, self.ballot_num, frozenset(), NOWHERE, NOWHERE, self.mark))
             case P2a(commander, (b, s, c)):
-                if b >= self.ballot_num:  # HIGHER 2A
-                    self.adopt(b)
-                    self.hold(Pvalue(b, s, c))
-                self.send(commander, P2b(self.id, self.ballot_num, s >= self.mark, self.mark))
+                self.accept(Pvalue(b, s, c))
+                votes = self.mark <= s < self.memory.stop
+                self.send(commander, P2b(self.id, self.ballot_num, votes, self.mark))
 
     def adopt(self, b: Ballot) -> None:
         """A1."""
         self.ballot_num = max(self.ballot_num, b)
 
+    def accept(self, pvalue: Pvalue) -> None:
+        """A2, and HIGHER 2A."""
+        if pvalue.ballot >= self.ballot_num:
+            self.adopt(pvalue.ballot)
+            self.hold(pvalue)
+
     def hold(self, pvalue: Pvalue) -> None:
-        """STATE REDUCTION, and MARK."""
+        """STATE REDUCTION, MARK, MEMORY."""
         held = self.at(pvalue.slot)
-        if pvalue.slot >= self.mark and (held is None or held.ballot < pvalue.ballot):
+        if pvalue.slot >= self.mark and pvalue.slot in self.memory and (held is None or held.ballot < pvalue.ballot):
             self.accepted = self.accepted - {held} | {pvalue}
+
+    def has_forgotten(self, b: Ballot, first: int) -> bool:
+        """MEMORY: would b be adopted, or asked for again, by a scout that is too far behind?"""
+        return b >= self.ballot_num and max(first, self.mark) < self.memory.start
 
     def at(self, slot: int) -> Pvalue | None:
         """What is held of a slot."""

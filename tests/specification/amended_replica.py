@@ -1,5 +1,6 @@
 """The replica as this project amends it: Figure 1, with the rules named here changed.
 
+- MEMORY: no slot is proposed that the acceptor beside has no room for.
 - ONE PROPOSER: it proposes only while the leader beside it is active, from that leader's next slot on; otherwise its
   requests wait (and are sent to the leader's replica). What it proposed and does not know decided waits again when its
   leader stops, and is marked as returned: losing the slot will not return it twice.
@@ -42,10 +43,17 @@ class AmendedReplica(Replica):
     """Figure 1, amended."""
 
     def __init__(
-        self, id: Id, leader: AmendedLeader, window: int, network: Network, clock: Callable[[], int] = lambda: 0
+        self,
+        id: Id,
+        leader: AmendedLeader,
+        acceptor: AmendedAcceptor,
+        window: int,
+        network: Network,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(id, [leader.id], window, network)
         self.leader = leader
+        self.acceptor = acceptor
         self.clock = clock
         self.time = 0
         self.fresh: list[Command] = []  # requests of this wake-up
@@ -80,10 +88,10 @@ class AmendedReplica(Replica):
         """The loop of Figure 1's second case."""
         while (decided := self.decision(self.slot_out)) is not None:
             proposed = self.proposals.pop(self.slot_out, None)
-            if proposed is not None and not proposed.same(decided):
-                if self.slot_out not in self.returned and not self.was_performed(proposed):
-                    self.reproposals += 1
-                    self.add_request(proposed)
+            lost = proposed is not None and not proposed.same(decided) and self.slot_out not in self.returned
+            if lost and not self.was_performed(proposed):
+                self.reproposals += 1
+                self.add_request(proposed)
             self.perform(decided)
         self.slot_in = max(self.slot_in, self.slot_out)
 
@@ -99,9 +107,10 @@ class AmendedReplica(Replica):
     def propose(self) -> None:
         """ONE PROPOSER, TIME; else as in Figure 1."""
         self.slot_in = max(self.slot_in, self.leader.next_slot())
-        if self.slot_in < self.slot_out + self.window:
+        limit = min(self.slot_out + self.window, self.acceptor.memory.stop)
+        if self.slot_in < limit:
             self.retire()
-        while self.slot_in < self.slot_out + self.window and (self.requests or self.fresh):
+        while self.slot_in < limit and (self.requests or self.fresh):
             c = (self.requests or self.fresh).pop(0)._replace(time=self.clock())
             self.proposals[self.slot_in] = c
             self.returned.discard(self.slot_in)
@@ -167,13 +176,14 @@ class AmendedReplica(Replica):
 
     # -- WATERMARK
 
-    def on_watermark(self, acceptor: AmendedAcceptor, b: Ballot, first: int, end: int) -> None:
+    def on_watermark(self, b: Ballot, first: int, end: int) -> None:
         """[first, end) is decided at b."""
         if end <= self.slot_out:
             return
         begin = max(self.slot_out, self.passed[1]) if self.passed[0] == b else self.slot_out
+        end = min(end, self.acceptor.memory.stop)
         for s in range(max(begin, first), end):
-            held = acceptor.at(s)
+            held = self.acceptor.at(s)
             if held is not None and held.ballot >= b:
                 self.decide(s, held.command)
         self.passed = (b, max(end, self.slot_out))

@@ -64,7 +64,7 @@ class Node(Network):
         self.leader = AmendedLeader(
             ("leader", self.number), self.number, self.acceptors, [replica], self, self.phase1, self.phase2
         )
-        self.replica = AmendedReplica(replica, self.leader, self.window, self, lambda: self.now)
+        self.replica = AmendedReplica(replica, self.leader, self.acceptor, self.window, self, lambda: self.now)
         self.leader.on_stop = self.replica.leader_stops
         for process in (self.acceptor, self.leader, self.replica):
             self.spawn(process)
@@ -132,6 +132,8 @@ class Node(Network):
 
     def on_p1a(self, asker: int, b: Ballot, first: int) -> None:
         """From another machine's scout."""
+        if self.acceptor.has_forgotten(b, first):
+            return
         self.see(b)
         message = P1a(("scout", ("leader", asker), b), b, first)
         self.promise_for(message)
@@ -145,9 +147,12 @@ class Node(Network):
             scout.receive(message)
 
     def on_p2a(self, asker: int, pvalues: Iterable[Pvalue]) -> None:
-        """From another machine's commanders."""
-        for b, s, c in pvalues:
-            self.see(b)
+        """From another machine's commanders: a run, all of which is accepted before any of it is answered."""
+        run = list(pvalues)
+        for pvalue in run:
+            self.see(pvalue.ballot)
+            self.acceptor.accept(pvalue)
+        for b, s, c in run:
             self.acceptor.receive(P2a(("commander", ("leader", asker), b, s), Pvalue(b, s, c)))
 
     def on_p2b(self, acceptor: Id, b: Ballot, slots: Iterable[int], mark: int) -> None:
@@ -164,7 +169,7 @@ class Node(Network):
     def on_watermark(self, b: Ballot, first: int, end: int) -> None:
         """From another machine's leader."""
         self.see(b)
-        self.replica.on_watermark(self.acceptor, b, first, end)
+        self.replica.on_watermark(b, first, end)
 
     def on_fetched(self, entries: Iterable[Sequence[Pvalue]]) -> None:
         """Decided pvalues from another machine: runs of neighbouring slots."""
