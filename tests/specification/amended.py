@@ -9,9 +9,9 @@ Each class is the paper's with the rules named here changed, and nothing else.
 - REFUSAL: a 1b that refuses covers no slots.
 - START: max(first, marks). Below it nothing is proposed; what was proposed there is dropped.
 - NO-OPS go into the gaps below the highest slot seen.
-- MEMORY: an acceptor has the slots of `memory` at hand: how far that reaches is its own affair. Above, it does not vote;
-  below, all is decided and on its disk: a re-proposal there has its vote, and nothing is held of it. A 1a that asks for
-  slots below is not adopted, and not answered.
+- MEMORY: an acceptor has the slots of `memory` at hand: how far that reaches is its own affair. Above, it does not
+  vote; below, all is decided and on its disk: a re-proposal there has its vote, and nothing is held of it. A 1a that
+  asks for slots below is not adopted, and not answered.
 - LEARN: what is decided is held like what was accepted, whatever ballot_num is.
 - POLITE (section 3): a preempted leader does not scout at once. When it does is for its timers: here, at any time.
 - LOWER 2B: a ballot below a commander's own does not end it.
