@@ -28,6 +28,7 @@ class Environment:
         self.schedule = schedule
         self.peers = [i for i in range(pair.system.nodes) if i != pair.number]
         self.decided: dict[int, Command] = {}
+        self.deciding: dict[int, Ballot] = {}  # ballots at which others decided
         self.commands: dict[tuple[Ballot, int], Command] = {}
         self.mark = 1
 
@@ -119,20 +120,32 @@ class Environment:
     # -- actions: decisions
 
     def decide(self) -> None:
-        """Another leader has the next slot decided: it proposes there, and says so."""
+        """Another leader has a slot decided, the next one or the one after: it proposes there, which may be lost, and
+        says that it is decided at its ballot; or only that all below some slot is."""
         leader, s = self.peer(), self.pair.spec.replica.slot_out + self.choose(2)
-        b = Ballot(max(1, self.pair.spec.leader.seen.round + self.choose(2)), leader)
-        if self.known(s) is None and (held := self.pair.spec.acceptor.at(s)) is not None and held.ballot >= b:
-            return
+        b = self.deciding_ballot(leader, s)
         c = self.proposal(b, s)
-        self.decided[s] = c
-        self.pair.receive(leader, frame_of(b, s, [c]))
-        self.pair.send(leader, "decision", ballot=to_wire(b), first=s, end=s + 1)
+        self.decided[s], self.deciding[s] = c, b
+        if self.choose(4):
+            self.pair.receive(leader, frame_of(b, s, [c]))
+        first = s if self.choose(4) else s + 1
+        if first == s or self.is_decided_below(s):
+            self.pair.send(leader, "decision", ballot=to_wire(b), first=first, end=s + 1)
+
+    def deciding_ballot(self, leader: int, s: int) -> Ballot:
+        """A ballot at which a slot can be decided: no lower than one that did, else above whatever was proposed."""
+        proposed = [at.round + 1 for at, slot in self.commands if slot == s and self.known(s) is None]
+        before = self.deciding.get(s, Ballot(0, 0)).round + 1
+        return Ballot(max([1, before, self.pair.spec.leader.seen.round + self.choose(2), *proposed]), leader)
+
+    def is_decided_below(self, end: int) -> bool:
+        """Is every slot below?"""
+        return all(self.known(s) is not None for s in range(self.pair.spec.replica.slot_out, end))
 
     def watermark(self) -> None:
-        """A leader tells again what is decided, at a ballot at which it may not be held here: no new decision."""
-        end = self.pair.spec.replica.slot_out + self.choose(2)
-        if self.known(end) is not None or end == self.pair.spec.replica.slot_out:
+        """A leader tells again what is decided, at a ballot at which it is not held here: no new decision."""
+        end = self.pair.spec.replica.slot_out + self.choose(3)
+        if self.is_decided_below(end):
             leader = self.peer()
             b, first = self.safe_ballot(leader), max(1, end - self.choose(4))
             self.pair.send(leader, "decision", ballot=to_wire(b), first=first, end=end)
@@ -156,12 +169,12 @@ class Environment:
             if c is None:
                 break
             self.decided[s] = c
-            entries.append({"first": s, "end": s + 1, "run": frame_of(self.deciding(s), s, [c])})
+            entries.append({"first": s, "end": s + 1, "run": frame_of(self.held_elsewhere(), s, [c])})
         if entries:
             end = entries[-1]["end"]
             self.pair.send(self.peer(), "fetched", first=first, end=end, mark=1, pvalues=entries)
 
-    def deciding(self, s: int) -> Ballot:
+    def held_elsewhere(self) -> Ballot:
         """A ballot at which a decided command is held elsewhere."""
         return Ballot(max(0, self.pair.spec.leader.seen.round - self.choose(2)), THE_OTHER)
 
