@@ -292,8 +292,12 @@ class Environment:
         self.pair.receive(self.peer(), codec.encode_request([fields_of(c) for c in commands]))
 
     def command(self) -> Command:
-        """A command of a client: opening a session, or in one."""
+        """A command of a client: opening a session, or in one; perhaps in one that was opened elsewhere, later than
+        what is performed here."""
         sessions = sorted(self.pair.spec.replica.last)
+        if self.choose(16) == 0:
+            session = self.pair.spec.replica.slot_out + self.choose(4)
+            return Command(session, 1, b"1 of %d" % session)
         if not sessions or self.choose(4) == 0:
             return Command(0, self.choose(6), Open())
         session = sessions[self.choose(len(sessions))]

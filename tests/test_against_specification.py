@@ -119,8 +119,8 @@ def test_replica(window, schedule):
     world = beside(schedule, window=window)
     world.run(
         {
-            "election": 3, "request": 8, "forwarded": 2, "p2b": 8, "decide": 2, "fetched": 2, "watermark": 1, "sync": 4,
-            "tick": 1, "collect": 1, "p1a": 1,
+            "election": 3, "request": 8, "forwarded": 2, "p2b": 8, "decide": 2, "fetched": 4, "watermark": 1, "sync": 4,
+            "tick": 1, "collect": 3, "p1a": 1,
         }
     )  # fmt: skip
 
