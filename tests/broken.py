@@ -124,7 +124,7 @@ SLIPS = [
     Slip(
         "no-ops below the scout's first slot",
         "leader",
-        "        self.start = max(self.scout.first, self.scout.mark)\n",
+        "        self.start = max(self.scout.first, self.scout.mark, self.proposals.base)\n",
         "        self.start = max(<uint64_t>1, self.scout.mark - min(self.scout.mark - 1, <uint64_t>2))\n",
     ),
     Slip(

@@ -190,9 +190,9 @@ class Environment:
         raise AssertionError("it never scouted")
 
     def close_gap(self) -> None:
-        """What lies below the `start` of the last reign is fetched before the next one."""
+        """What lies below the `start` of the last reign is fetched before the next one, or is not."""
         slot_out, told = self.pair.spec.replica.slot_out, self.pair.spec.leader.told
-        if slot_out < told:
+        if slot_out < told and self.choose(2):
             self.send_fetched(slot_out, told)
 
     def accepted_elsewhere(self, first: int, end: int) -> list[Pvalue]:

@@ -7,7 +7,8 @@ Each class is the paper's with the rules named here changed, and nothing else.
 - FIRST: a scout asks from its first undecided slot; an answer counts when its parts join up from there to the end.
 - MARK (section 4.2): every answer carries the slot below which the acceptor has forgotten; below it there is no vote.
 - REFUSAL: a 1b that refuses covers no slots.
-- START: max(first, marks). Below it nothing is proposed; what was proposed there is dropped.
+- START: max(first, marks, what earlier reigns told as decided). Below it nothing is proposed; what was proposed there
+  is dropped.
 - NO-OPS go into the gaps below the highest slot seen.
 - MEMORY: an acceptor has the slots of `memory` at hand: how far that reaches is its own affair. Above, it does not
   vote; below, all is decided and on its disk: a re-proposal there has its vote, and nothing is held of it. A 1a that
@@ -249,6 +250,7 @@ class AmendedLeader(Leader):
 
     def on_adopted(self, pvals: frozenset[Pvalue], start: int) -> None:
         """START, NO-OPS."""
+        start = max(start, self.told)
         updated = self.update(self.proposals, pvals)
         self.start_slot = self.told = start
         self.chosen = {}
