@@ -1,22 +1,29 @@
 """Runs the coverage-guided fuzzers of fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
 
-Rules. Each target gets its share of the time, side by side. What crashes is kept in build/fuzz/TARGET and the command
-that runs it again is printed. Inputs that reach new code are kept there too: the next run goes on from them. clang
-builds the core, and atheris brings the runtime that has to be preloaded.
+Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps the
+inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
+
+Rules. The targets share the cores, and the time: `--duration` is of the whole. The corpus begins from each target's own
+seeds, and is kept in build/fuzz/TARGET/corpus: the next run goes on from there. What crashes is kept beside it, and the
+command that runs it again is printed. A run in which nothing was executed has failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from instrumented import FUZZ, ROOT, BuildFailed, build
+from instrumented import CORES, FUZZ, ROOT, BuildFailed, build, on_path
 
-TARGETS = ("codec", "node")
+# How much of the time each target gets.
+TARGETS = {"codec": 2, "node": 4, "cluster": 4, "store": 1, "session": 1}
 MAX_BYTES = 4096
+SECONDS_MIN = 2
 
 
 def runtime() -> Path:
@@ -28,58 +35,89 @@ def runtime() -> Path:
     return Path(atheris.path()) / "asan_with_fuzzer.so"
 
 
-def environment(library: Path) -> dict[str, str]:
-    """As in sanitize.py, with libFuzzer's runtime."""
+def environment(library: Path, frames_kept: int) -> dict[str, str]:
+    """Preloaded runtime, strict options; every Python object is one that the sanitizer sees. `frames_kept`: of the call
+    that allocated something, for its report; few are fast."""
+    strict = f"detect_leaks=0:halt_on_error=1:abort_on_error=1:malloc_context_size={frames_kept}:quarantine_size_mb=16"
     return {
-        **os.environ,
-        "PYTHONPATH": f"{library}{os.pathsep}{ROOT}",
+        **on_path(library),
         "LD_PRELOAD": str(runtime()),
-        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1:abort_on_error=1:allocator_may_return_null=1",
+        "ASAN_OPTIONS": strict,
         "PYTHONMALLOC": "malloc",
     }
 
 
-def start(target: str, duration_s: int, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    """One fuzzer; what it says goes to a file."""
-    place = ROOT / "build" / "fuzz" / target
-    corpus = place / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(ROOT / "fuzz" / f"fuzz_{target}.py"), f"-max_total_time={duration_s}"]
-    command += [f"-max_len={MAX_BYTES}", f"-artifact_prefix={place}/", "-print_final_stats=1", "-timeout=20", str(corpus)]
+def place_of(target: str) -> Path:
+    """Its corpus, its log, what crashed it."""
+    return ROOT / "build" / "fuzz" / target
+
+
+def shares(duration_s: float) -> dict[str, int]:
+    """Seconds of each target, so that all of them on all cores take `duration_s`."""
+    whole = sum(TARGETS.values())
+    return {
+        target: max(SECONDS_MIN, round(duration_s * min(CORES, len(TARGETS)) * part / whole))
+        for target, part in TARGETS.items()
+    }
+
+
+def fuzz(target: str, duration_s: int, variables: dict[str, str]) -> int:
+    """One fuzzer; what it says goes to a file; how it ended."""
+    place = place_of(target)
+    (place / "corpus").mkdir(parents=True, exist_ok=True)
+    options = [f"-max_total_time={duration_s}", f"-max_len={MAX_BYTES}", "-timeout=20", "-print_final_stats=1"]
+    options += [f"-artifact_prefix={place}/", str(place / "corpus")]
     with (place / "log").open("wb") as log:
-        return subprocess.Popen(command, cwd=place, env=variables, stdout=log, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-m", f"fuzz.fuzz_{target}", *options]
+        return subprocess.run(command, cwd=place, env=variables, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
 def report(target: str, status: int) -> bool:
     """Says what came of it; was it well?"""
-    place = ROOT / "build" / "fuzz" / target
-    lines = (place / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-    executed = next((line.split()[-1] for line in lines if "number_of_executed_units" in line), "no")
-    print(f"{target}: {executed} inputs, {len(list((place / 'corpus').iterdir()))} kept, exit {status}")
-    if status == 0 and executed != "no":
+    place = place_of(target)
+    text = (place / "log").read_text(encoding="utf-8", errors="replace")
+    executed = re.search(r"number_of_executed_units:\s*(\d+)", text)
+    edges = re.findall(r"cov: (\d+)", text)
+    if status == 0 and executed and int(executed[1]) and edges:
+        kept = sum(1 for _ in (place / "corpus").iterdir())
+        print(f"{target:<8} {int(executed[1]):>9,} inputs, {kept:>5,} kept, {edges[-1]:>5} edges reached")
         return True
-    print("\n".join(lines[-60:]))
-    for kept in sorted(place.glob("*-*")):
-        print(f"again with: python tools/fuzz.py --replay {target} {kept}")
+    print("\n".join(text.splitlines()[-60:]))
+    print(f"{target} failed, exit {status}; all of it is in {place / 'log'}")
+    for kept in crashes(place):
+        print(f"again with: {Path(sys.executable)} tools/fuzz.py --replay {target} {kept}")
     return False
+
+
+def crashes(place: Path) -> Iterator[Path]:
+    """Inputs that libFuzzer kept because of how they ended."""
+    for kind in ("crash", "timeout", "oom", "leak", "slow-unit"):
+        yield from sorted(place.glob(f"{kind}-*"))
+
+
+def replay(target: str, kept: str, variables: dict[str, str]) -> int:
+    """One input, alone, with all that it says."""
+    command = [sys.executable, "-m", f"fuzz.fuzz_{target}", str(Path(kept).resolve())]
+    return subprocess.run(command, cwd=ROOT, env=variables).returncode
 
 
 def main() -> None:
     """Builds, fuzzes, reports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--duration", type=int, default=20, help="seconds, of all targets side by side")
+    parser.add_argument("--duration", type=float, default=60, help="seconds, of all targets together")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "FILE"), help="run one kept input")
     options = parser.parse_args()
     try:
-        variables = environment(build(FUZZ))
+        variables = environment(build(FUZZ), 30 if options.replay else 1)
     except BuildFailed as error:
         raise SystemExit(str(error)) from None
     if options.replay:
-        target, kept = options.replay
-        raise SystemExit(subprocess.run([sys.executable, ROOT / "fuzz" / f"fuzz_{target}.py", kept], env=variables).returncode)
-    running = {target: start(target, options.duration, variables) for target in TARGETS}
-    results = {target: process.wait() for target, process in running.items()}
-    if not all([report(target, status) for target, status in results.items()]):
+        raise SystemExit(replay(*options.replay, variables))
+    with ThreadPoolExecutor(CORES) as pool:
+        running = {
+            target: pool.submit(fuzz, target, seconds, variables) for target, seconds in shares(options.duration).items()
+        }
+    if not all([report(target, one.result()) for target, one in running.items()]):
         raise SystemExit(1)
 
 
