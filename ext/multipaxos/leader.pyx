@@ -81,7 +81,7 @@ cdef class Scout:
             try:
                 if run.ballot > self.ballot or entry.first < run.first or entry.end > run.first + run.count:
                     return 1
-                if entry.end > self.first + leader.proposals.capacity:
+                if entry.end > max(self.first, message.mark) + leader.proposals.capacity:
                     return 1             # no acceptor holds slots so far above the first that it was asked for
                 self.pvalues.add(run, entry.first, entry.end)
             except OverflowError:

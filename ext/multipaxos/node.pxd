@@ -24,6 +24,7 @@ cdef class Link:
     cdef Bytes pending               # a frame that has not wholly come
     cdef Bytes outgoing
     cdef uint64_t slot_out           # of the peer, as it last said
+    cdef uint64_t mark               # the peer has forgotten what lies below, as it last said in answer to a fetch
     cdef uint64_t told_end           # decisions up to here were told to it
     cdef uint64_t forwards_ns        # when it last forwarded a request: it has clients that wait
     cdef bint reading                # a read for it is under way
@@ -73,7 +74,8 @@ cdef class Node:
     cdef uint64_t ballot_put           # the greatest ballot put among the metadata
     cdef uint64_t fetching             # first slot of the fetch that is on its way; 0: none
     cdef uint64_t fetch_due_ns
-    cdef int fetch_source
+    cdef int fetch_source            # who is known to be further; -1: nobody
+    cdef int fetch_asked             # who was asked last
     cdef dict reads
     # timers
     cdef uint64_t ping_due_ns, resend_due_ns, decision_due_ns, forward_due_ns, founding_due_ns, scout_due_ns
@@ -119,6 +121,7 @@ cdef class Node:
     cdef int propose(self) except -1
     cdef int forward(self) except -1
     cdef int fetch(self) except -1
+    cdef Link source(self)
     cdef int put_answers(self) except -1
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int resend(self) except -1
@@ -138,7 +141,8 @@ cdef class Node:
     cdef int load(self, object records) except -1
     cdef int load_record(self, Run* run, uint64_t first, uint64_t end, uint64_t index) except -1
     cdef int load_apply(self, uint64_t end) except -1
-    cdef int advance_rings(self, uint64_t base) except -1
+    cdef int begin_at(self, uint64_t mark) noexcept
+    cdef int advance_rings(self, uint64_t base) noexcept
     cdef object emit(self)
     cdef int greet(self, Link link) except -1
     cdef int on_founded(self) except -1

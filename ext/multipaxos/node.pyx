@@ -16,9 +16,9 @@ Rules.
   decisions applied, requests proposed or forwarded, gaps fetched.
 - Whatever a higher ballot shows in, the leader hears of it (PREEMPTED) before anything rests on its own.
 - A watermark (b, first, end) is believed where the pvalue held is of ballot b or above; any other slot is fetched.
-- A phase 1a from a scout so far behind that part of what it asks for is on disk only is not adopted; it is told how
-  far we are and fetches that from us first. To refuse a promise is always safe, and who refused is who can serve the
-  fetch.
+- A phase 1a from a scout so far behind that part of what it asks for is on disk only, or WINDOW below our mark, is not
+  adopted; it is told how far we are and fetches that first. To refuse a promise is always safe.
+- Who has a mark has forgotten what lies below: it is not asked for that again.
 - A bad frame closes its link and touches nothing else.
 """
 
@@ -170,6 +170,8 @@ cdef class Node:
         self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4,
                                sessions_max)
         self.decided_put = int.from_bytes(meta.get(b"decided", b"\1"), "little")
+        if not self.is_replica:
+            self.begin_at(self.acceptor.mark)
         self.load(records)
         if founders is not None:
             self.leader.set_founders(founders)
@@ -207,6 +209,14 @@ cdef class Node:
         self.durable_out = self.emitted_out = self.replica.slot_out
         return 0
 
+    cdef int begin_at(self, uint64_t mark) noexcept:
+        """The log begins at the mark: what lies below is decided and was collected. A node without a machine does not
+        miss it; a replica has to apply it, so its log begins at slot 1."""
+        self.advance_rings(mark)
+        self.replica.begin_at(mark)
+        self.decided_put = max(self.decided_put, mark)
+        return 0
+
     cdef int load_record(self, Run* run, uint64_t first, uint64_t end, uint64_t index) except -1:
         cdef uint64_t slot
         cdef Row* row
@@ -242,7 +252,7 @@ cdef class Node:
                 self.advance_rings(slot - 2 * self.window)
         return 0
 
-    cdef int advance_rings(self, uint64_t base) except -1:
+    cdef int advance_rings(self, uint64_t base) noexcept:
         """Slots below `base` leave memory: they are decided, applied and on disk."""
         self.acceptor.accepted.advance(base)
         self.replica.decisions.advance(base)
@@ -450,7 +460,8 @@ cdef class Node:
         if <int>ballot_leader(message.ballot) != link.node:
             return self.refuse(link, "a phase1a for another leader's ballot")
         if (message.ballot >= self.acceptor.ballot_num
-                and max(message.first, self.acceptor.mark) < self.acceptor.accepted.base):
+                and (max(message.first, self.acceptor.mark) < self.acceptor.accepted.base
+                     or message.first + self.window < self.acceptor.mark)):
             return self.send_pong(link, 0)
         self.see_ballot(message.ballot)
         if self.acceptor.adopt(message.ballot):
@@ -924,18 +935,13 @@ cdef class Node:
 
     cdef int fetch(self) except -1:
         """Asks for the first gap in the decisions, if one is known."""
-        cdef Link link = None
-        cdef Link peer
+        cdef Link link
         cdef uint64_t end
         if self.replica.slot_out >= self.fetch_end or self.now_ns < self.fetch_due_ns:
             return 0
-        if self.fetch_source >= 0:
-            link = self.peers[self.fetch_source]
+        link = self.source()
         if link is None:
-            for peer in self.peers:
-                if peer is not None and (link is None or peer.slot_out > link.slot_out):
-                    link = peer
-        if link is None:
+            self.fetch_due_ns = self.now_ns + RETRY
             return 0
         end = min(self.fetch_end, self.replica.slot_out + self.window)
         end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
@@ -945,12 +951,29 @@ cdef class Node:
         put_fetch(&link.outgoing, self.replica.slot_out, self.replica.end_of_decisions(end))
         self.fetching = self.replica.slot_out
         self.fetch_due_ns = self.now_ns + RETRY
-        self.fetch_source = -1           # if no answer comes, whoever is furthest is asked next
+        self.fetch_asked = link.node
+        self.fetch_source = -1           # if no answer comes, the next node is asked
         return 0
+
+    cdef Link source(self):
+        """Whom to fetch from: who said to be further, else one after the other: what we know of a node may be old, and
+        none may answer."""
+        cdef Link link = self.peers[self.fetch_source] if self.fetch_source >= 0 else None
+        cdef int i
+        if link is not None and link.mark <= self.replica.slot_out:
+            return link
+        for i in range(1, self.nodes + 1):
+            link = self.peers[(self.fetch_asked + i) % self.nodes]
+            if link is not None and link.mark <= self.replica.slot_out:
+                return link
+        return None
 
     cdef int on_fetch(self, Link link, const Message* message) except -1:
         cdef uint64_t end = min(message.end, self.replica.slot_out)
         if message.first < 1 or message.first >= end:
+            return 0
+        if message.first < self.acceptor.mark and not self.is_replica:
+            put_fetched(&link.outgoing, message.first, message.first, self.acceptor.mark, NULL, 0)
             return 0
         if message.first >= self.replica.decisions.base:
             return self.answer_fetch(link, message.first, end)
@@ -1061,6 +1084,7 @@ cdef class Node:
                 self.replica.decide(run, entry.first, entry.end)
             finally:
                 run_drop(run)
+        link.mark = max(link.mark, message.mark)
         if message.first == self.fetching:
             self.fetching = 0            # once: a repeated answer must not ask for the next stretch twice
             self.fetch_due_ns = 0

@@ -61,6 +61,7 @@ cdef class Replica:
     cdef int drop_requests(self) except -1
     cdef bint is_retired(self, const Command* command) noexcept
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
+    cdef void begin_at(self, uint64_t slot) noexcept
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef int perform(self) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1

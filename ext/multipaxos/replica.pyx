@@ -366,6 +366,12 @@ cdef class Replica:
         self.forwarded = self.requests_head
 
     # -- decisions
+    cdef void begin_at(self, uint64_t slot) noexcept:
+        """Everything below is decided elsewhere and not asked for here: nothing is applied without a machine."""
+        self.decisions.advance(slot)
+        self.proposals.advance(slot)
+        self.slot_in = self.slot_out = slot
+
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1:
         """PMMC's decision message, for the slots [first, end) of a run; R1 is checked here."""
         cdef uint64_t slot

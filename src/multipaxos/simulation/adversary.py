@@ -1,7 +1,8 @@
 """The adversary: everything that goes wrong, and how often it did.
 
 Rules. Each kind of fault of `Faults` comes at random moments, at its pace, while the world is hostile, and is counted
-where it takes effect. Disks are lost of expendable nodes only. When hostility ends every cut heals, every node that is
+where it takes effect. Disks are lost of expendable nodes only. A log is collected of a node that has no machine, up to
+where replicas that are not expendable have everything on their disks. When hostility ends every cut heals, every node that is
 not to stay dead runs, and syncs work.
 """
 
@@ -10,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from multipaxos.simulation import MS
-from multipaxos.simulation.scenario import DELAY_TIMES, EVENTS
+from multipaxos.simulation import MS, REPLICA
+from multipaxos.simulation.scenario import EVENTS
 
 if TYPE_CHECKING:
     from multipaxos.simulation.host import Host
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OTHERS = ("lost", "repeated", "reordered", "delayed", "skewed_clocks", "foundings_under_faults", "sessions_expired")
 CALENDAR_NS = 3_000 * MS
+VICTIM_LOST, VICTIM_DELAYED = 0.4, 0.5
 
 
 class Adversary:
@@ -32,9 +34,10 @@ class Adversary:
         self.counts = dict.fromkeys((*OTHERS, *EVENTS), 0)
 
     # -- frames and syncs
-    def copies(self) -> int:
+    def copies(self, kind: str) -> int:
         """How often a frame arrives."""
-        if self.hostile and self.random.random() < self.faults.lost:
+        lost = VICTIM_LOST if kind in self.faults.victims else self.faults.lost
+        if self.hostile and self.random.random() < lost:
             self.counts["lost"] += 1
             return 0
         if self.hostile and self.random.random() < self.faults.repeated:
@@ -42,12 +45,13 @@ class Adversary:
             return 2
         return 1
 
-    def delay_ns(self) -> int:
+    def delay_ns(self, kind: str) -> int:
         """How long a frame takes."""
         delay_ns = self.random.randint(*self.faults.delay_ns)
-        if self.hostile and self.random.random() < self.faults.delayed:
+        delayed = VICTIM_DELAYED if kind in self.faults.victims else self.faults.delayed
+        if self.hostile and self.random.random() < delayed:
             self.counts["delayed"] += 1
-            delay_ns *= self.random.randint(2, DELAY_TIMES)
+            delay_ns += self.random.randint(0, self.faults.delayed_ns)
         return delay_ns
 
     def sync_ns(self) -> int:
@@ -87,6 +91,7 @@ class Adversary:
         world = self.world
         self.hostile = False
         world.network.cut.clear()
+        world.network.go_on(set(world.network.stalled))
         dead = world.dead = self.random_dead()
         for host in world.hosts:
             host.fail_syncs = False
@@ -164,12 +169,21 @@ class Adversary:
     def leaders_cut_off(self) -> bool:
         """A leader and some of the others no longer hear each other, or only one way."""
         leader = self.leader()
-        if leader is None:
-            return False
-        others = [host.id for host in self.world.hosts if host is not leader and self.random.random() < 0.7]
+        return leader is not None and self.cut(self.around(leader))
+
+    def around(self, host: Host) -> set[tuple[int, int]]:
+        """The pairs of a host with most of the others, one way or both."""
+        others = [other.id for other in self.world.hosts if other is not host and self.random.random() < 0.7]
         to, back = self.random.choice(((True, True), (True, False), (False, True)))
-        pairs = {(leader.id, other) for other in others if to} | {(other, leader.id) for other in others if back}
-        return self.cut(pairs)
+        return {(host.id, other) for other in others if to} | {(other, host.id) for other in others if back}
+
+    def stalls(self) -> bool:
+        """What a node and most of the others say to each other comes late, all together: a leader's, if there is one."""
+        network = self.world.network
+        pairs = self.around(self.leader() or self.random.choice(self.world.hosts)) - network.stalled.keys()
+        network.stall(pairs)
+        self.world.after(self.random.randint(*self.faults.down_ns), lambda: network.go_on(pairs))
+        return bool(pairs)
 
     # -- hosts
     def leaders_paused(self) -> bool:
@@ -234,6 +248,23 @@ class Adversary:
         host = self.random.choice(self.world.hosts)
         host.fail_syncs = host.node is not None
         return host.fail_syncs
+
+    def logs_collected(self) -> bool:
+        """A node without a machine is stopped, and starts again without the log below a new mark."""
+        world = self.world
+        apart = [host for host in world.hosts if not world.roles[host.id] & REPLICA and host.disk.voters is not None]
+        replicas = [
+            host for host in world.hosts if world.roles[host.id] & REPLICA and host.id not in world.scenario.expendable
+        ]
+        mark = min(host.disk.decided for host in replicas)
+        host = self.random.choice(apart) if apart else None
+        if host is None or mark <= host.disk.mark:
+            return False
+        if host.node is not None:
+            self.crash(host)
+        host.disk.collect(self.random.randint(host.disk.mark + 1, mark))
+        world.note(host.id, f"its log is collected: mark {host.disk.mark}")
+        return True
 
     def calendar_jumps(self) -> bool:
         """The calendar of one host is set anew, forwards or back."""

@@ -2,7 +2,8 @@
 
 Rules. It is the shipped memory storage, of which only what was committed survives: a batch that is on its way when the
 process dies is there as a whole or not at all. `promised` and `accepted` say what its owner may claim: they are for the
-oracle, which looks at disks and not into processes.
+oracle, which looks at disks and not into processes. A log may be collected while no process runs on it: what lies below
+the new mark goes, and the mark and the ballots that went with it are put, in one step.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multipaxos.codec import decode_phase2a
-from multipaxos.storage import MemoryStorage, split
+from multipaxos.storage import MemoryStorage, Record, split
 
 
 class Disk(MemoryStorage):
@@ -26,6 +27,11 @@ class Disk(MemoryStorage):
     def voters(self) -> bytes | None:
         """The voter record."""
         return self.meta().get(b"voter")
+
+    @property
+    def mark(self) -> int:
+        """Below this slot all is decided and forgotten."""
+        return int.from_bytes(self.meta().get(b"mark", b"\1"), "little")
 
     @property
     def promised(self) -> int:
@@ -45,3 +51,11 @@ class Disk(MemoryStorage):
             self.votes.append((first, end, ballot, frame))
             for slot in range(first, end):
                 self.accepted[slot] = ballot  # of the records of a slot the newest holds, as at a restart
+
+    def collect(self, mark: int) -> None:
+        """Everything below `mark` is decided and forgotten; the ballots that it was held at are not."""
+        kept: list[Record] = [record for record in super().records() if record[2] > mark]
+        numbers = {b"ballot": self.promised, b"mark": mark, b"decided": max(mark, self.decided)}
+        self.commit({key: number.to_bytes(8, "little") for key, number in numbers.items()}, b"")
+        self._indexed = kept
+        self.accepted = {slot: ballot for slot, ballot in self.accepted.items() if slot >= mark}

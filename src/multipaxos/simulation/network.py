@@ -2,16 +2,19 @@
 
 Rules. The node of the lower id dials, as in the transport; a handshake takes effect on both sides at once, for both
 have to live for it. Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair that is
-cut off loses all frames, one way or both, and its links stay up: nobody is told. A link that breaks is noticed by
+cut off loses all frames, one way or both, and its links stay up: nobody is told. A pair that is stalled keeps them, as
+TCP does: they come late, all together and in any order. A link that breaks is noticed by
 one side at once, by the other later.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multipaxos import codec
 from multipaxos.simulation import MS
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class Sent:
     source: str
     target: str
     frame: bytes
+    kind: str
     arrived_ns: int | None = None
 
 
@@ -43,6 +47,7 @@ class Network:
         self.peers: dict[tuple[int, int], tuple[int, int]] = {}  # (host, link) -> (host, link) of the other side
         self.clients: dict[tuple[int, int], SimulatedClient] = {}
         self.cut: set[tuple[int, int]] = set()  # (from, to): nothing arrives
+        self.stalled: dict[tuple[int, int], list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
         self.newest: dict[tuple[int, int], int] = {}  # (host, link) -> number of the newest frame that has arrived
         self.dialling: set[tuple[int, int]] = set()
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
@@ -63,7 +68,7 @@ class Network:
         if any(host == a and peer[0] == b for (host, _), peer in self.peers.items()):
             return
         deaf = one.node is None or two.node is None or one.paused or two.paused
-        if deaf or (a, b) in self.cut or (b, a) in self.cut:
+        if deaf or not {(a, b), (b, a)}.isdisjoint(self.cut | self.stalled.keys()):
             self.dial(a, b, REDIAL_NS)
             return
         link_a, link_b = self.next_link, self.next_link + 1
@@ -114,32 +119,60 @@ class Network:
         """A node's frame sets out."""
         client = self.clients.get((host.id, link))
         if client is not None:
-            self.carry(f"node {host.id}", client.name, frame, lambda: self.to_client(host.id, link, frame))
+            self.carry(f"node {host.id}", client.name, frame, "response", lambda: self.to_client(host.id, link, frame))
             return
-        self.world.oracle.on_send(host, frame)
+        message = codec.decode_message(frame)
+        self.world.oracle.on_send(host, message, frame)
         peer = self.peers.get((host.id, link))
         if peer is None:
             return
         self.messages += 1
         number = self.messages
-        cut = (host.id, peer[0]) in self.cut
-        deliver = None if cut else lambda: self.to_node(*peer, frame, number)
-        self.carry(f"node {host.id}", f"node {peer[0]}", frame, deliver)
+        pair = host.id, peer[0]
+        deliver = None if pair in self.cut else lambda: self.to_node(*peer, frame, number)
+        self.carry(f"node {host.id}", f"node {peer[0]}", frame, message["kind"], deliver, self.stalled.get(pair))
 
     def send_request(self, client: SimulatedClient, id: int, link: int, frame: bytes) -> None:
         """A client's frame sets out."""
-        self.carry(client.name, f"node {id}", frame, lambda: self.to_node(id, link, frame, 0))
+        self.carry(client.name, f"node {id}", frame, "request", lambda: self.to_node(id, link, frame, 0))
 
-    def carry(self, source: str, target: str, frame: bytes, deliver) -> None:  # type: ignore[no-untyped-def]
-        """What becomes of a frame is chance; None: it goes nowhere."""
+    def carry(
+        self,
+        source: str,
+        target: str,
+        frame: bytes,
+        kind: str,
+        deliver: Callable[[], None] | None,
+        queue: list[tuple[Sent, Callable[[], None]]] | None = None,
+    ) -> None:
+        """What becomes of a frame is chance; `deliver` None: it goes nowhere; a `queue`: it waits there."""
         world = self.world
-        copies = world.adversary.copies() if deliver is not None else 0
-        sent = Sent(world.now_ns, source, target, frame)
+        sent = Sent(world.now_ns, source, target, frame, kind)
         self.trace.append(sent)
-        for _ in range(copies):
-            world.after(world.adversary.delay_ns(), lambda: self.arrive(sent, deliver))
+        if deliver is None:
+            return
+        for _ in range(world.adversary.copies(kind)):
+            if queue is None:
+                self.travel(sent, deliver)
+            else:
+                queue.append((sent, deliver))
 
-    def arrive(self, sent: Sent, deliver) -> None:  # type: ignore[no-untyped-def]
+    def travel(self, sent: Sent, deliver: Callable[[], None]) -> None:
+        """It arrives in a while."""
+        self.world.after(self.world.adversary.delay_ns(sent.kind), lambda: self.arrive(sent, deliver))
+
+    def stall(self, pairs: set[tuple[int, int]]) -> None:
+        """From now on frames wait."""
+        for pair in pairs:
+            self.stalled.setdefault(pair, [])
+
+    def go_on(self, pairs: set[tuple[int, int]]) -> None:
+        """All that waited sets out."""
+        for pair in sorted(pairs):
+            for sent, deliver in self.stalled.pop(pair, []):
+                self.travel(sent, deliver)
+
+    def arrive(self, sent: Sent, deliver: Callable[[], None]) -> None:
         """It is there."""
         sent.arrived_ns = self.world.now_ns
         deliver()

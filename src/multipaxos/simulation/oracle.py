@@ -6,6 +6,7 @@ process, and can hold each of them to it.
 
 Rules, each checked the moment that it could be broken; the names are those of PMMC where it has one.
 - C1: at one ballot there is one command for a slot, with one time.
+- C2: what a leader calls decided a phase-2 quorum has accepted at its ballot, or knows to be decided.
 - C2, R1: what a node applies was chosen, and there is one chosen command for a slot.
 - P2c (Paxos Made Simple): a proposal at a ballot above one that chose carries what was chosen.
 - A ballot is one attempt of one life of one node, and is durable before its phase 1a leaves.
@@ -22,15 +23,18 @@ from typing import TYPE_CHECKING, Any
 from multipaxos import codec
 from multipaxos.ballot import describe
 from multipaxos.errors import MultipaxosError
+from multipaxos.simulation import REPLICA
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.live_sessions import LiveSessions
 from multipaxos.simulation.quorums import Quorums
 
 if TYPE_CHECKING:
+    from multipaxos.node import Node
     from multipaxos.simulation.host import Host
 
 Command = tuple[int, tuple[Any, ...]]  # time_ns, and the command as the codec has it
 LAST = 2**64 - 1
+ACTIVE = 2  # of the states of a leader in the core
 
 
 class Violation(MultipaxosError):
@@ -46,6 +50,7 @@ class Oracle:
         self.votes: dict[tuple[int, int], set[int]] = {}  # (ballot, slot) -> the nodes that accepted durably
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
         self.attempts: dict[int, tuple[int, ...]] = {}  # ballot -> node, life and first slot of the scout
+        self.decided: dict[int, int] = {}  # ballot -> below this slot all that its leader calls decided was checked
         self.voters: dict[int, bytes] = {}  # node -> the voter record on its disk
         self.sessions = LiveSessions(sessions_max)
         self.clocks: dict[int, int] = {}  # slot_out -> the machine's clock
@@ -54,16 +59,23 @@ class Oracle:
     # -- disks
     def on_commit(self, node: int, disk: Disk) -> None:
         """A batch has become durable."""
-        if disk.voters is not None:
-            self.voters[node] = disk.voters
-            if len(set(self.voters.values())) > 1:
-                raise Violation(f"founding: node {node} has other founders than those that were founded before")
         votes, disk.votes = disk.votes, []
         for first, end, ballot, frame in votes:
             commands = self.propose(frame)
             for slot in range(first, end):
                 if self.is_voter(node, disk):
                     self.vote(node, ballot, slot, commands[slot])
+        if disk.voters is not None and node not in self.voters:
+            self.on_founded(node, disk)
+
+    def on_founded(self, node: int, disk: Disk) -> None:
+        """A voter record is on a disk for the first time; what its node has learnt until now counts as accepted."""
+        self.voters[node] = disk.voters or b""
+        if len(set(self.voters.values())) > 1:
+            raise Violation(f"founding: node {node} has other founders than those that were founded before")
+        for slot, ballot in disk.accepted.items():
+            if self.is_voter(node, disk):
+                self.vote(node, ballot, slot, self.proposed[ballot, slot])
 
     def on_disk_lost(self, node: int) -> None:
         """What was on it is gone. If it was alone in having founded, its cluster never was: no other vote counted
@@ -74,6 +86,7 @@ class Oracle:
             self.proposed.clear()
             self.votes.clear()
             self.attempts.clear()
+            self.decided.clear()
 
     def is_voter(self, node: int, disk: Disk) -> bool:
         """Is it a founder, and does its disk say so?"""
@@ -112,9 +125,8 @@ class Oracle:
         return slots
 
     # -- frames
-    def on_send(self, host: Host, frame: bytes) -> None:
-        """A node lets a frame go to a peer."""
-        message = codec.decode_message(frame)
+    def on_send(self, host: Host, message: dict[str, Any], frame: bytes) -> None:
+        """A node lets a frame go to a peer: `message` is the frame, decoded."""
         kind = message["kind"]
         if kind == "phase2a":
             self.propose(frame)
@@ -172,16 +184,35 @@ class Oracle:
         slot_out = node.slot_out
         if slot_out < before:
             raise Violation(f"R4: slot_out of node {host.id} fell from {before} to {slot_out}")
+        self.check_decided(host, node)
         for slot in range(before, slot_out):
             applied = node.command_at(slot)
             if applied is not None:
                 self.on_applied(host.id, slot, applied)
+        self.checked[host.id] = host.life, slot_out
+        if not host.world.roles[host.id] & REPLICA:
+            return  # it has no machine, and so no clock of the machine
         clock = node.replica.time_ns
         if self.clocks.setdefault(slot_out, clock) != clock:
             raise Violation(
                 f"time: at slot {slot_out} the clock of node {host.id} is {clock}, of another {self.clocks[slot_out]}"
             )
-        self.checked[host.id] = host.life, slot_out
+
+    def check_decided(self, host: Host, node: Node) -> None:
+        """What a leader calls decided: an acceptor need not hold any more what its disk says is decided."""
+        leader = node.leader
+        if leader.state != ACTIVE:
+            return
+        ballot = leader.ballot
+        begin = max(leader.start, self.decided.get(ballot, 1))
+        for slot in range(begin, leader.decided_end):
+            knowing = {other.id for other in host.world.hosts if other.disk.decided > slot}
+            if not self.quorums.is_phase2(self.votes.get((ballot, slot), set()) | knowing):
+                raise Violation(
+                    f"C2: at ballot {describe(ballot)} node {host.id} calls slot {slot} decided, accepted by "
+                    f"{sorted(self.votes.get((ballot, slot), set()))} only"
+                )
+        self.decided[ballot] = max(begin, leader.decided_end)
 
     def on_applied(self, node: int, slot: int, applied: tuple[int, int, int, bytes]) -> None:
         """A node has applied a command."""

@@ -14,7 +14,6 @@ from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, MS, REPLICA
 from multipaxos.simulation.quorums import Quorums
 
 NODES_MAX = 9
-DELAY_TIMES = 40
 SESSIONS_MAX = 1 << 16
 
 
@@ -24,8 +23,10 @@ class Faults:
 
     lost: float = 0.0
     repeated: float = 0.0
-    delayed: float = 0.0  # share of frames that take up to DELAY_TIMES as long as delay_ns says
+    delayed: float = 0.0  # share of frames that come up to delayed_ns later than delay_ns says
     delay_ns: tuple[int, int] = (MS // 10, MS)
+    delayed_ns: int = 40 * MS
+    victims: tuple[str, ...] = ()  # kinds of messages that fare worse than others
     sync_ns: tuple[int, int] = (MS // 10, 2 * MS)
     down_ns: tuple[int, int] = (20 * MS, 1000 * MS)
     notice_ns: int = MS  # the other side of a broken link notices within
@@ -35,6 +36,7 @@ class Faults:
     cuts_both_ways: int = 0
     partitions: int = 0
     partial_partitions: int = 0
+    stalls: int = 0
     pauses: int = 0
     leaders_cut_off: int = 0
     leaders_paused: int = 0
@@ -42,6 +44,7 @@ class Faults:
     crashes_of_all: int = 0
     disks_lost: int = 0
     failed_syncs: int = 0
+    logs_collected: int = 0
     calendar_jumps: int = 0
     sessions_abandoned: int = 0
 
@@ -52,6 +55,7 @@ EVENTS = (
     "cuts_both_ways",
     "partitions",
     "partial_partitions",
+    "stalls",
     "pauses",
     "leaders_cut_off",
     "leaders_paused",
@@ -59,9 +63,11 @@ EVENTS = (
     "crashes_of_all",
     "disks_lost",
     "failed_syncs",
+    "logs_collected",
     "calendar_jumps",
     "sessions_abandoned",
 )
+VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
 CALM = Faults()
 THREE = Quorums((0, 1, 2))
 
@@ -101,15 +107,17 @@ def scenario(seed: int) -> Scenario:
     roles = draw_roles(chance, nodes)
     quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
     crowded = chance.random() < 0.2
+    clients = chance.randint(1, 4)
+    election_timeout_ns = chance.choice((50, 100, 200, 500)) * MS
     return Scenario(
         roles=roles,
         quorums=quorums,
-        faults=draw_faults(chance),
+        faults=draw_faults(chance, election_timeout_ns),
         window=chance.choice((8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
-        sessions_max=chance.choice((3, 5)) if crowded else SESSIONS_MAX,
-        election_timeout_ns=chance.choice((50, 100, 200, 500)) * MS,
-        clients=chance.randint(1, 4),
+        sessions_max=max(2, clients - 1) if crowded else SESSIONS_MAX,
+        election_timeout_ns=election_timeout_ns,
+        clients=clients,
         operations=chance.choice((20, 40, 80)),
         outstanding=chance.choice((1, 2, 8)),
         keys=chance.randint(1, 5),
@@ -158,14 +166,16 @@ def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quor
     return tuple(expendable)
 
 
-def draw_faults(chance: random.Random) -> Faults:
+def draw_faults(chance: random.Random, election_timeout_ns: int) -> Faults:
     """Each kind is there or not, at its own pace."""
     means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in EVENTS}
     return Faults(
         lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
         repeated=chance.choice((0.0, 0.05, 0.15)),
         delayed=chance.choice((0.0, 0.02, 0.2)),
-        delay_ns=(MS // 10, chance.choice((1, 5, 20, 40)) * MS),
+        delay_ns=(MS // 10, chance.choice((MS, 5 * MS, 20 * MS, 40 * MS, election_timeout_ns * 3 // 10))),
+        delayed_ns=chance.choice((40, 400, 2000)) * MS,
+        victims=tuple(chance.sample(VICTIMS, chance.randint(1, 3))) if chance.random() < 0.5 else (),
         sync_ns=(MS // 10, chance.choice((1, 5, 20, 60)) * MS),
         down_ns=(20 * MS, chance.choice((200, 500, 2000)) * MS),
         notice_ns=chance.choice((1, 50, 500)) * MS,
