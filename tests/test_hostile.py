@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from multipaxos import codec
+from multipaxos import codec, commands
+from multipaxos.store import KeyValue
 from tests.rig import Rig, ballot, command
 
 ROUNDS = 1 << 48
@@ -41,3 +42,11 @@ def test_a_fetched_run_at_no_ballot_closes_its_link() -> None:
     assert rig.closed == {101: "a ballot that no leader makes"}
     assert rig.node.slot_out == 1
     assert rig.node.status()["ballot"] == "⊥"
+
+
+def test_an_empty_value_is_compared_without_memory() -> None:
+    """Found by `make sanitize`, under which this fails without the mend: memcmp was given NULL."""
+    store = KeyValue()
+    store.apply_bytes(1, 0, 0, commands.put(b"k", b""))
+    assert store.apply_bytes(2, 0, 0, commands.cas(b"k", b"", b"new")) == (False, b"\0")
+    assert store.items() == [(b"k", b"new", 2)]
