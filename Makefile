@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
 
-.PHONY: help demo test lint bench build clean
+DURATION := 60
+
+.PHONY: help demo test lint bench fuzz sanitize coverage build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +16,9 @@ help:
 	@echo "make test    every test"
 	@echo "make lint    ruff, mypy, stubtest, cython-lint"
 	@echo "make bench   microbenchmarks of the core"
+	@echo "make fuzz    hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
+	@echo "make sanitize  the core's tests under ASan and UBSan, then simulation for DURATION=60 seconds"
+	@echo "make coverage  which lines of the core its tests and the simulator reach; what they do not reach, and why"
 	@echo "make build   wheel and sdist into dist/"
 	@echo "make clean   removes what the others made, .venv too"
 
@@ -35,6 +40,16 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=mean --benchmark-columns=mean,median,stddev,ops
 
+# Each of these three builds a core of its own in build/, and does it again only for what has changed.
+fuzz: $(READY) $(VENV)/.fuzz
+	$(BIN)/python tools/fuzz.py --duration $(DURATION)
+
+sanitize: $(READY)
+	$(BIN)/python tools/sanitize.py --duration $(DURATION)
+
+coverage: $(READY)
+	$(BIN)/python tools/coverage_of_core.py
+
 # A stale build/ would ship modules that are no longer there.
 build: $(READY)
 	rm -rf build dist
@@ -44,6 +59,12 @@ build: $(READY)
 $(READY): pyproject.toml setup.py .ci/make-venv $(CORE)
 	.ci/make-venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench,lint]'
+	touch $@
+
+# The extra `fuzz` alone: installing the package once more would compile it once more.
+$(VENV)/.fuzz: $(READY)
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])' \
+		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 clean:

@@ -1,12 +1,12 @@
-"""Hostile clients of an honest cluster: three whole cores, an unreliable network, disks, and clients that send anything.
+"""Hostile clients of an honest cluster: three whole cores, a network that fails, disks, clients that send anything.
 
-The first byte of an input chooses how the cluster begins, the others are steps: commands of clients, well-formed or not,
-raw bytes, pieces of what is on its way between the nodes, ticks, syncs, links that break, nodes that crash and come back.
-It is a simulator whose schedule is an input, so that coverage guides it.
+The first byte of an input chooses how the cluster begins, the others are steps: commands of clients, well-formed or
+not, raw bytes, pieces of what is on its way between the nodes, ticks, syncs, links that break, nodes that crash and
+come back. It is a simulator whose schedule is an input, so that coverage guides it.
 
-Properties. No client's bytes, on any schedule, make a node raise - InvariantViolation least of all - or refuse a frame of
-its peers. What leaves is whole frames. At the end no two nodes know different commands for a slot, and nodes that have
-applied as much have the same state.
+Properties. No client's bytes, on any schedule, make a node raise - InvariantViolation least of all - or refuse a frame
+of its peers. What leaves is whole frames. At the end no two nodes know different commands for a slot, and nodes that
+have applied as much have the same state.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 from typing import Any
 
 from fuzz.harness import Program, chunk, main
+from tests.journal import Journal
+from tests.rig import ALL, APPLY, MS, OPEN_SESSION
+
 from multipaxos import codec, commands
 from multipaxos.machine import PythonMachine
 from multipaxos.node import Node
 from multipaxos.quorum import QuorumSystem
 from multipaxos.schema import flatten
 from multipaxos.store import KeyValue
-from tests.journal import Journal
-from tests.rig import ALL, APPLY, MS, OPEN_SESSION
 
 NODES = 3
 WINDOW = 8
@@ -114,8 +115,8 @@ class Cluster:
         start = self.program.byte()
         self.now_ns = 1000 * MS
         self.next_link = 1
-        self.peers: dict[tuple[int, int], int] = {}     # (node, peer): the node's link to it
-        self.clients: list[tuple[int, int]] = []        # (node, link)
+        self.peers: dict[tuple[int, int], int] = {}  # (node, peer): the node's link to it
+        self.clients: list[tuple[int, int]] = []  # (node, link)
         self.hosts = [Host(i, start & 1) for i in range(NODES)]
         for host in self.hosts:
             self.tick(host, 0)
@@ -128,8 +129,8 @@ class Cluster:
 
     def run(self) -> None:
         """Its steps, then a while without faults."""
-        steps = (self.request, self.request, self.raw, self.frames, self.deliver, self.deliver, self.pass_time, self.sync,
-                 self.settle_a_while, self.break_link, self.crash, self.come)  # fmt: skip
+        steps = (self.request, self.request, self.raw, self.frames, self.deliver, self.deliver, self.pass_time,
+                 self.sync, self.settle_a_while, self.break_link, self.crash, self.come)  # fmt: skip
         for _ in range(STEPS_MAX):
             if not self.program.more():
                 break
@@ -298,7 +299,7 @@ def run_one(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """From each beginning: a session with commands; the same with a crash of the leader, with links that break; raw bytes."""
+    """From each beginning: a session with commands; the same with a crash, with links that break; raw bytes."""
     opening = bytes([0, 0, 1, 0, 3, 1, 77, 0, 0, 0])
     apply = b"".join(bytes([0, 0, 1, 0, 0, 1, n, 1, 0, 0]) for n in range(1, 5))
     frame = codec.encode_request([(1, 1, APPLY, 0, commands.put(b"k", b"value"))])

@@ -8,6 +8,7 @@ phase 2a brought, in our own layout. A stream splits into frames and a rest, and
 from __future__ import annotations
 
 from fuzz.harness import main
+
 from multipaxos import codec
 from multipaxos.codec import CodecError
 from multipaxos.schema import flatten
@@ -62,7 +63,7 @@ def check_message(frame: bytes, message: dict[str, object]) -> None:
     assert read(frame[: len(frame) // 2]) == "partial"
     assert read(frame[:-1]) == "partial"
     if message["kind"] in WITHOUT_FIELDS:
-        check_foreign(frame)                        # the codec looks at no more than the kind: pycapnp reads them
+        check_foreign(frame)  # the codec looks at no more than the kind: pycapnp reads them
     else:
         assert read(flatten(frame)) == message
         assert read(encoded(message)) == message

@@ -1,8 +1,8 @@
 """Hostile bytes for a node: `receive` in each of its states.
 
 The first byte of an input chooses the state that the node is brought to (states.py), the others are steps: frames of
-peers and clients whose fields the input chooses, frames as they are, frames changed, raw bytes, ticks, syncs, reads, links
-that go and come. Peers may say anything here; fuzz_cluster.py is for honest ones.
+peers and clients whose fields the input chooses, frames as they are, frames changed, raw bytes, ticks, syncs, reads,
+links that go and come. Peers may say anything here; fuzz_cluster.py is for honest ones.
 
 Properties, after every step.
 - Nothing raises, but for InvariantViolation after a peer has spoken: so a node stops when peers lie, which they are
@@ -20,10 +20,11 @@ from typing import Any
 
 from fuzz.harness import Program, chunk, main
 from fuzz.states import CLIENT, COMMANDS, STATES
+from tests.rig import Rig, ballot, command
+
 from multipaxos import codec
 from multipaxos.errors import InvariantViolation
 from multipaxos.node import Batch
-from tests.rig import Rig, ballot, command
 
 STEPS_MAX = 60
 LAST = 2**64 - 1
@@ -72,7 +73,9 @@ class Fields:
         """Some."""
         program = self.program
         return [
-            command(program.below(4), program.below(5), program.bytes(program.below(13)), program.below(4), program.below(4))
+            command(
+                program.below(4), program.below(5), program.bytes(program.below(13)), program.below(4), program.below(4)
+            )
             for _ in range(program.below(7))
         ]
 
@@ -118,7 +121,7 @@ class Attack:
         self.links = {CLIENT: -1} | {100 + peer: peer for peer in range(1, self.rig.nodes)}
         self.next_link = 1000
         self.received = 0
-        self.lied = False                           # a peer has spoken
+        self.lied = False  # a peer has spoken
 
     def run(self) -> None:
         """Its steps."""
@@ -220,7 +223,7 @@ class Attack:
         node, rig = self.rig.node, self.rig
         node.invariants()
         before = rig.batch
-        rig.collect()                               # every write: whole frames, each of which decodes
+        rig.collect()  # every write: whole frames, each of which decodes
         if rig.batch is not None and rig.batch is not before:
             check_batch(rig.batch)
         for link in rig.closed:
@@ -257,7 +260,7 @@ def run_one(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """In each state: frames of every kind as they are, on a peer's link and on a client's, and some of each other step."""
+    """In each state: frames of every kind, on a peer's link and on a client's; then some of each other step."""
     from fuzz.fuzz_codec import seeds as frames
 
     stand = [bytes([2, link]) + chunk(frame) + b"\x80" for frame in frames() for link in (0, 2)]

@@ -1,15 +1,16 @@
 """Hostile bytes for a client: what a node, or whoever stands in its place, may answer.
 
-The input is a program: commands are submitted, links change, responses come - well-formed with chosen fields, as they are,
-or raw bytes.
+The input is a program: commands are submitted, links change, responses come - well-formed with chosen fields, as they
+are, or raw bytes.
 
-Properties. Nothing but CodecError leaves `receive`, and then the link is dropped. Each command is answered at most once, and
-only one that was submitted. What is written is whole frames of commands that lack an answer, in order.
+Properties. Nothing but CodecError leaves `receive`, and then the link is dropped. Each command is answered at most
+once, and only one that was submitted. What is written is whole frames of commands that lack an answer, in order.
 """
 
 from __future__ import annotations
 
 from fuzz.harness import Program, chunk, main
+
 from multipaxos import codec
 from multipaxos.codec import CodecError
 from multipaxos.load import Load
@@ -27,7 +28,7 @@ class Client:
     def __init__(self, data: bytes) -> None:
         self.program = Program(data)
         self.session = Session(NONCE, CAPACITY)
-        self.others = [Load(NONCE, outstanding=4)] if self.program.below(8) == 7 else []    # its histogram is large
+        self.others = [Load(NONCE, outstanding=4)] if self.program.below(8) == 7 else []  # its histogram is large
         self.answered: set[int] = set()
         self.now_ns = 1
 
@@ -58,7 +59,12 @@ class Client:
         program = self.program
         session = 5 if program.below(4) else program.byte()
         replies = [
-            (program.byte() if program.below(16) else program.number(), program.byte(), program.below(9), program.bytes(3))
+            (
+                program.byte() if program.below(16) else program.number(),
+                program.byte(),
+                program.below(9),
+                program.bytes(3),
+            )
             for _ in range(program.below(5))
         ]
         self.hear(codec.encode_response(session, replies))

@@ -1,15 +1,16 @@
-"""Hostile payloads for the key-value machine: a decided command may hold any bytes, and every replica has to survive it alike.
+"""Hostile payloads for the key-value machine: a decided command may hold any bytes, and replicas have to stay alike.
 
 The input is a list of payloads, applied in turn to two machines whose tables are seeded differently.
 
-Properties. Nothing raises. Both answer the same and have the same state. What is refused changes nothing. A command that
-`commands` would build has an answer that `commands` reads. Keys stand in order, each once, none over its limit; the hash of
-the state is that of a machine which has the same contents by another history.
+Properties. Nothing raises. Both answer the same and have the same state. What is refused changes nothing. A command
+that `commands` would build has an answer that `commands` reads. Keys stand in order, each once, none over its limit;
+the hash of the state is that of a machine which has the same contents by another history.
 """
 
 from __future__ import annotations
 
 from fuzz.harness import Program, chunk, main
+
 from multipaxos import commands
 from multipaxos.store import KeyValue
 

@@ -1,8 +1,8 @@
 """What the fuzz targets share: an input read as a program, and the way to libFuzzer.
 
-Theory. An input is a string of choices, read from its front; when it ends, every choice is 0. So each prefix of an input
-is an input, a mutation changes what comes after it and not what came before, and whole frames may stand in it as they
-are: seeds are made from real ones.
+Theory. An input is a string of choices, read from its front; when it ends, every choice is 0. So each prefix of an
+input is an input, a mutation changes what comes after it and not what came before, and whole frames may stand in it as
+they are: seeds are made from real ones.
 
 Rules. atheris is imported in `main` alone: tests run `run_one` on the seeds without it. A target must not catch what it
 does not expect: whatever leaves `run_one` is a finding.

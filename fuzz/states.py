@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.rig import OPEN_SESSION, Rig, ballot, command
+
 from multipaxos import codec
 from multipaxos.quorum import QuorumSystem
-from tests.rig import OPEN_SESSION, Rig, ballot, command
 
 WINDOW = 8
 CLIENT = 1
@@ -115,7 +116,9 @@ def taking_over() -> Rig:
     rig = bench()
     rig.send(2, "ping", ballot=ballot(3, 2), slot_out=1)
     at = rig.begin_scout()
-    rig.promise(1, at, pvalues=((2, 3, run(ballot(1, 1), 2, COMMANDS[:1])), (5, 7, run(ballot(2, 2), 5, COMMANDS[1:3]))))
+    rig.promise(
+        1, at, pvalues=((2, 3, run(ballot(1, 1), 2, COMMANDS[:1])), (5, 7, run(ballot(2, 2), 5, COMMANDS[1:3])))
+    )
     return rig
 
 
@@ -211,4 +214,3 @@ STATES: tuple[Callable[[], Rig], ...] = (
     only_an_acceptor,
     in_a_grid,
 )
-

@@ -44,9 +44,7 @@ def words(*values: int) -> bytes:
 def answers(rig: Rig, link: int) -> list[tuple[int, int]]:
     """(sequence, status) of all that a client was told."""
     return [
-        (reply["sequence"], reply["status"])
-        for message in rig.take(link, "response")
-        for reply in message["replies"]
+        (reply["sequence"], reply["status"]) for message in rig.take(link, "response") for reply in message["replies"]
     ]
 
 

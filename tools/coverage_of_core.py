@@ -1,21 +1,21 @@
 """Line coverage of the compiled core: which lines of its sources do its tests and the simulator reach?
 
 Theory. Cython, asked for `linetrace`, marks in the C that it makes where each line of a function begins, also of the
-inline functions of .pxd files. Its own tracing calls Python for every line, which makes the core a hundred times slower,
-misses what runs elsewhere than in the main thread's eye, and differs from one CPython to the next. Here each mark becomes a
-store of one byte into a file that all processes map: exact, cheap, the same everywhere, and it survives a process that
-is killed. Only lines inside functions count: what a module does when it is imported (constants, `def`, `class`) would
-be reached by any test.
+inline functions of .pxd files. Its own tracing calls Python for every line, which makes the core a hundred times
+slower, misses what runs elsewhere than in the main thread's eye, and differs from one CPython to the next. Here each
+mark becomes a store of one byte into a file that all processes map: exact, cheap, the same everywhere, and it survives
+a process that is killed. Only lines inside functions count: what a module does when it is imported (constants, `def`,
+`class`) would be reached by any test.
 
-Rules. Every line that was not reached is named. Each has its reason in unreached.txt, or the report fails; so it does where
-a reason there is of a line that is reached, or is no more; and below AT_LEAST percent. A reason is for lines that no
-test can reach, such as those for a memory that is at its end; for lines that nobody has tested there is a test to write.
+Rules. Every line that was not reached is named. Each has its reason in unreached.txt, or the report fails; so it does
+where a reason there is of a line that is reached, or is no more; and below AT_LEAST percent. A reason is for lines that
+no test can reach, such as those for a memory that is at its end; for lines that nobody has tested there is a test to
+write.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ AT_LEAST = 95
 REASONS = ROOT / "tools" / "unreached.txt"
 SEEDS = 24
 FILES = re.compile(r"(?s)__pyx_f\[\] = \{(.*?)\};")
-# Cython's mark of the first line of a `finally` stands before the block, where a `return` never passes: it says nothing.
+# Cython marks the first line of a `finally` before the block, where a `return` never passes: that says nothing.
 MARK = re.compile(r"__Pyx_TraceLine\((\d+),\d+,\d,__PYX_ERR\((\d+), \d+, \w+\)\)(?!\s*/\*finally:\*/)")
 MODULE_LEVEL = re.compile(r"(?ms)^static CYTHON_SMALL_CODE int __pyx_pymod_exec_\w+\([^;{]*\)\n.*?^\{.*?^\}")
 COUNTING = """
@@ -143,9 +143,7 @@ class Reason:
 
     def covers(self, line: Line, function: str, text: str) -> bool:
         """Is it about this line?"""
-        return (
-            self.file in ("*", line.file) and self.function in ("", function) and text.startswith(self.text)
-        )
+        return self.file in ("*", line.file) and self.function in ("", function) and text.startswith(self.text)
 
 
 def read_reasons(text: str) -> list[Reason]:

@@ -1,7 +1,7 @@
 """Runs the coverage-guided fuzzers of fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
 
-Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps the
-inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
+Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps
+the inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
 
 Rules. The targets share the cores, and the time: `--duration` is of the whole. The corpus begins from each target's own
 seeds, and is kept in build/fuzz/TARGET/corpus: the next run goes on from there. What crashes is kept beside it, and the
@@ -115,10 +115,12 @@ def main() -> None:
         raise SystemExit(replay(*options.replay, variables))
     with ThreadPoolExecutor(CORES) as pool:
         running = {
-            target: pool.submit(fuzz, target, seconds, variables) for target, seconds in shares(options.duration).items()
+            target: pool.submit(fuzz, target, seconds, variables)
+            for target, seconds in shares(options.duration).items()
         }
-    if not all([report(target, one.result()) for target, one in running.items()]):
-        raise SystemExit(1)
+    failed = [target for target, one in running.items() if not report(target, one.result())]
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds of the core that are watched - sanitized, for fuzzing, with its lines counted - or broken on purpose, for tests.
+"""Builds of the core that are watched: sanitized, for fuzzing, with lines counted; and changed ones, for tests.
 
 Theory. Each build is a copy of the whole package under a directory of its own, with extensions compiled there; who puts
 that directory first on PYTHONPATH runs the copy. The shipped package and its build are not touched, and what ships
@@ -45,11 +45,11 @@ class Kind:
     """A way to compile."""
 
     name: str
-    flags: tuple[str, ...]                          # of the C compiler
-    compiler: str = ""                              # where empty, that of the interpreter
-    directives: tuple[tuple[str, object], ...] = () # of Cython, beside those of setup.py
-    options: tuple[str, ...] = ()                   # of Cython's command line
-    edit: Callable[[str], str] | None = None        # a last change to the C that Cython made
+    flags: tuple[str, ...]  # of the C compiler
+    compiler: str = ""  # where empty, that of the interpreter
+    directives: tuple[tuple[str, object], ...] = ()  # of Cython, beside those of setup.py
+    options: tuple[str, ...] = ()  # of Cython's command line
+    edit: Callable[[str], str] | None = None  # a last change to the C that Cython made
 
 
 # Debug information is lines only, and gcc does not optimize what it sanitizes: else a build takes minutes.
@@ -180,7 +180,7 @@ def compiler_of(kind: Kind) -> list[str]:
 def fingerprint(library: Path, name: str, kind: Kind) -> str:
     """Of all that the module is made from."""
     package = library / "multipaxos"
-    edit = kind.edit.__code__.co_code.hex() if kind.edit else ""
+    edit = Path(kind.edit.__code__.co_filename).read_text(encoding="utf-8") if kind.edit else ""
     parts = [repr((kind.name, kind.flags, kind.compiler, kind.directives, kind.options)), edit, repr(directives())]
     parts += [version("cython"), sys.version]
     parts += [path.read_text(encoding="utf-8") for path in (package / f"{name}.pyx", *sorted(package.glob("*.pxd")))]

@@ -1,8 +1,8 @@
 """The core under AddressSanitizer and UndefinedBehaviorSanitizer: its unit tests, then simulated clusters.
 
 Rules. Any report ends the run. CPython keeps much for its whole life, so leaks are not looked for here; `PYTHONMALLOC`
-makes every Python object one that the sanitizer sees. The seeds go on until the time is over, from where `--first` says.
-That the sanitizers see at all is tried first: what is wrong on purpose, built the same way, has to be reported.
+makes every Python object one that the sanitizer sees. The seeds go on until the time is over, from where `--first`
+says. That the sanitizers see at all is tried first: what is wrong on purpose, built the same way, has to be reported.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def simulate(library: Path, variables: dict[str, str], first: int, duration_s: f
         command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", seeds, "--json", "--jobs", str(CORES)]
         done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"seeds {seeds} under the sanitizers:\n{done.stdout}\n{done.stderr}\n{take_reports(library)}")
+            raise SystemExit(
+                f"seeds {seeds} under the sanitizers:\n{done.stdout}\n{done.stderr}\n{take_reports(library)}"
+            )
         seed += SEEDS_AT_A_TIME
     return seed - first
 
