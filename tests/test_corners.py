@@ -66,7 +66,7 @@ class TestWire:
     def test_an_older_schemas_run_may_not_outgrow_the_limit_when_it_is_written_anew(self) -> None:
         """Five words of data where ours has six: as long as a run may be, so longer once it is in our layout."""
         element = words(1, 1, 1)
-        body = words(1 << 16, 1, 5, 0, 1, 1 | 7 << 32 | 3 << 35, 1 << 2 | 3 << 32)
+        body = words(1 << 16, 1, 5, 0, 0, 1 | 7 << 32 | 3 << 35, 1 << 2 | 3 << 32)
         content = words(1 << 32 | 1 << 48, codec.KINDS.index("phase2a"), 5 << 32 | 1 << 48) + body + element
         for room, expected in ((codec.RUN_BYTES_MAX - 200, None), (codec.RUN_BYTES_MAX - 8, "oversized")):
             frame = words((room - 8) // 8 << 32) + content.ljust(room - 8, b"\0")

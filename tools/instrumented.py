@@ -197,7 +197,8 @@ def is_made(library: Path, name: str, wanted: str) -> bool:
 def compile_module(library: Path, kind: Kind, compiler: Sequence[str], name: str) -> None:
     """Cython, then C."""
     source, built = library / "c" / f"{name}.c", library / "multipaxos" / f"{name}{SUFFIX}"
-    (library / "c" / f"{name}.made").unlink(missing_ok=True)
+    for old in ((library / "c" / f"{name}.made"), source):
+        old.unlink(missing_ok=True)
     chosen = {**directives(), **dict(kind.directives)}
     command = [sys.executable, "-m", "cython", "-I", ".", "--module-name", f"multipaxos.{name}", *kind.options]
     for key, value in chosen.items():
