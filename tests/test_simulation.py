@@ -59,13 +59,6 @@ def test_rough(seed):
     World(seed, cluster(3 + 2 * (seed % 2), faults=ROUGH, window=16)).run()
 
 
-@pytest.mark.parametrize("seed", [20908, 20870, 21429, 20127])
-def test_found_by_long_searches(seed):
-    """Once: an own acceptor whose ring was behind and that was never asked again; repeats faster than slots; answers to
-    fetches that were repeated, each asking for the next."""
-    assert run_seed(seed).violation == ""
-
-
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 def test_calm(nodes):
     """Without faults one election is enough, every operation is answered, and nothing is lost or said twice."""
@@ -237,7 +230,7 @@ class CopiedHost(Host):
 class Rewriter(Network):
     """Changes what nodes say to each other, after the oracle has heard it."""
 
-    def carry(self, source, target, frame, deliver):
+    def carry(self, source, target, frame, kind, deliver, queue=None):
         changed = self.rewrite(codec.decode_message(frame))
         if changed is not None and deliver is not None and source.startswith("node") and target.startswith("node"):
             frame = changed
@@ -245,7 +238,7 @@ class Rewriter(Network):
                 key for key, peer in self.peers.items() if peer[0] == int(source[5:]) and key[0] == int(target[5:])
             )
             deliver = lambda: self.to_node(*link, frame, 0)  # noqa: E731
-        super().carry(source, target, frame, deliver)
+        super().carry(source, target, frame, kind, deliver, queue)
 
 
 def encode(message, **changes):

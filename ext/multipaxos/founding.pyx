@@ -1,23 +1,24 @@
 """Founding: which incarnations may vote.
 
-Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation
-when it
+Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when it
 is made; only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote or
-lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report
-to be
-fresh with one and the same complete view, that view is the list of founders; and a fresh node founds too when a
-founder's list names its
-present incarnation. Anything else - a wiped disk, memory that restarted - learns without voting.
+lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report to be
+fresh with one and the same complete view, that view is the list of founders; and a node without a voter record becomes a
+voter too when a founder's list names its present incarnation. Anything else - a wiped disk, memory that restarted -
+learns without voting.
 
-Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took
-A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B',
-so they
-differ. For two different lists to be founded, some node must report one view and later the other, and go back: it
-would have to
-hear a dead incarnation after its successor, and links carry only living ones (the handshake echoes a nonce).
+Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took A's
+answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B', so they
+differ. For two different lists to be founded, some node must report one view and later the other, and go back: it would
+have to hear a dead incarnation after its successor, and links do not come up in that order (the transport's handshake).
+
+Why who has learnt is not fresh. A node without a voter record that holds anything of a log is a witness that a cluster
+was founded. Were all founders wiped, they and it would found another one, with other commands in the slots that it
+applied.
 
 Rules.
 - What a peer said counts only while the link on which it said it is up, and only for that link's incarnation.
+- Who has learnt anything reports no view, so nobody founds with it, and does not found by views itself.
 - `founders` is set once. It is durable before the node votes: the node makes it so and then calls `set_voting`.
 """
 
@@ -34,6 +35,7 @@ cdef class Founding:
     cdef readonly int nodes
     cdef readonly uint64_t incarnation
     cdef readonly tuple founders
+    cdef public bint learnt          # it holds something of a log
     cdef list view                   # by node: the incarnation on the live link or last seen; 0 unknown
     cdef dict reports                # node -> (fresh, incarnations), of live links
 
@@ -48,7 +50,7 @@ cdef class Founding:
 
     @property
     def fresh(self):
-        """No voter record: nothing was promised."""
+        """No voter record: nothing was promised. (May it found? Only if it has not learnt anything either.)"""
         return self.founders is None
 
     def on_link_up(self, int node, incarnation):
@@ -64,7 +66,10 @@ cdef class Founding:
 
     def on_founding(self, int node, incarnation, fresh, incarnations):
         """A peer's report; returns the list of founders if that decides it for us, else None."""
-        if incarnation != self.view[node] or len(incarnations) != self.nodes:
+        if incarnation != self.view[node]:
+            return None
+        if len(incarnations) != self.nodes:
+            self.reports.pop(node, None)
             return None
         self.reports[node] = (bool(fresh), tuple(incarnations))
         return self.found()
@@ -77,6 +82,8 @@ cdef class Founding:
             if not fresh and incarnations[self.node] == self.incarnation:
                 self.founders = incarnations
                 return incarnations
+        if self.learnt:
+            return None
         view = tuple(self.view)
         if len(self.reports) == self.nodes - 1 and all(report == (True, view) for report in self.reports.values()):
             self.founders = view
@@ -84,8 +91,16 @@ cdef class Founding:
         return None
 
     def message(self):
-        """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view."""
+        """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view, or nothing where
+        anything was learnt."""
+        if self.fresh and self.learnt:
+            return self.incarnation, True, []
         return self.incarnation, self.fresh, list(self.founders or self.view)
+
+    def is_foreign(self, node):
+        """Is that peer a founder of another cluster?"""
+        fresh, incarnations = self.reports.get(node, (True, ()))
+        return not self.fresh and not fresh and incarnations != self.founders
 
     def is_refused(self):
         """Is there a cluster of which this incarnation is no founder?"""

@@ -13,9 +13,8 @@ Rules.
   greatest mark.
 - An answer counts only from an incarnation that founded the cluster: one that has forgotten must not vote as if it
   had not.
-- start = max(first, every mark in the quorum). Below it all is decided: what was proposed there is dropped, and a
-  proposal
-  there is refused for the whole reign.
+- start = max(first, every mark in the quorum, the slot below which commanders of an earlier reign have decided all).
+  Below it all is decided: what was proposed there is dropped, and a proposal there is refused for the whole reign.
 - From start on: proposals ◁ pmax(pvalues); no-ops into gaps below the highest slot seen; times of pvalues are kept.
 - C1: one command per (ballot, slot): a row of this reign never changes its run.
 - C2: a slot is decided when a phase-2 quorum accepted it at this ballot. A phase 2b counts only where slot and ballot
@@ -158,7 +157,7 @@ cdef class Leader:
         """ADOPTED: start, proposals ◁ pmax(pvalues), no-ops into gaps, commanders for all (in `unsent`)."""
         cdef uint64_t end
         self.state = ACTIVE
-        self.start = max(self.scout.first, self.scout.mark)
+        self.start = max(self.scout.first, self.scout.mark, self.proposals.base)
         end = max(self.start, self.slot_end, self.scout.pvalues.end)
         self.proposals.advance(self.start)
         self.decided_end = self.start

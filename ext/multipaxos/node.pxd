@@ -24,6 +24,7 @@ cdef class Link:
     cdef Bytes pending               # a frame that has not wholly come
     cdef Bytes outgoing
     cdef uint64_t slot_out           # of the peer, as it last said
+    cdef uint64_t heard_ns           # when it last said so
     cdef uint64_t mark               # the peer has forgotten what lies below, as it last said in answer to a fetch
     cdef uint64_t told_end           # decisions up to here were told to it
     cdef uint64_t forwards_ns        # when it last forwarded a request: it has clients that wait
@@ -49,6 +50,7 @@ cdef class Node:
     cdef uint64_t now_ns, utc_ns, ping_interval_ns
     cdef readonly uint64_t known_ballot      # highest ballot seen anywhere
     cdef readonly uint64_t leading_ballot    # of the leader that was last seen to lead
+    cdef uint64_t led_ns             # when one last said that it leads at the highest ballot we know, and has its quorum
     # links
     cdef dict links
     cdef list peers                  # by node id: Link or None

@@ -42,6 +42,7 @@ from multipaxos.codec cimport (
 from multipaxos.election cimport Election
 from multipaxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual
 from multipaxos.machine cimport Machine
+from multipaxos.pmax cimport SPAN_MAX
 from multipaxos.quorum cimport QuorumSystem
 from multipaxos.replica cimport Replica
 from multipaxos.sessions cimport SESSIONS_MAX
@@ -134,6 +135,8 @@ cdef class Node:
                  uint64_t election_timeout_ns=500 * MILLISECOND, uint64_t ping_interval_ns=100 * MILLISECOND,
                  uint64_t sessions_max=SESSIONS_MAX):
         cdef uint64_t capacity = 4 * window
+        if capacity + window > SPAN_MAX:
+            raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
         self.id = node
         self.nodes = len(roles)
         self.roles = list(roles)
@@ -459,6 +462,8 @@ cdef class Node:
             return 0
         if <int>ballot_leader(message.ballot) != link.node:
             return self.refuse(link, "a phase1a for another leader's ballot")
+        if link.incarnation != self.leader.founders[link.node]:
+            return self.refuse(link, "a phase1a from an incarnation that does not vote")
         if (message.ballot >= self.acceptor.ballot_num
                 and (max(message.first, self.acceptor.mark) < self.acceptor.accepted.base
                      or message.first + self.window < self.acceptor.mark)):
@@ -482,6 +487,8 @@ cdef class Node:
         cdef bint fine
         if <int>ballot_leader(message.ballot) != link.node:
             return self.refuse(link, "a phase2a at another leader's ballot")
+        if self.acceptor.voting and link.incarnation != self.leader.founders[link.node]:
+            return self.refuse(link, "a phase2a from an incarnation that does not vote")
         run = run_from(message, frame, size)
         try:
             self.see_ballot(run.ballot)
@@ -632,10 +639,11 @@ cdef class Node:
         return self.is_leader and not self.founding.fresh and not self.founding_batch
 
     cdef int scout(self) except -1:
-        """Begins an attempt, unless we are behind a node that answers: then we fetch from it first."""
+        """Begins an attempt, unless we are behind a node that was heard lately: then we fetch from it first."""
         cdef Link link
         for link in self.peers:
-            if link is not None and link.slot_out > self.replica.slot_out + self.window:
+            if (link is not None and link.slot_out > self.replica.slot_out + self.window
+                    and self.now_ns - link.heard_ns <= 2 * self.election.timeout_ns):
                 self.fetch_end = max(self.fetch_end, link.slot_out)
                 self.fetch_source = link.node
                 self.election.soon(self.now_ns)
@@ -1110,6 +1118,7 @@ cdef class Node:
 
     cdef int on_ping(self, Link link, const Message* message) except -1:
         link.slot_out = message.slot_out
+        link.heard_ns = self.now_ns
         self.see_ballot(message.ballot)
         if message.voting:
             self.leader.hears(link.node, message.ballot, self.now_ns)
@@ -1129,10 +1138,12 @@ cdef class Node:
 
     cdef int on_pong(self, Link link, const Message* message) except -1:
         link.slot_out = message.slot_out
+        link.heard_ns = self.now_ns
         self.see_ballot(message.ballot)
         if message.leading and message.quorum and message.ballot >= self.known_ballot:
             self.see_leading(message.ballot)
             self.election.heard(self.now_ns)
+            self.led_ns = self.now_ns
         if message.leading:
             self.on_watermark(link.node, message.decided.ballot, message.decided.first, message.decided.end)
         if message.slot_out > self.replica.slot_out and message.slot_out > self.fetch_end:
@@ -1141,13 +1152,16 @@ cdef class Node:
         return 0
 
     cdef int send_ping(self) except -1:
-        """To the node whose ballot we follow; to all while we follow none."""
+        """To the node whose ballot we follow; to all while none answers that it leads at it. For the owner of the highest
+        ballot that we know of may be gone, and who leads at a lower one has to hear of it, or we never follow it."""
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot) if self.known_ballot else -1
+        cdef bint all_links = self.leader.state != ACTIVE and self.now_ns - self.led_ns > self.election.timeout_ns
+        cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= self.known_ballot
         for link in self.peers:
-            if link is not None and (leader < 0 or link.node == leader or self.leader.state == SCOUTING):
-                put_ping(&link.outgoing, self.acceptor.ballot_num, self.now_ns, self.replica.slot_out,
-                         self.acceptor.voting)
+            if link is not None and (all_links or link.node == leader):
+                put_ping(&link.outgoing, max(self.acceptor.ballot_num, self.known_ballot), self.now_ns,
+                         self.replica.slot_out, voting)
         self.ping_due_ns = self.now_ns + self.ping_interval_ns
         return 0
 
@@ -1171,6 +1185,7 @@ cdef class Node:
         cdef uint64_t[64] incarnations
         if self.founding_batch:
             return 0                     # `on_founded` tells it
+        self.founding.learnt = self.acceptor.end > 1
         incarnation, fresh, listed = self.founding.message()
         for i, one in enumerate(listed):
             incarnations[i] = one
@@ -1183,10 +1198,13 @@ cdef class Node:
             return self.refuse(link, "a founding of another incarnation than the link's")
         listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
         refused = self.founding.is_refused()
+        self.founding.learnt = self.acceptor.end > 1
         if self.founding.on_founding(link.node, message.incarnation, message.fresh, listed) is not None:
             self.founded()
         elif self.founding.is_refused() and not refused:
             self.events.append("this incarnation is no founder of its cluster: it learns and does not vote")
+        elif self.founding.is_foreign(link.node):
+            return self.refuse(link, "a founder of another cluster: one of the two has to be wiped")
         if message.fresh and not fresh:
             self.send_founding(link)
         return 0

@@ -5,7 +5,7 @@ from multipaxos.codec cimport Run
 cimport cython
 
 cdef enum:
-    SPAN_MAX = 1 << 17               # slots from `first` on that may be added
+    SPAN_MAX = 1 << 19               # slots from `first` on that may be added: more than rings of the largest WINDOW hold
 
 cdef struct PmaxRow:
     uint64_t ballot

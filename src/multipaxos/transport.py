@@ -2,8 +2,10 @@
 
 Theory. A link carries frames; what is in them is not this module's business, but for the first ones. The
 handshake is three hellos: who connects says who it is with a nonce; the other side answers with its own,
-echoing that nonce; the first side echoes in turn. So each side knows that the other is alive now, and not a
-connection left behind by a dead process, which is what founding rests on. A hello that does not fit is
+echoing that nonce; the first side echoes in turn. So each side knows that the other was alive when the connection had
+been made. Bytes of a dead process may still arrive: a handshake does not count if its connection was made before one
+with another incarnation of that node was done. So, once a link is up with an incarnation, none comes up with an
+earlier one, which is what founding rests on. A hello that does not fit is
 answered with a refusal, by name, and the link is closed.
 
 Rules.
@@ -100,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pending = b""
         self._nonce = secrets.randbits(63) | 1
+        self.number = hub.number_connection()
         self._theirs: Hello | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -193,6 +196,9 @@ class Connection(asyncio.Protocol):
                 return
         if hello.echo != self._nonce:
             self._refuse("a hello without the echo of our nonce")
+            return
+        if self.peer >= 0 and self.hub.is_outlived(self):
+            self._refuse(f"node {self.peer} has lived in another incarnation since this connection was made: dial again")
             return
         if self.dialled >= 0:
             self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())
@@ -299,12 +305,14 @@ class Transport:
         self.links: dict[int, Connection] = {}  # that can be written to
         self.reported: set[int] = set()  # that the owner believes to be up
         self.peers: dict[int, Connection] = {}
+        self.met: dict[int, tuple[int, int]] = {}  # node -> its newest incarnation, how many connections were made then
         self.connections: set[Connection] = set()
         self.closes: Counter[str] = Counter()
         self.past: dict[str, Counter[str]] = {"peer": Counter(), "client": Counter()}  # links that ended
         self.port = 0
         self.stopping = False
         self._next_link = 1
+        self._connections_made = 0
         self._server: asyncio.Server | None = None
         self._dialling: list[asyncio.Task[None]] = []
 
@@ -391,6 +399,16 @@ class Transport:
         """Who connects anew has let the old link fall silent; two that both speak are a node and its copy."""
         return other.incarnation == hello.incarnation and self.loop.time() - other.heard_s < COPY_S
 
+    def number_connection(self) -> int:
+        """Connections are numbered as they are made, from 1."""
+        self._connections_made += 1
+        return self._connections_made
+
+    def is_outlived(self, connection: Connection) -> bool:
+        """Was a handshake with another incarnation of its node done since this connection was made?"""
+        incarnation, made = self.met.get(connection.peer, (connection.incarnation, 0))
+        return incarnation != connection.incarnation and connection.number <= made
+
     def up(self, connection: Connection, hello: Hello) -> None:
         """A handshake is done."""
         connection.link = self._next_link
@@ -403,6 +421,7 @@ class Transport:
             return
         older = self.peers.get(hello.node)
         self.peers[hello.node] = connection
+        self.met[hello.node] = hello.incarnation, self._connections_made
         if older is not None:
             older.close("replaced by a newer link")
             older.abort()

@@ -1,7 +1,8 @@
 """A pretend network: links between nodes and to clients, and what becomes of frames.
 
-Rules. The node of the lower id dials, as in the transport; a handshake takes effect on both sides at once, for both
-have to live for it. Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair that is
+Rules. The node of the lower id dials, as in the transport. Both have to live for a handshake; it ends on the dialling
+side first, and on the other with a hello that travels, and may arrive when its sender is dead. As in the transport it
+does not count there if the connection is older than one with another incarnation of that node. Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair that is
 cut off loses all frames, one way or both, and its links stay up: nobody is told. A pair that is stalled keeps them, as
 TCP does: they come late, all together and in any order. A link that breaks is noticed by
 one side at once, by the other later.
@@ -18,6 +19,7 @@ from multipaxos import codec
 from multipaxos.simulation import MS
 
 if TYPE_CHECKING:
+    from multipaxos.node import Node
     from multipaxos.simulation.clients import SimulatedClient
     from multipaxos.simulation.host import Host
     from multipaxos.simulation.world import World
@@ -48,6 +50,8 @@ class Network:
         self.clients: dict[tuple[int, int], SimulatedClient] = {}
         self.cut: set[tuple[int, int]] = set()  # (from, to): nothing arrives
         self.stalled: dict[tuple[int, int], list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
+        self.opening: dict[tuple[int, int], list[bytes]] = {}  # (host, link) whose last hello travels: frames after it
+        self.met: dict[tuple[int, int], tuple[int, int]] = {}  # (host, peer) -> its incarnation, the first later link
         self.newest: dict[tuple[int, int], int] = {}  # (host, link) -> number of the newest frame that has arrived
         self.dialling: set[tuple[int, int]] = set()
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
@@ -75,9 +79,45 @@ class Network:
         self.next_link += 2
         self.peers[a, link_a] = b, link_b
         self.peers[b, link_b] = a, link_a
+        self.opening[b, link_b] = []
         self.world.note(a, f"linked to node {b}")
+        self.met[a, b] = two.disk.incarnation, self.next_link
         one.wake(lambda node: node.link_up(link_a, b, two.disk.incarnation))
-        two.wake(lambda node: node.link_up(link_b, a, one.disk.incarnation))
+        self.send_hello(b, link_b, one.disk.incarnation)
+
+    def send_hello(self, id: int, link: int, incarnation: int) -> None:
+        """The last hello of a handshake sets out; it waits where nothing arrives, as TCP sends it again."""
+        delay_ns = self.world.adversary.delay_ns("hello")
+        self.world.after(delay_ns, lambda: self.on_hello(id, link, incarnation))
+
+    def on_hello(self, id: int, link: int, incarnation: int) -> None:
+        """It is there, if the link still is."""
+        if (id, link) not in self.opening:
+            return
+        if (self.peers[id, link][0], id) in self.cut:
+            self.send_hello(id, link, incarnation)
+        else:
+            self.world.hosts[id].wake(lambda node: self.come_up(node, link, incarnation))
+
+    def come_up(self, node: Node, link: int, incarnation: int) -> None:
+        """The handshake is done on this side too."""
+        frames = self.opening.pop((node.id, link), None)
+        if frames is None:
+            return
+        peer = self.peers[node.id, link][0]
+        if self.is_outlived(node.id, peer, link, incarnation):
+            self.world.note(node.id, f"refuses a connection of an earlier life of node {peer}")
+            self.close(node.id, link)
+            return
+        self.met[node.id, peer] = incarnation, self.next_link
+        node.link_up(link, peer, incarnation)
+        for frame in frames:
+            node.receive(link, frame)
+
+    def is_outlived(self, id: int, peer: int, link: int, incarnation: int) -> bool:
+        """Was a handshake with another incarnation of the peer done since this connection was made?"""
+        met, later = self.met.get((id, peer), (incarnation, 0))
+        return met != incarnation and link < later
 
     def close(self, id: int, link: int) -> None:
         """One side ends a link and knows it; the other side will notice."""
@@ -85,6 +125,7 @@ class Network:
         if client is not None:
             client.on_closed()
         peer = self.peers.pop((id, link), None)
+        self.opening.pop((id, link), None)
         self.world.hosts[id].wake(lambda node: node.link_down(link))
         if peer is not None:
             world = self.world
@@ -95,6 +136,7 @@ class Network:
     def notice(self, id: int, link: int) -> None:
         """The other side is told, if it lives to hear it."""
         peer = self.peers.pop((id, link), None)
+        self.opening.pop((id, link), None)
         if peer is not None:
             self.world.hosts[id].wake(lambda node: node.link_down(link))
             self.dial(id, peer[0], REDIAL_NS)
@@ -105,6 +147,7 @@ class Network:
             self.close(*key)
         for key in [key for key in self.clients if key[0] == id]:
             self.clients.pop(key).on_closed()
+        self.met = {key: value for key, value in self.met.items() if key[0] != id}
 
     def connect_client(self, client: SimulatedClient, id: int) -> int:
         """A client's link to a node; its number."""
@@ -179,6 +222,9 @@ class Network:
 
     def to_node(self, id: int, link: int, frame: bytes, number: int) -> None:
         """A frame arrives at a node, unless its link is gone."""
+        if (id, link) in self.opening:
+            self.opening[id, link].append(frame)
+            return
         if (id, link) in self.peers:
             if number < self.newest.get((id, link), 0):
                 self.world.adversary.counts["reordered"] += 1
