@@ -166,15 +166,6 @@ class TestPeers:
         assert rig.closed == {101: "a phase1b whose pvalues are not pvalues"}
         assert not rig.node.status()["leading"]
 
-    def test_a_promise_with_a_slot_that_no_pmax_holds_closes_its_link(self) -> None:
-        """Above pmax's span, though the ring of so large a window would reach there."""
-        rig = Rig(window=1 << 16)
-        rig.send(2, "ping", ballot=ballot(3, 2))
-        at = rig.begin_scout()
-        first = (1 << 17) + 5
-        rig.promise(1, at, pvalues=((first, first + 1, run_of(ballot(1, 1), first, command(1, 1))),))
-        assert rig.closed == {101: "a phase1b whose pvalues are not pvalues"}
-
     def test_a_fetched_run_that_is_none_closes_its_link(self) -> None:
         """As any bad frame."""
         rig = Rig()
@@ -217,6 +208,75 @@ class TestPeers:
         (again,) = rig.from_peer(1, "phase2a")
         assert (again["ballot"], again["first"]) == (ballot(6, 0), 1)
         assert [one["payload"] for one in again["commands"]] == [b"own"]
+
+
+def with_a_log(payload: bytes, count: int, window: int = 64) -> Rig:
+    """Follows node 1, and has applied `count` commands."""
+    rig = Rig(window=window)
+    for slot in range(1, count + 1):
+        rig.phase2a(1, ballot(1, 1), slot, [command(7, slot, payload)])
+        rig.send(1, "decision", ballot=ballot(1, 1), first=slot, end=slot + 1)
+        rig.sync()
+    assert rig.node.slot_out == count + 1
+    rig.sent.clear()
+    return rig
+
+
+class TestFetches:
+    """What one node asks of another, and what it gets."""
+
+    def test_an_answer_out_of_memory_is_cut_where_it_grows_large(self) -> None:
+        """Two commands are more than a mebibyte: the second one is for the next fetch."""
+        rig = with_a_log(bytes(700_000), 3)
+        rig.send(2, "fetch", first=1, end=4)
+        (answer,) = rig.from_peer(2, "fetched")
+        assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
+
+    def test_an_answer_from_the_disk_is_cut_where_it_grows_large(self) -> None:
+        """Whatever the records hold; at least one goes."""
+        rig = with_a_log(b"x", 40, window=4)
+        rig.send(2, "fetch", first=1, end=40)
+        (read,) = rig.reads
+        rig.node.done(read.token, True, (4, [(i, i, i + 1, bytes(1_500_000)) for i in (1, 2, 3)]))
+        rig.collect()
+        (answer,) = rig.from_peer(2, "fetched")
+        assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
+
+    def test_who_has_gone_before_its_records_came_is_told_nothing(self) -> None:
+        """The read ends in nothing."""
+        rig = with_a_log(b"x", 40, window=4)
+        rig.send(2, "fetch", first=1, end=40)
+        (read,) = rig.reads
+        rig.node.link_down(102)
+        rig.node.done(read.token, True, (4, [(1, 1, 2, b"frame")]))
+        rig.collect()
+        assert rig.sent == {}
+
+    def test_who_has_nobody_to_ask_asks_when_somebody_comes(self) -> None:
+        """Slots are known to be decided; both links are gone for a while."""
+        rig = Rig()
+        rig.send(1, "decision", ballot=ballot(1, 1), first=3, end=5)
+        for link in (101, 102):
+            rig.node.link_down(link)
+        rig.tick(150)
+        rig.sent.clear()
+        rig.link(2, number=200)
+        rig.tick(150)
+        assert [one["first"] for one in rig.take(200, "fetch")] == [1]
+
+    def test_a_node_whose_disk_failed_hears_nothing_more(self) -> None:
+        """It has to be started again; until then no verb changes it."""
+        rig = with_a_log(b"x", 2)
+        rig.phase2a(1, ballot(1, 1), 3, [command(7, 3)])
+        rig.sync(False)
+        assert rig.failed
+        before = rig.node.status()
+        rig.node.link_up(300, 1, 1001)
+        rig.node.done(1, True)
+        rig.tick(5000)
+        rig.collect()
+        assert rig.node.status() == before
+        assert rig.sent == {}
 
 
 class TestClients:
@@ -313,6 +373,8 @@ class TestCallers:
         """It is a base."""
         with pytest.raises(TypeError, match="abstract"):
             Machine().apply_bytes(1, 1, 1, b"x")
+        with pytest.raises(TypeError, match="abstract"):
+            Machine().state_hash_int()
 
     def test_an_election_draws_from_every_seed(self) -> None:
         """Also from the one that would leave its generator at 0 for ever."""
@@ -345,11 +407,12 @@ class TestCallers:
         ("transaction", "reason"),
         [
             (b"\x09\1\0\0\0\0\0\3\1\0k\5\0\0\0ab", b"Malformed: the lengths"),
+            (b"\x09\1\0\0\0\0\0\4\1\0k\5\0\0", b"Malformed: the lengths"),
             (b"\x09\0\0\1\0\0\0\x09\0\0\0\x08\0\0\0\0\0\0\0\0", b"Malformed: no such operation"),
         ],
     )
     def test_a_transaction_that_does_not_parse_is_refused(self, transaction: bytes, reason: bytes) -> None:
-        """A value cut off in a compare; a scan inside."""
+        """A value and a version cut off in a compare; a scan inside."""
         refused, answer = KeyValue().apply_bytes(1, 1, 1, transaction)
         assert refused
         assert answer.startswith(reason)

@@ -52,9 +52,10 @@ def see(library: Path, variables: dict[str, str]) -> None:
 
 
 def unit_tests(variables: dict[str, str]) -> None:
-    """All of the core's own. Without pytest's capture of file descriptors, or a report would go down with its process."""
+    """All of the core's own. Were file descriptors captured, a report would go down with its process."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(CORES), "-p", "no:cacheprovider", "-p", "no:benchmark"]
-    if subprocess.run([*command, "--capture=sys", "--timeout", "600", *core_tests()], cwd=ROOT, env=variables).returncode:
+    command += ["--capture=sys", "--timeout", "600", *core_tests()]
+    if subprocess.run(command, cwd=ROOT, env=variables).returncode:
         raise SystemExit("the sanitized core failed its unit tests: see above")
 
 
