@@ -167,6 +167,39 @@ def test_who_does_not_lead_answers_with_the_highest_ballot_it_knows():
     assert [one["ballot"] for one in rig.from_peer(2, "pong")] == [ballot(8, 1)]
 
 
+def test_who_is_led_pings_its_leader_alone():
+    rig = Rig()
+    follow(rig, ballot(3, 1))
+    rig.take(102)
+    rig.tick(100)
+    assert rig.from_peer(1, "ping")
+    assert rig.from_peer(2, "ping") == []
+
+
+def test_who_hears_of_no_leader_tells_all_the_highest_ballot_it_knows():
+    """Found by simulation: a replica that knew of a ballot whose owner was gone, and a leader at a lower one that never
+    heard of it. And a leader that stepped down, deaf to its successor."""
+    rig = Rig(roles=[1, 7, 7])
+    rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
+    rig.take(102)
+    for _ in range(7):
+        rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")][-1] == (ballot(8, 1), False)
+
+
+def test_a_ping_is_a_vote_of_confidence_only_at_the_ballot_that_was_adopted():
+    rig = Rig()
+    rig.send(2, "phase1a", ballot=ballot(3, 2), first=1)
+    rig.sync()
+    rig.take(102)
+    rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")] == [(ballot(3, 2), True)]
+    rig.send(1, "pong", ballot=ballot(5, 1))
+    rig.take(101)
+    rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(1, "ping")] == [(ballot(5, 1), False)]
+
+
 def test_a_broken_link_to_the_leader_hastens():
     rig = Rig()
     rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)

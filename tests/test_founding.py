@@ -165,6 +165,69 @@ def test_a_wiped_node_learns_without_voting_or_leading():
     assert [one for one in rig.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
 
 
+def test_who_has_learnt_does_not_found():
+    """A witness of a cluster: were all founders wiped, it must not found another one with them, in which its log
+    would be another's."""
+    rig = Rig(node=2, founded=False)
+    for peer in (0, 1):
+        rig.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    rig.sync()
+    view = [2000, 2001, 1002]
+    for peer in (0, 1):
+        rig.node.link_down(100 + peer)
+        rig.link(peer, incarnation=2000 + peer, number=300 + peer)
+    for peer in (0, 1):
+        rig.receive(300 + peer, codec.encode("founding", incarnation=2000 + peer, fresh=True, incarnations=view))
+    rig.sync()
+    assert not rig.node.voting
+    told = [m for m in rig.take(300) if m["kind"] == "founding"]
+    assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
+
+
+def test_who_has_learnt_is_founded_by_its_founders():
+    """It missed its own founding; what it learnt meanwhile counts as accepted."""
+    rig = Rig(node=2, founded=False)
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
+    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    rig.sync()
+    assert rig.node.voting
+    assert rig.node.acceptor.ballot_num == ballot(1, 0)
+
+
+def test_a_report_without_a_view_takes_the_earlier_one_back():
+    founding = Founding(0, 3, 100)
+    for node in (1, 2):
+        founding.on_link_up(node, 100 + node)
+    assert founding.on_founding(1, 101, True, ALL_VIEW) is None
+    assert founding.on_founding(1, 101, True, ()) is None
+    assert founding.on_founding(2, 102, True, ALL_VIEW) is None
+
+
+def test_founders_of_two_clusters_refuse_each_other():
+    rig = Rig()
+    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
+    assert 101 not in rig.closed
+    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1, 1001, 1002])
+    assert "another cluster" in rig.closed[101]
+
+
+@pytest.mark.parametrize("kind", ["phase1a", "phase2a"])
+def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
+    rig = Rig()
+    rig.node.link_down(101)
+    rig.link(1, incarnation=5000, number=301)
+    frame = (
+        codec.encode("phase1a", ballot=ballot(9, 1), first=1)
+        if kind == "phase1a"
+        else codec.encode_phase2a(ballot(9, 1), 1, 5, (0, 1, 1), [command(9, 1)])
+    )
+    rig.receive(301, frame)
+    assert "does not vote" in rig.closed[301]
+    assert rig.node.acceptor.ballot_num == 0
+
+
 def test_voters_stay_voters_over_a_restart():
     rig = Rig(founded=False)
     for peer in (1, 2):

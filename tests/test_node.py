@@ -291,6 +291,59 @@ class TestMarks:
         rig.sync()
         assert [m["mark"] for m in rig.from_peer(1, "phase1b")] == [5]
 
+    def test_a_node_without_a_machine_begins_at_its_mark(self) -> None:
+        """What was collected is neither missed at a restart nor served to others, who are told the mark."""
+        rig = Rig(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": (50).to_bytes(8, "little")})
+        assert rig.node.slot_out == 50
+        rig.send(1, "fetch", first=40, end=50)
+        (nothing,) = rig.from_peer(1, "fetched")
+        assert (nothing["first"], nothing["end"], nothing["mark"], nothing["pvalues"]) == (40, 40, 50, [])
+        at = ballot(1, 1)
+        rig.phase2a(1, at, 50, [command(9, 1)])
+        rig.send(1, "decision", ballot=at, first=50, end=51)
+        rig.sync()
+        again = Rig(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta=rig.meta, records=rig.records)
+        assert again.node.slot_out == 50
+        assert again.node.acceptor.pvalues() == [(50, at)]
+
+    def test_a_replica_does_not_begin_at_a_mark(self) -> None:
+        """It would apply nothing below: its log lacks what it needs."""
+        meta = {b"mark": (5).to_bytes(8, "little"), b"decided": (5).to_bytes(8, "little")}
+        with pytest.raises(CorruptLog, match="lacks slot 1"):
+            Rig(meta=meta)
+
+    def test_a_scout_a_window_below_the_mark_is_told_to_fetch(self) -> None:
+        rig = Rig(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": (500).to_bytes(8, "little")})
+        before = rig.node.acceptor.ballot_num
+        rig.send(1, "phase1a", ballot=ballot(9, 1), first=435)
+        assert rig.node.acceptor.ballot_num == before
+        assert [(m["kind"], m["slot_out"]) for m in rig.take(101)] == [("pong", 500)]
+        rig.send(1, "phase1a", ballot=ballot(9, 1), first=436)
+        rig.sync()
+        assert [m["mark"] for m in rig.from_peer(1, "phase1b")] == [500]
+
+    def test_an_answer_may_hold_a_whole_ring_above_its_mark(self) -> None:
+        rig = Rig(window=8)
+        at = rig.begin_scout()
+        rig.promise(1, at, mark=9, pvalues=(entry(run(1, 40, b"far"), 40, 41),))
+        assert not rig.closed
+        assert rig.node.status()["leading"]
+        assert (rig.node.leader.start, rig.node.leader.slot_end) == (9, 41)
+
+    def test_start_is_above_what_an_earlier_reign_decided(self) -> None:
+        """Its rows are gone: what lies below is decided, whatever the marks of this quorum say."""
+        rig = Rig()
+        at = rig.begin_scout()
+        rig.promise(1, at, mark=5)
+        rig.client()
+        rig.request(1, *[command(0, n, b"", OPEN_SESSION) for n in (1, 2, 3)])
+        rig.sync()
+        rig.accept(1, at, 5, 8)
+        assert (rig.node.leader.decided_end, rig.node.slot_out) == (8, 1)
+        rig.send(2, "phase2b", ballot=ballot(9, 2), first=1, end=1, mark=1)
+        rig.promise(1, rig.begin_scout())
+        assert rig.node.leader.start == 8
+
     def test_a_2b_below_a_mark_is_no_vote_and_moves_the_start(self) -> None:
         rig = Rig()
         at = rig.lead()
@@ -388,11 +441,40 @@ class TestFetch:
 
     def test_a_node_that_lags_fetches_before_it_scouts(self) -> None:
         rig = Rig(window=64)
-        rig.send(1, "ping", ballot=0, nonce=1, slot_out=500, voting=True)
         for _ in range(40):
+            rig.send(1, "ping", ballot=0, nonce=1, slot_out=500, voting=True)
             rig.tick(50)
         assert not any(event.startswith("scouting") for event in rig.events)
         assert rig.from_peer(1, "fetch")
+
+    def test_a_node_ahead_that_fell_silent_does_not_hold_up_an_election(self) -> None:
+        """It may be stopped for ever, with its link up."""
+        rig = Rig(window=64)
+        rig.send(1, "ping", ballot=0, nonce=1, slot_out=500, voting=True)
+        for _ in range(60):
+            rig.tick(50)
+        assert any(event.startswith("scouting") for event in rig.events)
+
+    def test_a_silent_node_is_not_asked_again_and_again(self) -> None:
+        """What is known of the others may be old: each is asked in its turn."""
+        rig = Rig(nodes=5)
+        rig.send(1, "pong", ballot=0, slot_out=9)
+        rig.sent.clear()
+        for _ in range(20):
+            rig.tick(120)
+        asked = {peer: len(rig.from_peer(peer, "fetch")) for peer in range(1, 5)}
+        assert set(asked.values()) == {5}
+
+    def test_who_has_forgotten_is_not_asked_again(self) -> None:
+        rig = Rig()
+        rig.send(1, "pong", ballot=0, slot_out=9)
+        assert rig.from_peer(1, "fetch")
+        rig.send(1, "fetched", first=1, end=1, mark=5, pvalues=())
+        for _ in range(9):
+            rig.tick(120)
+            rig.send(1, "pong", ballot=0, slot_out=9)
+        assert rig.from_peer(1, "fetch") == []
+        assert rig.from_peer(2, "fetch")
 
     def test_a_lost_answer_is_asked_for_again_elsewhere(self) -> None:
         rig = Rig()

@@ -193,6 +193,31 @@ def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(
     run(main())
 
 
+def test_a_dead_incarnation_does_not_come_up_after_its_successor() -> None:
+    """Its last hello was on its way while it died, was wiped and started again: founding rests on this order."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            old, new = await RawLink.to(config, 1), await RawLink.to(config, 1)
+            hello = peer_hello(config, 0, incarnation=1000, target=1)
+            old.send(hello.encode())
+            theirs = await old.hello()
+            assert not (await new.handshake(peer_hello(config, 0, incarnation=2000, target=1))).refusal
+            await until(lambda: listener.up)
+            old.send(peer_hello(config, 0, incarnation=1000, target=1, echo=theirs.nonce).encode())
+            assert "another incarnation since" in (await old.hello()).refusal
+            await old.ended()
+            assert listener.up == {1: (0, 2000)}
+            later = await RawLink.to(config, 1)
+            assert not (await later.handshake(peer_hello(config, 0, incarnation=3000, target=1))).refusal
+            await until(lambda: (0, 3000) in listener.up.values())
+            new.close()
+            later.close()
+
+    run(main())
+
+
 def test_who_was_silent_may_come_anew_with_the_same_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
     config = local_config()
     monkeypatch.setattr(transport, "COPY_S", 0.0)
