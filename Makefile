@@ -42,7 +42,7 @@ bench: $(READY)
 
 # Each of these three builds a core of its own in build/, and does it again only for what has changed.
 fuzz: $(READY) $(VENV)/.fuzz
-	$(BIN)/python tools/fuzz.py --duration $(DURATION)
+	$(BIN)/python tools/fuzzing.py --duration $(DURATION)
 
 sanitize: $(READY)
 	$(BIN)/python tools/sanitize.py --duration $(DURATION)

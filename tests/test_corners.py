@@ -332,6 +332,11 @@ class TestClients:
 class TestCallers:
     """Who uses the core's parts by themselves."""
 
+    def test_a_window_may_not_outgrow_what_a_scout_merges(self) -> None:
+        """So a ring never reaches beyond pmax."""
+        with pytest.raises(ValueError, match="is too large"):
+            Rig(window=1 << 20)
+
     def test_a_session_is_made_once(self) -> None:
         """A second time would leak the first one's commands."""
         session = Session(NONCE)

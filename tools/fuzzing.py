@@ -85,7 +85,7 @@ def report(target: str, status: int) -> bool:
     print("\n".join(text.splitlines()[-60:]))
     print(f"{target} failed, exit {status}; all of it is in {place / 'log'}")
     for kept in crashes(place):
-        print(f"again with: {Path(sys.executable)} tools/fuzz.py --replay {target} {kept}")
+        print(f"again with: {Path(sys.executable)} tools/fuzzing.py --replay {target} {kept}")
     return False
 
 
