@@ -83,7 +83,7 @@ class Client:
             answers = self.session.receive(data)
         except CodecError:
             self.session.connected()
-            answers = self.session.receive(b"")     # what came before the nonsense counts, and is told next time
+            answers = self.session.receive(b"")  # what came before the nonsense counts, and is told next time
         for sequence, *_ in answers:
             assert 1 <= sequence <= self.session.last
             assert sequence not in self.answered, f"{sequence} is answered twice"

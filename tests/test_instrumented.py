@@ -118,9 +118,9 @@ class TestTargets:
 
     def test_a_clients_bytes_may_not_end_a_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The target for nodes forgives an InvariantViolation only after a peer has spoken."""
+        from fuzz import fuzz_node
         from fuzz.states import STATES, leading
 
-        from fuzz import fuzz_node
         from multipaxos.errors import InvariantViolation
 
         def violated(attack: object) -> None:
