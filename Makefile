@@ -6,17 +6,24 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
 
-.PHONY: help demo test torture lint bench build clean
+# Seconds, of the targets that go on as long as they are told.
+DURATION := 60
+
+.PHONY: help demo test torture lint bench fuzz sanitize coverage diagrams build clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    a three-node durable cluster takes writes, loses its leader, goes on"
-	@echo "make test    every test"
-	@echo "make torture DURATION=600   real processes under random faults, for so many seconds (SEED=N: the same plan)"
-	@echo "make lint    ruff, mypy, stubtest, cython-lint"
-	@echo "make bench   microbenchmarks of the core"
-	@echo "make build   wheel and sdist into dist/"
-	@echo "make clean   removes what the others made, .venv too"
+	@echo "make demo      a three-node durable cluster takes writes, loses its leader, goes on"
+	@echo "make test      every test"
+	@echo "make lint      ruff, mypy, stubtest, cython-lint"
+	@echo "make torture   real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: the same plan)"
+	@echo "make fuzz      hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
+	@echo "make sanitize  the core's tests under ASan and UBSan, then simulation, for DURATION=60 seconds"
+	@echo "make coverage  which lines of the core its tests and the simulator reach; what they do not reach, and why"
+	@echo "make diagrams  docs/diagrams again, from the golden transcripts"
+	@echo "make bench     microbenchmarks of the core"
+	@echo "make build     wheel and sdist into dist/"
+	@echo "make clean     removes what the others made, .venv too"
 
 demo: $(READY)
 	$(BIN)/python -m multipaxos.demo
@@ -25,7 +32,6 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
-DURATION ?= 60
 torture: $(READY)
 	$(BIN)/python -m tests.torture --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
@@ -40,6 +46,20 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=mean --benchmark-columns=mean,median,stddev,ops
 
+# The pictures of docs/protocol.md, drawn from tests/transcripts; a test holds them to be current.
+diagrams: $(READY)
+	$(BIN)/python tools/diagrams.py
+
+# Each of these three builds a core of its own in build/, and does it again only for what has changed.
+fuzz: $(READY) $(VENV)/.fuzz
+	$(BIN)/python tools/fuzzing.py --duration $(DURATION)
+
+sanitize: $(READY)
+	$(BIN)/python tools/sanitize.py --duration $(DURATION)
+
+coverage: $(READY)
+	$(BIN)/python tools/coverage_of_core.py
+
 # A stale build/ would ship modules that are no longer there.
 build: $(READY)
 	rm -rf build dist
@@ -49,6 +69,12 @@ build: $(READY)
 $(READY): pyproject.toml setup.py .ci/make-venv $(CORE)
 	.ci/make-venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench,lint]'
+	touch $@
+
+# The extra `fuzz` alone: installing the package once more would compile it once more.
+$(VENV)/.fuzz: $(READY)
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])' \
+		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 clean:

@@ -250,9 +250,10 @@ def test_a_1b_with_slots_far_above_is_no_1b():
 
 def test_a_2b_of_another_ballot_is_no_vote():
     rig = Rig()
-    rig.lead()
+    rig.send(1, "ping", ballot=ballot(3, 1))
+    assert rig.lead() == ballot(4, 0)
     requested(rig, COMMANDS[0])
-    rig.accept(1, ballot(0, 1), 1, 2)
+    rig.accept(1, ballot(3, 0), 1, 2)
     assert rig.node.slot_out == 1
 
 

@@ -717,10 +717,11 @@ class TestLeading:
 
     def test_commanders_ask_again(self) -> None:
         rig = Rig()
+        rig.send(1, "ping", ballot=ballot(3, 1))
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        rig.accept(2, ballot(0, 0), 1, 2)
+        rig.accept(2, ballot(3, 0), 1, 2)
         rig.sent.clear()
         rig.tick(150)
         assert [m["ballot"] for m in rig.from_peer(1, "phase2a")] == [at]

@@ -275,9 +275,9 @@ class TestReplica:
     def test_r2_r3_decisions_are_applied_in_order_and_without_gaps(self) -> None:
         """R2 and R3, section 2.1: state is the result of the commands up to slot_out, in slot order."""
         rig = Rig()
-        rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(2, 2, b"second"), 2, 3),))
+        rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"second"), 2, 3),))
         assert rig.node.slot_out == 1
-        rig.send(1, "fetched", first=1, end=2, mark=1, pvalues=(pvalue(frame_of(2, 1, b"first"), 1, 2),))
+        rig.send(1, "fetched", first=1, end=2, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 1, b"first"), 1, 2),))
         assert rig.decided() == [b"first", b"second"]
 
     def test_r4_slot_out_never_falls(self) -> None:

@@ -96,9 +96,9 @@ def test_only_decided_slots_are_told():
 def test_a_fetch_below_memory_is_read_from_disk():
     """The newest record over a slot holds; the answer is cut where memory begins."""
     rig = Rig(window=4)
-    rig.phase2a(2, ballot(0, 2), 1, [command(0, 5, b"", OPEN_SESSION)])
+    rig.phase2a(1, B1, 1, [command(0, 5, b"", OPEN_SESSION)])
     for slot in range(1, 40):
-        follow(rig, command(0, 100 + slot, b"", OPEN_SESSION), first=slot)
+        follow(rig, command(0, 100 + slot, b"", OPEN_SESSION), peer=2, at=B2, first=slot)
     base = rig.node.replica.decisions.base
     assert base > 10
     rig.take(102)

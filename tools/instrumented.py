@@ -1,47 +1,39 @@
-"""Builds of the core that are watched: sanitized, for fuzzing, traced for coverage; and broken on purpose, for tests.
+"""Builds of the core that are watched: sanitized, for fuzzing, with lines counted; and changed ones, for tests.
 
-Theory. Each build is a copy of the whole package - its Python files and the sources of the core beside them - under a
-directory of its own, compiled in place there; who puts that directory first on PYTHONPATH runs the copy. The shipped
-package and its build are not touched, and what ships knows nothing of it.
+Theory. Each build is a copy of the whole package under a directory of its own, with extensions compiled there; who puts
+that directory first on PYTHONPATH runs the copy. The shipped package and its build are not touched, and what ships
+knows nothing of it. A `Kind` says how to compile; `build` makes the whole core, `build_changed` a copy in which some
+files are changed.
 
-Rules. The compiler directives are those of setup.py, but for what a kind of build adds. A build is made again only when
-a source is newer than it. What a build needs that is not there (clang) is named with the command that installs it.
+Rules. The compiler directives are those of setup.py, but for what a kind adds. A module is compiled again only when
+what it is made from has changed: by content, not by time. As many modules are compiled at a time as there are cores.
+What a build needs that is not there (clang) is named with the command that installs it.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import os
-import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "multipaxos"
 CORE = ROOT / "ext" / "multipaxos"
-SETUP = """
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-
-arguments = {arguments}
-macros = {macros}
-setup(
-    name="instrumented",
-    script_args=["-q", "build_ext", "--inplace", "--build-temp", "temporary", "-j2"],
-    ext_modules=cythonize(
-        [
-            Extension("multipaxos." + name, ["multipaxos/" + name + ".pyx"], extra_compile_args=arguments,
-                      extra_link_args=arguments, define_macros=macros)
-            for name in {modules}
-        ],
-        compiler_directives={directives},
-        quiet=True,
-    ),
-)
-"""
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+CORES = len(os.sched_getaffinity(0))
+# Who imports these tests more than the core: processes, sockets, the simulator as a whole.
+BEYOND_THE_CORE = {"asyncio", "multiprocessing", "socket", "subprocess", "tests.net", "multipaxos.simulation.report"}
 
 
 class BuildFailed(Exception):
@@ -53,81 +45,178 @@ class Kind:
     """A way to compile."""
 
     name: str
-    arguments: Sequence[str]
-    compiler: str = ""
-    macros: Sequence[tuple[str, str]] = ()
-    directives: dict[str, object] = field(default_factory=dict)
+    flags: tuple[str, ...]  # of the C compiler
+    compiler: str = ""  # where empty, that of the interpreter
+    directives: tuple[tuple[str, object], ...] = ()  # of Cython, beside those of setup.py
+    options: tuple[str, ...] = ()  # of Cython's command line
+    edit: Callable[[str], str] | None = None  # a last change to the C that Cython made
 
 
+# Debug information is lines only, and gcc does not optimize what it sanitizes: else a build takes minutes.
+# With --line-directives a report names the line of the .pyx.
+LINES = ("-g1", "-fno-omit-frame-pointer")
+UNDEFINED = "undefined,float-cast-overflow"
 SANITIZE = Kind(
     "sanitize",
-    ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    ("-O0", *LINES, f"-fsanitize=address,{UNDEFINED}", f"-fno-sanitize-recover={UNDEFINED}"),
+    options=("--line-directives",),
 )
-FUZZ = Kind("fuzz", ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=fuzzer-no-link,address"], compiler="clang")
-COVERAGE = Kind(
-    "coverage",
-    ["-O0"],
-    macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")],
-    directives={"linetrace": True, "binding": True},
+FUZZ = Kind(
+    "fuzz",
+    ("-O1", *LINES, "-fsanitize=fuzzer-no-link,address"),
+    compiler="clang",
+    options=("--line-directives",),
 )
-PLAIN = Kind("plain", ["-O1"])
+PLAIN = Kind("plain", ("-O1",))
 
 
 def directives() -> dict[str, object]:
     """Those of setup.py."""
-    found = re.search(r"(?s)DIRECTIVES = (\{.*?\n\})", (ROOT / "setup.py").read_text(encoding="utf-8"))
-    if found is None:
-        raise BuildFailed("setup.py no longer says DIRECTIVES = {...}")
-    names: dict[str, object] = {}
-    exec(found[0], names)
-    return dict(names["DIRECTIVES"])  # type: ignore[call-overload, no-any-return]
+    for statement in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "DIRECTIVES":
+            return dict(ast.literal_eval(statement.value))
+    raise BuildFailed("setup.py no longer says DIRECTIVES = {...}")
 
 
-def copy_sources(library: Path) -> None:
-    """The package and the sources of its core, in one folder."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.so")
-    shutil.copytree(PACKAGE, library / "multipaxos", ignore=ignored, dirs_exist_ok=True)
-    shutil.copytree(CORE, library / "multipaxos", dirs_exist_ok=True)
+def modules() -> list[str]:
+    """Names of the core's own."""
+    return sorted(path.stem for path in CORE.glob("*.pyx"))
 
 
-def compile_modules(library: Path, modules: Sequence[str], kind: Kind) -> None:
-    """Compiles in place, two at a time."""
-    if kind.compiler and shutil.which(kind.compiler) is None:
-        raise BuildFailed(f"{kind.compiler} is not installed. Debian, Ubuntu: apt install {kind.compiler}")
-    script = library / "build.py"
-    script.write_text(
-        SETUP.format(
-            arguments=list(kind.arguments),
-            macros=list(kind.macros),
-            modules=list(modules),
-            directives={**directives(), **kind.directives},
-        ),
-        encoding="utf-8",
-    )
-    environment = dict(os.environ)
-    if kind.compiler:
-        environment["CC"] = kind.compiler
-        environment["LDSHARED"] = f"{kind.compiler} -shared"
-    done = subprocess.run([sys.executable, script.name], cwd=library, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise BuildFailed(f"the {kind.name} build failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+def core_tests() -> list[str]:
+    """The test files of the core: they import compiled modules, and nothing of what lies beyond."""
+    compiled = {f"multipaxos.{name}" for name in modules()} | {"tests.rig"}
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").glob("test_*.py"))
+        if (used := imports_of(path)) & compiled and not used & BEYOND_THE_CORE
+    ]
 
 
-def newest(*places: Path) -> float:
-    """When any file there was last changed."""
-    files = [path for place in places for path in place.rglob("*") if path.suffix in (".py", ".pyx", ".pxd", ".capnp")]
-    return max(path.stat().st_mtime for path in files)
+def imports_of(path: Path) -> set[str]:
+    """Modules that a Python file imports, with the packages they are in."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, (path.parent.name if node.level else None, node.module)))
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found | {name.rpartition(".")[0] for name in found}
+
+
+# -- building
 
 
 def build(kind: Kind) -> Path:
-    """The whole core; what to put first on PYTHONPATH."""
+    """The whole core; returns what to put first on PYTHONPATH."""
     library = ROOT / "build" / kind.name / "library"
-    stamp = library / ".built"
-    if stamp.is_file() and stamp.stat().st_mtime > newest(PACKAGE, CORE, ROOT / "tools"):
-        return library
-    print(f"building the core: {kind.name}", flush=True)
-    shutil.rmtree(library, ignore_errors=True)
-    copy_sources(library)
-    compile_modules(library, sorted(path.stem for path in CORE.glob("*.pyx")), kind)
-    stamp.touch()
+    copy_package(library, with_extensions=False)
+    compile_modules(library, modules(), kind)
     return library
+
+
+def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -> Path:
+    """A copy of the package as it ships, under `place`, with files of ext/multipaxos changed: {"node.pyx": its text}.
+
+    The modules of changed .pyx files are compiled; the others are the extensions that lie in src/multipaxos. A changed
+    .pxd concerns every module, so then all are compiled. Returns what to put first on PYTHONPATH.
+    """
+    unknown = [name for name in changed if not (CORE / name).is_file()]
+    if unknown:
+        raise BuildFailed(f"ext/multipaxos has no {', '.join(unknown)}")
+    library = place / "library"
+    copy_package(library, with_extensions=True)
+    for name, text in changed.items():
+        (library / "multipaxos" / name).write_text(text, encoding="utf-8")
+    headers = any(name.endswith(".pxd") for name in changed)
+    compile_modules(library, modules() if headers else sorted(Path(name).stem for name in changed), kind)
+    return library
+
+
+def copy_package(library: Path, with_extensions: bool) -> None:
+    """The package's Python files and the core's sources, in one folder; extensions built there before stay."""
+    package = library / "multipaxos"
+    package.mkdir(parents=True, exist_ok=True)
+    for old in package.iterdir():
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.suffix != ".so":
+            old.unlink()
+    ignored = shutil.ignore_patterns("__pycache__", *(() if with_extensions else ("*.so",)))
+    shutil.copytree(PACKAGE, package, ignore=ignored, dirs_exist_ok=True)
+    for path in CORE.glob("*.p[yx][xd]"):
+        shutil.copy2(path, package)
+
+
+def compile_modules(library: Path, names: Sequence[str], kind: Kind) -> None:
+    """Compiles what is not up to date; says so if it is anything."""
+    compiler = compiler_of(kind)
+    (library / "c").mkdir(exist_ok=True)
+    wanted = {name: fingerprint(library, name, kind) for name in names}
+    stale = [name for name in names if not is_made(library, name, wanted[name])]
+    if not stale:
+        return
+    if library.is_relative_to(ROOT):
+        print(f"building the core: {kind.name}, {len(stale)} modules", flush=True)
+    stale.sort(key=lambda name: -(library / "multipaxos" / f"{name}.pyx").stat().st_size)  # the longest begin
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(partial(compile_module, library, kind, compiler), stale))
+    for name in stale:
+        (library / "c" / f"{name}.made").write_text(wanted[name], encoding="utf-8")
+
+
+def compiler_of(kind: Kind) -> list[str]:
+    """Its command."""
+    command = shlex.split(kind.compiler or os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(command[0]) is None:
+        raise BuildFailed(
+            f"{command[0]} is not installed, the {kind.name} build needs it. "
+            f"Debian, Ubuntu: apt-get update && apt-get install -y {command[0]}"
+        )
+    return command
+
+
+def fingerprint(library: Path, name: str, kind: Kind) -> str:
+    """Of all that the module is made from."""
+    package = library / "multipaxos"
+    edit = Path(kind.edit.__code__.co_filename).read_text(encoding="utf-8") if kind.edit else ""
+    parts = [repr((kind.name, kind.flags, kind.compiler, kind.directives, kind.options)), edit, repr(directives())]
+    parts += [version("cython"), sys.version]
+    parts += [path.read_text(encoding="utf-8") for path in (package / f"{name}.pyx", *sorted(package.glob("*.pxd")))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def is_made(library: Path, name: str, wanted: str) -> bool:
+    """Does the extension lie there, made from just this?"""
+    made = library / "c" / f"{name}.made"
+    built = library / "multipaxos" / f"{name}{SUFFIX}"
+    return built.is_file() and made.is_file() and made.read_text(encoding="utf-8") == wanted
+
+
+def compile_module(library: Path, kind: Kind, compiler: Sequence[str], name: str) -> None:
+    """Cython, then C."""
+    source, built = library / "c" / f"{name}.c", library / "multipaxos" / f"{name}{SUFFIX}"
+    for old in ((library / "c" / f"{name}.made"), source):
+        old.unlink(missing_ok=True)
+    chosen = {**directives(), **dict(kind.directives)}
+    command = [sys.executable, "-m", "cython", "-I", ".", "--module-name", f"multipaxos.{name}", *kind.options]
+    for key, value in chosen.items():
+        command += ["-X", f"{key}={value}"]
+    run([*command, "-o", str(source), f"multipaxos/{name}.pyx"], library)
+    if kind.edit:
+        source.write_text(kind.edit(source.read_text(encoding="utf-8")), encoding="utf-8")
+    include = sysconfig.get_path("include")
+    run([*compiler, "-shared", "-fPIC", *kind.flags, f"-I{include}", "-o", str(built), str(source)], library)
+
+
+def run(command: Sequence[str], place: Path) -> None:
+    """A step of a build."""
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildFailed(f"{shlex.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def on_path(library: Path) -> dict[str, str]:
+    """The environment in which Python runs the build, and finds the tests."""
+    return {**os.environ, "PYTHONPATH": f"{library}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,76 +1,92 @@
 """The core under AddressSanitizer and UndefinedBehaviorSanitizer: its unit tests, then simulated clusters.
 
 Rules. Any report ends the run. CPython keeps much for its whole life, so leaks are not looked for here; `PYTHONMALLOC`
-makes every Python object one that the sanitizer sees. The seeds go on until the time is over.
+makes every Python object one that the sanitizer sees. The seeds go on until the time is over, from where `--first`
+says. That the sanitizers see at all is tried first: what is wrong on purpose, built the same way, has to be reported.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from instrumented import ROOT, SANITIZE, BuildFailed, build
+from instrumented import CORES, ROOT, SANITIZE, BuildFailed, build, compiler_of, core_tests, on_path, run
 
-TESTS = "acceptor ballot codec election founding histogram leader load machine node paper pmax quorum replica \
-session sessions slots store".split()
-SEEDS_AT_A_TIME = 20
-PROCESSES = 2
+SEEDS_AT_A_TIME = 8
+WRONG = """#include <stdlib.h>
+int beyond(int i) { volatile char *room = malloc(4); return room[i]; }
+int too_far(int i) { return 1 << i; }
+"""
 
 
 def library_of(name: str) -> str:
     """Where the compiler keeps one of its libraries."""
-    return subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    command = [*compiler_of(SANITIZE), f"-print-file-name={name}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def environment(library: Path) -> dict[str, str]:
     """Preloaded runtime, strict options. libstdc++ too: pycapnp throws, and the runtime must find who catches."""
     return {
-        **os.environ,
-        "PYTHONPATH": f"{library}{os.pathsep}{ROOT}",
-        "LD_PRELOAD": f"{library_of('libasan.so')} {library_of('libstdc++.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=1",
+        **on_path(library),
+        "LD_PRELOAD": f"{library_of('libasan.so')} {library_of('libubsan.so')} {library_of('libstdc++.so')}",
+        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1:abort_on_error=1:malloc_context_size=8",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     }
 
 
+def see(library: Path, variables: dict[str, str]) -> None:
+    """Do the sanitizers report what is wrong on purpose?"""
+    source, built = library / "c" / "wrong.c", library / "c" / "wrong.so"
+    source.write_text(WRONG, encoding="utf-8")
+    run([*compiler_of(SANITIZE), "-shared", "-fPIC", *SANITIZE.flags, "-o", str(built), str(source)], library)
+    for call, name in (("beyond(9)", "AddressSanitizer"), ("too_far(40)", "shift exponent")):
+        program = f"import ctypes; ctypes.CDLL({str(built)!r}).{call}"
+        done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)
+        if done.returncode == 0 or name not in done.stderr:
+            raise SystemExit(f"{call} was not reported: the sanitizers see nothing\n{done.stderr}")
+
+
 def unit_tests(variables: dict[str, str]) -> None:
-    """All of the core's own."""
-    files = [f"tests/test_{name}.py" for name in TESTS]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(PROCESSES), "-p", "no:cacheprovider", *files]
+    """All of the core's own. Were file descriptors captured, a report would go down with its process."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(CORES), "-p", "no:cacheprovider", "-p", "no:benchmark"]
+    command += ["--capture=sys", "--timeout", "600", *core_tests()]
     if subprocess.run(command, cwd=ROOT, env=variables).returncode:
-        raise SystemExit("the sanitized core failed its unit tests: see the report above")
+        raise SystemExit("the sanitized core failed its unit tests: see above")
 
 
-def simulate(variables: dict[str, str], duration_s: float) -> int:
+def simulate(variables: dict[str, str], first: int, duration_s: float) -> int:
     """Seeds until the time is over; how many."""
     end = time.monotonic() + duration_s
-    seed = 0
-    while seed == 0 or time.monotonic() < end:
+    seed = first
+    while seed == first or time.monotonic() < end:
         seeds = f"{seed}:{seed + SEEDS_AT_A_TIME}"
-        command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", seeds, "--json", "--jobs", str(PROCESSES)]
+        command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", seeds, "--json", "--jobs", str(CORES)]
         done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"seeds {seeds} under the sanitizers:\n{done.stdout}\n{done.stderr}")
         seed += SEEDS_AT_A_TIME
-    return seed
+    return seed - first
 
 
 def main() -> None:
     """Builds, then runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--duration", type=float, default=20, help="seconds of simulation after the unit tests")
+    parser.add_argument("--duration", type=float, default=60, help="seconds of simulation after the unit tests")
+    parser.add_argument("--first", type=int, default=0, help="seed to begin with")
     options = parser.parse_args()
     try:
-        variables = environment(build(SANITIZE))
+        library = build(SANITIZE)
+        variables = environment(library)
+        see(library, variables)
     except BuildFailed as error:
         raise SystemExit(str(error)) from None
     unit_tests(variables)
-    print(f"{simulate(variables, options.duration)} seeds simulated, no report")
+    print(f"{simulate(variables, options.first, options.duration)} seeds simulated, no report")
 
 
 if __name__ == "__main__":

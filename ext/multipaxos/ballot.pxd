@@ -13,3 +13,8 @@ cdef inline uint64_t ballot_round(uint64_t ballot) noexcept nogil:
 
 cdef inline uint64_t ballot_leader(uint64_t ballot) noexcept nogil:
     return ballot & ((1 << LEADER_BITS) - 1)
+
+# May a frame name it? BOTTOM, which stands for none, or one that a leader made. Half of the rounds are left to rise to:
+# `begin_scout` goes above whatever was seen, and a round that overflowed would be no ballot.
+cdef inline bint is_ballot(uint64_t ballot) noexcept nogil:
+    return ballot == BOTTOM or 0 < ballot_round(ballot) < <uint64_t>1 << 47

@@ -31,7 +31,7 @@ from libc.string cimport memmove, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from multipaxos.acceptor cimport Acceptor
-from multipaxos.ballot cimport ballot_leader
+from multipaxos.ballot cimport ballot_leader, is_ballot
 from multipaxos.codec cimport (
     DECISION, FETCH, FETCHED, FINE, FOREIGN, FOUNDING, OVERSIZED, PARTIAL, PHASE1A, PHASE1B, PHASE2A,
     PHASE2B, PING, PONG, REQUEST, Bytes, Command, Fault, Message, Pvalues, Run, Watermark, bytes_free,
@@ -424,6 +424,8 @@ cdef class Node:
             return self.on_request(link, message)
         if link.node < 0:
             return self.refuse(link, "a peer's message from a client")
+        if not is_ballot(message.ballot) or not is_ballot(message.decided.ballot):
+            return self.refuse(link, "a ballot that no leader makes")
         if message.kind == PHASE2A:
             return self.on_phase2a(link, message, frame, size)
         if message.kind == PHASE2B:
@@ -1078,6 +1080,8 @@ cdef class Node:
             if run == NULL:
                 return self.refuse(link, "a fetched run that is no run")
             try:
+                if not is_ballot(run.ballot):
+                    return self.refuse(link, "a ballot that no leader makes")
                 if entry.first < run.first or entry.end > run.first + run.count or entry.first >= entry.end:
                     return self.refuse(link, "a fetched run without the slots it was sent for")
                 self.see_ballot(run.ballot)

@@ -28,8 +28,3 @@ cdef class PMax:
         if slot < self.first or slot >= self.end:
             return NULL
         return self.rows[slot - self.first].run
-
-    # proposals ◁ pmax at one slot: what pmax holds wins over the leader's `own` (which may be NULL).
-    cdef inline Run* winner(self, uint64_t slot, Run* own) noexcept:
-        cdef Run* run = self.get(slot)
-        return own if run == NULL else run

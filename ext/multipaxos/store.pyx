@@ -102,8 +102,9 @@ cdef inline uint8_t* key_of(Entry* entry) noexcept:
 
 
 cdef inline int order(const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size) noexcept:
-    """Keys compare as bytes."""
-    cdef int by_bytes = memcmp(a, b, min(a_size, b_size))
+    """Keys compare as bytes. memcmp is not to be given NULL, which is where an empty value lies."""
+    cdef size_t shared = min(a_size, b_size)
+    cdef int by_bytes = memcmp(a, b, shared) if shared else 0
     if by_bytes:
         return by_bytes
     return (a_size > b_size) - (a_size < b_size)

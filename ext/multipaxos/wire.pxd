@@ -6,7 +6,7 @@
 # pointers that overlap, which would let a small frame unfold into a huge one, cannot pass. What is behind
 # `next` is FOREIGN and not MALFORMED: valid messages may be laid out in another order, and pycapnp rewrites
 # them within a traversal limit.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from multipaxos.codec cimport Fault, FINE, FOREIGN, MALFORMED, OVERSIZED
 
@@ -49,12 +49,6 @@ cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
 cdef inline uint32_t load32(const uint8_t* at) noexcept nogil:
     cdef uint32_t value
     memcpy(&value, at, 4)
-    return value
-
-
-cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
-    cdef uint16_t value
-    memcpy(&value, at, 2)
     return value
 
 

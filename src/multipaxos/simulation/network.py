@@ -194,7 +194,8 @@ class Network:
         self.trace.append(sent)
         if deliver is None:
             return
-        for _ in range(world.adversary.copies(kind)):
+        reliable = world.scenario.patient and "client" in source + target
+        for _ in range(1 if reliable else world.adversary.copies(kind)):
             if queue is None:
                 self.travel(sent, deliver)
             else:

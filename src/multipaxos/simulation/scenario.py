@@ -3,7 +3,8 @@
 Rules. `scenario(seed)` draws from all that a user may configure, and from faults of every kind and pace; the same seed
 is the same scenario. `expendable` are the nodes whose disks may be lost, or which may stay dead: without them there
 still are quorums of both phases, a leader and a replica, so that liveness may be asked for. In a `lossy` scenario any
-disk may be lost, as long as another one holds something: what is left then must not make another log.
+disk may be lost, as long as another one holds something: what is left then must not make another log. In a `patient`
+one a client repeats nothing while its link is up, and that link loses nothing: an answer must come all the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from multipaxos.simulation.quorums import Quorums
 
 NODES_MAX = 9
 SESSIONS_MAX = 1 << 16
+PATIENT_NS = 120_000 * MS  # longer than liveness may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Scenario:
     some_stay_dead: bool = False
     expendable: tuple[int, ...] = ()
     lossy: bool = False
+    patient: bool = False
 
     def describe(self) -> str:
         """In a line."""
@@ -110,7 +113,8 @@ def scenario(seed: int) -> Scenario:
     quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
     crowded = chance.random() < 0.2
     clients = chance.randint(1, 4)
-    election_timeout_ns = chance.choice((50, 100, 200, 500)) * MS
+    patient = chance.random() < 0.15  # a request is dropped when ten seconds old: elections have to be quick then
+    election_timeout_ns = chance.choice((50, 100) if patient else (50, 100, 200, 500)) * MS
     return Scenario(
         roles=roles,
         quorums=quorums,
@@ -123,12 +127,13 @@ def scenario(seed: int) -> Scenario:
         operations=chance.choice((20, 40, 80)),
         outstanding=chance.choice((1, 2, 8)),
         keys=chance.randint(1, 5),
-        patience_ns=chance.choice((150, 600)) * MS,
+        patience_ns=PATIENT_NS if patient else chance.choice((150, 600)) * MS,
         hostile_ns=chance.randint(2000, 5000) * MS,
         hostile_founding=chance.random() < 0.3,
         some_stay_dead=chance.random() < 0.3,
         expendable=draw_expendable(chance, roles, quorums),
         lossy=chance.random() < 0.1,
+        patient=patient,
     )
 
 

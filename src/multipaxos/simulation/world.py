@@ -21,10 +21,11 @@ from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.oracle import Oracle, Violation
-from multipaxos.simulation.scenario import Scenario
+from multipaxos.simulation.scenario import PATIENT_NS, Scenario
 
 FOUNDING_NS = 10_000 * MS
 LIVE_NS = 60_000 * MS
+assert LIVE_NS < PATIENT_NS
 HOPELESS_NS = 3_000 * MS  # of looking on where too few voters are left
 
 

@@ -1,0 +1,127 @@
+"""Runs the coverage-guided fuzzers of fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
+
+Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps
+the inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
+
+Rules. The targets share the cores, and the time: `--duration` is of the whole. The corpus begins from each target's own
+seeds, and is kept in build/fuzz/TARGET/corpus: the next run goes on from there. What crashes is kept beside it, and the
+command that runs it again is printed. A run in which nothing was executed has failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from instrumented import CORES, FUZZ, ROOT, BuildFailed, build, on_path
+
+# How much of the time each target gets.
+TARGETS = {"codec": 2, "node": 4, "cluster": 4, "store": 1, "session": 1}
+MAX_BYTES = 4096
+SECONDS_MIN = 2
+
+
+def runtime() -> Path:
+    """libFuzzer and ASan in one, as atheris ships it."""
+    try:
+        import atheris
+    except ImportError:
+        raise BuildFailed("atheris is not installed: pip install -e '.[fuzz]'") from None
+    return Path(atheris.path()) / "asan_with_fuzzer.so"
+
+
+def environment(library: Path, frames_kept: int) -> dict[str, str]:
+    """Preloaded runtime, strict options; every Python object is one that the sanitizer sees. `frames_kept`: of the call
+    that allocated something, for its report; few are fast."""
+    strict = f"detect_leaks=0:halt_on_error=1:abort_on_error=1:malloc_context_size={frames_kept}:quarantine_size_mb=16"
+    return {
+        **on_path(library),
+        "LD_PRELOAD": str(runtime()),
+        "ASAN_OPTIONS": strict,
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+def place_of(target: str) -> Path:
+    """Its corpus, its log, what crashed it."""
+    return ROOT / "build" / "fuzz" / target
+
+
+def shares(duration_s: float) -> dict[str, int]:
+    """Seconds of each target, so that all of them on all cores take `duration_s`."""
+    whole = sum(TARGETS.values())
+    return {
+        target: max(SECONDS_MIN, round(duration_s * min(CORES, len(TARGETS)) * part / whole))
+        for target, part in TARGETS.items()
+    }
+
+
+def fuzz(target: str, duration_s: int, variables: dict[str, str]) -> int:
+    """One fuzzer; what it says goes to a file; how it ended."""
+    place = place_of(target)
+    (place / "corpus").mkdir(parents=True, exist_ok=True)
+    options = [f"-max_total_time={duration_s}", f"-max_len={MAX_BYTES}", "-timeout=20", "-print_final_stats=1"]
+    options += [f"-artifact_prefix={place}/", str(place / "corpus")]
+    with (place / "log").open("wb") as log:
+        command = [sys.executable, "-m", f"fuzz.fuzz_{target}", *options]
+        return subprocess.run(command, cwd=place, env=variables, stdout=log, stderr=subprocess.STDOUT).returncode
+
+
+def report(target: str, status: int) -> bool:
+    """Says what came of it; was it well?"""
+    place = place_of(target)
+    text = (place / "log").read_text(encoding="utf-8", errors="replace")
+    executed = re.search(r"number_of_executed_units:\s*(\d+)", text)
+    edges = re.findall(r"cov: (\d+)", text)
+    if status == 0 and executed and int(executed[1]) and edges:
+        kept = sum(1 for _ in (place / "corpus").iterdir())
+        print(f"{target:<8} {int(executed[1]):>9,} inputs, {kept:>5,} kept, {edges[-1]:>5} edges reached")
+        return True
+    print("\n".join(text.splitlines()[-60:]))
+    print(f"{target} failed, exit {status}; all of it is in {place / 'log'}")
+    for kept in crashes(place):
+        print(f"again with: {Path(sys.executable)} tools/fuzzing.py --replay {target} {kept}")
+    return False
+
+
+def crashes(place: Path) -> Iterator[Path]:
+    """Inputs that libFuzzer kept because of how they ended."""
+    for kind in ("crash", "timeout", "oom", "leak", "slow-unit"):
+        yield from sorted(place.glob(f"{kind}-*"))
+
+
+def replay(target: str, kept: str, variables: dict[str, str]) -> int:
+    """One input, alone, with all that it says."""
+    command = [sys.executable, "-m", f"fuzz.fuzz_{target}", str(Path(kept).resolve())]
+    return subprocess.run(command, cwd=ROOT, env=variables).returncode
+
+
+def main() -> None:
+    """Builds, fuzzes, reports."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--duration", type=float, default=60, help="seconds, of all targets together")
+    parser.add_argument("--replay", nargs=2, metavar=("TARGET", "FILE"), help="run one kept input")
+    options = parser.parse_args()
+    try:
+        variables = environment(build(FUZZ), 30 if options.replay else 1)
+    except BuildFailed as error:
+        raise SystemExit(str(error)) from None
+    if options.replay:
+        raise SystemExit(replay(*options.replay, variables))
+    with ThreadPoolExecutor(CORES) as pool:
+        running = {
+            target: pool.submit(fuzz, target, seconds, variables)
+            for target, seconds in shares(options.duration).items()
+        }
+    failed = [target for target, one in running.items() if not report(target, one.result())]
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
