@@ -58,6 +58,7 @@ cdef class Replica:
     cdef int pop(self) except -1
     cdef uint64_t waiting(self) noexcept
     cdef int retire(self, uint64_t utc_ns) except -1
+    cdef int tell_expired(self, const Command* command) except -1
     cdef int drop_requests(self) except -1
     cdef bint is_retired(self, const Command* command) noexcept
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1

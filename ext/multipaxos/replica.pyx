@@ -244,9 +244,24 @@ cdef class Replica:
         while self.requests_head < self.requests_tail:
             head = &self.requests[self.requests_head & (self.requests_room - 1)]
             run_command(head.run, head.slot, &command)
-            if not self.is_retired(&command) and utc_ns < head.run.time_ns + REQUEST_AGE_MAX_NS:
+            if self.is_retired(&command):
+                self.tell_expired(&command)
+            elif utc_ns < head.run.time_ns + REQUEST_AGE_MAX_NS:
                 return 0
             self.pop()
+        return 0
+
+    cdef int tell_expired(self, const Command* command) except -1:
+        """Its session was evicted while it waited: whoever asks in it hears of that, if anybody does."""
+        cdef Outcome outcome
+        cdef uint64_t link
+        if not self.unknown or command.kind != APPLY or self.sessions.find(command.session) != NULL:
+            return 0
+        link = self.unknown.get(command.session, 0)
+        if link:
+            memset(&outcome, 0, sizeof(Outcome))
+            outcome.session, outcome.status = command.session, EXPIRED
+            self.tell(link, &outcome, command.sequence)
         return 0
 
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1:
@@ -438,6 +453,10 @@ cdef class Replica:
         context.time_ns = self.time_ns
         context.session = command.session
         self.sessions.apply(&command, &context, self.machine, &outcome)
+        if self.sessions.evicted:
+            if self.sessions.evicted_link:  # what its client has under way will find no session: it waits to hear that
+                self.remember(self.unknown, self.sessions.evicted, self.sessions.evicted_link)
+            self.sessions.evicted = 0
         return self.answer(&command, &outcome)
 
     # -- answers

@@ -53,6 +53,7 @@ cdef class Sessions:
     cdef Session* oldest
     cdef Session* newest
     cdef Bytes scratch
+    cdef uint64_t evicted, evicted_link  # the session that the last command evicted, who asked in it; 0: none
 
     cdef Session* find(self, uint64_t id) noexcept
     cdef Session* find_nonce(self, uint64_t nonce) noexcept

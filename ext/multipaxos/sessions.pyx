@@ -176,6 +176,7 @@ cdef class Sessions:
         cdef Session* session
         cdef uint64_t at
         if self.count >= self.sessions_max:
+            self.evicted, self.evicted_link = self.oldest.id, self.oldest.link
             self.forget(self.oldest)
         session = <Session*>calloc(1, sizeof(Session))
         if session == NULL:
