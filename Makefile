@@ -9,13 +9,14 @@ CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
 # Seconds, of the targets that go on as long as they are told.
 DURATION := 60
 
-.PHONY: help demo test torture lint bench fuzz sanitize coverage diagrams build clean
+.PHONY: help demo test teeth torture lint bench fuzz sanitize coverage diagrams build clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      a three-node durable cluster takes writes, loses its leader, goes on"
 	@echo "make test      every test"
 	@echo "make lint      ruff, mypy, stubtest, cython-lint"
+	@echo "make teeth     cores broken on purpose: how many seeds of the simulator find each"
 	@echo "make torture   real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: the same plan)"
 	@echo "make fuzz      hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
 	@echo "make sanitize  the core's tests under ASan and UBSan, then simulation, for DURATION=60 seconds"
@@ -31,6 +32,9 @@ demo: $(READY)
 # Cluster tests mind the time: no more workers than two, and a file's tests stay on one of them.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+teeth: $(READY)
+	$(BIN)/python -m tests.broken
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture --duration $(DURATION) $(if $(SEED),--seed $(SEED))

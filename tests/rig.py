@@ -45,6 +45,7 @@ class Rig:
         founded: bool = True,
         quorums: QuorumSystem | None = None,
         window: int = 64,
+        sessions_max: int = 1 << 16,
         meta: dict[bytes, bytes] | None = None,
         records: list[tuple[int, int, int, bytes]] | None = None,
         linked: bool = True,
@@ -71,6 +72,7 @@ class Rig:
             records=sorted(self.records, key=lambda r: (r[1], r[0])),
             flatten=flatten,
             window=window,
+            sessions_max=sessions_max,
         )
         self.batch: Batch | None = None
         self.reads: list[Any] = []

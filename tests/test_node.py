@@ -664,7 +664,7 @@ class TestLeading:
         assert rig.node.slot_out == 1
 
     def test_a_new_leader_has_time_to_hear_its_phase_2_quorum(self) -> None:
-        """Found by simulation: with phase-1 quorums of one it was adopted at once, and stepped down at the next ping."""
+        """Found by simulation: with phase-1 quorums of one it was adopted, and stepped down at the next ping."""
         rig = Rig(quorums=QuorumSystem.sizes(range(3), 1, 3))
         rig.begin_scout()
         assert rig.node.status()["leading"]

@@ -362,3 +362,19 @@ def test_a_client_must_not_send_noops():
     rig, _ = leading()
     rig.request(1, command(0, 0, b"", 0))
     assert 1 in rig.closed
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_who_waits_in_a_session_that_is_evicted_is_told(decided):
+    """Found by simulation: what came before the eviction was dropped without a word, and its client waited."""
+    rig = Rig(sessions_max=1)
+    rig.client()
+    follow(rig, command(0, 91, b"", OPEN_SESSION))
+    rig.request(1, command(1, 1, b"late"))
+    rig.take(1)
+    log = [command(0, 92, b"", OPEN_SESSION), command(1, 1, b"late")]
+    follow(rig, *log[: 1 + decided], first=2)
+    told = {(m["session"], r["sequence"], r["status"]) for m in rig.take(1, "response") for r in m["replies"]}
+    assert told == {(1, 1, codec.REPLY_STATUSES["expired"])}
+    assert rig.node.status()["requests"] == 0
+    assert rig.journal.entries == []

@@ -1,9 +1,8 @@
 """The acceptor: the fault-tolerant memory of Paxos (PMMC section 2.2; section 4.1 on keeping less).
 
 Theory. `ballot_num` is the highest ballot adopted, `accepted` the pvalues held, one per slot: the one of the highest
-ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below
-which all is
-decided and forgotten.
+ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below which
+all is decided and forgotten.
 
 Rules.
 - A1  ballot_num only rises.
@@ -50,9 +49,8 @@ cdef class Acceptor:
         self.voting = voting
 
     def set_voting(self):
-        """From now on it adopts and accepts: its voter record is durable. What it learnt until then counts as
-        accepted, so it
-        has adopted the ballots of that."""
+        """From now on it adopts and accepts: its voter record is durable. What it learnt until then counts as accepted,
+        so it has adopted the ballots of that."""
         cdef uint64_t slot
         cdef Row* row
         self.voting = True

@@ -1,10 +1,10 @@
 """When a passive leader scouts (PMMC section 3).
 
 Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits for the winner:
-it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser
-scouts. The wait is random, and
-adapts: it doubles when a scout is preempted - others want to lead too - and shrinks by a step at each sign of a stable
-leader (additive decrease here stands for PMMC's "decrease linearly", since the wait, not the rate, is what adapts).
+it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser scouts.
+The wait is random, and adapts: it doubles when a scout is preempted - others want to lead too - and shrinks by a step
+at each sign of a stable leader (additive decrease here stands for PMMC's "decrease linearly", since the wait, not the
+rate, is what adapts).
 
 Rules.
 - Randomness comes from the seed alone.

@@ -1,16 +1,17 @@
 """Founding: which incarnations may vote.
 
-Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when it
-is made; only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote or
-lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report to be
-fresh with one and the same complete view, that view is the list of founders; and a node without a voter record becomes a
-voter too when a founder's list names its present incarnation. Anything else - a wiped disk, memory that restarted -
-learns without voting.
+Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when
+it is made; only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote
+or lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report
+to be fresh with one and the same complete view, that view is the list of founders; and a node without a voter record
+becomes a voter too when a founder's list names its present incarnation. Anything else - a wiped disk, memory that
+restarted - learns without voting.
 
-Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took A's
-answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B', so they
-differ. For two different lists to be founded, some node must report one view and later the other, and go back: it would
-have to hear a dead incarnation after its successor, and links do not come up in that order (the transport's handshake).
+Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took
+A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B', so
+they differ. For two different lists to be founded, some node must report one view and later the other, and go back: it
+would have to hear a dead incarnation after its successor, and links do not come up in that order (the transport's
+handshake).
 
 Why who has learnt is not fresh. A node without a voter record that holds anything of a log is a witness that a cluster
 was founded. Were all founders wiped, they and it would found another one, with other commands in the slots that it
@@ -96,8 +97,8 @@ cdef class Founding:
         return None
 
     def message(self):
-        """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view, or nothing where
-        anything was learnt."""
+        """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view, or nothing
+        where anything was learnt."""
         if self.fresh and not self.may_found:
             return self.incarnation, True, []
         return self.incarnation, self.fresh, list(self.founders or self.view)

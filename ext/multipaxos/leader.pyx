@@ -137,9 +137,8 @@ cdef class Leader:
 
     # -- scout
     def begin_scout(self, uint64_t above, uint64_t first):
-        """A new attempt, with a ballot greater than `above` and every one used before; returns that ballot, which
-        must be
-        durable before `scout` asks anyone."""
+        """A new attempt, with a ballot greater than `above` and every one used before; returns that ballot, which must
+        be durable before `scout` asks anyone."""
         self.ballot = ballot_of(ballot_round(max(above, self.ballot)) + 1, self.node)
         self.scout = Scout(self.ballot, first, self.quorums)
         self.state = SCOUTING

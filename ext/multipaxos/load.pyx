@@ -2,16 +2,12 @@
 per command.
 
 Theory. A closed loop keeps a number of commands outstanding; its latency begins when a command is sent. An open loop
-plans
-commands at a fixed rate and sends each at its time, or as soon after as it can; its latency begins at the *planned*
-time, so that a
-stall is felt by every command that was due in it (no coordinated omission). Time is given with each chunk: one
-reading of
-the clock serves all the answers in it.
+plans commands at a fixed rate and sends each at its time, or as soon after as it can; its latency begins at the
+*planned* time, so that a stall is felt by every command that was due in it (no coordinated omission). Time is given
+with each chunk: one reading of the clock serves all the answers in it.
 
-Rules. Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn by a seeded xorshift; values are
-one letter. Latencies
-are recorded only while `measuring`; an answer that is not `ok` by status is an error.
+Rules. Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn by a seeded xorshift; values are one
+letter. Latencies are recorded only while `measuring`; an answer that is not `ok` by status is an error.
 """
 
 cimport cython

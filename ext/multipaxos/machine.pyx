@@ -1,10 +1,9 @@
 """The state machine as the replica sees it, and the user's own machine behind that face.
 
 Theory. `apply` takes the command's bytes where they lie and appends the answer; what it refuses is an answer too.
-`state_hash`
-lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash is
-chained over everything it was given and
-answered, in order: replicas that applied the same commands with the same answers agree.
+`state_hash` lets two replicas be compared: equal states, equal hashes. A user's machine does not offer one, so its hash
+is chained over everything it was given and answered, in order: replicas that applied the same commands with the same
+answers agree.
 
 Rules.
 - An Exception of a user's machine is its client's answer: "TypeName: text", on every replica alike.

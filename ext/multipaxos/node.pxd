@@ -50,7 +50,7 @@ cdef class Node:
     cdef uint64_t now_ns, utc_ns, ping_interval_ns
     cdef readonly uint64_t known_ballot      # highest ballot seen anywhere
     cdef readonly uint64_t leading_ballot    # of the leader that was last seen to lead
-    cdef uint64_t led_ns             # when one last said that it leads at the highest ballot we know, and has its quorum
+    cdef uint64_t led_ns             # when one last said to lead at the highest ballot we know, with its quorum
     # links
     cdef dict links
     cdef list peers                  # by node id: Link or None

@@ -1,10 +1,9 @@
 """A node's core: decodes what comes, hands it to the roles, collects what goes.
 
 Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of
-jobs
-come in by six verbs, effects go out as data (`Output`). Each role - acceptor, leader, replica - is its own module;
-this one
-knows how they are joined: which message goes to which, what must be durable before what leaves, who lacks what.
+jobs come in by six verbs, effects go out as data (`Output`). Each role - acceptor, leader, replica - is its own module;
+this one knows how they are joined: which message goes to which, what must be durable before what leaves, who lacks
+what.
 
 Rules.
 - Every phase 1b and 2b waits for the newest batch that holds any ballot or pvalue it rests on (`hold_ack`,
@@ -12,8 +11,7 @@ Rules.
   acceptor's votes wait like any other's. A phase 2a leaves at once.
 - One batch is outstanding at a time; while it is made durable the next one gathers. Batches become durable in order.
 - Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: the leader's queue is
-  drained,
-  decisions applied, requests proposed or forwarded, gaps fetched.
+  drained, decisions applied, requests proposed or forwarded, gaps fetched.
 - Whatever a higher ballot shows in, the leader hears of it (PREEMPTED) before anything rests on its own.
 - A watermark (b, first, end) is believed where the pvalue held is of ballot b or above; any other slot is fetched.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or WINDOW below our mark, is not
@@ -127,7 +125,8 @@ cdef class Node:
     """One node's core; `docs/design.md` has the contract.
 
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `window`: a
-    power of two, one value for the whole cluster, and so is `sessions_max`. `ring_bytes`: what the slots kept in memory may take.
+    power of two, one value for the whole cluster, and so is `sessions_max`. `ring_bytes`: what the slots kept in memory
+    may take.
     """
 
     def __init__(self, *, int node, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
@@ -188,8 +187,7 @@ cdef class Node:
 
     cdef int load(self, object records) except -1:
         """Records come sorted by first slot, so a slot is settled when a record that begins above it comes: the one
-        with
-        the greatest index holds it. Below `decided` it is applied; above it is an accepted pvalue."""
+        with the greatest index holds it. Below `decided` it is applied; above it is an accepted pvalue."""
         cdef uint64_t index, first, end
         cdef Run* run
         cdef bytes frame
@@ -505,8 +503,7 @@ cdef class Node:
 
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
         """Appends to the batch that gathers what [first, end) of the run took in the ring. A slot in which a higher
-        ballot
-        is held stays out: on disk the newest record of a slot holds, and a learner is told old things late."""
+        ballot is held stays out: on disk the newest record of a slot holds, and a learner is told old things late."""
         cdef uint64_t slot = max(first, self.acceptor.accepted.base)
         cdef Row* row
         first = slot
@@ -534,8 +531,8 @@ cdef class Node:
         return 0
 
     cdef int put_ballot(self, uint64_t ballot) except -1:
-        """A ballot that a promise or a scout rests on. It may have been adopted before without a trace on the disk: by a
-        phase 2a or a decision that lay outside our ring."""
+        """A ballot that a promise or a scout rests on. It may have been adopted before without a trace on the disk: by
+        a phase 2a or a decision that lay outside our ring."""
         if ballot > self.ballot_put:
             self.ballot_put = ballot
             self.put_meta(b"ballot", ballot)
@@ -784,8 +781,8 @@ cdef class Node:
 
     cdef int on_decided(self) except -1:
         """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's
-        rows. What
-        our acceptor had no room for when it was proposed is recorded now, for all below slot_out must be in our log."""
+        rows. What our acceptor had no room for when it was proposed is recorded now, for all below slot_out must be in
+        our log."""
         cdef uint64_t slot = self.leader.proposals.base, upto
         cdef uint64_t end = min(self.leader.decided_end, self.replica.decisions.base + self.replica.decisions.capacity)
         cdef Row* row
@@ -1152,8 +1149,9 @@ cdef class Node:
         return 0
 
     cdef int send_ping(self) except -1:
-        """To the node whose ballot we follow; to all while none answers that it leads at it. For the owner of the highest
-        ballot that we know of may be gone, and who leads at a lower one has to hear of it, or we never follow it."""
+        """To the node whose ballot we follow; to all while none answers that it leads at it. For the owner of the
+        highest ballot that we know of may be gone, and who leads at a lower one has to hear of it, or we never follow
+        it."""
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot) if self.known_ballot else -1
         cdef bint all_links = self.leader.state != ACTIVE and self.now_ns - self.led_ns > self.election.timeout_ns
@@ -1328,9 +1326,8 @@ cdef class Node:
         return self.trim()
 
     cdef int trim(self) except -1:
-        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the
-        mark that
-        says it is decided."""
+        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the mark
+        that says it is decided."""
         cdef bint large = self.acceptor.accepted.bytes > self.ring_bytes // 2
         cdef uint64_t keep = self.window // 16 if large else 2 * self.window
         cdef uint64_t base = self.acceptor.accepted.base

@@ -5,7 +5,7 @@ from multipaxos.codec cimport Run
 cimport cython
 
 cdef enum:
-    SPAN_MAX = 1 << 19               # slots from `first` on that may be added: more than rings of the largest WINDOW hold
+    SPAN_MAX = 1 << 19               # slots above `first`: more than rings of the largest WINDOW hold
 
 cdef struct PmaxRow:
     uint64_t ballot

@@ -10,23 +10,19 @@ Rules.
 - R2, R3  every slot below slot_out is decided here and was applied, in order; nothing above is.
 - R4  slot_out only rises.
 - R5  it proposes only where slot_in < slot_out + WINDOW, and within the ring (which a slow disk holds back).
-- Only the replica beside the active leader proposes; the others forward their requests to it and keep them until
-  they see
-  them applied. So a command may be decided twice, and sessions make the second one a repetition.
+- Only the replica beside the active leader proposes; the others forward their requests to it and keep them until they
+  see them applied. So a command may be decided twice, and sessions make the second one a repetition.
 - Requests of one wake-up (`fresh`) are views into the chunk that brought them; those that get no slot before it ends
-  are
-  copied (`stash`) in one run.
+  are copied (`stash`) in one run.
 - A replica without a machine (a leader's node that is no replica) keeps no request once it is passive: who forwarded
   it has it.
 - A command waits in the queue once, however often it is sent: who repeats faster than slots are decided would make the
   queue grow without end.
-- A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told
-  or is
-  gone. Whoever still wants an answer asks again. So the head of the queue never holds up those behind it for ever.
+- A request that was not applied in ten seconds is dropped: it was void (ahead of its turn, say), its client was told or
+  is gone. Whoever still wants an answer asks again. So the head of the queue never holds up those behind it for ever.
 - Who waits for an answer is known by session (`Session.link`), so an answer finds whoever asked here last. Volatile.
 - What a client repeats and this replica has applied is answered from the table: the first answer is final. Whatever
-  would
-  turn a client away is judged in the log only, except that a session opened and gone below slot_out is gone.
+  would turn a client away is judged in the log only, except that a session opened and gone below slot_out is gone.
 """
 
 cimport cython

@@ -1,9 +1,8 @@
 """A client's side of a session, without IO: exactly once, in order, over links that break.
 
 Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link everything
-unanswered is sent
-again, in order; the cluster knows what it has applied. Each command tells how many before it lack an answer, so the
-cluster may forget the others' answers.
+unanswered is sent again, in order; the cluster knows what it has applied. Each command tells how many before it lack an
+answer, so the cluster may forget the others' answers.
 
 Rules.
 - First the session is opened, by a nonce: a repeated opening gives the same id.

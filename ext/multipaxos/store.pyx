@@ -1,18 +1,15 @@
 """The key-value machine: create, get, update, put, remove, cas, scan, transact.
 
 Theory. A hash table finds a key; a skip list over the same entries keeps them in key order for scans and is touched
-only when a
-key comes or goes. Heights are drawn from the key's hash. The table is seeded per process, so that nobody can choose
-keys
-that collide; nothing that a replica answers depends on it. The state's hash is a sum over the entries of an unseeded
-hash of key,
-value and version, kept up to date by each write: equal contents, equal hashes, whatever the history.
+only when a key comes or goes. Heights are drawn from the key's hash. The table is seeded per process, so that nobody
+can choose keys that collide; nothing that a replica answers depends on it. The state's hash is a sum over the entries
+of an unseeded hash of key, value and version, kept up to date by each write: equal contents, equal hashes, whatever the
+history.
 
 Rules.
 - A version is the slot that last changed the key.
-- The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is
-  over a limit, is
-  refused with the reason, and nothing is changed.
+- The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is over a
+  limit, is refused with the reason, and nothing is changed.
 - A transaction is parsed whole, and its answer bounded, before any of it is applied; then nothing in it can fail.
 The encodings of commands and answers are in docs/design.md.
 """

@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._refuse("a hello without the echo of our nonce")
             return
         if self.peer >= 0 and self.hub.is_outlived(self):
-            self._refuse(f"node {self.peer} has lived in another incarnation since this connection was made: dial again")
+            self._refuse(f"node {self.peer} came up in another incarnation since this connection was made: dial again")
             return
         if self.dialled >= 0:
             self.write(self.hub.hello(self._nonce, hello.nonce, hello.node).encode())

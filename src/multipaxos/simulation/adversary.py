@@ -1,9 +1,9 @@
 """The adversary: everything that goes wrong, and how often it did.
 
 Rules. Each kind of fault of `Faults` comes at random moments, at its pace, while the world is hostile, and is counted
-where it takes effect. Disks are lost of expendable nodes only, but in a lossy scenario. A log is collected of a node that has no machine, up to
-where replicas that are not expendable have everything on their disks. When hostility ends every cut heals, every node that is
-not to stay dead runs, and syncs work.
+where it takes effect. Disks are lost of expendable nodes only, but in a lossy scenario. A log is collected of a node
+that has no machine, up to where replicas that are not expendable have everything on their disks. When hostility ends
+every cut heals, every node that is not to stay dead runs, and syncs work.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Adversary:
         return {(host.id, other) for other in others if to} | {(other, host.id) for other in others if back}
 
     def stalls(self) -> bool:
-        """What a node and most of the others say to each other comes late, all together: a leader's, if there is one."""
+        """What a node and most others say to each other comes late, all together: a leader, if there is one."""
         network = self.world.network
         pairs = self.around(self.leader() or self.random.choice(self.world.hosts)) - network.stalled.keys()
         network.stall(pairs)

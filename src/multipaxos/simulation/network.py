@@ -2,10 +2,10 @@
 
 Rules. The node of the lower id dials, as in the transport. Both have to live for a handshake; it ends on the dialling
 side first, and on the other with a hello that travels, and may arrive when its sender is dead. As in the transport it
-does not count there if the connection is older than one with another incarnation of that node. Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair that is
-cut off loses all frames, one way or both, and its links stay up: nobody is told. A pair that is stalled keeps them, as
-TCP does: they come late, all together and in any order. A link that breaks is noticed by
-one side at once, by the other later.
+does not count there if the connection is older than one with another incarnation of that node. Every frame travels on
+its own: it may be lost, repeated, delayed, and so overtaken. A pair that is cut off loses all frames, one way or both,
+and its links stay up: nobody is told. A pair that is stalled keeps them, as TCP does: they come late, all together and
+in any order. A link that breaks is noticed by one side at once, by the other later.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ class Network:
             return
         self.messages += 1
         number = self.messages
-        pair = host.id, peer[0]
+        pair, kind = (host.id, peer[0]), str(message["kind"])
         deliver = None if pair in self.cut else lambda: self.to_node(*peer, frame, number)
-        self.carry(f"node {host.id}", f"node {peer[0]}", frame, message["kind"], deliver, self.stalled.get(pair))
+        self.carry(f"node {host.id}", f"node {peer[0]}", frame, kind, deliver, self.stalled.get(pair))
 
     def send_request(self, client: SimulatedClient, id: int, link: int, frame: bytes) -> None:
         """A client's frame sets out."""

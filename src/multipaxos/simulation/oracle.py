@@ -82,8 +82,8 @@ class Oracle:
                 self.vote(node, ballot, slot, self.proposed[ballot, slot])
 
     def on_disk_lost(self, node: int, witnessed: bool) -> None:
-        """What was on it is gone. If no disk is left that names the founders, and none that holds anything of the log, the
-        cluster never was, and the next one begins with the same ballots."""
+        """What was on it is gone. If no disk is left that names the founders, and none that holds anything of the log,
+        the cluster never was, and the next one begins with the same ballots."""
         self.voters.discard(node)
         if self.voters or witnessed:
             return

@@ -126,7 +126,7 @@ class World:
         return all(host.node is not None and host.node.voting for host in self.hosts if self.roles[host.id] & ACCEPTOR)
 
     def may_live(self) -> bool:
-        """Is there a quorum of voters for each phase, and a founder that may lead? Only a lossy scenario leaves none."""
+        """Is there a quorum of voters for each phase, and a founder to lead? Only a lossy scenario may leave none."""
         founders = [host for host in self.hosts if host.node is not None and self.oracle.is_voter(host.id, host.disk)]
         voters = {host.id for host in founders}
         quorums = self.scenario.quorums
