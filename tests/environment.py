@@ -17,6 +17,7 @@ from tests.specification.paper import Schedule
 from tests.specification.terms import Ballot, Command, Pvalue
 
 SLOTS = 6  # above slot_out, that others talk about
+HISTORY = 9  # the round of a ballot that was there before all others
 THE_OTHER = 40  # a leader at whose ballots only decided commands are proposed
 
 
@@ -31,6 +32,11 @@ class Environment:
         self.deciding: dict[int, Ballot] = {}  # ballots at which others decided
         self.commands: dict[tuple[Ballot, int], Command] = {}
         self.mark = 1
+        self.tell_history()
+
+    def tell_history(self) -> None:
+        """There were ballots before: so every attempt has some below it."""
+        self.pair.send(self.peers[0], "ping", ballot=to_wire(Ballot(HISTORY, self.peers[0])), slot_out=1)
 
     def run(self, weights: dict[str, int]) -> None:
         """Steps until the schedule ends; an action of twice the weight is twice as likely."""
@@ -111,6 +117,7 @@ class Environment:
     def crash(self) -> None:
         """The process ends, and begins again."""
         self.pair.crash()
+        self.tell_history()
 
     def tick(self) -> None:
         """Time passes."""
@@ -165,7 +172,7 @@ class Environment:
         for s in range(first, end):
             c = self.known(s)
             if c is None and s < self.pair.spec.leader.start_slot:
-                c = self.proposal(Ballot(0, THE_OTHER), s)
+                c = self.proposal(Ballot(1, THE_OTHER), s)
             if c is None:
                 break
             self.decided[s] = c
@@ -176,7 +183,7 @@ class Environment:
 
     def held_elsewhere(self) -> Ballot:
         """A ballot at which a decided command is held elsewhere."""
-        return Ballot(max(0, self.pair.spec.leader.seen.round - self.choose(2)), THE_OTHER)
+        return Ballot(max(1, self.pair.spec.leader.seen.round - self.choose(2)), THE_OTHER)
 
     # -- actions: scout
 
@@ -201,9 +208,9 @@ class Environment:
         held = []
         for s in range(first, end):
             if self.known(s) is not None:
-                held.append(Pvalue(Ballot(at.round - 1, THE_OTHER), s, self.known(s)))
+                held.append(Pvalue(Ballot(max(1, at.round - 1), THE_OTHER), s, self.known(s)))
             elif self.choose(2):
-                b = Ballot(max(0, at.round - 1 - self.choose(3)), self.peer())
+                b = Ballot(max(1, at.round - 1 - self.choose(3)), self.peer())
                 held.append(Pvalue(b, s, self.proposal(b, s)))
         return held
 
@@ -270,7 +277,7 @@ class Environment:
         if which == 0:
             b = Ballot(b.round + 1, self.peer())
         elif which < 5:
-            b = Ballot(max(0, b.round - 1), b.leader)
+            b = Ballot(max(1, b.round - 1), b.leader)
         first = leader.told + self.choose(3)
         end = first + 1 + self.choose(3) if which else first
         self.pair.send(self.peer(), "phase2b", ballot=to_wire(b), first=first, end=end, mark=self.mark)

@@ -349,7 +349,7 @@ def test_an_expiry_that_the_log_does_not_know_is_a_violation():
 
 def test_replicas_that_differ_are_found():
     world = settled(9)
-    world.hosts[2].machine.apply_bytes(1 << 40, 0, 0, b"\5\4\0key0")
+    world.hosts[2].machine.apply_bytes(1 << 40, 0, 0, b"\3\4\0key0another")
     assert world.roles[2] & REPLICA
     with pytest.raises(Violation, match="nodes 0 and 2"):
         world.judge()

@@ -118,9 +118,11 @@ class AmendedReplica(Replica):
             self.slot_in += 1
 
     def retire(self) -> None:
-        """WAKE-UP: the head, while it needs no slot any more."""
+        """WAKE-UP: the head, while it needs no slot any more. Whoever asks in a session that is gone is told so."""
         while self.requests and self.was_performed(self.requests[0]):
-            self.requests.pop(0)
+            c = self.requests.pop(0)
+            if not isinstance(c.op, Open) and c.client not in self.last:
+                self.respond(c, Result(c.client, "expired", 0))
 
     def leader_stops(self) -> None:
         """ONE PROPOSER."""
