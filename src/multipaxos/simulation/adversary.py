@@ -45,11 +45,11 @@ class Adversary:
             return 2
         return 1
 
-    def delay_ns(self, kind: str) -> int:
-        """How long a frame takes."""
+    def delay_ns(self, kind: str, late: bool = False) -> int:
+        """How long a frame takes; `late`: it is one that is delayed."""
         delay_ns = self.random.randint(*self.faults.delay_ns)
         delayed = VICTIM_DELAYED if kind in self.faults.victims else self.faults.delayed
-        if self.hostile and self.random.random() < delayed:
+        if self.hostile and (late or self.random.random() < delayed):
             self.counts["delayed"] += 1
             delay_ns += self.random.randint(0, self.faults.delayed_ns)
         return delay_ns

@@ -195,15 +195,15 @@ class Network:
         if deliver is None:
             return
         reliable = world.scenario.patient and "client" in source + target
-        for _ in range(1 if reliable else world.adversary.copies(kind)):
+        for copy in range(1 if reliable else world.adversary.copies(kind)):
             if queue is None:
-                self.travel(sent, deliver)
+                self.travel(sent, deliver, late=copy > 0)
             else:
                 queue.append((sent, deliver))
 
-    def travel(self, sent: Sent, deliver: Callable[[], None]) -> None:
-        """It arrives in a while."""
-        self.world.after(self.world.adversary.delay_ns(sent.kind), lambda: self.arrive(sent, deliver))
+    def travel(self, sent: Sent, deliver: Callable[[], None], late: bool = False) -> None:
+        """It arrives in a while; a copy may do so long after it is expected."""
+        self.world.after(self.world.adversary.delay_ns(sent.kind, late), lambda: self.arrive(sent, deliver))
 
     def stall(self, pairs: set[tuple[int, int]]) -> None:
         """From now on frames wait."""
