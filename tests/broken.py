@@ -5,9 +5,9 @@ knows nothing of it and pays nothing. `Slip.old` has to stand in the source exac
 stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest. `python -m tests.broken` (or `make
 teeth`) builds and simulates all of them and prints how many seeds each took, and what gave it away.
 
-Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (a second attempt has to
-overtake the first one, and the promise that is missed to hold what nobody else tells), which `transcripts/refusal.txt`
-and `test_node.py` hold; and a vote below the mark, which does no harm while leaders keep to their `start`.
+Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (a second attempt has
+to overtake the first one, and the promise that is missed to hold what nobody else tells), which `test_node.py` and
+`transcripts/refusal.txt` hold; and a vote below the mark, which does no harm while leaders keep to their `start`.
 """
 
 from __future__ import annotations
