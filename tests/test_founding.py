@@ -186,6 +186,33 @@ def test_who_has_learnt_does_not_found():
     assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
 
 
+def test_a_learner_tells_what_its_disk_holds_and_no_more():
+    """Whom it taught would know of a cluster that it forgets itself with a crash, and found another one with it."""
+    rig = Rig(node=2, founded=False)
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    assert rig.node.slot_out == 2
+    rig.send(1, "fetch", first=1, end=2)
+    assert rig.from_peer(1, "fetched") == []
+    rig.sync()
+    rig.tick(1)
+    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    rig.sync()
+    rig.send(1, "fetch", first=1, end=2)
+    assert [(m["first"], m["end"]) for m in rig.from_peer(1, "fetched")] == [(1, 2)]
+
+
+def test_a_witness_says_that_it_blocks_a_founding():
+    rig = Rig(founded=False)
+    rig.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
+    for _ in range(2):
+        for peer in (1, 2):
+            rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
+    assert [event for event in rig.events if "cannot found" in event] == [
+        "this node holds a log and no voter record: it cannot found a cluster with empty ones"
+    ]
+
+
 def test_who_has_learnt_is_founded_by_its_founders():
     """It missed its own founding; what it learnt meanwhile counts as accepted."""
     rig = Rig(node=2, founded=False)

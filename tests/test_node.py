@@ -306,6 +306,13 @@ class TestMarks:
         assert again.node.slot_out == 50
         assert again.node.acceptor.pvalues() == [(50, at)]
 
+    def test_who_has_a_mark_and_what_was_asked_for_is_asked_again(self) -> None:
+        rig = Rig()
+        rig.send(1, "pong", ballot=0, slot_out=9)
+        (asked,) = rig.from_peer(1, "fetch")
+        rig.send(1, "fetched", first=1, end=2, mark=5, pvalues=(entry(run(ballot(1, 1), 1, b"one"), 1, 2),))
+        assert [(m["first"], m["end"]) for m in rig.from_peer(1, "fetch")] == [(2, asked["end"])]
+
     def test_a_replica_does_not_begin_at_a_mark(self) -> None:
         """It would apply nothing below: its log lacks what it needs."""
         meta = {b"mark": (5).to_bytes(8, "little"), b"decided": (5).to_bytes(8, "little")}

@@ -378,3 +378,27 @@ def test_who_waits_in_a_session_that_is_evicted_is_told(decided):
     assert told == {(1, 1, codec.REPLY_STATUSES["expired"])}
     assert rig.node.status()["requests"] == 0
     assert rig.journal.entries == []
+
+
+def test_a_lost_forward_is_repeated_also_while_others_follow_it():
+    """Found by simulation: each new forward put the repetition off."""
+    rig = Rig()
+    follow(rig, *COMMANDS[:1])
+    rig.client()
+    rig.request(1, command(0, 71, b"", OPEN_SESSION))
+    assert nonces(rig.from_peer(1, "request")) == [71]
+    for nonce in range(72, 90):
+        rig.tick(50)
+        rig.send(1, "pong", ballot=B1, slot_out=2, leading=True, quorum=True, **NO_WATERMARK)
+        rig.request(1, command(0, nonce, b"", OPEN_SESSION))
+    assert nonces(rig.from_peer(1, "request")).count(71) == 1
+
+
+def test_an_opening_that_was_applied_leaves_the_queue_though_its_session_was_evicted():
+    """Found by simulation: it opened sessions that nobody knew of, which evicted those of others."""
+    rig = Rig(sessions_max=1)
+    follow(rig, command(0, 91, b"", OPEN_SESSION))
+    rig.client()
+    rig.request(1, command(0, 92, b"", OPEN_SESSION))
+    follow(rig, command(0, 92, b"", OPEN_SESSION), command(0, 93, b"", OPEN_SESSION), first=2)
+    assert rig.node.status()["requests"] == 0

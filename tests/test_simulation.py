@@ -184,6 +184,55 @@ def test_a_failed_sync_ends_the_process():
     assert host.life > life
 
 
+# -- founding
+
+FOUNDING = Scenario(
+    faults=Faults(
+        lost=0.05,
+        delayed=0.5,
+        delay_ns=(MS // 10, 5 * MS),
+        delayed_ns=200 * MS,
+        victims=("founding",),
+        sync_ns=(MS // 10, 5 * MS),
+        down_ns=(5 * MS, 20 * MS),
+        notice_ns=300 * MS,
+        crashes=100 * MS,
+        disks_lost=30 * MS,
+        link_breaks=100 * MS,
+    ),
+    hostile_founding=True,
+    expendable=(0,),
+    election_timeout_ns=50 * MS,
+    window=16,
+)
+
+
+def found(seed, network=Network):
+    """A founding in which one of the disks is lost again and again, and hellos come late; the world after it."""
+    world = type("Founding", (World,), {"network_type": network})(seed, FOUNDING)
+    world.adversary.begin()
+    world.run_until(lambda: False, 600 * MS)
+    return world
+
+
+def test_founding_while_a_disk_is_lost():
+    """All who found name the same founders, though connections of the dead come up late."""
+    worlds = [found(seed) for seed in range(200)]
+    assert sum("refuses a connection" in text for world in worlds for _, _, text in world.notes) > 50
+
+
+class Credulous(Network):
+    """Takes a connection of an earlier life for one of the present."""
+
+    def is_outlived(self, id, peer, link, incarnation):
+        return False
+
+
+def test_a_late_connection_of_the_dead_would_found_twice():
+    with pytest.raises(Violation, match="other founders"):
+        all(found(seed, Credulous) for seed in range(2000))
+
+
 # -- the judges bite
 
 

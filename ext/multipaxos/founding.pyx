@@ -111,3 +111,7 @@ cdef class Founding:
     def is_refused(self):
         """Is there a cluster of which this incarnation is no founder?"""
         return self.fresh and any(not fresh for fresh, _ in self.reports.values())
+
+    def is_witness(self):
+        """Has it learnt of a cluster of which nobody else that it hears knows?"""
+        return self.fresh and self.learnt and len(self.reports) == self.nodes - 1 and not self.is_refused()

@@ -748,8 +748,6 @@ cdef class Node:
         for i in range(self.leader.unsent_count):
             self.send_run(self.leader.unsent[i])
         self.leader.drop_unsent()
-        if self.leader.start > self.replica.slot_out:
-            self.fetch_end = max(self.fetch_end, self.leader.start)
         self.events.append(f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
                            f"proposed again up to slot {self.leader.slot_end - 1}")
         self.see_leading(self.leader.ballot)
@@ -795,8 +793,6 @@ cdef class Node:
             slot = upto
         self.leader.proposals.advance(end)
         self.resend_due_ns = self.now_ns + RETRY
-        if self.leader.start > self.replica.slot_out:
-            self.fetch_end = max(self.fetch_end, self.leader.start)
         if not self.decision_due_ns:
             self.decision_due_ns = self.now_ns + DECISION_DELAY
         return 0
@@ -911,8 +907,13 @@ cdef class Node:
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
         link = self.peers[leader]
-        if link is not None and self.replica.put_forward(&link.outgoing, self.utc_ns):
+        if link is None:
+            return 0
+        if self.now_ns >= self.forward_due_ns:
             self.forward_due_ns = self.now_ns + FORWARD_RETRY
+            if self.utc_ns >= self.replica.oldest_ns() + FORWARD_RETRY:
+                self.replica.forwarded = self.replica.requests_head  # the leader's replica may not have had them
+        self.replica.put_forward(&link.outgoing, self.utc_ns)
         return 0
 
     cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1:
@@ -975,6 +976,8 @@ cdef class Node:
 
     cdef int on_fetch(self, Link link, const Message* message) except -1:
         cdef uint64_t end = min(message.end, self.replica.slot_out)
+        if self.founding.fresh or self.founding_batch:
+            end = min(end, self.durable_out)  # whom it teaches must not outlive what it forgets: both may found
         if message.first < 1 or message.first >= end:
             return 0
         if message.first < self.acceptor.mark and not self.is_replica:
@@ -1089,7 +1092,8 @@ cdef class Node:
                 self.replica.decide(run, entry.first, entry.end)
             finally:
                 run_drop(run)
-        link.mark = max(link.mark, message.mark)
+        if message.first == message.end:
+            link.mark = max(link.mark, message.mark)  # it has not what was asked for: it was forgotten
         if message.first == self.fetching:
             self.fetching = 0            # once: a repeated answer must not ask for the next stretch twice
             self.fetch_due_ns = 0
@@ -1195,12 +1199,14 @@ cdef class Node:
         if message.incarnation != link.incarnation:
             return self.refuse(link, "a founding of another incarnation than the link's")
         listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
-        refused = self.founding.is_refused()
+        refused, witness = self.founding.is_refused(), self.founding.is_witness()
         self.founding.learnt = self.acceptor.end > 1
         if self.founding.on_founding(link.node, message.incarnation, message.fresh, listed) is not None:
             self.founded()
         elif self.founding.is_refused() and not refused:
             self.events.append("this incarnation is no founder of its cluster: it learns and does not vote")
+        elif self.founding.is_witness() and not witness:
+            self.events.append("this node holds a log and no voter record: it cannot found a cluster with empty ones")
         elif self.founding.is_foreign(link.node):
             return self.refuse(link, "a founder of another cluster: one of the two has to be wiped")
         if message.fresh and not fresh:
@@ -1276,8 +1282,6 @@ cdef class Node:
             if (self.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
                     and not self.leader.has_quorum(self.now_ns, 2 * self.election.timeout_ns)):
                 self.step_down("no phase-2 quorum answers")
-        elif self.replica.waiting() and self.now_ns >= self.forward_due_ns:
-            self.replica.forwarded = self.replica.requests_head
         if self.founding.fresh and self.now_ns >= self.founding_due_ns:
             self.founding_due_ns = self.now_ns + 2 * self.ping_interval_ns
             for peer in self.peers:
@@ -1307,6 +1311,8 @@ cdef class Node:
                     self.on_decided()
                     self.replica.perform()
                 self.propose()
+                if self.leader.start > self.replica.slot_out:
+                    self.fetch_end = max(self.fetch_end, self.leader.start)
             self.release()
             if not self.leader.queue_size:
                 break
@@ -1315,8 +1321,8 @@ cdef class Node:
             self.replica.stash(self.utc_ns)
         if self.replica.waiting():
             self.replica.retire(self.utc_ns)
-            if self.leader.state == PASSIVE:
-                self.forward()
+        if self.replica.waiting() and self.leader.state == PASSIVE:
+            self.forward()
         if self.replica.told_count:
             self.put_answers()
         if self.leader.state == ACTIVE and self.decision_due_ns:

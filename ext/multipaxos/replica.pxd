@@ -34,6 +34,7 @@ cdef class Replica:
     cdef uint64_t requests_head, requests_tail, requests_room
     cdef readonly uint64_t requests_bytes
     cdef set queued                  # (session, sequence) of the commands in the queue
+    cdef set opened                  # those of them that open a session, and have done so
     cdef uint64_t forwarded          # requests below this one were sent to the leader we know
     cdef Command* fresh              # requests of this wake-up: views into the chunk, gone with it
     cdef uint32_t fresh_count, fresh_room
@@ -57,6 +58,7 @@ cdef class Replica:
     cdef object key_of(self, Run* run, uint64_t slot)
     cdef int pop(self) except -1
     cdef uint64_t waiting(self) noexcept
+    cdef uint64_t oldest_ns(self) noexcept
     cdef int retire(self, uint64_t utc_ns) except -1
     cdef int tell_expired(self, const Command* command) except -1
     cdef int drop_requests(self) except -1

@@ -72,7 +72,7 @@ cdef class Replica:
         self.window = window
         self.flight_bytes_max = flight_bytes_max
         self.slot_in = self.slot_out = 1
-        self.queued = set()
+        self.queued, self.opened = set(), set()
         self.unknown = {}
         self.nonces = {}
         memset(&self.told_bytes, 0, sizeof(Bytes))
@@ -158,6 +158,10 @@ cdef class Replica:
     cdef uint64_t waiting(self) noexcept:
         return self.requests_tail - self.requests_head
 
+    cdef uint64_t oldest_ns(self) noexcept:
+        """When the head of the queue came; the queue is not empty."""
+        return self.requests[self.requests_head & (self.requests_room - 1)].run.time_ns
+
     cdef int stash(self, uint64_t utc_ns) except -1:
         """Copies what is left of this wake-up's requests into the queue; `utc_ns` is when they came."""
         cdef Run* run
@@ -210,7 +214,9 @@ cdef class Replica:
 
     cdef int pop(self) except -1:
         cdef Waiting* head = &self.requests[self.requests_head & (self.requests_room - 1)]
-        self.queued.discard(self.key_of(head.run, head.slot))
+        key = self.key_of(head.run, head.slot)
+        self.queued.discard(key)
+        self.opened.discard(key)
         self.requests_bytes -= head.run.size // head.run.count
         run_drop(head.run)
         self.requests_head += 1
@@ -222,7 +228,8 @@ cdef class Replica:
         if self.machine is None:
             return False                 # nothing is applied here: it has no sessions to judge by
         if command.kind == OPEN_SESSION:
-            return self.sessions.find_nonce(command.sequence) != NULL
+            return ((command.session, command.sequence) in self.opened
+                    or self.sessions.find_nonce(command.sequence) != NULL)
         session = self.sessions.find(command.session)
         if session == NULL:
             return command.session < self.slot_out
@@ -449,6 +456,8 @@ cdef class Replica:
         context.time_ns = self.time_ns
         context.session = command.session
         self.sessions.apply(&command, &context, self.machine, &outcome)
+        if command.kind == OPEN_SESSION and (command.session, command.sequence) in self.queued:
+            self.opened.add((command.session, command.sequence))  # its session may be evicted before it is retired
         if self.sessions.evicted:
             if self.sessions.evicted_link:  # what its client has under way will find no session: it waits to hear that
                 self.remember(self.unknown, self.sessions.evicted, self.sessions.evicted_link)

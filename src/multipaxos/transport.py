@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         self.peer = -1
         self.kind = "peer"
         self.incarnation = 0
-        self.heard_s = 0.0
+        self.heard_s = self.up_s = 0.0
         self.received_bytes = 0  # both without the handshake
         self.sent_bytes = 0
         self.write: Callable[[bytes], None] = self._not_connected
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
     def handshake_done(self) -> None:
         """More may wait for a peer than for anybody else: its messages are the protocol's own."""
         assert self._transport is not None
-        self.heard_s = self.hub.time()
+        self.heard_s = self.up_s = self.hub.time()
         raw = self._transport.get_extra_info("socket")
         if self.peer >= 0:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
@@ -358,8 +358,8 @@ class Transport:
                         lambda: Connection(self, peer), node.host, node.port
                     )
                 await asyncio.shield(connection.lost)
-                if connection.link:
-                    pause_s = DIAL_PAUSE_S
+                if connection.link and self.time() - connection.up_s > DIAL_PAUSE_MAX_S:
+                    pause_s = DIAL_PAUSE_S  # one that ends as soon as it is up is refused by the other side's core
             except OSError as error:  # a time-out is one
                 log.debug("node %d at %s does not answer: %s", peer, node.address, error)
             await asyncio.sleep(pause_s * (0.5 + random.random()))

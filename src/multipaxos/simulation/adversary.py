@@ -261,7 +261,7 @@ class Adversary:
             host for host in world.hosts if world.roles[host.id] & REPLICA and host.id not in world.scenario.expendable
         ]
         mark = min(host.disk.decided for host in replicas)
-        host = self.random.choice(apart) if apart else None
+        host = self.random.choice(apart) if apart and not world.scenario.lossy else None
         if host is None or mark <= host.disk.mark:
             return False
         if host.node is not None:

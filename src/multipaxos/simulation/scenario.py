@@ -112,7 +112,7 @@ def scenario(seed: int) -> Scenario:
     roles = draw_roles(chance, nodes)
     quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
     crowded = chance.random() < 0.2
-    clients = chance.randint(1, 4)
+    clients = 4 if crowded else chance.randint(1, 4)
     patient = chance.random() < 0.15  # a request is dropped when ten seconds old: elections have to be quick then
     election_timeout_ns = chance.choice((50, 100) if patient else (50, 100, 200, 500)) * MS
     return Scenario(
@@ -121,7 +121,7 @@ def scenario(seed: int) -> Scenario:
         faults=draw_faults(chance, election_timeout_ns),
         window=chance.choice((4, 8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
-        sessions_max=max(2, clients - 1) if crowded else SESSIONS_MAX,
+        sessions_max=clients - 1 if crowded else SESSIONS_MAX,
         election_timeout_ns=election_timeout_ns,
         clients=clients,
         operations=chance.choice((20, 40, 80)),
