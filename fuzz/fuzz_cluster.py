@@ -22,6 +22,7 @@ from multipaxos.machine import PythonMachine
 from multipaxos.node import Node
 from multipaxos.quorum import QuorumSystem
 from multipaxos.schema import flatten
+from multipaxos.storage import split
 from multipaxos.store import KeyValue
 
 NODES = 3
@@ -100,11 +101,8 @@ class Host:
     def commit(self, batch: Any) -> None:
         """What a disk would keep."""
         self.meta.update(batch.meta)
-        at, data = 0, batch.records
-        while at < len(data):
-            first, end, size = (int.from_bytes(data[at + i : at + i + 8], "little") for i in (0, 8, 16))
-            self.records.append((len(self.records) + 1, first, end, data[at + 24 : at + 24 + size]))
-            at += 24 + size
+        for first, end, frame in split(batch.records):
+            self.records.append((len(self.records) + 1, first, end, frame))
 
 
 class Cluster:

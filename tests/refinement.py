@@ -158,20 +158,9 @@ class Core(Rig):
         self.node.tick(self.now_ns, self.utc_ns)
         self.collect()
 
-    def collect(self) -> None:
-        """Takes one output."""
-        output = self.node.output()
-        for link, data in output.writes:
-            frames, rest = codec.split(data)
-            assert rest == b""
-            self.frames += [(link, frame) for frame in frames]
-        if output.batch is not None:
-            assert self.batch is None, "a second batch while one is outstanding"
-            self.batch = output.batch
-        self.reads += output.reads
-        self.closed.update(output.closes)
-        self.events += output.events
-        self.failed = output.failed
+    def keep(self, link: int, frames: list[bytes]) -> None:
+        """As they are."""
+        self.frames += [(link, frame) for frame in frames]
 
 
 class Pair:

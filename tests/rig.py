@@ -13,6 +13,7 @@ from multipaxos.machine import PythonMachine
 from multipaxos.node import Batch, Node
 from multipaxos.quorum import QuorumSystem
 from multipaxos.schema import flatten
+from multipaxos.storage import split
 from tests.journal import Journal
 
 MS = 1_000_000
@@ -143,7 +144,7 @@ class Rig:
         for link, data in output.writes:
             frames, rest = codec.split(data)
             assert rest == b""
-            self.sent.setdefault(link, []).extend(codec.decode_message(frame) for frame in frames)
+            self.keep(link, frames)
         if output.batch is not None:
             assert self.batch is None, "a second batch while one is outstanding"
             self.batch = output.batch
@@ -151,6 +152,10 @@ class Rig:
         self.closed.update(output.closes)
         self.events += output.events
         self.failed = output.failed
+
+    def keep(self, link: int, frames: list[bytes]) -> None:
+        """What was sent, until it is taken."""
+        self.sent.setdefault(link, []).extend(codec.decode_message(frame) for frame in frames)
 
     def sync(self, ok: bool = True) -> None:
         """The outstanding batch, and those that gathered meanwhile, become durable."""
@@ -164,11 +169,8 @@ class Rig:
     def commit(self, batch: Batch) -> None:
         """What a disk would keep."""
         self.meta.update(batch.meta)
-        at, data = 0, batch.records
-        while at < len(data):
-            first, end, size = (int.from_bytes(data[at + i : at + i + 8], "little") for i in (0, 8, 16))
-            self.records.append((len(self.records) + 1, first, end, data[at + 24 : at + 24 + size]))
-            at += 24 + size
+        for first, end, frame in split(batch.records):
+            self.records.append((len(self.records) + 1, first, end, frame))
 
     def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
         """What was sent on a link since the last call; with `kind`, only those messages (the others are dropped
