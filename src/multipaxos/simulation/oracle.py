@@ -10,7 +10,8 @@ Rules, each checked the moment that it could be broken; the names are those of P
 - C2, R1: what a node applies was chosen, and there is one chosen command for a slot.
 - P2c (Paxos Made Simple): a proposal at a ballot above one that chose carries what was chosen.
 - A ballot is one attempt of one life of one node, and is durable before its phase 1a leaves.
-- A promise leaves when its ballot and all pvalues that it names are durable; a vote when its pvalues are.
+- A promise leaves when its ballot and all pvalues that it names are durable, and names all that its node has voted for;
+  a vote leaves when its pvalues are durable.
 - Who votes has a durable voter record that names its own incarnation; all voter records are equal while any of them, or
   anything of a log, is left.
 - A session is told to be expired only if the log has evicted it.
@@ -51,6 +52,7 @@ class Oracle:
         self.votes: dict[tuple[int, int], set[int]] = {}  # (ballot, slot) -> the nodes that accepted durably
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
         self.attempts: dict[int, tuple[int, ...]] = {}  # ballot -> node, life and first slot of the scout
+        self.told: dict[int, dict[int, int]] = {}  # node -> slot -> the highest ballot at which it has told its vote
         self.decided: dict[int, int] = {}  # ballot -> below this slot all that its leader calls decided was checked
         self.voters: set[int] = set()  # the nodes with a voter record on their disks
         self.founders: bytes | None = None  # all voter records
@@ -85,6 +87,7 @@ class Oracle:
         """What was on it is gone. If no disk is left that names the founders, and none that holds anything of the log,
         the cluster never was, and the next one begins with the same ballots."""
         self.voters.discard(node)
+        self.told.pop(node, None)
         if self.voters or witnessed:
             return
         if self.chosen:
@@ -156,14 +159,25 @@ class Oracle:
         self.check_voter(host, "promises")
         if host.disk.promised < message["ballot"]:
             raise Violation(f"A1: node {host.id} promises ballot {describe(message['ballot'])}, which is not durable")
+        named: dict[int, int] = {}
         for pvalues in message["pvalues"]:
             ballot = codec.decode_phase2a(pvalues["run"])[0]
             self.check_accepted(host, ballot, pvalues["first"], pvalues["end"])
+            named.update(dict.fromkeys(range(pvalues["first"], pvalues["end"]), ballot))
+        begin = max(message["first"], message["mark"])
+        for slot, ballot in self.told.get(host.id, {}).items():
+            if begin <= slot < message["end"] and named.get(slot, 0) < ballot < message["ballot"]:
+                raise Violation(
+                    f"A3: node {host.id} promises and leaves out its vote for slot {slot} at {describe(ballot)}"
+                )
 
     def on_phase2b(self, host: Host, message: dict[str, Any]) -> None:
         """An acceptor votes, or says that it cannot."""
         self.check_voter(host, "votes")
         self.check_accepted(host, message["ballot"], message["first"], message["end"])
+        told = self.told.setdefault(host.id, {})
+        for slot in range(message["first"], message["end"]):
+            told[slot] = max(message["ballot"], told.get(slot, 0))
 
     def check_voter(self, host: Host, what: str) -> None:
         """Only founders promise and vote."""
