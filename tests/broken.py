@@ -5,11 +5,10 @@ knows nothing of it and pays nothing. `Slip.old` has to stand in the source exac
 stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest. `python -m tests.broken` (or `make
 teeth`) builds and simulates all of them and prints how many seeds each took, and what gave it away.
 
-Not here: what lies outside the core, as a disk that keeps records by their first slot alone, so that one hides another
-(`test_simulation.py` breaks the world around a good core); and what a thousand seeds do not find. That is a refusal
-that counts as an adoption of nothing (`test_node.py`, `transcripts/refusal.txt`), an own acceptor that is asked once
-only (`test_node.py`), and rules that another one backs: a vote below the mark, a pvalue that takes the place of one of a
-higher ballot.
+Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`test_node.py` and
+`transcripts/refusal.txt` hold that rule), an overlapping record that hides its elder (`test_node.py`, `test_storage.py`,
+`transcripts/learner.txt`), an own acceptor that is asked once only (`test_node.py`); and rules that another one backs: a
+vote below the mark, a pvalue that takes the place of one of a higher ballot.
 """
 
 from __future__ import annotations
