@@ -6,9 +6,9 @@ stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the la
 teeth`) builds and simulates all of them and prints how many seeds each took, and what gave it away.
 
 Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`test_node.py` and
-`transcripts/refusal.txt` hold that rule), an overlapping record that hides its elder (`test_node.py`, `test_storage.py`,
-`transcripts/learner.txt`), an own acceptor that is asked once only (`test_node.py`); and rules that another one backs: a
-vote below the mark, a pvalue that takes the place of one of a higher ballot.
+`transcripts/refusal.txt` hold that rule), an overlapping record that hides its elder (`test_acceptor.py`,
+`transcripts/learner.txt`), an own acceptor that is asked once only (`test_node.py`); and rules that another one backs:
+a vote below the mark, a pvalue that takes the place of one of a higher ballot.
 """
 
 from __future__ import annotations
