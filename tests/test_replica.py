@@ -402,3 +402,19 @@ def test_an_opening_that_was_applied_leaves_the_queue_though_its_session_was_evi
     rig.request(1, command(0, 92, b"", OPEN_SESSION))
     follow(rig, command(0, 92, b"", OPEN_SESSION), command(0, 93, b"", OPEN_SESSION), first=2)
     assert rig.node.status()["requests"] == 0
+
+
+def test_a_command_whose_slot_lies_below_the_start_gets_another_one():
+    """An acceptor's mark shows that the slots of our commanders were decided before us: their commands are proposed
+    again where another one has won."""
+    rig = Rig()
+    rig.send(1, "ping", ballot=ballot(4, 1), slot_out=1)
+    at = rig.lead()
+    rig.client()
+    rig.request(1, *COMMANDS[:2])
+    rig.accept(1, at, 1, 1, mark=2)
+    rig.sent.clear()
+    rig.send(2, "fetched", first=1, end=2, mark=1, pvalues=((1, 2, run(B2, 1, COMMANDS[5])),))
+    assert rig.node.status()["reproposals"] == 1
+    (again,) = rig.from_peer(1, "phase2a")
+    assert (again["first"], nonces([again])) == (3, [900])

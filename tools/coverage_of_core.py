@@ -8,7 +8,8 @@ a process that is killed. Only lines inside functions count: what a module does 
 `class`) would be reached by any test.
 
 Rules. Every line that was not reached is named. Each has its reason in unreached.txt, or the report fails; so it does
-where a reason there is of a line that is reached, or is no more; and below AT_LEAST percent. A reason is for lines that
+where a reason there is of a line that is reached, or is no more (but for lines that are said to be reached by chance:
+tests draw at random); and below AT_LEAST percent. A reason is for lines that
 no test can reach, such as those for a memory that is at its end; for lines that nobody has tested there is a test to
 write.
 """
@@ -140,6 +141,7 @@ class Reason:
     function: str
     text: str
     why: str
+    by_chance: bool = False  # some runs do reach them
 
     def covers(self, line: Line, function: str, text: str) -> bool:
         """Is it about this line?"""
@@ -147,12 +149,13 @@ class Reason:
 
 
 def read_reasons(text: str) -> list[Reason]:
-    """A block for each reason: `file function: text of the line` for one or more lines, then `= why`."""
+    """A block for each reason: `file function: text of the line` for one or more lines, then `= why`; or `~ why`
+    where they are reached by chance."""
     reasons: list[Reason] = []
     open_lines: list[tuple[str, str, str]] = []
     for row in text.splitlines():
-        if row.startswith("="):
-            reasons += [Reason(*one, row[1:].strip()) for one in open_lines]
+        if row.startswith(("=", "~")):
+            reasons += [Reason(*one, row[1:].strip(), row[0] == "~") for one in open_lines]
             open_lines = []
         elif row.strip() and not row.startswith("#"):
             where, _, code = row.partition(": ")
@@ -188,7 +191,7 @@ def explain(missed: Iterable[Line], reasons: list[Reason]) -> tuple[dict[Line, s
             explained[line] = found[0].why
         else:
             bare.append(line)
-    return explained, bare, [reason for reason in reasons if reason not in used]
+    return explained, bare, [reason for reason in reasons if reason not in used and not reason.by_chance]
 
 
 # -- the report
