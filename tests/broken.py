@@ -277,7 +277,7 @@ def row(slip: Slip) -> str:
     """Builds, simulates, and tells."""
     with tempfile.TemporaryDirectory(prefix="multipaxos-broken-") as place:
         took, said = simulate(build(slip, Path(place)), slip.seeds, Path(place))
-    told = said.partition(" (seed ")[0].replace("|", "/")
+    told = said.partition("\n")[0].partition(" (seed ")[0].replace("|", "/")
     return f"| {slip.name} | `{slip.module}` | {took if took > 0 else '**not found**'} | {told[:100]} |"
 
 
