@@ -68,7 +68,7 @@ def test_an_interrupted_torture_leaves_nothing(tmp_path: Path) -> None:
             nodes = children(process.pid)
             assert nodes
             process.send_signal(signal.SIGINT)
-            assert process.wait(300) == 130
+            assert process.wait(100) == 130
         finally:
             process.kill()
     assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]

@@ -43,10 +43,11 @@ class Broken(Exception):
 
 
 async def played(play: Play) -> None:
-    """The play; SIGTERM ends it as Ctrl-C does."""
+    """The play; SIGTERM ends it as Ctrl-C does, which counts also where a shell in the background had it ignored."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await play.run()
 
 
@@ -111,7 +112,8 @@ def main(duration: float, seed: int | None, nodes: int, as_json: bool, history: 
         with kept_if_it_fails("multipaxos-torture-") as directory:
             play = Play(options, directory, lambda text: click.echo(text, err=True))
             uvloop.run(played(play))
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             tell(play.judge(), directory, as_json)
     except Broken:
         sys.exit(BROKEN)

@@ -124,7 +124,6 @@ class Play:
                 for task in done:
                     raise_first(task)
         finally:
-            self.workload.stop()  # a worker whose answer came with the cancellation does not see that
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
