@@ -6,9 +6,8 @@ stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the la
 teeth`) builds and simulates all of them and prints how many seeds each took, and what gave it away.
 
 Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`test_node.py` and
-`transcripts/refusal.txt` hold that rule), an overlapping record that hides its elder (`test_acceptor.py`,
-`transcripts/learner.txt`), an own acceptor that is asked once only (`test_node.py`); and rules that another one backs:
-a vote below the mark, a pvalue that takes the place of one of a higher ballot.
+`transcripts/refusal.txt` hold that rule), an own acceptor that is asked once only (`test_node.py`); and a rule that
+another one backs: a vote below the mark.
 """
 
 from __future__ import annotations
@@ -174,6 +173,25 @@ SLIPS = [
         "node",
         "            if row.run != NULL and row.votes > index:\n",
         "            if row.run != NULL and row.votes < index:\n",
+    ),
+    Slip(
+        "an overlapping record that hides its elder",
+        "node",
+        "        for index, first, end, frame in records:\n            run = run_read(",
+        "        for index, first, end, frame in {record[1]: record for record in records}.values():\n"
+        "            run = run_read(",
+    ),
+    Slip(
+        "a record of a lower ballot that hides a higher one",
+        "node",
+        "            if row == NULL or row.run != run:\n                self.record_part(run, first, slot)\n",
+        "            if row == NULL:\n                self.record_part(run, first, slot)\n",
+    ),
+    Slip(
+        "a pvalue that takes the place of one of a higher ballot",
+        "acceptor",
+        "            if row != NULL and (row.run == NULL or row.ballot < run.ballot):\n",
+        "            if row != NULL and (row.run == NULL or row.ballot != run.ballot):\n",
     ),
     Slip(
         "decided slots said to be on disk that are not",

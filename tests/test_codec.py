@@ -399,6 +399,25 @@ def test_lists_of_empty_elements_are_refused(count: int) -> None:
     assert fault_of(bytes(frame)) == "malformed"
 
 
+LISTS = [(kind, offset) for kind in BODIES for offset in pointers_of(kind.capitalize()).values()]
+NO_LISTS = {
+    "beyond the frame": 0x1 | 1 << 20 | 7 << 32,
+    "before the frame": 0x1 | (1 << 32) - (1 << 20) | 7 << 32,
+    "a struct": 1 << 32,
+    "far": 0x2 | 1 << 3,
+    "a capability": 0x3,
+}
+
+
+@pytest.mark.parametrize("pointer", NO_LISTS.values(), ids=NO_LISTS)
+@pytest.mark.parametrize(("kind", "offset"), LISTS)
+def test_pointers_that_lead_to_no_list(kind: str, offset: int, pointer: int) -> None:
+    frame = bytearray(codec.encode(kind, **({"first": 1, "commands": [command()]} if kind == "phase2a" else {})))
+    at = list_at(kind) + 8 * offset
+    frame[at : at + 8] = struct.pack("<Q", pointer)
+    assert fault_of(bytes(frame)) in ("malformed", "foreign")
+
+
 def test_counts_that_do_not_hold() -> None:
     frame = bytearray(codec.encode("request", commands=[command()]))
     at = list_at("request")

@@ -22,6 +22,7 @@ class Disk(MemoryStorage):
         self.incarnation = incarnation
         self.accepted: dict[int, int] = {}  # slot -> the ballot at which it is held
         self.votes: list[tuple[int, int, int, bytes]] = []  # (first, end, ballot, frame), new since the oracle looked
+        self.hidden: list[tuple[int, int, int]] = []  # (slot, ballot, the higher one that it hides): there may be none
 
     @property
     def voters(self) -> bytes | None:
@@ -50,6 +51,8 @@ class Disk(MemoryStorage):
             ballot = decode_phase2a(frame)[0]
             self.votes.append((first, end, ballot, frame))
             for slot in range(first, end):
+                if ballot < self.accepted.get(slot, 0):
+                    self.hidden.append((slot, ballot, self.accepted[slot]))
                 self.accepted[slot] = ballot  # of the records of a slot the newest holds, as at a restart
 
     def collect(self, mark: int) -> None:

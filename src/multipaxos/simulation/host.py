@@ -84,6 +84,7 @@ class Host:
             ping_interval_ns=world.scenario.election_timeout_ns // 5,
         )
         world.note(self.id, f"starts, life {self.life}")
+        world.oracle.on_start(self, self.node)
         self.wake(lambda node: None)
         self.schedule_tick()
 

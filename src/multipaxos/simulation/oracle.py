@@ -14,6 +14,7 @@ Rules, each checked the moment that it could be broken; the names are those of P
   a vote leaves when its pvalues are durable.
 - Who votes has a durable voter record that names its own incarnation; all voter records are equal while any of them, or
   anything of a log, is left.
+- A3: a pvalue on a disk is replaced only by one of a higher ballot; who starts holds all that its disk does.
 - A session is told to be expired only if the log has evicted it.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
@@ -63,6 +64,10 @@ class Oracle:
     # -- disks
     def on_commit(self, node: int, disk: Disk) -> None:
         """A batch has become durable."""
+        for slot, ballot, higher in disk.hidden:
+            raise Violation(
+                f"A3: on the disk of node {node} slot {slot} at {describe(ballot)} hides the one at {describe(higher)}"
+            )
         votes, disk.votes = disk.votes, []
         for first, end, ballot, frame in votes:
             commands = self.propose(frame)
@@ -82,6 +87,16 @@ class Oracle:
         for slot, ballot in disk.accepted.items():
             if self.is_voter(node, disk):
                 self.vote(node, ballot, slot, self.proposed[ballot, slot])
+
+    def on_start(self, host: Host, node: Node) -> None:
+        """A process has read its disk: of every slot that it has not applied the newest record holds."""
+        held = dict(node.acceptor.pvalues())
+        for slot, ballot in host.disk.accepted.items():
+            if slot >= node.slot_out and held.get(slot) != ballot:
+                raise Violation(
+                    f"A3: node {host.id} starts and holds slot {slot} at {describe(held.get(slot, 0))}, "
+                    f"its disk does at {describe(ballot)}"
+                )
 
     def on_disk_lost(self, node: int, witnessed: bool) -> None:
         """What was on it is gone. If no disk is left that names the founders, and none that holds anything of the log,
