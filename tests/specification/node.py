@@ -7,7 +7,7 @@ is one `on_...` and then `finish`. `see`: every ballot in whatever arrives is sh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tests.specification.amended import AmendedAcceptor, AmendedLeader
@@ -105,12 +105,29 @@ class Node(Network):
 
     def run(self) -> None:
         """What the processes here have to say to one another."""
+        run: set[Pvalue] = set()
         while self.local:
             envelope = self.local.popleft()
             self.promise_for(envelope.message)
+            if isinstance(envelope.message, P2a) and envelope.message.pvalue not in run:
+                run = set(self.run_from(envelope.message.pvalue))
+                for pvalue in sorted(run, key=lambda p: p.slot):
+                    self.acceptor.accept(pvalue)
             process = self.processes.get(envelope.to)
             if process is not None:
                 process.receive(envelope.message)
+
+    def run_from(self, first: Pvalue) -> Iterator[Pvalue]:
+        """What a leader here asks its own acceptor for is a run too, all of which is accepted before any of it is
+        answered: neighbouring slots of one time, which a no-op takes from what comes before it."""
+        slot, time = first.slot, None
+        asked = [first, *(e.message.pvalue for e in self.local if isinstance(e.message, P2a))]
+        for pvalue in asked:
+            stamp = pvalue.command.time if pvalue.command.client is not None else self.now if time is None else time
+            if (pvalue.ballot, pvalue.slot) != (first.ballot, slot) or time not in (None, stamp):
+                return
+            yield pvalue
+            slot, time = slot + 1, stamp
 
     def promise_for(self, message: Any) -> None:
         """A 1a is about to be answered with the greater of its ballot and ballot_num."""
