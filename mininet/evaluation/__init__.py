@@ -1,0 +1,22 @@
+"""End-to-end experiments in Mininet: system x topology x workload x faults -> one run -> raw records -> analysis.
+
+Theory. A *system* is anything that replicates writes; a *topology* is a network that is built for one run and taken
+down after it; a *workload* says what clients ask for; *faults* say what goes wrong, and when. Together they are a
+`Spec`, the point of an experiment. `run` carries out one repetition of a spec and leaves a folder of raw records; it
+draws nothing. The analysis reads such folders, and nothing else; it can be done again at any time, on another machine.
+
+The floors, each importing only from those below it:
+
+| floor | modules |
+| --- | --- |
+| 5 | `evaluate.py`, the command line |
+| 4 | `experiments`, one module each: its points, its figures, its words |
+| 3 | `campaign`: which runs, in what order, which of them are there already |
+| 2 | `run`: one run; `report`: tables, figures and text of an experiment |
+| 1 | `network`, `delay`, `faults`, `systems`, `usage`, `provenance`, `log_check`; `estimates`, `series`, `figures`, `trace_merge` |
+| 0 | `model`, `records`, `machine`, `errors` |
+
+Rules. One run, one fresh network. A network that is not as asked, a fault that did not take effect, a log that lost an
+acknowledged write: refused or told, never averaged away. All times are of one clock, CLOCK_MONOTONIC of the machine,
+which all hosts share. This folder's parent has no `__init__.py`: it would hide the package mininet.
+"""

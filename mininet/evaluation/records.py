@@ -1,0 +1,37 @@
+"""Reading raw records: the files of `multipaxos.operations`, as numpy structured arrays.
+
+Rules. A file that was cut off is read as far as it goes: by its size, not by its header. Latency is from the *planned*
+time. Nothing is dropped here: windows are the analysis's affair.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from evaluation.errors import BadRecords
+
+from multipaxos.operations import HEADER_BYTES, LAYOUT, OUTCOMES, header
+
+OPERATION = np.dtype(LAYOUT)
+UNANSWERED, OK, REFUSED = OUTCOMES["unanswered"], OUTCOMES["ok"], OUTCOMES["refused"]
+
+Operations = npt.NDArray[Any]
+
+
+def read(path: Path) -> Operations:
+    """All rows of a file, whole or cut off. Raises BadRecords."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+        if head[: head.find(b"'shape'")] != header(0)[: header(0).find(b"'shape'")]:
+            raise BadRecords(f"{path} is no file of operations: remove its run's folder, and the run is done again")
+        body = file.read()
+    return np.frombuffer(body[: len(body) // OPERATION.itemsize * OPERATION.itemsize], dtype=OPERATION)
+
+
+def latency_ns(operations: Operations) -> npt.NDArray[np.int64]:
+    """From the planned time to the answer, of the answered ones."""
+    answered = operations[operations["answered_ns"] > 0]
+    return (answered["answered_ns"] - answered["planned_ns"]).astype(np.int64)
