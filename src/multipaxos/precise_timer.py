@@ -20,8 +20,7 @@ TFD_TIMER_ABSTIME = 1
 BILLION = 1_000_000_000
 
 
-class _Timerspec(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("interval_s", "interval_ns", "value_s", "value_ns")]
+_Timerspec = ctypes.c_long * 4  # the interval in seconds and nanoseconds, then the time
 
 
 class PreciseTimer:
