@@ -43,9 +43,9 @@ cdef packed struct OperationRow:     # the layout of multipaxos.operations
 
 @cython.final
 cdef class Load(Session):
-    """See the module. `outstanding`: closed loop; `rate_per_s` > 0 makes it an open loop, `poisson` its arrivals random.
-    `read_share`: of gets, 0 to 1. `zipf`: the exponent of the keys' popularity, 0 for all alike. `client`: its number,
-    for its rows."""
+    """See the module. `outstanding`: closed loop; `rate_per_s` > 0 makes it an open loop, `poisson` its arrivals
+    random. `read_share`: of gets, 0 to 1. `zipf`: the exponent of the keys' popularity, 0 for all alike. `client`: its
+    number, for its rows."""
 
     cdef readonly Histogram histogram
     cdef readonly uint64_t completed     # answered while measuring

@@ -2,7 +2,7 @@
 
 Theory. By Zipf's law with exponent s the key of rank r (from 0) is drawn with a probability proportional to
 1 / (r + 1)**s; s = 0 makes all keys equal. A draw takes constant time by the alias method (Walker 1977; built in linear
-time as Vose 1991 does): every key is a column of the same width, of which a share is its own and the rest another key's.
+time, as Vose 1991 does): every key is a column of one width, of which a share is its own and the rest another key's.
 
 Rules. A draw is a pure function of 64 random bits: the upper 32 choose the column, the lower 32 whose part of it.
 """
