@@ -418,6 +418,20 @@ def test_pointers_that_lead_to_no_list(kind: str, offset: int, pointer: int) -> 
     assert fault_of(bytes(frame)) in ("malformed", "foreign")
 
 
+@pytest.mark.parametrize("pointer", NO_LISTS.values(), ids=NO_LISTS)
+@pytest.mark.parametrize(("kind", "field"), [("request", "commands"), ("response", "replies"), ("fetched", "pvalues")])
+def test_pointers_that_lead_to_no_bytes(kind: str, field: str, pointer: int) -> None:
+    values = command() if field == "commands" else dict.fromkeys(schema._ELEMENTS[field], 0)
+    bytes_field = {"commands": "payload", "replies": "data", "pvalues": "run"}[field]
+    frame = bytearray(codec.encode(kind, **{field: [{**values, bytes_field: b"12345678"}]}))
+    element = list_at(kind) + 8 * struct_node(kind.capitalize()).pointerCount + 8
+    at = element + 8 * struct_node(STRUCTS[field]).dataWordCount + 8 * pointers_of(STRUCTS[field])[bytes_field]
+    (raw,) = struct.unpack_from("<Q", frame, at)
+    assert (raw & 3, raw >> 32) == (1, 8 << 3 | 2), "that is where the bytes are"
+    frame[at : at + 8] = struct.pack("<Q", pointer)
+    assert fault_of(bytes(frame)) in ("malformed", "foreign")
+
+
 def test_counts_that_do_not_hold() -> None:
     frame = bytearray(codec.encode("request", commands=[command()]))
     at = list_at("request")

@@ -13,6 +13,10 @@ from libc.math cimport pow
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+cdef struct Work:
+    double share                     # of the key with this number, in columns
+    uint32_t todo                    # a list of its own: from the front keys with too little, from the back the others
+
 
 @cython.final
 cdef class Popularity:
@@ -38,39 +42,36 @@ cdef class Popularity:
         """Fills every column: one with too little takes the rest from one with too much."""
         cdef uint64_t i, small = 0, large = self.keys, one, other
         cdef double total = 0
-        cdef double* share = <double*>malloc(self.keys * sizeof(double))
-        cdef uint32_t* todo = <uint32_t*>malloc(self.keys * sizeof(uint32_t))  # those with too little, then the others
+        cdef Work* work = <Work*>malloc(self.keys * sizeof(Work))
         self.below = <uint64_t*>malloc(self.keys * sizeof(uint64_t))
         self.alias = <uint32_t*>malloc(self.keys * sizeof(uint32_t))
-        try:
-            if share == NULL or todo == NULL or self.below == NULL or self.alias == NULL:
-                raise MemoryError("no memory for so many keys")
-            for i in range(self.keys):
-                share[i] = pow(<double>(i + 1), -self.exponent)
-                total += share[i]
-            for i in range(self.keys):
-                share[i] *= self.keys / total
-                self.alias[i] = <uint32_t>i
-                self.below[i] = <uint64_t>1 << 32
-                if share[i] < 1:
-                    todo[small] = <uint32_t>i
-                    small += 1
-                else:
-                    large -= 1
-                    todo[large] = <uint32_t>i
-            while small and large < self.keys:
-                small -= 1
-                one, other = todo[small], todo[large]
-                self.below[one] = <uint64_t>(share[one] * 4294967296.0)
-                self.alias[one] = <uint32_t>other
-                share[other] -= 1 - share[one]
-                if share[other] < 1:
-                    large += 1
-                    todo[small] = <uint32_t>other
-                    small += 1
-        finally:
-            free(share)
-            free(todo)
+        if work == NULL or self.below == NULL or self.alias == NULL:
+            free(work)
+            raise MemoryError("no memory for so many keys")
+        for i in range(self.keys):
+            work[i].share = pow(<double>(i + 1), -self.exponent)
+            total += work[i].share
+        for i in range(self.keys):
+            work[i].share *= self.keys / total
+            self.alias[i] = <uint32_t>i
+            self.below[i] = <uint64_t>1 << 32
+            if work[i].share < 1:
+                work[small].todo = <uint32_t>i
+                small += 1
+            else:
+                large -= 1
+                work[large].todo = <uint32_t>i
+        while small and large < self.keys:
+            small -= 1
+            one, other = work[small].todo, work[large].todo
+            self.below[one] = <uint64_t>(work[one].share * 4294967296.0)
+            self.alias[one] = <uint32_t>other
+            work[other].share -= 1 - work[one].share
+            if work[other].share < 1:
+                large += 1
+                work[small].todo = <uint32_t>other
+                small += 1
+        free(work)
         return 0
 
     cdef uint64_t draw(self, uint64_t random) noexcept:

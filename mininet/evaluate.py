@@ -1,0 +1,158 @@
+"""The command line of the evaluation: `python mininet/evaluate.py EXPERIMENT|all`, and `analyse DIR`.
+
+Rules. Nothing is asked of the machine before it is known to have it. Ctrl-C ends the run under way, takes its network
+down, and leaves what is whole; the same command goes on from there. Figures come from the records in DIR alone.
+Exit codes: 0 done, 1 a run failed or found a promise broken, 2 usage, 3 this machine lacks something, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from evaluation import campaign, experiments, machine
+from evaluation.errors import EvaluationError
+from evaluation.experiments import Experiment, Scale
+from evaluation.model import Spec
+from evaluation.runs import load_runs
+from evaluation.systems import Settings, system
+
+FAILED, LACKING, INTERRUPTED = 1, 3, 130
+ANALYSE = "analyse"
+QUICK_RUNS, RUNS = 1, 10
+
+
+def settings_of(libpaxos_bin: Path | None, names: Sequence[str]) -> Settings:
+    """Ends the program where a system cannot be run."""
+    settings = Settings(libpaxos_bin)
+    for name in names:
+        missing = system(name).missing(settings)
+        if missing is not None:
+            end(missing, LACKING)
+    return settings
+
+
+def end(why: str, code: int) -> None:
+    """Says why, and ends."""
+    click.echo(why, err=True)
+    sys.exit(code)
+
+
+def chosen(name: str) -> list[Experiment]:
+    """One experiment, or all."""
+    known = experiments.experiments()
+    if name == "all":
+        return list(known.values())
+    if name not in known:
+        end(f"no experiment {name!r}: choose of all, {', '.join(known)}; or {ANALYSE} DIR", 2)
+    return [known[name]]
+
+
+def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
+    """All runs that are left; then those that depend on what they found."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "campaign.json").write_text(json.dumps({"seed": seed, "runs": scale.runs, "quick": scale.quick}) + "\n")
+    outcome = one_round([spec for each in which for spec in each.points(scale)], scale, out, settings, seed)
+    more = [spec for each in which for spec in each.more_points(scale, load_runs(out / each.name))]
+    return outcome + one_round(more, scale, out, settings, seed) if more else outcome
+
+
+def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
+    """With progress and time left."""
+    planned = campaign.plan(points, scale.runs, seed)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console) as bar:
+        todo = len(campaign.left(planned, out))
+        task = bar.add_task(f"{len(planned) - todo} runs are there", total=todo, left="")
+        begun = 0
+
+        def say(each: campaign.Planned, left_s: float) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, left=f"about {left_s / 60:.0f} min left", description=describe(each))
+            begun += 1
+            if not console.is_terminal:
+                click.echo(f"[{begun}/{todo}, about {left_s / 60:.1f} min left] {describe(each)}", err=True)
+
+        outcome = campaign.carry_out(planned, out, settings, say)
+        bar.update(task, completed=todo, left="", description="done")
+    return outcome
+
+
+def describe(each: campaign.Planned) -> str:
+    """One line for a run."""
+    spec = each.spec
+    load = f"{spec.workload.rate_per_s:g}/s" if spec.workload.rate_per_s else f"{spec.workload.outstanding} outstanding"
+    faults = f", {', '.join(fault.kind for fault in spec.faults)}" if spec.faults else ""
+    return f"{spec.experiment}: {spec.system} {spec.storage}, n={spec.topology.nodes}, {load}{faults}"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("experiment")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--systems", default="multipaxos", show_default=True, help="Which, with commas between.")
+@click.option("--libpaxos-bin", type=click.Path(path_type=Path), help="The folder of LibPaxos3's sample programs.")
+@click.option(
+    "--runs", type=click.IntRange(1, 1000), help=f"Of each point. [default: {RUNS}; {QUICK_RUNS} with --quick]"
+)
+@click.option("--quick", is_flag=True, help="The whole of it, small.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("evaluation-results"), show_default=True)
+@click.option("--to", type=click.Path(path_type=Path), help="Where figures and texts go. [default: beside the records]")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the runs.")
+def main(
+    experiment: str,
+    folder: Path | None,
+    systems: str,
+    libpaxos_bin: Path | None,
+    runs: int | None,
+    quick: bool,
+    out: Path,
+    to: Path | None,
+    seed: int,
+) -> None:
+    """Run EXPERIMENT, or all, and draw its figures into --out; or `analyse FOLDER`: draw them again."""
+    try:
+        if experiment == ANALYSE:
+            analyse(folder or out, to or folder or out)
+            return
+        names = tuple(name.strip() for name in systems.split(",") if name.strip())
+        settings = settings_of(libpaxos_bin, names)
+        which = chosen(experiment)
+        missing = machine.missing()
+        if missing is not None:
+            end(missing, LACKING)
+        scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS))
+        outcome = carry_out(which, scale, out, settings, seed)
+        analyse(out, to or out)
+        tell(outcome)
+    except KeyboardInterrupt:
+        end(f"interrupted: what is whole is in {out}; the same command goes on from there", INTERRUPTED)
+    except EvaluationError as error:
+        end(str(error), FAILED)
+
+
+def tell(outcome: campaign.Outcome) -> None:
+    """What came of it; ends the program where something failed."""
+    click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
+    for sentence in (*outcome.failed, *outcome.broken):
+        click.echo(f"FAILED {sentence}", err=True)
+    if outcome.failed or outcome.broken:
+        sys.exit(FAILED)
+
+
+def analyse(out: Path, to: Path) -> None:
+    """Figures, tables and texts of every experiment that has runs."""
+    for experiment in experiments.experiments().values():
+        written = experiment.analyse(out, to)
+        if written is not None:
+            click.echo(f"{experiment.name}: {written}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Experiments: one file each. What this package's modules define as an `Experiment` is found by its name.
+
+Theory. An experiment asks one question. It names the points that answer it, and turns the runs of these points into
+figures, a table, and a text that says what they show and what they do not.
+
+Rules. `points` depends on the scale alone; `report` on the runs alone. Points of one experiment differ in nothing but
+what the question is about. A quick scale has every kind of point, and takes a few seconds for each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from evaluation.model import Spec
+from evaluation.report import Report
+from evaluation.runs import Run, load_runs
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: by which systems, small or not, and how many runs of each point."""
+
+    systems: tuple[str, ...]
+    quick: bool
+    runs: int
+
+    @property
+    def times(self) -> dict[str, float]:
+        """Of a workload without faults."""
+        return {"warm_up_s": 0.3, "duration_s": 1.0} if self.quick else {"warm_up_s": 1.0, "duration_s": 4.0}
+
+
+class Experiment(ABC):
+    """One question."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    order: ClassVar[int]  # among all experiments
+
+    @abstractmethod
+    def points(self, scale: Scale) -> list[Spec]:
+        """What is to be run."""
+
+    @abstractmethod
+    def report(self, runs: Sequence[Run], report: Report) -> None:
+        """Figures, tables and words, from the runs that there are."""
+
+    def more_points(self, scale: Scale, runs: Sequence[Run]) -> list[Spec]:
+        """What is to be run when `points` are there, where it depends on what they found."""
+        return []
+
+    def analyse(self, out: Path, to: Path) -> Path | None:
+        """Draws everything of the runs in a folder; where to. None where there are no runs."""
+        folder = out / self.name
+        if not (folder / "runs").is_dir():
+            return None
+        runs = load_runs(folder)
+        if not runs:
+            return None
+        report = Report(folder, self.title, to / self.name)
+        report.setup(runs)
+        self.report(runs, report)
+        return report.write()
+
+
+def experiments() -> dict[str, Experiment]:
+    """All that there are, by name, in their order."""
+    found: list[Experiment] = []
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if (
+                isinstance(value, type)
+                and issubclass(value, Experiment)
+                and value.__module__.startswith(__name__ + ".")
+            ):
+                found.append(value())
+    return {experiment.name: experiment for experiment in sorted(found, key=lambda each: each.order)}

@@ -1,0 +1,193 @@
+"""Failure traces: throughput and latency over time, while something fails and comes back.
+
+Both systems on disk, ours synced, LibPaxos synced too. A replica is killed and started again; the leader is; the leader
+is cut off, wholly, one way, and so that each side sees another majority. LibPaxos3 has no election: what it shows when
+its proposer is killed is a client at zero for ever, and that is what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation import series
+from evaluation.experiments import Experiment, Scale
+from evaluation.figures import Mark, Trace, over_time
+from evaluation.model import Fault, Spec, Topology, Workload
+from evaluation.report import Report, busy_words
+from evaluation.runs import Run, series_of
+from evaluation.tables import Column, Quantity, Table
+
+OUTSTANDING = 10
+SECONDS = Quantity("time", "s")
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens, at shares of the run's duration."""
+
+    name: str
+    title: str
+    faults: tuple[tuple[float, Fault], ...]
+    systems: tuple[str, ...] = ("multipaxos", "libpaxos")
+    options: tuple[tuple[str, bool], ...] = ()
+
+
+def fault(**values: object) -> Fault:
+    """Its time comes later."""
+    return Fault(at_s=0.0, **values)  # type: ignore[arg-type]
+
+
+STORIES = (
+    Story(
+        "replica",
+        "A replica is killed, and restored",
+        ((0.25, fault(kind="kill", target="follower")), (0.55, fault(kind="restart", target="follower"))),
+    ),
+    Story(
+        "leader",
+        "The leader is killed, and restored",
+        ((0.25, fault(kind="kill", target="leader")), (0.55, fault(kind="restart", target="leader"))),
+    ),
+    Story(
+        "isolated",
+        "The leader is cut off from all other nodes",
+        ((0.25, fault(kind="partition", target="leader")), (0.6, fault(kind="heal"))),
+        ("multipaxos",),
+    ),
+    Story(
+        "one_way",
+        "The leader no longer hears the other nodes, which hear it",
+        ((0.25, fault(kind="partition", target="leader", mode="one_way")), (0.6, fault(kind="heal"))),
+        ("multipaxos",),
+    ),
+    Story(
+        "bridge",
+        "The leader and another node no longer hear each other; the third hears both",
+        ((0.25, fault(kind="partition", target="leader", mode="bridge")), (0.6, fault(kind="heal"))),
+        ("multipaxos",),
+    ),
+)
+
+
+def at_times(story: Story, duration_s: float) -> tuple[Fault, ...]:
+    """The story's faults at seconds."""
+    return tuple(
+        Fault(
+            **{
+                **{name: getattr(each, name) for name in each.__dataclass_fields__},
+                "at_s": round(share * duration_s, 2),
+            }
+        )
+        for share, each in story.faults
+    )
+
+
+def marks_of(run: Run) -> tuple[Mark, ...]:
+    """When each fault really took effect."""
+    return tuple(
+        Mark(
+            run.at_s(each["took_effect_ns"]),
+            each["kind"] + (f" {each['target']}" if each["target"] is not None else ""),
+        )
+        for each in run.result["faults"]
+    )
+
+
+class Traces(Experiment):
+    """See the module."""
+
+    name = "traces"
+    title = "Failure traces"
+    order = 4
+
+    def points(self, scale: Scale) -> list[Spec]:
+        """Every story."""
+        duration_s = 4.0 if scale.quick else 20.0
+        return [
+            Spec(
+                experiment=self.name,
+                system=name,
+                storage="lmdb",
+                topology=Topology(nodes=3),
+                workload=Workload(
+                    outstanding=OUTSTANDING, warm_up_s=0.5 if scale.quick else 2.0, duration_s=duration_s
+                ),
+                faults=at_times(story, duration_s),
+                options=(("sync", True),) if name == "libpaxos" else (("story", story.name),),
+            )
+            for story in STORIES
+            for name in scale.systems
+            if name in story.systems
+        ]
+
+    def report(self, runs: Sequence[Run], report: Report) -> None:
+        """A part for each story."""
+        for story in STORIES:
+            of = [run for run in runs if kinds_of(run.spec) == kinds_of_story(story)]
+            if of:
+                self.story(story, of, report)
+        report.heading("What this does not show")
+        report.text(
+            "A node that is killed here loses its process, not its machine: the kernel keeps what was written, and "
+            "answers a connection to a dead process at once. Links that fall silent are in the stories of partitions."
+        )
+
+    def story(self, story: Story, runs: Sequence[Run], report: Report) -> None:
+        """The first run of each system, drawn; all runs, in the table."""
+        report.heading(story.title)
+        shown = {run.spec.system: run for run in sorted(runs, key=lambda run: run.repetition, reverse=True)}
+        for name, run in sorted(shown.items(), key=lambda item: item[0] != "multipaxos"):
+            trace = Trace(name, series_of(run), marks_of(run), name)
+            derived = " Its latencies are derived by Little's law from whole seconds." if run.seconds_only else ""
+            report.figure(
+                over_time([trace]),
+                f"{story.name}_{name}",
+                f"{story.title}: {name}, {OUTSTANDING} outstanding, on LMDB synced. Points: bins of "
+                f"{trace.series.bin_s:g} s; line: EWMA with a time constant of {trace.series.tau_s:g} s, which bridges "
+                f"no empty bin; dotted: the mean of the whole run.{derived} {busy_words([run])}.",
+            )
+        report.table(self.table(runs), story.name)
+
+    @staticmethod
+    def table(runs: Sequence[Run]) -> Table:
+        """A row for each run: what was lost, and for how long nobody was served."""
+        rows = []
+        for run in sorted(runs, key=lambda run: (run.spec.system, run.repetition)):
+            checks = run.result["checks"]
+            if run.seconds_only:
+                gap = series.longest_gap_of_seconds(run.seconds[0], run.began_ns, run.ended_ns)
+            else:
+                gap = series.longest_gap(run.operations, run.began_ns, run.ended_ns)
+            slots = checks.get("log_slots")
+            rows.append(
+                (
+                    run.spec.system,
+                    str(run.repetition),
+                    f"at least {gap.seconds:.3f}" if gap.ended_ns is None else f"{gap.seconds:.3f}",
+                    str(checks.get("lost_writes", "cannot be told")),
+                    str(checks.get("proposed_again", "cannot be told")),
+                    "cannot be told" if slots is None else "equal" if not checks["failures"] else "**not equal**",
+                    "cannot be told" if slots is None else " ".join(map(str, slots.values())),
+                )
+            )
+        columns = (
+            "system",
+            "run",
+            "longest gap, s",
+            "acknowledged and lost",
+            "proposed again",
+            "log prefix",
+            "slots of each node",
+        )
+        return Table(tuple(Column(name) for name in columns), tuple(rows))
+
+
+def kinds_of(spec: Spec) -> tuple[tuple[str, object, str], ...]:
+    """What tells one story from another."""
+    return tuple((each.kind, each.target, each.mode) for each in spec.faults)
+
+
+def kinds_of_story(story: Story) -> tuple[tuple[str, object, str], ...]:
+    """The same, of the story."""
+    return tuple((each.kind, each.target, each.mode) for _, each in story.faults)

@@ -1,0 +1,94 @@
+"""Was a promise broken? What clients were told, held against the logs that the nodes left on their disks.
+
+Theory. An acknowledged write names its slot. If it was kept, every node whose log reaches beyond that slot holds there
+the command of that session and sequence; and two nodes hold the same command in every slot that both know decided.
+Over all clients one log explains the answers: who was answered before another one was sent has the lower slot.
+
+Rules. Logs are read after their processes have ended. Only what a node says is decided counts as its log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.records import OK, Operations
+from multipaxos.codec import decode_phase2a
+from multipaxos.operations import OPERATIONS
+from multipaxos.storage import LmdbStorage
+
+Command = tuple[int, int, bytes]  # session, sequence, and a hash of kind and payload
+Log = Mapping[int, Command]  # slot -> what was decided there
+
+
+def read_log(directory: Path, cluster: str, node: int) -> Log:
+    """The decided slots of a node's data directory, of which no process is running."""
+    storage = LmdbStorage(directory, cluster, node)
+    try:
+        decided = int.from_bytes(storage.meta().get(b"decided", b"\1"), "little")
+        newest: dict[int, tuple[int, Command]] = {}
+        for index, first, end, frame in storage.records():
+            _, run_first, _, _, commands = decode_phase2a(frame)
+            for slot in range(first, min(end, decided)):
+                if slot not in newest or newest[slot][0] < index:
+                    newest[slot] = index, brief(commands[slot - run_first])
+        return {slot: command for slot, (_, command) in newest.items()}
+    finally:
+        storage.close()
+
+
+def brief(command: Sequence[Any]) -> Command:
+    """A decoded command."""
+    session, sequence, kind, _, payload = command
+    return session, sequence, hashlib.blake2b(bytes([kind]) + payload, digest_size=8).digest()
+
+
+def same_prefix(logs: Mapping[int, Log]) -> list[str]:
+    """No two nodes differ in a slot that both have; no log has a hole."""
+    failures: list[str] = []
+    chosen: dict[int, tuple[int, Command]] = {}
+    for node, log in logs.items():
+        if log and len(log) != max(log) - min(log) + 1:
+            failures.append(f"the log of node {node} has holes: {len(log)} slots of {min(log)} to {max(log)}")
+        for slot, command in log.items():
+            other, expected = chosen.setdefault(slot, (node, command))
+            if command != expected:
+                failures.append(f"slot {slot}: node {other} has {expected}, node {node} has {command}")
+    return failures
+
+
+def lost_writes(acknowledged: Operations, session: int, log: Log) -> int:
+    """How many acknowledged writes of a session are not where their answers said."""
+    writes = acknowledged[(acknowledged["outcome"] == OK) & (acknowledged["operation"] == OPERATIONS["put"])]
+    return sum(
+        log.get(int(slot), (0, 0, b""))[:2] != (session, int(sequence))
+        for slot, sequence in zip(writes["slot"], writes["sequence"], strict=True)
+    )
+
+
+def proposed_again(logs: Iterable[Log]) -> int:
+    """How many commands stand in more than one slot of a log: repeated, to be applied once."""
+    longest = max(logs, key=len, default={})
+    applied = [command[:2] for command in longest.values() if command[0]]
+    return len(applied) - len(set(applied))
+
+
+def one_log(operations: Operations) -> list[str]:
+    """Do the slots that clients were told tell of one log? Who was answered before another was sent has the lower."""
+    done = operations[(operations["outcome"] == OK) & (operations["operation"] == OPERATIONS["put"])]
+    done = done[np.argsort(done["slot"], kind="stable")]
+    failures: list[str] = []
+    twice = np.flatnonzero(done["slot"][1:] == done["slot"][:-1])
+    if twice.size:
+        failures.append(f"two writes were told slot {done['slot'][twice[0]]}, and {twice.size - 1} more such pairs")
+    if done.size > 1:
+        earliest_after = np.minimum.accumulate(done["answered_ns"][::-1])[::-1]
+        wrong = np.flatnonzero(earliest_after[1:] < done["sent_ns"][:-1])
+        if wrong.size:
+            slot = done["slot"][wrong[0]]
+            failures.append(f"slot {slot} was sent after a higher one was answered, and {wrong.size - 1} more such")
+    return failures

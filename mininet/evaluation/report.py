@@ -1,0 +1,107 @@
+"""The report of an experiment: its set-up, figures, tables and words, as Markdown beside the pictures.
+
+Rules. A figure has a caption that says what is on both axes, of how many runs, and which of the systems' workloads
+differ. What went wrong in a run stands at the top, not at the end. Everything is written again each time, from the runs
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation import figures
+from evaluation.runs import Run, by_point, unfinished
+from evaluation.systems import system
+from evaluation.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IDLE_LOW = 0.15  # below it the processors limit what is measured
+
+
+class Report:
+    """Gathers; `write` writes. `folder`: of the experiment's runs; `to`: where the report goes."""
+
+    def __init__(self, folder: Path, title: str, to: Path) -> None:
+        self.folder = folder
+        self.title = title
+        self.to = to
+        self.parts: list[str] = []
+
+    def setup(self, runs: Sequence[Run]) -> None:
+        """What was run, on what."""
+        machines = {machine_line(run.result["provenance"]) for run in runs}
+        names = list(dict.fromkeys(run.spec.system for run in runs))
+        counts = sorted({len(point) for point in by_point(runs)})
+        repetitions = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        self.text(
+            f"{len(runs)} runs of {len(by_point(runs))} points, {repetitions} of each, every one on a fresh network."
+        )
+        self.items([*sorted(machines), *(system(name).differences for name in names if system(name).differences)])
+        cut_off = unfinished(self.folder)
+        if cut_off:
+            names_of = ", ".join(path.name for path in cut_off)
+            self.text(f"**{len(cut_off)} runs were cut off or failed, and are in no figure:** {names_of}.")
+        broken = [f"{run.folder.name}: {what}" for run in runs for what in run.result["checks"]["failures"]]
+        if broken:
+            self.text("**Broken promises:**")
+            self.items(broken)
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self.parts.append(text)
+
+    def heading(self, text: str) -> None:
+        """A part of its own."""
+        self.parts.append(f"## {text}")
+
+    def items(self, items: Iterable[str]) -> None:
+        """A list."""
+        self.parts.append("\n".join(f"- {item}" for item in items))
+
+    def figure(self, figure: Figure, name: str, caption: str) -> None:
+        """A picture, as SVG and PNG."""
+        svg, png = figures.save(figure, self.to, name)
+        self.parts.append(f"![{caption}]({svg.name})\n\n*{caption}* ([PNG]({png.name}))")
+
+    def table(self, table: Table, name: str) -> None:
+        """Here, and as CSV."""
+        self.to.mkdir(parents=True, exist_ok=True)
+        (self.to / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
+        self.parts.append(f"{table.markdown().rstrip()}\n\n([CSV]({name}.csv))")
+
+    def write(self) -> Path:
+        """The file."""
+        path = self.to / "report.md"
+        self.to.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n".join([f"# {self.title}", *self.parts]) + "\n", encoding="utf-8")
+        return path
+
+
+def machine_line(of: dict[str, Any]) -> str:
+    """One line of a run's provenance."""
+    commit = (of["commit"] or "no commit")[:12] + (" and changes" if of["dirty"] else "")
+    return (
+        f"multipaxos at {commit}; Python {of['python']}; Linux {of['kernel']}; {of['processors']} of "
+        f"{of['processor']}, {of['memory_mib'] / 1024:.0f} GiB; all hosts, and the clients, on this one machine"
+    )
+
+
+def idle_share(run: Run) -> float:
+    """Of the machine's processors, while it was measured."""
+    return float(run.result["usage"]["cpu"]["idle_share"])
+
+
+def busy_words(runs: Sequence[Run]) -> str:
+    """Were the processors the limit?"""
+    idle = [idle_share(run) for run in runs]
+    if not idle:
+        return ""
+    low, high = min(idle), max(idle)
+    limit = (
+        "they are the limit" if high < IDLE_LOW else "they are not the limit" if low > IDLE_LOW else "some at the limit"
+    )
+    return f"processors idle {100 * low:.0f} to {100 * high:.0f} % ({limit})"

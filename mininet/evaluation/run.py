@@ -1,0 +1,98 @@
+"""One run: a fresh network, a system on it, a load, faults, and a folder of raw records.
+
+Rules. A folder whose name ends with `.part` is of a run that was cut off: it is removed and done again. A run that
+failed leaves its folder as `.failed`, with what was said; it is told, and done again the next time. Only a run that is
+whole has its own name. Nothing is drawn or averaged here. However a run ends, its processes and its network go.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from evaluation import provenance, usage
+from evaluation.errors import EvaluationError
+from evaluation.faults import Injector, schedule
+from evaluation.model import Spec
+from evaluation.network import Network
+from evaluation.systems import Ground, Settings, System, system
+
+
+def folder_of(out: Path, spec: Spec, repetition: int) -> Path:
+    """Where a run's records are when it is whole."""
+    return out / spec.experiment / "runs" / f"{spec.digest()}-{repetition}"
+
+
+def carry_out(out: Path, spec: Spec, repetition: int, settings: Settings) -> dict[str, Any]:
+    """One run; returns what is in its run.json. Raises EvaluationError."""
+    whole = folder_of(out, spec, repetition)
+    part, failed = (whole.with_name(f"{whole.name}.{end}") for end in ("part", "failed"))
+    for path in (part, failed):
+        shutil.rmtree(path, ignore_errors=True)
+    part.mkdir(parents=True)
+    began_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    head = {"spec": spec.to_json(), "repetition": repetition, "began_at": began_at}
+    try:
+        found = {**head, **on_network(part, spec, settings), "complete": True}
+    except EvaluationError as error:
+        write(part / "run.json", {**head, "complete": False, "error": f"{type(error).__name__}: {error}"})
+        part.rename(failed)
+        raise
+    write(part / "run.json", found)
+    shutil.rmtree(part / "data", ignore_errors=True)  # the nodes' disks: what was to be read of them was read
+    part.rename(whole)
+    return found
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    """As JSON."""
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
+    """Builds the network, and takes it down."""
+    kind = system(spec.system)
+    with Network(spec.topology) as network:
+        verified = network.verify()
+        under_test = kind(Ground(spec, network, folder, settings))
+        try:
+            told = measure(spec, network, under_test)
+        finally:
+            under_test.stop()
+        return {
+            "network": {"verified": verified, **network.provenance()},
+            **told,
+            "provenance": {**provenance.of_machine(), "system": dict(kind.provenance(settings))},
+        }
+
+
+def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:
+    """Start, load, faults, checks."""
+    work = spec.workload
+    under_test.start()
+    with Injector(network, under_test) as injector:
+        load_began_ns = time.monotonic_ns()
+        under_test.begin_load()
+        time.sleep(work.warm_up_s)
+        before = usage.sample(processes_of(under_test), network.counters())
+        until_ns = before.at_ns + int(work.duration_s * 1e9)
+        injected = schedule(injector, spec.faults, before.at_ns, until_ns)
+        after = usage.sample(processes_of(under_test), network.counters())
+        load = under_test.end_load()
+    return {
+        "marks": {"load_began_ns": load_began_ns, "measure_began_ns": before.at_ns, "measure_ended_ns": after.at_ns},
+        "faults": injected,
+        "usage": usage.between(before, after),
+        "load": load,
+        "checks": under_test.check(),
+    }
+
+
+def processes_of(under_test: System) -> dict[str, subprocess.Popen[bytes]]:
+    """By name."""
+    return {f"node{node}": process for node, process in under_test.processes.items()}

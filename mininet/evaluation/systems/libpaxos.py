@@ -1,0 +1,194 @@
+"""LibPaxos3, by its own sample programs `replica` and `client`, from a folder that `--libpaxos-bin` names.
+
+What was measured: LibPaxos3 as the repository fpaxos/fpaxos-lib has it (commit dc4b331), which adds settable quorums.
+With quorum-1 = quorum-2 = majority and group-1 = group-2 = n it is plain LibPaxos3.
+
+Theory. Its client sends values to one proposer and learns from the acceptors itself, so a value takes three message
+delays: nothing is executed, and nobody answers. It keeps a number of values outstanding, and prints a line a second:
+how many it has learnt in it. The average latency that it prints is a running mean cut to whole numbers, which is wrong;
+by Little's law the mean is outstanding / throughput.
+
+Options: `sync` (of LMDB; LibPaxos's default is off), `group1`, `group2` (to how many acceptors each phase is sent),
+`catch_up` (of a replica that starts; its default is on), `proposer_timeout_s`.
+
+Rules. The first replica is the proposer that clients use: there is no election. Its programs are found, never built.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluation.errors import EvaluationError, SystemFailed
+from evaluation.provenance import sha256
+from evaluation.systems import Ground, Settings, System
+
+PORT = 8800
+START_S = 30.0
+POLL_S = 0.02
+PROGRAMS = ("replica", "client")
+LINE = re.compile(r"^(\d+) value/sec, [\d.]+ Mbps, latency min (\d+) us max (\d+) us avg (\d+) us$")
+
+
+def parse_line(line: str) -> int | None:
+    """How many values were learnt in a second; None for a line that says something else."""
+    match = LINE.match(line.strip())
+    return int(match[1]) if match else None
+
+
+def quorums_of(text: str, nodes: int) -> tuple[int, int]:
+    """The sizes of both phases' quorums."""
+    match text.split():
+        case ["majority"]:
+            return nodes // 2 + 1, nodes // 2 + 1
+        case ["sizes", phase1, phase2]:
+            return int(phase1), int(phase2)
+    raise EvaluationError(f"LibPaxos has no quorum system {text!r}: majority, or sizes Q1 Q2")
+
+
+class Libpaxos(System):
+    """See the module."""
+
+    name = "libpaxos"
+    title = "LibPaxos3"
+    message_delays = 3
+    differences = (
+        "LibPaxos3: its own sample client; three message delays (the client learns from the acceptors) against four; "
+        "no execution, no sessions; latency by Little's law, from its lines of a second each"
+    )
+    storages = ("memory", "lmdb")
+    quorums = ("majority", "sizes")
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        if ground.settings.libpaxos_bin is None:
+            raise EvaluationError(str(self.missing(ground.settings)))
+        self.programs = ground.settings.libpaxos_bin.resolve()
+        if self.spec.workload.rate_per_s is not None:
+            raise EvaluationError("LibPaxos's client has no open loop: give it a number outstanding")
+        self.clients: list[subprocess.Popen[bytes]] = []
+        self.seconds: list[list[tuple[int, int]]] = []
+
+    @classmethod
+    def missing(cls, settings: Settings) -> str | None:
+        """Its programs."""
+        folder = settings.libpaxos_bin
+        if folder is None:
+            return "LibPaxos is not here: give the folder of its sample programs by --libpaxos-bin"
+        lacking = [name for name in PROGRAMS if not (folder / name).is_file()]
+        return f"{folder} lacks {', '.join(lacking)}: give the folder of LibPaxos's samples" if lacking else None
+
+    @classmethod
+    def provenance(cls, settings: Settings) -> Mapping[str, Any]:
+        """The hashes of its programs."""
+        assert settings.libpaxos_bin is not None
+        return {name: sha256(settings.libpaxos_bin / name) for name in PROGRAMS}
+
+    # -- nodes
+
+    def start(self) -> None:
+        """Every replica; they take values when the first of them has run phase 1, which the client waits for."""
+        for host in self.network.nodes:
+            self.start_node(host.index)
+
+    def start_node(self, node: int) -> None:
+        """One replica; each has a configuration of its own, for its path of LMDB is in it."""
+        path = self.folder / f"paxos-{node}.conf"
+        path.write_text(self.configuration(node), encoding="utf-8")
+        log = self.folder / f"node{node}.log"
+        command = [str(self.programs / "replica"), str(node), str(path)]
+        self.processes[node] = self.network.nodes[node].popen(command, log, append=True)
+
+    def configuration(self, node: int | None) -> str:
+        """Of one replica, or of a client."""
+        nodes = len(self.network.nodes)
+        phase1, phase2 = quorums_of(self.spec.quorum, nodes)
+        lines = [f"replica {host.index} {host.address} {PORT}" for host in self.network.nodes]
+        lines += ["verbosity error", f"quorum-1 {phase1}", f"quorum-2 {phase2}"]
+        lines += [f"group-1 {self.spec.option('group1', nodes)}", f"group-2 {self.spec.option('group2', nodes)}"]
+        if not self.spec.option("catch_up", True):
+            lines.append("learner-catch-up no")
+        if self.spec.option("proposer_timeout_s"):
+            lines.append(f"proposer-timeout {self.spec.option('proposer_timeout_s')}")
+        if self.spec.storage == "lmdb":
+            data = self.folder / "data" / f"node{node}"
+            data.mkdir(parents=True, exist_ok=True)
+            lines += ["storage-backend lmdb", f"lmdb-env-path {data}/acceptor", "lmdb-mapsize 4gb"]
+            lines.append(f"lmdb-sync {'yes' if self.spec.option('sync', False) else 'no'}")
+        else:
+            lines.append("storage-backend memory")
+        return "\n".join(lines) + "\n"
+
+    def leader(self) -> int:
+        """The proposer that clients use."""
+        return 0
+
+    # -- load
+
+    def begin_load(self) -> None:
+        """Its own client, one for each."""
+        path = self.folder / "paxos-client.conf"
+        path.write_text(self.configuration(None), encoding="utf-8")
+        work = self.spec.workload
+        for client in self.network.clients:
+            number = client.index - len(self.network.nodes)
+            command = [str(self.programs / "client"), str(path), "-o", str(work.outstanding)]
+            command += ["-v", str(work.value_size), "-p", "0"]
+            unbuffered = ["stdbuf", "-oL", *command]  # a line when it is printed, not when a block is full
+            self.clients.append(client.popen(unbuffered, self.folder / f"client{number}.log"))
+        self.wait_for_values()
+
+    def wait_for_values(self) -> None:
+        """Until every client has told of a second with values in it."""
+        end = time.monotonic() + START_S
+        while not all(any(count for count in self.counts(number)) for number in range(len(self.clients))):
+            if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
+                raise SystemFailed(f"LibPaxos decides nothing in {START_S:g} s: see {self.folder}/*.log")
+            time.sleep(POLL_S)
+
+    def counts(self, number: int) -> list[int]:
+        """What a client has told until now."""
+        lines = (self.folder / f"client{number}.log").read_text(errors="replace").splitlines()
+        return [count for count in map(parse_line, lines) if count is not None]
+
+    def end_load(self) -> list[dict[str, Any]]:
+        """The last line's time is that of the file; the others were a second apart before it."""
+        told = []
+        for number, client in enumerate(self.clients):
+            log = self.folder / f"client{number}.log"
+            told_ns = time.monotonic_ns() - (time.time_ns() - log.stat().st_mtime_ns)
+            counts = self.counts(number)
+            client.send_signal(signal.SIGINT)
+            name = f"seconds-{number}.csv"
+            self.write_seconds(self.folder / name, counts, told_ns)
+            told.append({"client": number, "records": name, "outstanding": self.spec.workload.outstanding})
+        for client in self.clients:
+            try:
+                client.wait(5)
+            except subprocess.TimeoutExpired:
+                client.kill()
+                client.wait()
+        return told
+
+    @staticmethod
+    def write_seconds(path: Path, counts: list[int], last_ns: int) -> None:
+        """When each second ended, and how many values were learnt in it."""
+        rows = [f"{last_ns - (len(counts) - 1 - i) * 10**9},{count}" for i, count in enumerate(counts)]
+        path.write_text("\n".join(["at_ns,completed", *rows]) + "\n", encoding="utf-8")
+
+    def check(self) -> dict[str, Any]:
+        """Its programs tell nothing that could be held against their logs."""
+        return {"failures": [], "note": "nothing to check: its sample programs keep no state and tell no slots"}
+
+    def stop(self) -> None:
+        """The clients too."""
+        for client in self.clients:
+            if client.poll() is None:
+                client.kill()
+                client.wait()
+        super().stop()
