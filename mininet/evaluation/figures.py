@@ -13,6 +13,7 @@ is imported when something is drawn, so that all else works without it. Equal da
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from evaluation.series import Series
 from evaluation.tables import LATENCY, THROUGHPUT, TIME, Quantity, value_text
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -338,7 +340,8 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, at: Sequence[float], x: 
     ys = [None if point.y is None else point.y.scaled(y.scale) for point in curve.points]
     values = [np.nan if estimate is None else estimate.value for estimate in ys]
     xs = [value * x.scale for value in at]
-    axes.plot(xs, values, marker=style.marker, linestyle=style.line, color=style.colour, label=curve.label)
+    line = "none" if any(isinstance(point.x, str) for point in curve.points) else style.line  # words have no between
+    axes.plot(xs, values, marker=style.marker, linestyle=line, color=style.colour, label=curve.label)
     for point, place, estimate in zip(curve.points, xs, ys, strict=True):
         if estimate is None:
             continue
@@ -358,6 +361,11 @@ def _draw_cdf(axes: Axes, curve: Cdf, style: Style, x: Quantity, tail: bool) -> 
         shares = 1 - shares
         seen = shares > 0.5 / curve.distribution.n  # the last step goes to 0, which a log axis has not
         values, shares = values[seen], shares[seen]
+    elif len(values):
+        values, shares = np.insert(values, 0, values[0]), np.insert(shares, 0, 0.0)  # it rises from zero
+    bound = curve.distribution.exact_below
+    if bound is not None and len(values) and bound * x.scale > values[-1]:
+        values, shares = np.append(values, bound * x.scale), np.append(shares, shares[-1])  # and is known up to there
     every = max(1, len(values) // 8)
     axes.step(
         values, shares, where="post", color=style.colour, linestyle=style.line, label=curve.label,
@@ -389,11 +397,24 @@ def _scale_throughput(axes: Axes, traces: Sequence[Trace], throughput: Quantity)
         return
     axes.set_ylim(0, usual * throughput.scale)
     for trace in traces:
-        above = trace.series.throughput_per_s > usual
-        for at_s, value in zip(trace.series.at_s[above], trace.series.throughput_per_s[above], strict=True):
-            text = f"↑ {value_text(value * throughput.scale)}"
-            axes.annotate(text, (at_s, 1), (4, -8), xycoords=("data", "axes fraction"), textcoords="offset points",
-                          fontsize=7.5)  # fmt: skip
+        for at_s, value in _peaks(trace.series, usual):
+            text, spot = f"↑ {value_text(value * throughput.scale)}", (at_s, 1)
+            axes.annotate(
+                text, spot, (4, -8), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7.5
+            )
+
+
+def _peaks(series: Series, above_per_s: float) -> list[tuple[float, float]]:
+    """When and how high the bins above a level are; of those that are near each other, the highest."""
+    near_s = _end_s(series) / 8
+    peaks: list[tuple[float, float]] = []
+    for place in np.flatnonzero(series.throughput_per_s > above_per_s):
+        peak = (float(series.at_s[place]), float(series.throughput_per_s[place]))
+        if peaks and peak[0] - peaks[-1][0] < near_s:
+            peaks[-1] = max(peaks[-1], peak, key=lambda one: one[1])
+        else:
+            peaks.append(peak)
+    return peaks
 
 
 def _draw_marks(above: Axes, below: Axes, marks: Sequence[Mark], end_s: float, width_in: float) -> None:
@@ -460,14 +481,21 @@ def _plain_log_ticks(axis: Axis) -> None:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    _put_legend(figure, handles, labels)
+
+
+def _put_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Above the axes, in as few lines as fit the page."""
+    one_in = 0.75 + 0.07 * max(len(label) for label in labels)
+    lines = math.ceil(len(labels) / max(1, int(PAGE_WIDTH_IN / one_in)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=math.ceil(len(labels) / lines))
 
 
 def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) -> None:
     """The traces by name, and what points, lines and levels are."""
     from matplotlib.lines import Line2D
 
-    handles = [handle for axes in dict.fromkeys(row) for handle in axes.get_legend_handles_labels()[0]]
+    handles: list[Artist] = [handle for axes in dict.fromkeys(row) for handle in axes.get_legend_handles_labels()[0]]
     labels = [trace.label for trace in traces]
     widths = sorted({trace.series.bin_s for trace in traces})
     bins = " and ".join(f"{width * 1e3:.0f} ms" for width in widths)
@@ -477,8 +505,8 @@ def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) 
         Line2D([], [], color=grey),
         Line2D([], [], color=grey, linestyle=":", linewidth=1),
     ]
-    labels += [f"bins of {bins}", f"EWMA, τ = {value_text(traces[0].series.tau_s)} s", "sample mean"]
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    labels += [f"bins of {bins}", f"EWMA, τ = {traces[0].series.tau_s:g} s", "sample mean"]
+    _put_legend(figure, handles, labels)
 
 
 def _strip_legend(figure: Figure, axes: Axes, groups: Sequence[Strip]) -> None:
@@ -487,7 +515,7 @@ def _strip_legend(figure: Figure, axes: Axes, groups: Sequence[Strip]) -> None:
 
     points, medians, bounds = STYLES[0], STYLES[1], STYLES[3]
     count = sum(len(group.values) + len(group.censored) for group in groups)
-    handles = [Line2D([], [], color=points.colour, marker=points.marker, linestyle="none", markersize=4)]
+    handles: list[Artist] = [Line2D([], [], color=points.colour, marker=points.marker, linestyle="none", markersize=4)]
     labels = [f"single values ({count})"]
     if any(group.median is not None for group in groups):
         handles.append(Line2D([], [], color=medians.colour, marker=medians.marker, linestyle="none"))
@@ -495,7 +523,7 @@ def _strip_legend(figure: Figure, axes: Axes, groups: Sequence[Strip]) -> None:
     if any(group.censored for group in groups):
         handles.append(Line2D([], [], color=bounds.colour, marker="^", linestyle="none", fillstyle="none"))
         labels.append("not over when we stopped looking")
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    _put_legend(figure, handles, labels)
 
 
 def _share_latency_axis(row: Sequence[Axes]) -> None:
