@@ -1,0 +1,266 @@
+"""Time series of one run: what was served in each bin, how long it took, and for how long nothing was served.
+
+Theory. An operation counts in the bin of its *answer*: that is when a client was served. Its latency is from the
+planned time, so a stall shows in the bins after it, in all that had to wait. Bins have one width and begin with the
+measurement. The average that follows the bins is exponentially weighted, with a time constant tau: a bin of width dt
+moves it by the share alpha = 1 - exp(-dt / tau) of the way to that bin.
+
+Two kinds of rows. Of single operations (`records.OPERATION`) everything is known to the nanosecond. Of whole seconds
+(`SECOND`), as a client tells that prints once a second, the throughput is known of each second, no latency is, and the
+length of a gap to within the seconds on either side: such a gap has a `resolution_s`. A second's operations are taken
+to be spread evenly over it.
+
+Rules. An average never bridges what is missing: a bin without answers has throughput 0, which counts, and no latency
+(NaN); the latency's average is missing there too, and starts anew after it. The window's last bin, if it is not whole,
+is left out of the bins, but not of the sample means. Only what was answered `ok` was served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.errors import BadRecords
+from evaluation.estimates import Floats, mean_latency_by_little_us
+from evaluation.records import OK, Operations
+
+BIN_S = 0.1
+TAU_S = 1.0
+SECOND = np.dtype([("at_ns", "<u8"), ("completed", "<u8")])  # at_ns: the end of the second
+UNTOLD_MAX_S = 2.0  # so much of a window may lie before the first or after the last row of seconds
+
+Seconds = npt.NDArray[np.void]
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Bins of one run. `at_s`: the middle of each, from the start of the measurement. NaN: no answer in that bin.
+
+    `derived`: the latencies are Little's, from the throughput, not measured; there are no percentiles then (NaN).
+    `mean_...`: over the whole window, not over bins; a latency of which nothing is known is None.
+    """
+
+    bin_s: float
+    tau_s: float
+    at_s: Floats
+    throughput_per_s: Floats
+    latency_us: Floats  # mean of the bin
+    p50_us: Floats
+    p99_us: Floats
+    throughput_ewma_per_s: Floats
+    latency_ewma_us: Floats
+    mean_throughput_per_s: float
+    mean_latency_us: float | None
+    derived: bool = False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time without service. `ended_ns` is None if it had not ended when the window did: it is at least so long.
+
+    Its true length lies between `seconds` and `seconds + resolution_s`.
+    """
+
+    began_ns: int
+    ended_ns: int | None
+    seconds: float
+    resolution_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What one fault cost. `service`: from the last answer at or before the fault until the first answer to something
+    that was *sent* after it: what was on its way already is no sign of life. `plain`: the longest stretch without any
+    answer that overlaps the time from the fault on."""
+
+    service: Gap
+    plain: Gap
+
+
+def of_operations(
+    operations: Operations, began_ns: int, ended_ns: int, bin_s: float = BIN_S, tau_s: float = TAU_S
+) -> Series:
+    """The bins of a window, from rows of single operations."""
+    bin_ns = round(bin_s * 1e9)
+    bins = (ended_ns - began_ns) // bin_ns
+    if bins < 1:
+        raise ValueError(f"a window of {(ended_ns - began_ns) / 1e9} s has no whole bin of {bin_s} s")
+    rows = _served(operations)
+    rows = rows[(rows["answered_ns"] >= began_ns) & (rows["answered_ns"] < ended_ns)]
+    latency_us = (rows["answered_ns"].astype(np.int64) - rows["planned_ns"].astype(np.int64)) / 1e3
+    place = (rows["answered_ns"].astype(np.int64) - began_ns) // bin_ns
+    whole = place < bins
+    counts, means, p50, p99 = _per_bin(place[whole], latency_us[whole], bins)
+    throughput = counts / bin_s
+    return Series(
+        bin_s=bin_s,
+        tau_s=tau_s,
+        at_s=(np.arange(bins) + 0.5) * bin_s,
+        throughput_per_s=throughput,
+        latency_us=means,
+        p50_us=p50,
+        p99_us=p99,
+        throughput_ewma_per_s=ewma(throughput, bin_s, tau_s),
+        latency_ewma_us=ewma(means, bin_s, tau_s),
+        mean_throughput_per_s=len(rows) / ((ended_ns - began_ns) / 1e9),
+        mean_latency_us=float(latency_us.mean()) if len(rows) else None,
+    )
+
+
+def of_seconds(
+    clients: Sequence[Seconds], began_ns: int, ended_ns: int, outstanding: int | None = None, tau_s: float = TAU_S
+) -> Series:
+    """The same from rows of seconds, of each client; bins are of one second. `outstanding`: of all clients together in
+    a closed loop; the latencies are then derived by Little's law, which holds for a second that is much longer than
+    one latency. None: no latencies. A bin that a client's rows do not cover is missing (NaN)."""
+    bins = (ended_ns - began_ns) // 1_000_000_000
+    if bins < 1:
+        raise ValueError(f"a window of {(ended_ns - began_ns) / 1e9} s has no whole second")
+    edges = began_ns + np.arange(bins + 1) * 1_000_000_000
+    throughput = np.sum([np.diff(_completed_until(rows, edges)) for rows in clients], axis=0)
+    for rows in clients:
+        told = _edges(rows)
+        throughput[(edges[:-1] < told[0]) | (edges[1:] > told[-1])] = np.nan
+    served = throughput > 0
+    latency = np.full(bins, np.nan)
+    if outstanding is not None:
+        latency[served] = outstanding / throughput[served] * 1e6
+    mean_per_s = sum(throughput_of_seconds(rows, began_ns, ended_ns) for rows in clients)
+    missing = np.full(bins, np.nan)
+    return Series(
+        bin_s=1.0,
+        tau_s=tau_s,
+        at_s=np.arange(bins) + 0.5,
+        throughput_per_s=throughput,
+        latency_us=latency,
+        p50_us=missing,
+        p99_us=missing,
+        throughput_ewma_per_s=ewma(throughput, 1.0, tau_s),
+        latency_ewma_us=ewma(latency, 1.0, tau_s),
+        mean_throughput_per_s=mean_per_s,
+        mean_latency_us=None if outstanding is None else mean_latency_by_little_us(outstanding, mean_per_s),
+        derived=True,
+    )
+
+
+def ewma(values: npt.ArrayLike, step_s: float, tau_s: float = TAU_S) -> Floats:
+    """The exponentially weighted average after each value; the first one starts it. Missing (NaN) stays missing, and
+    the next value after it starts anew."""
+    alpha = -np.expm1(-step_s / tau_s)
+    numbers = np.asarray(values, dtype=np.float64)
+    averages = np.empty_like(numbers)
+    average = np.nan
+    for place, value in enumerate(numbers.tolist()):
+        average = average + alpha * (value - average) if average == average else value
+        averages[place] = average
+    return averages
+
+
+def longest_gap(operations: Operations, began_ns: int, ended_ns: int) -> Gap:
+    """The longest stretch between successive answers that overlaps the window. Its ends may lie outside: a stretch
+    that began before the window is as long as it was. Before the first answer of all it counts from the window's
+    start, after the last one to the window's end."""
+    return _longest(np.sort(_served(operations)["answered_ns"].astype(np.int64)), began_ns, ended_ns)
+
+
+def outage(operations: Operations, fault_ns: int, until_ns: int) -> Outage:
+    """What a fault cost that took effect at `fault_ns`. `until_ns`: where the next fault came, or the window ended: of
+    what lasted longer is known only that it lasted until then."""
+    rows = _served(operations)
+    answers = np.sort(rows["answered_ns"].astype(np.int64))
+    before = answers[answers <= fault_ns]
+    began = int(before[-1]) if len(before) else fault_ns
+    later = rows["answered_ns"][rows["sent_ns"] > fault_ns].astype(np.int64)
+    first = int(later.min()) if len(later) and later.min() < until_ns else None
+    return Outage(_gap(began, first, until_ns), _longest(answers, fault_ns, until_ns))
+
+
+def longest_gap_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> Gap:
+    """The same from one client's rows of seconds: the longest succession of seconds with nothing in them that overlaps
+    the window. The last answer before it and the first after it lie somewhere in the seconds on either side. If every
+    second had answers, the gap is 0 s long, to within two seconds."""
+    edges, widths_s = _edges(rows), np.diff(_edges(rows)) / 1e9
+    best = Gap(began_ns, began_ns, 0.0, 2.0)
+    empty = np.concatenate([[False], rows["completed"] == 0, [False]])
+    changes = np.flatnonzero(empty[1:] != empty[:-1])
+    for first, end in zip(changes[::2], changes[1::2], strict=True):
+        start, stop, last = int(edges[first]), int(edges[end]), end == len(rows)
+        if start < ended_ns and stop > began_ns and (stop - start) / 1e9 > best.seconds:
+            around_s = (widths_s[first - 1] if first else 0.0) + (0.0 if last else widths_s[end])
+            best = Gap(start, None if last else stop, (stop - start) / 1e9, float(around_s))
+    return best
+
+
+def throughput_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> float:
+    """Of one client, over a window. What of the window no row covers is left out of the time too, if it is short;
+    BadRecords if it is not: a client that fell silent was not idle, it was not seen."""
+    edges = _edges(rows)
+    start, stop = max(began_ns, int(edges[0])), min(ended_ns, int(edges[-1]))
+    untold_s = max(start - began_ns, ended_ns - stop) / 1e9
+    if untold_s > UNTOLD_MAX_S or stop <= start:
+        raise BadRecords(f"{untold_s:.1f} s of the measurement are not told of in any row of seconds")
+    completed = np.diff(_completed_until(rows, np.array([start, stop])))
+    return float(completed[0]) / ((stop - start) / 1e9)
+
+
+def _served(operations: Operations) -> Operations:
+    return operations[operations["outcome"] == OK]
+
+
+def _per_bin(place: Times, latency_us: Floats, bins: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Count, mean, p50 and p99 of each bin; NaN where it is empty."""
+    counts = np.bincount(place, minlength=bins)
+    ordered = latency_us[np.lexsort((latency_us, place))]
+    starts = np.cumsum(counts) - counts
+    served = counts > 0
+    means, p50, p99 = (np.full(bins, np.nan) for _ in range(3))
+    means[served] = np.bincount(place, weights=latency_us, minlength=bins)[served] / counts[served]
+    for percent, found in ((50, p50), (99, p99)):
+        ranks = -(-percent * counts[served] // 100)  # the nearest rank, as in `estimates.percentiles`
+        found[served] = ordered[starts[served] + ranks - 1]
+    return counts.astype(np.float64), means, p50, p99
+
+
+def _longest(answers: Times, began_ns: int, ended_ns: int) -> Gap:
+    """Of sorted times."""
+    first = max(int(np.searchsorted(answers, began_ns, side="right")) - 1, 0)
+    end = int(np.searchsorted(answers, ended_ns, side="left")) + 1
+    near = answers[first:end]  # from the last answer at or before the window to the first at or after its end
+    if not len(near):
+        return _gap(began_ns, None, ended_ns)
+    starts, stops = near[:-1], near[1:]
+    gaps = [_gap(int(starts[i]), int(stops[i]), ended_ns) for i in _largest(stops - starts)]
+    if near[0] > began_ns:
+        gaps.append(_gap(began_ns, int(near[0]), ended_ns))
+    if near[-1] < ended_ns:
+        gaps.append(_gap(int(near[-1]), None, ended_ns))
+    return max(gaps, key=lambda gap: gap.seconds)
+
+
+def _largest(lengths: Times) -> list[int]:
+    return [int(lengths.argmax())] if len(lengths) else []
+
+
+def _gap(began_ns: int, ended_ns: int | None, seen_until_ns: int) -> Gap:
+    until = seen_until_ns if ended_ns is None else ended_ns
+    return Gap(began_ns, ended_ns, (until - began_ns) / 1e9)
+
+
+def _edges(rows: Seconds) -> Times:
+    """Where each row's second begins and ends: at the end of the one before, the first one a second before its own."""
+    if not len(rows):
+        raise BadRecords("a client told of no second at all")
+    ends = rows["at_ns"].astype(np.int64)
+    return np.concatenate([[ends[0] - 1_000_000_000], ends])
+
+
+def _completed_until(rows: Seconds, times: Times) -> Floats:
+    """How many were completed until each of these times."""
+    total = np.concatenate([[0.0], np.cumsum(rows["completed"].astype(np.float64))])
+    # relative to the first edge: nanoseconds since the machine's start do not fit a float's 53 bits for ever
+    edges = _edges(rows)
+    return np.interp((times - edges[0]).astype(np.float64), (edges - edges[0]).astype(np.float64), total)
