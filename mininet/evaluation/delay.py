@@ -8,8 +8,8 @@ again (PACKET_IGNORE_OUTGOING).
 
 Rules. Packets to one destination leave in the order in which they came: jitter moves a packet no further forward than
 to the one before it. So jitter reorders no stream, and under a dense load the mean delay comes nearer to its maximum.
-Jitter is the sum of two uniform draws, one for each of the two links of a star. What the kernel's queues refuse is lost,
-as in a network, and counted. Only the standard library: this starts in a few milliseconds in every host.
+Jitter is the sum of two uniform draws, one for each of the two links of a star. What the kernel's queues refuse is
+lost, as in a network, and counted. Only the standard library: this starts in a few milliseconds in every host.
 
     python -m evaluation.delay --receive IN --send OUT --delay 10.0.0.2=5.0 --jitter-ms 0 --seed 1
 

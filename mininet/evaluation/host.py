@@ -95,8 +95,8 @@ class Host:
     def filter_command(self, cut_off: Iterable[str], losses: Iterable[float]) -> list[str]:
         """What puts this filter at its entry, in place of the one that is there."""
         code = filters.bytecode(filters.program(cut_off, losses))
-        place = f"dev {self.wire} ingress pref 1 handle 1 protocol all".split()
-        return ["mnexec", "-a", str(self.pid), "tc", "filter", "replace", *place, *"bpf da bytecode".split(), code]
+        words = f"tc filter replace dev {self.wire} ingress pref 1 handle 1 protocol all bpf direct-action bytecode"
+        return ["mnexec", "-a", str(self.pid), *words.split(), code]
 
     def filter_found(self) -> list[filters.Instruction]:
         """The program that is at its entry, as the kernel has it; empty where there is none."""

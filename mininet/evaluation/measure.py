@@ -29,7 +29,7 @@ Pair = tuple[int, int]
 ECHO, ECHO_REPLY = 8, 0
 ECHO_GAP_S = 0.0003  # between two echoes: a burst of them would wait for each other
 WINDOW_S = 0.25
-WINDOW_BYTES = 600_000  # at least, whatever the rate: two buckets that were idle give 30,000 more
+WINDOW_BYTES = 300_000  # at least, whatever the rate: a bucket that was idle gives 15,000 more
 RAMP_S, RAMP_ROUND_TRIPS = 0.06, 8  # TCP needs some round trips to fill a link
 AT_ONCE_MBIT = 300  # of all pairs together
 SEGMENT_BYTES, FRAME_BYTES = 1448, 1514  # of what TCP carries, and what the link carries for it
@@ -222,6 +222,9 @@ class _Transfer:
         self._sockets.append(sender)
         receiver = socket_inside(b.pid, socket.AF_INET, kind)
         self._sockets.append(receiver)
+        with contextlib.suppress(OSError):  # BBR, where it is the default, rests now and then: this one never does
+            if not self.datagrams:
+                sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
         sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, int(128 * 1024 + 2 * self.in_flight_bytes))
         receiver.bind((b.address, 0))
         if self.datagrams:

@@ -1,11 +1,11 @@
 """One network for one run: built from a topology, looked at before use, taken down whatever happens.
 
-Theory. Mininet makes the hosts (a namespace each), one Linux bridge, and a link from each host to it; link addresses are
-set and known, so no packet is ever spent on finding them. `shaping` makes the links what was asked, `verify` measures
-whether they are. Names are unique in the machine: other runs may go on beside this one.
+Theory. Mininet makes the hosts (a namespace each), one Linux bridge, and a link from each host to it; link addresses
+are set and known, so no packet is ever spent on finding them. `shaping` makes the links what was asked, `verify`
+measures whether they are. Names are unique in the machine: other runs may go on beside this one.
 
-Rules. Nothing runs on a network that is not as it was asked. The bridge's side of a link is what is taken down, since the
-host's side would lose its routes. On the way out every process in the hosts' namespaces is ended, whoever started it,
+Rules. Nothing runs on a network that is not as it was asked. The bridge's side of a link is what is taken down, since
+the host's side would lose its routes. On the way out every process in the hosts' namespaces is ended, whoever started it,
 and every interface that carries this network's name; a second Ctrl-C waits until that is done. Mininet's own words are
 kept, not printed.
 """

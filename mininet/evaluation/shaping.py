@@ -2,11 +2,11 @@
 
 Theory. Bandwidth is a bucket (HTB) at both ends of each link. All of a way's delay is given once, where its sender
 sends: by netem, where the kernel has it and every way has the same delay, else by the delay element, which knows where
-a packet goes and keeps streams in order under jitter. The bucket comes before the delay: first onto the wire, then along
-it. A way's loss is of two links, and is drawn once, where the packet comes in (see `filters`).
+a packet goes and keeps streams in order under jitter. The bucket comes before the delay: first onto the wire, then
+along it. A way's loss is of two links, and is drawn once, where the packet comes in (see `filters`).
 
 Rules. What cannot be given is refused before anything is built. Every command's exit status is looked at. Large
-segments are not made where packets are lost: a loss is of a packet.
+segments are not made where packets are lost, or on a slow link: what is lost, and what waits, is a packet.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from evaluation.model import Topology
 
 RATE_MBIT_MAX = 1000  # Mininet ignores more; and here the processor would be the link
 HOSTS_MAX = 200
+# Up to that bandwidth a large segment of 64 kB would hold up a link for 5 ms and more; above, the processor needs it.
+SINGLE_FRAMES_MBIT_MAX = 100
 BURST_BYTES = 15_000  # of the bucket: ten frames
 NETEM_LIMIT = 100_000  # packets that may be under way
 ELEMENT_START_S = 10
@@ -65,7 +67,7 @@ def refuse(topology: Topology) -> None:
         raise Unsupported("this kernel has no BPF filters, so no loss: load cls_bpf and sch_ingress")
     if topology.delay_ms < 0 or not 0 <= topology.jitter_ms <= topology.delay_ms + _least_site_delay_ms(topology) / 2:
         raise Unsupported(
-            f"a delay of {topology.delay_ms} ms with a jitter of {topology.jitter_ms}: nothing arrives before it is sent"
+            f"a delay of {topology.delay_ms} ms, a jitter of {topology.jitter_ms}: nothing arrives before it is sent"
         )
     _refuse_sites(topology, count)
 
@@ -107,12 +109,17 @@ def shape(topology: Topology, hosts: list[Host], folder: Path) -> None:
         host.run(["tc", "-batch", "-"], words="\n".join(commands) + "\n")
         if topology.rate_mbit is not None:
             here(["tc", "-batch", "-"], "\n".join(_discipline(topology, host.port, delayed=False)) + "\n")
-        if topology.loss:
+        if _packet_by_packet(topology):
             host.run(["ip", "link", "set", host.interface, "gso_max_segs", "1"])
     if topology.loss:
         set_filters(hosts, {host.index: (frozenset(), (path_loss(topology),)) for host in hosts})
     if element:
         _start_elements(topology, hosts, folder)
+
+
+def _packet_by_packet(topology: Topology) -> bool:
+    """Whether a host sends frames of a wire's size, and no large segments that are one packet to everything here."""
+    return topology.loss > 0 or (topology.rate_mbit is not None and topology.rate_mbit <= SINGLE_FRAMES_MBIT_MAX)
 
 
 def _discipline(topology: Topology, interface: str, *, delayed: bool) -> list[str]:
