@@ -17,7 +17,7 @@ from typing import Any
 
 from evaluation import provenance, usage
 from evaluation.errors import EvaluationError
-from evaluation.faults import Injector, schedule
+from evaluation.faults import Injector
 from evaluation.model import Spec
 from evaluation.network import Network
 from evaluation.systems import Ground, Settings, System, system
@@ -58,14 +58,14 @@ def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
     """Builds the network, and takes it down."""
     kind = system(spec.system)
     with Network(spec.topology) as network:
-        verified = network.verify()
+        network.verify()
         under_test = kind(Ground(spec, network, folder, settings))
         try:
             told = measure(spec, network, under_test)
         finally:
             under_test.stop()
         return {
-            "network": {"verified": verified, **network.provenance()},
+            "network": network.provenance(),
             **told,
             "provenance": {**provenance.of_machine(), "system": dict(kind.provenance(settings))},
         }
@@ -79,17 +79,26 @@ def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:
         load_began_ns = time.monotonic_ns()
         under_test.begin_load()
         time.sleep(work.warm_up_s)
-        before = usage.sample(processes_of(under_test), network.counters())
+        before = usage.sample(processes_of(under_test), links_of(network))
         until_ns = before.at_ns + int(work.duration_s * 1e9)
-        injected = schedule(injector, spec.faults, before.at_ns, until_ns)
-        after = usage.sample(processes_of(under_test), network.counters())
+        injected = injector.schedule(spec.faults, before.at_ns, until_ns)
+        after = usage.sample(processes_of(under_test), links_of(network))
         load = under_test.end_load()
     return {
         "marks": {"load_began_ns": load_began_ns, "measure_began_ns": before.at_ns, "measure_ended_ns": after.at_ns},
-        "faults": injected,
+        "faults": [each.to_json() for each in injected],
         "usage": usage.between(before, after),
         "load": load,
         "checks": under_test.check(),
+    }
+
+
+def links_of(network: Network) -> dict[str, dict[str, int]]:
+    """Each host's counters, by what the host is: node0, node1, client0."""
+    counters, nodes = network.counters(), len(network.nodes)
+    return {
+        f"node{host.index}" if host.index < nodes else f"client{host.index - nodes}": counters[host.name]
+        for host in network.hosts
     }
 
 

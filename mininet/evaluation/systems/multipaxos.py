@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-import multipaxos
 from evaluation import log_check, records
 from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec
+from evaluation.provenance import version_of
 from evaluation.systems import Ground, Settings, System
 from multipaxos.config import Config, Grid, Node, Quorum, Sizes
 from multipaxos.operations import HEADER_BYTES, ROW_BYTES
@@ -84,7 +84,7 @@ class Multipaxos(System):
     @classmethod
     def provenance(cls, settings: Settings) -> Mapping[str, Any]:
         """The hashes of its compiled modules are those of the machine's provenance."""
-        return {"version": multipaxos.__version__}
+        return {"version": version_of("multipaxos")}
 
     # -- nodes
 
@@ -125,7 +125,7 @@ class Multipaxos(System):
         """`multipaxos status`, asked by the first client; a row of a dead node has `alive` false."""
         addresses = ",".join(node.address for node in self.config.nodes)
         command = [sys.executable, "-m", "multipaxos", "status", "--cluster", addresses, "--json"]
-        rows: list[dict[str, Any]] = json.loads(self.network.clients[0].run(command, 30.0, codes=(0, 1, 3)))
+        rows: list[dict[str, Any]] = json.loads(self.network.clients[0].run(command, 30.0))
         return rows
 
     def leader(self) -> int:
