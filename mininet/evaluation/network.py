@@ -5,9 +5,9 @@ are set and known, so no packet is ever spent on finding them. `shaping` makes t
 measures whether they are. Names are unique in the machine: other runs may go on beside this one.
 
 Rules. Nothing runs on a network that is not as it was asked. The bridge's side of a link is what is taken down, since
-the host's side would lose its routes. On the way out every process in the hosts' namespaces is ended, whoever started it,
-and every interface that carries this network's name; a second Ctrl-C waits until that is done. Mininet's own words are
-kept, not printed.
+the host's side would lose its routes. On the way out every process in the hosts' namespaces is ended, whoever started
+it, and every interface that carries this network's name; a second Ctrl-C waits until that is done. Mininet's own words
+are kept, not printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import random
 import shutil
 import signal
 import string
-import subprocess
 import tempfile
 import threading
 import time
@@ -181,16 +180,20 @@ class Network:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end_processes(self) -> None:
-        """All that is in the hosts' namespaces, but for Mininet's own shells."""
-        shells = {node.pid for node in self._mininet.hosts} if self._mininet is not None else set()
-        for pid in namespaces.processes_in(self._namespaces - {""}):
-            if pid not in shells:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """All that was started in the hosts, by its id, since a process that begins is not in its namespace yet; then
+        all that those have started, in the namespaces, but for Mininet's own shells."""
         for host in self.hosts:
             for process in host.processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(TAKE_DOWN_S)
+                process.kill()
+                process.wait()
+        shells = {node.pid for node in self._mininet.hosts} if self._mininet is not None else set()
+        deadline = time.monotonic() + TAKE_DOWN_S
+        while left := set(namespaces.processes_in(self._namespaces - {""})) - shells:
+            if time.monotonic() > deadline:
+                raise EvaluationError(f"processes {left} of the network {self.tag} do not end")
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _sweep(self) -> None:
         """What is left after Mininet's own way of stopping, mostly nothing; raises EvaluationError if that stays."""
@@ -216,9 +219,8 @@ class Network:
 
     def verify(self) -> dict[str, Any]:
         """Reads back and measures; returns what was asked and found. Raises NetworkRefused."""
-        for host in self.hosts:
-            shaping.check_read_back(self.topology, host, shaping.read_back(host))
-        found = {"delay_ms": self._verify_delays()}
+        self.check()
+        found: dict[str, Any] = {"delay_ms": self._verify_delays()}
         if self.topology.loss:
             found["loss"] = self._verify_loss()
         if self.topology.rate_mbit is not None:
@@ -294,7 +296,8 @@ class Network:
     def _is_delayed(self) -> bool:
         return shaping.delays(self.topology)
 
-    def _round_trip_s(self) -> float:
+    def round_trip_s(self) -> float:
+        """The longest that was asked for, without any load."""
         count = len(self.hosts)
         ways = [self.topology.one_way_ms(a, b) for a in range(count) for b in range(count) if a != b]
         return 2 * (max(ways, default=0.0) + 2 * self.topology.jitter_ms) / 1e3
@@ -304,7 +307,7 @@ class Network:
         asked = shaping.path_loss(self.topology)
         count = min(max(LOSS_DATAGRAMS_LEAST, round(100 / asked)), LOSS_DATAGRAMS_MOST)
         tolerance = LOSS_SIGMAS * (asked * (1 - asked) / count) ** 0.5
-        arrived = measure.arrivals(self.hosts, measure.ring(len(self.hosts)), count, self._round_trip_s() / 2)
+        arrived = measure.arrivals(self.hosts, measure.ring(len(self.hosts)), count, self.round_trip_s() / 2)
         for (a, b), number in arrived.items():
             if abs(1 - number / count - asked) > tolerance:
                 raise NetworkRefused(
@@ -323,7 +326,7 @@ class Network:
         found: dict[measure.Pair, float] = {}
         for _ in range(ATTEMPTS):
             loss = shaping.path_loss(self.topology)
-            found |= measure.rates_mbit(self.hosts, pairs, asked, self._round_trip_s(), loss)
+            found |= measure.rates_mbit(self.hosts, pairs, asked, self.round_trip_s(), loss)
             pairs = [pair for pair in pairs if not RATE_LEAST_SHARE <= found[pair] / asked <= RATE_MOST_SHARE]
             if not pairs:
                 return {f"{a}-{b}": {"asked": asked, "found": round(rate, 2)} for (a, b), rate in found.items()}

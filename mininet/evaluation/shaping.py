@@ -65,11 +65,11 @@ def refuse(topology: Topology) -> None:
         raise Unsupported(f"a loss of {topology.loss}: ask for a share from 0 to below 1")
     if topology.loss and not machine.can_filter():
         raise Unsupported("this kernel has no BPF filters, so no loss: load cls_bpf and sch_ingress")
+    _refuse_sites(topology, count)
     if topology.delay_ms < 0 or not 0 <= topology.jitter_ms <= topology.delay_ms + _least_site_delay_ms(topology) / 2:
         raise Unsupported(
             f"a delay of {topology.delay_ms} ms, a jitter of {topology.jitter_ms}: nothing arrives before it is sent"
         )
-    _refuse_sites(topology, count)
 
 
 def _least_site_delay_ms(topology: Topology) -> float:
