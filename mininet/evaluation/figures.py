@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ PNG_DOTS_PER_INCH = 200
 MARK_COLOUR = "#444444"
 SHARE = Quantity("share of operations", "1 = all")
 
-RULES = {
+RULES: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
     "axes.labelsize": 9,
@@ -266,8 +266,8 @@ def strips(groups: Sequence[Strip], x: Quantity, y: Quantity) -> Figure:
                 axes.plot(at, values, "^", color=bounds.colour, fillstyle="none")
             if group.median is not None:
                 level = group.median.scaled(y.scale)
-                arms = None if level.arms is None else [[level.arms[0]], [level.arms[1]]]
-                axes.errorbar([place + 0.36], [level.value], yerr=arms, fmt=medians.marker, color=medians.colour)
+                bar = _bar(level.arms)
+                axes.errorbar([place + 0.36], [level.value], bar, fmt=medians.marker, color=medians.colour)
         axes.set_xticks(range(len(groups)), [group.label for group in groups])
         axes.set_xlim(-0.6, len(groups) - 0.4)
         axes.set_ylim(bottom=0)
@@ -346,13 +346,16 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, at: Sequence[float], x: 
         if estimate is None:
             continue
         across = point.x.scaled(x.scale).arms if isinstance(point.x, Estimate) else None
-        for arms, way in ((estimate.arms, "yerr"), (across, "xerr")):
-            if arms is not None:
-                bar = {way: [[arms[0]], [arms[1]]]}
-                axes.errorbar([place], [estimate.value], fmt="none", color=style.colour, elinewidth=1, **bar)
+        xerr, yerr = _bar(across), _bar(estimate.arms)
+        axes.errorbar([place], [estimate.value], yerr, xerr, fmt="none", color=style.colour, elinewidth=1)
         if point.note:
             spot = (place, estimate.value)
             axes.annotate(point.note, spot, (6, -9), textcoords="offset points", fontsize=7.5, color=style.colour)
+
+
+def _bar(arms: tuple[float, float] | None) -> list[list[float]] | None:
+    """As matplotlib wants them; None: no bar."""
+    return None if arms is None else [[arms[0]], [arms[1]]]
 
 
 def _draw_cdf(axes: Axes, curve: Cdf, style: Style, x: Quantity, tail: bool) -> None:
@@ -375,7 +378,13 @@ def _draw_cdf(axes: Axes, curve: Cdf, style: Style, x: Quantity, tail: bool) -> 
 
 def _draw_trace(above: Axes, below: Axes, trace: Trace, style: Style, throughput: Quantity, latency: Quantity) -> None:
     series = trace.series
-    raw = {"marker": style.marker, "linestyle": "none", "color": style.colour, "markersize": 2, "alpha": 0.35}
+    raw: dict[str, Any] = {
+        "marker": style.marker,
+        "linestyle": "none",
+        "color": style.colour,
+        "markersize": 2,
+        "alpha": 0.35,
+    }
     above.plot(series.at_s, series.throughput_per_s * throughput.scale, markeredgewidth=0, **raw)
     above.plot(series.at_s, series.throughput_ewma_per_s * throughput.scale, color=style.colour, label=trace.label)
     above.axhline(series.mean_throughput_per_s * throughput.scale, color=style.colour, linestyle=":", linewidth=1)
@@ -419,7 +428,7 @@ def _peaks(series: Series, above_per_s: float) -> list[tuple[float, float]]:
 
 def _draw_marks(above: Axes, below: Axes, marks: Sequence[Mark], end_s: float, width_in: float) -> None:
     """Verticals through both, their words above the upper one, in as many lines as it takes."""
-    character_s = 0.062 * end_s / width_in
+    character_s = 0.055 * end_s / width_in
     lines: list[float] = []  # how far each line of words reaches
     for mark in sorted(marks, key=lambda mark: mark.at_s):
         for axes in (above, below):
@@ -444,14 +453,10 @@ def _draw_bars(axes: Axes, bar: Bars, style: Style, apart: float, width: float, 
         at, [value.value for _, value in there], width * 0.92, color=style.colour, hatch=style.hatch,
         edgecolor="white", linewidth=0.5, label=bar.label,
     )  # fmt: skip
-    for place, (_, value) in zip(at, there, strict=True):
+    for spot, (_, value) in zip(at, there, strict=True):
         top = value.value if value.high is None else value.high
-        if value.arms is not None:
-            arms = [[value.arms[0]], [value.arms[1]]]
-            axes.errorbar([place], [value.value], yerr=arms, fmt="none", color="#222222", elinewidth=1)
-        axes.annotate(
-            value_text(value.value), (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=7
-        )
+        axes.errorbar([spot], [value.value], _bar(value.arms), fmt="none", color="#222222", elinewidth=1)
+        axes.annotate(value_text(value.value), (spot, top), (0, 3), textcoords="offset points", ha="center", fontsize=7)
 
 
 def _label_axes(axes: Axes, x: Quantity, y: Quantity, log_y: bool) -> None:
@@ -486,9 +491,15 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def _put_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Above the axes, in as few lines as fit the page."""
-    one_in = 0.75 + 0.07 * max(len(label) for label in labels)
-    lines = math.ceil(len(labels) / max(1, int(PAGE_WIDTH_IN / one_in)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=math.ceil(len(labels) / lines))
+    counts = [math.ceil(len(labels) / lines) for lines in range(1, len(labels) + 1)]
+    columns = next((count for count in counts if _fits(labels, count)), 1)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def _fits(labels: Sequence[str], columns: int) -> bool:
+    """Whether so many columns, which matplotlib fills from top to bottom, are no wider than the page."""
+    widest = [max(map(len, column)) for column in np.array_split(np.array(labels), columns)]
+    return sum(0.75 + 0.065 * letters for letters in widest) <= PAGE_WIDTH_IN
 
 
 def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) -> None:
@@ -498,7 +509,7 @@ def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) 
     handles: list[Artist] = [handle for axes in dict.fromkeys(row) for handle in axes.get_legend_handles_labels()[0]]
     labels = [trace.label for trace in traces]
     widths = sorted({trace.series.bin_s for trace in traces})
-    bins = " and ".join(f"{width * 1e3:.0f} ms" for width in widths)
+    bins = " and ".join(f"{width:g} s" for width in widths)
     grey = "#666666"
     handles += [
         Line2D([], [], color=grey, marker="o", linestyle="none", markersize=2.5),

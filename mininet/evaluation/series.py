@@ -99,7 +99,7 @@ def of_operations(
     return Series(
         bin_s=bin_s,
         tau_s=tau_s,
-        at_s=(np.arange(bins) + 0.5) * bin_s,
+        at_s=np.arange(0.5, bins, dtype=np.float64) * bin_s,
         throughput_per_s=throughput,
         latency_us=means,
         p50_us=p50,
@@ -134,7 +134,7 @@ def of_seconds(
     return Series(
         bin_s=1.0,
         tau_s=tau_s,
-        at_s=np.arange(bins) + 0.5,
+        at_s=np.arange(0.5, bins, dtype=np.float64),
         throughput_per_s=throughput,
         latency_us=latency,
         p50_us=missing,
@@ -208,7 +208,8 @@ def throughput_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> float:
 
 
 def _served(operations: Operations) -> Operations:
-    return operations[operations["outcome"] == OK]
+    served: Operations = operations[operations["outcome"] == OK]
+    return served
 
 
 def _per_bin(place: Times, latency_us: Floats, bins: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -263,4 +264,5 @@ def _completed_until(rows: Seconds, times: Times) -> Floats:
     total = np.concatenate([[0.0], np.cumsum(rows["completed"].astype(np.float64))])
     # relative to the first edge: nanoseconds since the machine's start do not fit a float's 53 bits for ever
     edges = _edges(rows)
-    return np.interp((times - edges[0]).astype(np.float64), (edges - edges[0]).astype(np.float64), total)
+    until: Floats = np.interp((times - edges[0]).astype(np.float64), (edges - edges[0]).astype(np.float64), total)
+    return until
