@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ import pytest
 import uvloop
 from click.testing import CliRunner
 
-from multipaxos import demo
+from multipaxos import demo, operations
 from multipaxos.client import Client
 from multipaxos.config import Config, Grid, Node, Sizes
 from multipaxos.demo import PromiseBroken, Writers
@@ -443,6 +444,39 @@ def test_bench_prints_its_object() -> None:
         assert found["completed"] > 0
         assert found["errors"] == 0
         assert (found["nodes"], found["storage"]) == (3, "memory")
+
+
+def test_bench_keeps_records(tmp_path: Path) -> None:
+    """`bench --records`: every operation, of an open loop too; SIGINT ends it with its result; nothing is lost."""
+    path = tmp_path / "operations.npy"
+    command = ["bench", "--spawn", "3", "--storage", "memory", "--rate", "2000", "--arrivals", "poisson", "--json"]
+    command += ["--zipf", "1", "--duration", "60", "--records", str(path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multipaxos", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        end = time.monotonic() + 60
+        while not path.exists() or path.stat().st_size < operations.HEADER_BYTES + 2000 * operations.ROW_BYTES:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    found = json.loads(out)
+    kept = path.read_bytes()
+    rows = (len(kept) - operations.HEADER_BYTES) // operations.ROW_BYTES
+    assert kept[: operations.HEADER_BYTES] == operations.header(rows)
+    assert rows >= found["completed"]
+    sequences = [row[4] for row in struct.iter_unpack("<QQQQIBBH", kept[operations.HEADER_BYTES :])]
+    assert sorted(sequences) == list(range(1, rows + 1))
+    again = multipaxos(*command)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    assert path.read_bytes() == kept
 
 
 def test_the_demo_ends_well() -> None:

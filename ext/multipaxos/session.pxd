@@ -8,6 +8,7 @@ cdef struct Pending:                 # one command until its answer and all earl
     uint32_t size
     uint32_t room
     uint64_t planned_ns              # when it should have been sent
+    uint64_t sent_ns                 # when it was sent first; for those who keep records
     bint answered
 
 cdef class Session:

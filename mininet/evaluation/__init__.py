@@ -13,7 +13,8 @@ The floors, each importing only from those below it:
 | 4 | `experiments`, one module each: its points, its figures, its words |
 | 3 | `campaign`: which runs, in what order, which of them are there already |
 | 2 | `run`: one run; `report`: tables, figures and text of an experiment |
-| 1 | `network`, `delay`, `faults`, `systems`, `usage`, `provenance`, `log_check`; `estimates`, `series`, `figures`, `trace_merge` |
+| 1 | `network`, `delay`, `faults`, `systems`, `usage`, `provenance`, `log_check` |
+| 1 | `runs`, `estimates`, `series`, `figures`, `tables`, `trace_merge` |
 | 0 | `model`, `records`, `machine`, `errors` |
 
 Rules. One run, one fresh network. A network that is not as asked, a fault that did not take effect, a log that lost an

@@ -30,9 +30,9 @@ Target = Literal["leader", "follower"] | int  # leader and follower: whoever it 
 class Topology:
     """A star with one switch; or sites, with a one-way delay between each two.
 
-    `rate_mbit`: of each host's link, both ways; None: not shaped. `delay_ms`, `jitter_ms`: one way, of each host's link.
-    `loss`: share of packets, 0 to 1. `sites`: of a wide area, the name of the site of each host, nodes first, then
-    clients; `site_delays_ms`: one way, by "a-b" of two sites in alphabetical order.
+    `rate_mbit`: of each host's link, both ways; None: not shaped. `delay_ms`, `jitter_ms`: one way, of each host's
+    link. `loss`: share of packets, 0 to 1. `sites`: of a wide area, the name of the site of each host, nodes first,
+    then clients; `site_delays_ms`: one way, by "a-b" of two sites in alphabetical order.
     """
 
     nodes: int = 3

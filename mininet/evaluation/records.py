@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from evaluation.errors import BadRecords
 
+from evaluation.errors import BadRecords
 from multipaxos.operations import HEADER_BYTES, LAYOUT, OUTCOMES, header
 
 OPERATION = np.dtype(LAYOUT)

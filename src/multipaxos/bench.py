@@ -1,25 +1,33 @@
 """The front of the load generator: one process, one session, a compiled core, and a histogram at the end.
 
 Theory. The generator is a client like any other: it follows the leader, and on a broken or silent link it sends what
-is unanswered
-again elsewhere. A warm-up of a second is not counted. Latencies are counted in C in HdrHistogram's buckets.
+is unanswered again elsewhere. A warm-up of a second is not counted. Latencies are counted in C in HdrHistogram's
+buckets. With `records` every operation is kept too, also those of the warm-up and those that were never answered: such
+a load can be ended early (`stop`), and is given DRAIN_S for what is on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from multipaxos.client_link import ClientLink, dial, fetch_statuses, find_leader
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load import Load
+from multipaxos.operations import OperationsFile
+from multipaxos.precise_timer import PreciseTimer
 
 WARM_UP_S = 1.0
 SILENCE_S = 0.5
+DRAIN_S = 2.0
+RECORDS_EVERY_S = 0.05
+PACE_NS = 50_000  # an open loop wakes no more often than that; at higher rates several commands share a wake-up
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 
 
@@ -33,8 +41,12 @@ class Options:
     value_size: int = 64
     keys: int = 1000
     rate_per_s: float = 0.0
+    arrivals: Literal["fixed", "poisson"] = "fixed"
+    zipf: float = 0.0
     read_share: float = 0.0
     seed: int = 1
+    client: int = 0
+    records: Path | None = None
 
 
 class Generator:
@@ -47,23 +59,34 @@ class Generator:
             secrets.randbits(63) | 1,
             outstanding=options.outstanding,
             rate_per_s=options.rate_per_s,
+            poisson=options.arrivals == "poisson",
             key_size=options.key_size,
             value_size=options.value_size,
             keys=options.keys,
+            zipf=options.zipf,
             seed=options.seed,
             read_share=options.read_share,
+            client=options.client,
         )
+        self.load.recording = options.records is not None
         self.loop = asyncio.get_running_loop()
         self.link: ClientLink | None = None
         self.reconnects = 0
         self._lost = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._stop = asyncio.Event()
+        self._drained = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends the measurement early."""
+        self._stop.set()
 
     def on_data(self, data: bytes) -> None:
         """The hot path: one call into the core and one write per chunk."""
         out = self.load.pump(time.monotonic_ns(), data)
         if out and self.link is not None:
             self.link.write(out)
+        if self.load.draining and not self.load.unanswered:
+            self._drained.set()
 
     async def connect(self, timeout_s: float) -> None:
         """To the leader; everything unanswered is sent again."""
@@ -104,39 +127,80 @@ class Generator:
         if out and self.link is not None and not self.link.paused:
             self.link.write(out)
 
-    async def pace(self) -> None:
-        """Wakes an open loop about every millisecond."""
-        while self.options.rate_per_s:
+    def pace(self) -> PreciseTimer:
+        """Wakes an open loop when its next command is due."""
+
+        def on_due() -> None:
             self.pump()
-            await asyncio.sleep(0.0005)
+            timer.arm(max(self.load.next_due_ns(), time.monotonic_ns() + PACE_NS))
+
+        timer = PreciseTimer(self.loop, on_due)
+        timer.arm(1)
+        return timer
+
+    async def keep_records(self, file: OperationsFile) -> None:
+        """Writes what was answered, for ever."""
+        while True:
+            file.write(self.load.take_rows())
+            await asyncio.sleep(RECORDS_EVERY_S)
 
     async def run(self, progress: Callable[[float], None]) -> dict[str, Any]:
         """Warm-up, measurement, result. `progress` gets the share done."""
+        if self.options.records is None:
+            return await self._run(progress)
+        with OperationsFile(self.options.records) as file:
+            keeping = self.loop.create_task(self.keep_records(file))
+            try:
+                return await self._run(progress)
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                file.write(self.load.take_rows())
+                file.write(self.load.unanswered_rows())
+
+    async def _run(self, progress: Callable[[float], None]) -> dict[str, Any]:
         options = self.options
         await self.connect(30.0)
-        helpers = [self.loop.create_task(self.tend()), self.loop.create_task(self.pace())]
+        tending = self.loop.create_task(self.tend())
+        pacing = self.pace() if options.rate_per_s else None
         try:
-            await self._wait(WARM_UP_S, helpers[0], lambda share: None)
+            await self._wait(WARM_UP_S, tending, lambda share: None)
             self.load.measuring = True
             began = time.monotonic()
-            await self._wait(options.duration_s, helpers[0], progress)
+            await self._wait(options.duration_s, tending, progress)
             self.load.measuring = False
-            return self.result(time.monotonic() - began)
+            result = self.result(time.monotonic() - began)
+            if options.records is not None:
+                await self._drain(tending)
+            return result
         finally:
             self.load.draining = True
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            if pacing is not None:
+                pacing.close()
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
             if self.link is not None:
                 self.link.close()
 
     async def _wait(self, seconds: float, tending: asyncio.Task[None], progress: Callable[[float], None]) -> None:
         began = self.loop.time()
-        while (passed := self.loop.time() - began) < seconds:
+        while (passed := self.loop.time() - began) < seconds and not self._stop.is_set():
             progress(passed / seconds)
             if tending.done():
                 tending.result()
-            await asyncio.sleep(min(0.25, seconds - passed))
+            try:
+                async with asyncio.timeout(min(0.25, seconds - passed)):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+
+    async def _drain(self, tending: asyncio.Task[None]) -> None:
+        """Nothing new is sent; waits for what is on its way."""
+        self.load.draining = True
+        if self.load.unanswered:
+            drained = self.loop.create_task(self._drained.wait())
+            await asyncio.wait([drained, tending], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
 
     def result(self, duration_s: float) -> dict[str, Any]:
         """The object that `bench --json` prints, but for the cluster's own facts."""
@@ -160,6 +224,8 @@ class Generator:
             "key_size": options.key_size,
             "value_size": options.value_size,
             "keys": options.keys,
+            "session": self.load.id,
+            "unanswered": self.load.unanswered,
             "latency_us": latency_us,
         }
 
@@ -167,8 +233,11 @@ class Generator:
 async def run(
     addresses: list[tuple[str, int]], options: Options, progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Any]:
-    """Measures a running cluster."""
+    """Measures a running cluster; with records SIGINT and SIGTERM end the measurement, not its result."""
     generator = Generator(addresses, options)
+    if options.records is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            generator.loop.add_signal_handler(number, generator.stop)
     result = await generator.run(progress)
     statuses = [status for status in await fetch_statuses(addresses) if status is not None]
     result["nodes"] = len(addresses)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 import uvloop
@@ -59,8 +60,24 @@ def show(result: dict[str, Any]) -> None:
     default=0.0,
     help="Open loop: so many per second; latency from the planned time.",
 )
+@click.option(
+    "--arrivals",
+    type=click.Choice(["fixed", "poisson"]),
+    default="fixed",
+    show_default=True,
+    help="Of an open loop: evenly, or at random.",
+)
+@click.option(
+    "--zipf", type=click.FloatRange(0, 10), default=0.0, help="Exponent of the keys' popularity; 0: all alike."
+)
 @click.option("--read-share", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--client", type=click.IntRange(0, 65535), default=0, help="This client's number in its records.")
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A new file for every operation (planned, sent, answered, outcome), as a numpy structured array.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
 def bench(
@@ -73,13 +90,19 @@ def bench(
     value_size: int,
     keys: int,
     rate: float,
+    arrivals: Literal["fixed", "poisson"],
+    zipf: float,
     read_share: float,
     seed: int,
+    client: int,
+    records: Path | None,
     as_json: bool,
 ) -> None:
     """Load a cluster and measure throughput and latency."""
     if (cluster is None) == (spawn is None) and spawn is None:
         fail("give --cluster (or MULTIPAXOS_CLUSTER), or --spawn N", USAGE)
+    if records is not None and records.exists():
+        fail(f"{records} exists: records go to a new file", USAGE)
     options = generator.Options(
         outstanding=outstanding,
         duration_s=duration,
@@ -87,8 +110,12 @@ def bench(
         value_size=value_size,
         keys=keys,
         rate_per_s=rate,
+        arrivals=arrivals,
+        zipf=zipf,
         read_share=read_share,
         seed=seed,
+        client=client,
+        records=records,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=1.0)

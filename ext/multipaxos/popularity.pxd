@@ -1,0 +1,15 @@
+# How popular each key is: see popularity.pyx.
+from libc.stdint cimport uint32_t, uint64_t
+
+cimport cython
+
+
+@cython.final
+cdef class Popularity:
+    cdef readonly uint64_t keys
+    cdef readonly double exponent
+    cdef uint64_t* below             # of 2**32: draws below it stay at their column
+    cdef uint32_t* alias             # where the others go
+
+    cdef int build(self) except -1
+    cdef uint64_t draw(self, uint64_t random) noexcept

@@ -1,0 +1,84 @@
+"""How popular each key is: uniform, or by Zipf's law.
+
+Theory. By Zipf's law with exponent s the key of rank r (from 0) is drawn with a probability proportional to
+1 / (r + 1)**s; s = 0 makes all keys equal. A draw takes constant time by the alias method (Walker 1977; built in linear
+time as Vose 1991 does): every key is a column of the same width, of which a share is its own and the rest another key's.
+
+Rules. A draw is a pure function of 64 random bits: the upper 32 choose the column, the lower 32 whose part of it.
+"""
+
+cimport cython
+
+from libc.math cimport pow
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+
+@cython.final
+cdef class Popularity:
+    """`keys`: how many, 1 to 2**31. `exponent`: Zipf's, 0 for uniform. Raises ValueError."""
+
+    def __init__(self, uint64_t keys, double exponent=0.0):
+        if self.below != NULL:
+            raise RuntimeError("a popularity is made once")
+        if not 1 <= keys <= 1 << 31:
+            raise ValueError(f"there may be 1 to 2**31 keys, not {keys}")
+        if not 0 <= exponent <= 10:
+            raise ValueError(f"Zipf's exponent may be 0 to 10, not {exponent}")
+        self.keys = keys
+        self.exponent = exponent
+        if exponent > 0:
+            self.build()
+
+    def __dealloc__(self):
+        free(self.below)
+        free(self.alias)
+
+    cdef int build(self) except -1:
+        """Fills every column: one with too little takes the rest from one with too much."""
+        cdef uint64_t i, small = 0, large = self.keys, one, other
+        cdef double total = 0
+        cdef double* share = <double*>malloc(self.keys * sizeof(double))
+        cdef uint32_t* todo = <uint32_t*>malloc(self.keys * sizeof(uint32_t))  # those with too little, then the others
+        self.below = <uint64_t*>malloc(self.keys * sizeof(uint64_t))
+        self.alias = <uint32_t*>malloc(self.keys * sizeof(uint32_t))
+        try:
+            if share == NULL or todo == NULL or self.below == NULL or self.alias == NULL:
+                raise MemoryError("no memory for so many keys")
+            for i in range(self.keys):
+                share[i] = pow(<double>(i + 1), -self.exponent)
+                total += share[i]
+            for i in range(self.keys):
+                share[i] *= self.keys / total
+                self.alias[i] = <uint32_t>i
+                self.below[i] = <uint64_t>1 << 32
+                if share[i] < 1:
+                    todo[small] = <uint32_t>i
+                    small += 1
+                else:
+                    large -= 1
+                    todo[large] = <uint32_t>i
+            while small and large < self.keys:
+                small -= 1
+                one, other = todo[small], todo[large]
+                self.below[one] = <uint64_t>(share[one] * 4294967296.0)
+                self.alias[one] = <uint32_t>other
+                share[other] -= 1 - share[one]
+                if share[other] < 1:
+                    large += 1
+                    todo[small] = <uint32_t>other
+                    small += 1
+        finally:
+            free(share)
+            free(todo)
+        return 0
+
+    cdef uint64_t draw(self, uint64_t random) noexcept:
+        cdef uint64_t column = (random >> 32) * self.keys >> 32
+        if self.below == NULL or (random & 0xFFFFFFFF) < self.below[column]:
+            return column
+        return self.alias[column]
+
+    def draw_key(self, uint64_t random):
+        """The rank of the key that 64 random bits stand for."""
+        return self.draw(random)
