@@ -13,8 +13,9 @@ What is checked, on the traces alone:
 - ballots rise: those that an acceptor adopts, those that a leader leads at; and no acceptor forgets in a restart what
   it had answered at. A new incarnation is a new node: of it nothing is expected.
 
-Rules. The cut-off last line of a file is a kill's doing and not read; any other damage is refused, by file and line. A
-node that gave no trace is believed: what goes to it is neither lost nor received. Run as
+Rules. The cut-off last line of a file is a kill's doing and not read; any other damage is refused, by file and line. Of
+a node whose trace is given all lives must be in it. A node without one is believed: what goes to it is neither lost nor
+received. Run as
 ``python -m evaluation.trace_merge OUT TRACE... [--slots A:B --svg FILE]``; it ends with 1 if a check failed.
 """
 
@@ -24,21 +25,21 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evaluation.errors import BadRecords
-
 from multipaxos import ballot
 from multipaxos.diagram import Message, Note, draw
-from multipaxos.trace import HEADER, VERSION
+from multipaxos.trace import HEADER, HEADER_LINE, VERSION
 
 Event = dict[str, Any]
 Slots = tuple[int, int]  # first, end
 
 FAILURES_MAX = 20  # of one kind
+SILENT_NS = 1_000_000_000  # a node that lives pings more often
 AROUND_NS = 20_000_000  # elections so near to what a diagram shows belong to it
 COMMON: dict[str, type] = {"at_ns": int, "node": int, "incarnation": str, "event": str}
 MESSAGE: dict[str, type] = {"peer": int, "link": str, "kind": str, "bytes": int, "label": str}
@@ -65,8 +66,11 @@ def read(path: Path) -> list[Event]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise BadRecords(f"{path} cannot be read: {error.strerror}") from error
-    lines.pop()  # empty, or cut off
-    if not lines or _parsed(path, 1, lines[0]).items() < HEADER.items():
+    cut_off = lines.pop()  # or empty
+    if not lines and HEADER_LINE.startswith(cut_off):
+        return []
+    head = _parsed(path, 1, lines[0] if lines else cut_off)
+    if any(head.get(name) != value for name, value in HEADER.items()):
         raise BadRecords(f"{path}, line 1: no trace of version {VERSION}")
     events: list[Event] = []
     for number, line in enumerate(lines[1:], 2):
@@ -144,12 +148,12 @@ def pair(merged: Merged) -> list[str]:
     """Joins what was sent to what was received, by link and direction; returns effects that have no cause before."""
     sent: dict[tuple[str, int], list[Event]] = defaultdict(list)
     received: dict[tuple[str, int], list[Event]] = defaultdict(list)
-    ends = {(event["link"], event["node"]) for event in merged.events if event["event"] == "linked"}
+    traced = set(merged.nodes)
     for event in merged.events:
-        if event["event"] == "sent" and (event["link"], event["peer"]) in ends:
+        if event["event"] == "sent" and event["peer"] in traced:
             event["arrived_ns"] = None
             sent[event["link"], event["node"]].append(event)
-        elif event["event"] == "received" and (event["link"], event["peer"]) in ends:
+        elif event["event"] == "received" and event["peer"] in traced:
             received[event["link"], event["peer"]].append(event)
     failures = []
     for key, arrivals in received.items():
@@ -334,35 +338,43 @@ def diagram(merged: Merged, first: int, end: int) -> str:
     times += [event["at_ns"] for event in decided]
     begins, ends = min(times) - AROUND_NS, max(times) + AROUND_NS
     around = [event for event in merged.events if begins <= event["at_ns"] <= ends]
-    messages += [event for event in around if event["event"] == "sent" and event["kind"].startswith("phase1")]
-    notes = [event for event in around if event["event"] in NOTED] + decided + _kills(merged, begins, ends)
+    messages += [event for event in around if _is_phase1(event, merged.nodes)]
+    notes = [event for event in around if event["event"] in NOTED] + decided
+    notes += [event for event in _cut_off(merged) if begins <= event["at_ns"] <= ends]
+    firsts = {id(next((one for one in merged.of(node) if one["event"] == "started"), None)) for node in merged.nodes}
     zero = min(event["at_ns"] for event in [*messages, *notes])
     return draw(
         [*(_name(node) for node in merged.nodes), *([CLIENTS] if any(e["peer"] < 0 for e in messages) else [])],
         [_message(event, zero) for event in sorted(messages, key=lambda event: int(event["at_ns"]))],
-        [_note(event, zero, (first, end)) for event in sorted(notes, key=lambda event: int(event["at_ns"]))],
+        [
+            _note(event, zero, (first, end), id(event) in firsts)
+            for event in sorted(notes, key=lambda event: int(event["at_ns"]))
+        ],
         f"{_slots({'first': first, 'end': end})}, from {zero} ns on",
     )
 
 
 def _touching(merged: Merged, first: int, end: int) -> list[Event]:
     """Messages for these slots: that name them, that are the first to say to somebody that they are decided, or whose
-    commands are in them. Each once: as sent, or from a client or a node without a trace, as received."""
+    commands are in them. Each once: as sent, or from a client as received."""
     hashes = _hashes(merged, first, end)
-    told: dict[tuple[str, int], int] = defaultdict(lambda: 1)  # link and sender -> decided below
+    known: dict[int, int] = defaultdict(lambda: 1)  # node -> below it all is decided, as it knows
+    nodes = {*merged.nodes, -1}
     touching = []
     for event in merged.events:
-        if event["event"] not in ("sent", "received") or (event["event"] == "received" and "sent_ns" in event):
+        if event["event"] == "applied":
+            known[event["node"]] = max(known[event["node"]], event["end"])
+        if event["event"] not in ("sent", "received") or event["peer"] not in nodes:
             continue
-        if not set(event.get("commands", ())).isdisjoint(hashes) or _names(event, (first, end)):
+        if event["event"] == "received" and event["peer"] >= 0:
+            continue
+        news = {"first": known[event["peer"]], "end": event.get("decided_end", 0)}
+        if not set(event.get("commands", ())).isdisjoint(hashes) or any(
+            _overlaps(stretch, (first, end)) for stretch in (_named(event), news)
+        ):
             touching.append(event)
-        elif "decided_end" in event:
-            key = event["link"], event["node"] if event["event"] == "sent" else event["peer"]
-            if _overlaps({"first": told[key], "end": event["decided_end"]}, (first, end)):
-                touching.append(event)
-            told[key] = max(told[key], event["decided_end"])
-    known = set(merged.nodes)
-    return [event for event in touching if event["peer"] in known or event["peer"] < 0]
+        known[event["peer"]] = max(known[event["peer"]], event.get("decided_end", 0))
+    return touching
 
 
 def _hashes(merged: Merged, first: int, end: int) -> set[str]:
@@ -376,25 +388,34 @@ def _hashes(merged: Merged, first: int, end: int) -> set[str]:
     }
 
 
-def _names(event: Event, slots: Slots) -> bool:
-    """Phase 1 asks for everything from some slot on: it is shown where it is near in time, not here."""
-    return "first" in event and "end" in event and event["kind"] != "phase1b" and _overlaps(event, slots)
+def _named(event: Event) -> dict[str, int]:
+    """The slots that a message is about. Phase 1 asks for everything from some slot on: it is shown where it is near in
+    time, not here."""
+    if "end" not in event or event["kind"] == "phase1b":
+        return {"first": 0, "end": 0}
+    return {"first": event["first"], "end": event["end"]}
 
 
-def _overlaps(event: Event, slots: Slots) -> bool:
-    return bool(event["first"] < slots[1] and event["end"] > slots[0])
+def _overlaps(event: Mapping[str, Any], slots: Slots) -> bool:
+    return bool(max(event["first"], slots[0]) < min(event["end"], slots[1]))
 
 
-def _kills(merged: Merged, begins: int, ends: int) -> list[Event]:
-    """Where a life was cut off: after its last event, if the trace does not merely end there for all."""
-    kills = []
+def _is_phase1(event: Event, nodes: Sequence[int]) -> bool:
+    return event["event"] == "sent" and event["kind"] in ("phase1a", "phase1b") and event["peer"] in nodes
+
+
+def _cut_off(merged: Merged) -> list[Event]:
+    """Where lives were cut off: the last events of those that another life follows, or nothing for long while the
+    others go on."""
+    found = []
     for node in merged.nodes:
         events = merged.of(node)
         for last, after in zip(events, [*events[1:], None], strict=True):
-            cut = last["event"] != "ended" and (after is None or after["event"] == "started")
-            if cut and begins <= last["at_ns"] <= ends:
-                kills.append({**last, "at_ns": last["at_ns"] + 1, "event": "cut_off"})
-    return kills
+            silent_ns = merged.events[-1]["at_ns"] - last["at_ns"]
+            followed = after["event"] == "started" if after is not None else silent_ns > SILENT_NS
+            if last["event"] != "ended" and followed:
+                found.append({**last, "event": "cut_off"})
+    return found
 
 
 def _name(node: int) -> str:
@@ -412,7 +433,8 @@ def _message(event: Event, zero: int) -> Message:
     return Message(at_ns, None if arrived_ns is None else arrived_ns - zero, here, there, event["label"])
 
 
-def _note(event: Event, zero: int, slots: Slots) -> Note:
+def _note(event: Event, zero: int, slots: Slots, is_first: bool) -> Note:
+    """`crash` and `restart` at the beginning of a note end and begin the lifeline."""
     at_ns, who = event["at_ns"] - zero, _name(event["node"])
     match event["event"]:
         case "decided":
@@ -422,7 +444,7 @@ def _note(event: Event, zero: int, slots: Slots) -> Note:
         case "adopted" if event["role"] == "acceptor":
             return Note(at_ns, who, f"adopts {_ballot(event['ballot'])}")
         case "started":
-            return Note(at_ns, who, f"restart at slot {event['slot_out']}")
+            return Note(at_ns, who, f"{'start' if is_first else 'restart'} at slot {event['slot_out']}")
         case "cut_off":
             return Note(at_ns, who, "crash")
         case "ended":
