@@ -327,16 +327,16 @@ def table(counted: dict[str, Any]) -> str:
 # == drawing
 
 
-def diagram(merged: Merged, first: int, end: int) -> str:
-    """A timing diagram of the slots [first, end), as SVG: what was sent for them, and the elections around it. Raises
-    BadRecords where the traces have nothing of these slots."""
+def diagram(merged: Merged, first: int, end: int, around_ns: int = AROUND_NS) -> str:
+    """A timing diagram of the slots [first, end), as SVG: what was sent for them, and what became of leaders and nodes
+    from `around_ns` before to as long after. Raises BadRecords where the traces have nothing of these slots."""
     messages = _touching(merged, first, end)
     decided = [event for event in merged.events if event["event"] == "decided" and _overlaps(event, (first, end))]
     if not messages and not decided:
         raise BadRecords(f"the traces have nothing of {_slots({'first': first, 'end': end})}: choose others")
     times = [t for event in messages for t in (event["at_ns"], event.get("arrived_ns")) if t is not None]
     times += [event["at_ns"] for event in decided]
-    begins, ends = min(times) - AROUND_NS, max(times) + AROUND_NS
+    begins, ends = min(times) - around_ns, max(times) + around_ns
     around = [event for event in merged.events if begins <= event["at_ns"] <= ends]
     messages += [event for event in around if _is_phase1(event, merged.nodes)]
     notes = [event for event in around if event["event"] in NOTED] + decided
