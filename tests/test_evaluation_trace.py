@@ -165,7 +165,7 @@ def test_what_does_not_hold_is_told(two: tuple[Made, Made], spoil: Callable[[Mad
         lambda node: node.start(5, AT).adopt(HIGHER).adopt(HIGHER, "leader").start(5, HIGHER),
         lambda node: node.adopt(HIGHER).start(5, AT),  # adopted, and never answered so
         lambda node: node.message("sent", 7, "phase2b", ballot=HIGHER, first=5, end=5).start(5, AT),
-        lambda node: node.decide(5, ["eeee"], [None]).apply(5, 6),
+        lambda node: node.start(3).decide(3, ["cccc", "dddd"], [None, 5]).apply(3, 5),
     ],
 )
 def test_what_may_happen_is_no_failure(two: tuple[Made, Made], allowed: Callable[[Made], Made]) -> None:
@@ -382,16 +382,27 @@ def test_phase_1_is_shown_where_it_is_near(tmp_path: Path) -> None:
     for at_ns in (10_000_000, 80_000_000):
         zero.message("sent", 1, "phase1a", at_ns, ballot=AT, first=1, label=f"phase1a {at_ns}")
         one.message("received", 0, "phase1a", at_ns + 1000, ballot=AT, first=1, label=f"phase1a {at_ns}")
+    zero.message("sent", 7, "phase1a", 80_000_001, ballot=AT, first=1, label="phase1a to nobody known")
     zero.tell("decided", 90_000_000, first=4, end=5, ballot=AT, hashes=["a"], times_ns=[5])
     said = words(trace_merge.diagram(merged(zero, one), 4, 5))
     assert "phase1a 80000000" in said
     assert "phase1a 10000000" not in said
+    assert "phase1a to nobody known" not in said
 
 
 def test_who_only_stops_writing_last_is_not_called_dead(two: tuple[Made, Made]) -> None:
     assert "crash" not in words(trace_merge.diagram(merged(*two), 1, 5))
     two[1].tell("said", two[1].now_ns + trace_merge.SILENT_NS + 1, text="alone")
     assert "crash" in words(trace_merge.diagram(merged(*two), 1, 5))
+
+
+def test_a_node_that_was_stopped_is_not_called_dead(two: tuple[Made, Made]) -> None:
+    two[0].tell("ended", reason="stopped").start(5)
+    said = words(trace_merge.diagram(merged(*two), 1, 5))
+    assert "crash" not in said
+    assert {"stopped", "restart at slot 5"} <= set(said)
+    two[1].tell("ended", reason="the disk is gone")
+    assert "crash: the disk is gone" in words(trace_merge.diagram(merged(*two), 1, 5))
 
 
 def test_slots_without_any_trace_are_refused(two: tuple[Made, Made]) -> None:

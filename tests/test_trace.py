@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from multipaxos.config import Config
 from multipaxos.errors import StorageError
 from multipaxos.node import Node
 from multipaxos.server import Server
+from multipaxos.statemachine import Context
 from multipaxos.storage import MemoryStorage, Storage
 from multipaxos.trace import HEADER_LINE, Trace, TracedNode, command_hash
+from tests.journal import Journal
 from tests.net import Caller, local_config, put, run, until
 from tests.rig import Rig, ballot, command
 
@@ -129,6 +132,22 @@ def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
     rig.sync()
     (decided,) = traced.take("decided")
     assert decided["times_ns"] == [rig.now_ns]
+
+
+def test_a_leader_knows_the_times_of_what_is_decided_before_it_is_written_down(path: Path) -> None:
+    """Its disk is slow, and two others are a majority."""
+    traced = Traced(path, Rig(linked=False))
+    rig = traced.rig
+    at = rig.lead()
+    rig.client()
+    rig.request(1, command(0, 7, b"", kind=2))
+    assert rig.batch is not None
+    rig.tick(3)
+    rig.request(1, command(0, 8, b"", kind=2))
+    for peer in (1, 2):
+        rig.accept(peer, at, 1, 3)
+    (decided,) = traced.take("decided")
+    assert decided["times_ns"] == [rig.now_ns - 3_000_000, rig.now_ns]
 
 
 def test_a_follower_tells_what_a_watermark_decides(path: Path) -> None:
@@ -266,6 +285,7 @@ def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
         ("linked", "link 502"),
         ("received", "link 502"),
     ]
+    assert traced.rig.node._rest == {}
 
 
 def test_a_frame_in_another_layout_is_told_as_the_message_it_is(path: Path) -> None:
@@ -295,6 +315,22 @@ def test_bytes_that_are_no_message_are_told_as_such_and_close_the_link(path: Pat
 
 
 # -- when it is told
+
+
+def test_a_frame_has_come_before_anything_follows_from_it(path: Path) -> None:
+    class Timed(Journal):
+        def apply(self, command: bytes, context: Context) -> bytes:
+            applied_ns.append(time.monotonic_ns())
+            return super().apply(command, context)
+
+    applied_ns: list[int] = []
+    traced = Traced(path, Rig(linked=False, journal=Timed()))
+    rig, at = traced.rig, ballot(1, 2)
+    rig.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
+    traced.take()
+    rig.send(2, "decision", ballot=at, first=1, end=3)
+    received, applied = traced.take("received", "applied")
+    assert received["at_ns"] < applied_ns[0] < applied["at_ns"]
 
 
 def test_it_is_in_the_file_before_it_is_sent(path: Path) -> None:
