@@ -493,8 +493,9 @@ def test_a_cluster_whose_leader_is_killed_passes_and_is_drawn(tmp_path: Path) ->
     assert counted["between_nodes"]["phase2a"]["messages"] > 0
     for node in range(3):
         assert max(event["end"] for event in whole.of(node) if event["event"] == "applied") == counted["slots"] + 1
-    second = next(e for e in whole.of(follower) if e["event"] == "adopted" and e["role"] == "leader")
     again = [event for event in whole.of(killed) if event["event"] == "started"][1]
+    elected = [event for event in whole.of(follower) if event["event"] == "adopted" and event["role"] == "leader"]
+    second = [event for event in elected if event["at_ns"] < again["at_ns"]][-1]
     first = max(second["first"], again["slot_out"])  # proposed by the second leader, and told to the first one
     said = words(trace_merge.diagram(whole, first, first + 1, around_ns=10**10))
     ballot = f"{second['ballot'] >> 16}.{follower}"
