@@ -80,6 +80,9 @@ async def run_server(server: Server) -> None:
     type=Address(),
     help="HOST:PORT to listen on; default: the node's address in the configuration, where the others dial it.",
 )
+@click.option(
+    "--trace", type=click.Path(path_type=Path), help="Write what this node does to this file, and when. Slow."
+)
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
 def serve(
@@ -89,6 +92,7 @@ def serve(
     storage: str,
     machine: str,
     listen: tuple[str, int] | None,
+    trace: Path | None,
     verbose: bool,
 ) -> None:
     """Run one node of a cluster, in the foreground."""
@@ -100,7 +104,8 @@ def serve(
         known = ", ".join(str(each.id) for each in config.nodes)
         raise ConfigurationError(f"{config_path}: no node {node} in cluster {config.name!r}; its nodes are {known}")
     user_machine = load_machine(machine) if machine else None
-    uvloop.run(run_server(Server(config, node, open_storage(storage, data_dir, config, node), user_machine, listen)))
+    server = Server(config, node, open_storage(storage, data_dir, config, node), user_machine, listen, trace)
+    uvloop.run(run_server(server))
 
 
 @click.command()

@@ -91,9 +91,14 @@ def label_of(frame: bytes) -> str:
         message: Mapping[str, Any] = codec.decode_message(frame)
     except codec.CodecError as error:
         return f"{len(frame)} bytes that are no message ({error.fault})"
+    return describe(message)
+
+
+def describe(message: Mapping[str, Any]) -> str:
+    """The label of a decoded message."""
     kind = str(message["kind"])
-    describe = _DESCRIPTIONS.get(kind)
-    return f"{kind} {describe(message)}".rstrip() if describe else kind
+    words = _DESCRIPTIONS.get(kind)
+    return f"{kind} {words(message)}".rstrip() if words else kind
 
 
 def _ballot(number: int) -> str:

@@ -65,8 +65,9 @@ def disk_directory(prefix: str) -> Path:
 
 
 class LocalCluster:
-    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `listen`: where each node
-    listens, by id, if not at its address in the configuration: then something stands between the nodes.
+    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `arguments`: more of them,
+    for `serve`; {node} in one stands for the node's id. `listen`: where each node listens, by id, if not at its address
+    in the configuration: then something stands between the nodes.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class LocalCluster:
             "--storage",
             self.storage,
         ]
-        command += self.arguments
+        command += [argument.replace("{node}", str(id)) for argument in self.arguments]
         if self.machine:
             command += ["--machine", self.machine]
         if self.listen is not None:

@@ -23,6 +23,7 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -34,6 +35,7 @@ from multipaxos.schema import flatten
 from multipaxos.statemachine import StateMachine
 from multipaxos.storage import Storage
 from multipaxos.store import KeyValue
+from multipaxos.trace import Trace, TracedNode
 from multipaxos.transport import Transport
 
 log = logging.getLogger("multipaxos.server")
@@ -48,7 +50,8 @@ def now_ns() -> int:
 
 class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store. `listen`: the
-    (host, port) to listen on, where that is not the node's address in the configuration.
+    (host, port) to listen on, where that is not the node's address in the configuration. `trace`: a file for what the
+    node does, see `multipaxos.trace`.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
     for a node that the configuration does not have or whose port is taken, and from `serve_forever` StorageError when
@@ -62,6 +65,7 @@ class Server:
         storage: Storage,
         machine: StateMachine | None = None,
         listen: tuple[str, int] | None = None,
+        trace: Path | None = None,
     ) -> None:
         if not 0 <= node < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
@@ -72,8 +76,9 @@ class Server:
         self.id = node
         self.storage = storage
         self.listen = listen
+        self.trace = trace
         self._user_machine = machine
-        self.node: Node
+        self.node: Node | TracedNode
         self.transport: Transport
         self._failed: asyncio.Future[None]
         self._timer: asyncio.TimerHandle | None = None
@@ -110,7 +115,10 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._failed = self._loop.create_future()
         self.transport = Transport(self.config, self.id, self.storage.incarnation, self, self.listen)
-        self._recover()
+        self.node = self._recover()
+        if self.trace is not None:
+            trace = Trace(self.trace, self.id, self.storage.incarnation)
+            self.node = TracedNode(self.node, trace, self.storage, lambda link: self.transport.links[link].identity)
         if not self.storage.immediate:
             # Two, of one thread each: a commit never queues behind reads for nodes that catch up.
             self._committer = ThreadPoolExecutor(1, thread_name_prefix="storage-commit")
@@ -119,13 +127,13 @@ class Server:
         self._wake(lambda: None)
         await self.transport.start()
 
-    def _recover(self) -> None:
+    def _recover(self) -> Node:
         """Makes the core, from what the storage holds."""
         machine: Machine = (
             PythonMachine(self._user_machine) if self._user_machine is not None else KeyValue(seed=secrets.randbits(63))
         )
         began = time.monotonic()
-        self.node = Node(
+        node = Node(
             node=self.id,
             roles=self.config.role_masks(),
             quorums=self.config.quorums(),
@@ -142,9 +150,10 @@ class Server:
         log.info(
             "node %d recovered to slot %d in %.3f s",
             self.id,
-            self.node.slot_out - 1,
+            node.slot_out - 1,
             time.monotonic() - began,
         )
+        return node
 
     async def stop(self) -> None:
         """Stops serving; what is being committed is waited for. Leaves no task, socket or thread."""
@@ -163,6 +172,14 @@ class Server:
                 if executor is not None:
                     executor.shutdown()
             self.storage.close()
+            node = getattr(self, "node", None)
+            if isinstance(node, TracedNode):
+                node.close(self._why_ended())
+
+    def _why_ended(self) -> str:
+        """For the trace."""
+        error = self._failed.exception() if self._failed.done() and not self._failed.cancelled() else None
+        return str(error or "stopped")
 
     async def serve_forever(self) -> None:
         """Until cancelled; raises what ended the node if it ends by itself."""

@@ -120,6 +120,12 @@ class Connection(asyncio.Protocol):
         who = f"node {self.peer}" if self.peer >= 0 else self.kind
         return f"{who} at {where[0]}:{where[1]}" if where else who
 
+    @property
+    def identity(self) -> str:
+        """A name that both ends have for this connection, once the handshake is done: it is made of their nonces."""
+        assert self._theirs is not None, "a connection has no name before its handshake"
+        return f"{self._nonce ^ self._theirs.nonce:016x}"
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Sets the socket's ways, and speaks first if we dialled."""
         self._transport = cast(asyncio.Transport, transport)
