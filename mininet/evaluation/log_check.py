@@ -4,7 +4,8 @@ Theory. An acknowledged write names its slot. If it was kept, every node whose l
 the command of that session and sequence; and two nodes hold the same command in every slot that both know decided.
 Over all clients one log explains the answers: who was answered before another one was sent has the lower slot.
 
-Rules. Logs are read after their processes have ended. Only what a node says is decided counts as its log.
+Rules. Logs are read after their processes have ended. A node's log ends where its last word said: all below its
+slot_out was decided, and on its disk what it had accepted there, though the disk's own mark of that may come later.
 """
 
 from __future__ import annotations
@@ -25,15 +26,14 @@ Command = tuple[int, int, bytes]  # session, sequence, and a hash of kind and pa
 Log = Mapping[int, Command]  # slot -> what was decided there
 
 
-def read_log(directory: Path, cluster: str, node: int) -> Log:
-    """The decided slots of a node's data directory, of which no process is running."""
+def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
+    """The slots below `slot_out` of a node's data directory, of which no process is running."""
     storage = LmdbStorage(directory, cluster, node)
     try:
-        decided = int.from_bytes(storage.meta().get(b"decided", b"\1"), "little")
         newest: dict[int, tuple[int, Command]] = {}
         for index, first, end, frame in storage.records():
             _, run_first, _, _, commands = decode_phase2a(frame)
-            for slot in range(first, min(end, decided)):
+            for slot in range(first, min(end, slot_out)):
                 if slot not in newest or newest[slot][0] < index:
                     newest[slot] = index, brief(commands[slot - run_first])
         return {slot: command for slot, (_, command) in newest.items()}

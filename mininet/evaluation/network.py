@@ -114,6 +114,7 @@ class Network:
             from mininet.net import Mininet
             from mininet.nodelib import LinuxBridge
 
+            Mininet.inited = True  # or it would set buffer sizes and other limits of the whole machine, for ever
             net = Mininet(switch=LinuxBridge, controller=None, autoSetMacs=True, autoStaticArp=True)
             self._mininet = net
             for index in range(self.topology.nodes + self.topology.clients):

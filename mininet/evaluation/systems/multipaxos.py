@@ -204,7 +204,7 @@ class Multipaxos(System):
         told: dict[str, Any] = {"slot_out": max(row["slot_out"] for row in rows), "failures": failures}
         if self.spec.storage == "lmdb":
             self.stop()
-            told |= self.check_logs(rows_of, failures)
+            told |= self.check_logs(rows_of, {row["id"]: row["slot_out"] for row in rows}, failures)
         return told
 
     def wait_until_level(self) -> list[dict[str, Any]]:
@@ -216,11 +216,12 @@ class Multipaxos(System):
                 return rows
             time.sleep(POLL_S)
 
-    def check_logs(self, rows_of: list[records.Operations], failures: list[str]) -> dict[str, Any]:
-        """Adds what is wrong to `failures`."""
+    def check_logs(
+        self, rows_of: list[records.Operations], slot_out: Mapping[int, int], failures: list[str]
+    ) -> dict[str, Any]:
+        """Of the nodes that told how far they are. Adds what is wrong to `failures`."""
         logs = {
-            host.index: log_check.read_log(self.directory(host.index), CLUSTER, host.index)
-            for host in self.network.nodes
+            node: log_check.read_log(self.directory(node), CLUSTER, node, end) for node, end in slot_out.items()
         }
         failures += log_check.same_prefix(logs)
         longest = max(logs.values(), key=len)
