@@ -394,7 +394,7 @@ def test_loss_and_partition_go_together_and_heal_ends_both(system: Plain, inject
 
 def test_a_loss_that_loses_nothing_is_refused(injector: Injector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "set_filters", lambda hosts, wanted: None)
-    with pytest.raises(FaultRefused, match="was lost, asked was 0.5"):
+    with pytest.raises(FaultRefused, match=r"was lost, asked was 0\.5"):
         injector.inject(fault("loss", 1, amount=0.5))
     with pytest.raises(FaultRefused, match="give the share of packets"):
         injector.inject(fault("loss", 1, amount=1.5))

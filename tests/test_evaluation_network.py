@@ -198,6 +198,18 @@ def test_delay_element_takes_all_that_is_sent_and_only_once() -> None:
 
 
 @pytest.mark.usefixtures("_without_netem")
+def test_a_delay_element_that_lost_packets_is_refused() -> None:
+    with Network(Topology(nodes=2, clients=0, delay_ms=2.0)) as network:
+        network.check()
+        element = network.hosts[0].processes[0]
+        element.send_signal(signal.SIGSTOP)  # it has no time: its queue overflows
+        measure.arrivals(network.hosts, [(0, 1)], 70_000, 0)
+        element.send_signal(signal.SIGCONT)
+        with pytest.raises(NetworkRefused, match=r"lost \d+ packets for want of time"):
+            network.check()
+
+
+@pytest.mark.usefixtures("_without_netem")
 def test_large_segments_pass_a_delay_element_whole() -> None:
     with Network(Topology(nodes=2, clients=0, delay_ms=0.5)) as network:
         found = measure.rates_mbit(network.hosts, [(0, 1)], 1000, 0.002, 0)
@@ -363,14 +375,19 @@ class Boom(Exception):
 
 @pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
 def test_nothing_is_left_after_an_error_inside(error: type[BaseException], tmp_path: Path) -> None:
-    tag, pid = "", 0
-    with pytest.raises(error), Network(Topology(delay_ms=1.0, rate_mbit=10.0)) as network:
-        tag = network.tag
-        pid = network.nodes[0].popen(["sh", "-c", "sleep 1000 & sleep 1000"], tmp_path / "log").pid
-        raise error
-    assert pid
-    assert interfaces_of(tag) == []
-    assert namespaces.namespace_of(pid) is None
+    tags, pids = [], []
+
+    def run() -> None:
+        with network:
+            tags.append(network.tag)
+            pids.append(network.nodes[0].popen(["sh", "-c", "sleep 1000 & sleep 1000"], tmp_path / "log").pid)
+            raise error
+
+    network = Network(Topology(delay_ms=1.0, rate_mbit=10.0))
+    with pytest.raises(error):
+        run()
+    assert interfaces_of(*tags) == []
+    assert [namespaces.namespace_of(pid) for pid in pids] == [None]
     assert network.close() is None, "once more does no harm"
 
 

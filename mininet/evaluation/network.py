@@ -164,20 +164,26 @@ class Network:
 
     def close(self) -> None:
         """Ends and removes everything of this network; may be called again."""
-        with _uninterrupted():
-            self._end_processes()
-            if self._mininet is not None:
-                with _mininet_kept_quiet(self.messages):
-                    try:
-                        self._mininet.stop()
-                    except Exception as error:  # a shell that was interrupted refuses: the sweep does its work
-                        self.messages.append(f"stop: {error!r}")
-                self._mininet = None
-            if self.tag:
-                self._sweep()
-                self.tag = ""
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+        with _uninterrupted(), contextlib.ExitStack() as stack:  # each is tried, whatever becomes of the others
+            stack.callback(self._remove_folder)
+            stack.callback(self._sweep)
+            stack.callback(self._stop_mininet)
+            stack.callback(self._end_processes)
+
+    def _stop_mininet(self) -> None:
+        if self._mininet is None:
+            return
+        with _mininet_kept_quiet(self.messages):
+            try:
+                self._mininet.stop()
+            except Exception as error:  # a shell that was interrupted refuses: the sweep does its work
+                self.messages.append(f"stop: {error!r}")
+        self._mininet = None
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
 
     def _end_processes(self) -> None:
         """All that was started in the hosts, by its id, since a process that begins is not in its namespace yet; then
@@ -197,6 +203,8 @@ class Network:
 
     def _sweep(self) -> None:
         """What is left after Mininet's own way of stopping, mostly nothing; raises EvaluationError if that stays."""
+        if not self.tag:
+            return
         deadline = time.monotonic() + TAKE_DOWN_S
         while left := self._left():
             for pid in _shells(self.tag):
@@ -210,6 +218,7 @@ class Network:
             if time.monotonic() > deadline:
                 raise EvaluationError(f"left behind by the network {self.tag}: {left}")
             time.sleep(0.02)
+        self.tag = ""
 
     def _left(self) -> list[str]:
         processes = namespaces.processes_in(self._namespaces - {""})
@@ -230,13 +239,16 @@ class Network:
         return found
 
     def check(self) -> None:
-        """Without measuring: that the delay elements live and the kernel still has what was asked. Raises
-        NetworkRefused. For the end of a run."""
+        """Without measuring: that the kernel still has what was asked, and that the delay elements live and had time
+        for every packet. Raises NetworkRefused. For the end of a run."""
         for host in self.hosts:
             shaping.check_read_back(self.topology, host, shaping.read_back(host))
             for process in host.processes[:1] if self._has_elements() else []:
                 if process.poll() is not None:
                     raise NetworkRefused(f"the delay element of {host.name} has ended: {self._element_words(host)}")
+        for name, report in self._element_reports().items():
+            if report["overflow"]:
+                raise NetworkRefused(f"the delay element of {name} lost {report['overflow']} packets for want of time")
 
     def _has_elements(self) -> bool:
         return shaping.delays(self.topology) and not shaping.uses_netem(self.topology)
