@@ -270,6 +270,13 @@ def test_a_link_down_cuts_off_and_keeps_routes_and_neighbours(system: Plain, inj
     assert in_time(up)
 
 
+def test_a_link_that_is_down_is_up_at_the_end(system: Plain) -> None:
+    with Injector(system.network, system) as injector:
+        injector.inject(fault("link_down", 2))
+        injector.inject(fault("partition", groups=((0,), (1, 2))))
+    assert hears(system.network) == set(measure.all_pairs(NODES + 1))
+
+
 # -- partitions
 
 

@@ -103,6 +103,11 @@ def test_a_namespace_is_only_visited() -> None:
         assert os.readlink("/proc/thread-self/ns/net") == mine
 
 
+def test_a_namespace_that_is_not_its_own_is_never_taken_for_a_hosts() -> None:
+    with pytest.raises(EvaluationError, match="made no namespace"):
+        network_module._namespace_of_its_own(os.getpid())
+
+
 def test_counters_are_seen_from_the_host() -> None:
     with Network(Topology(nodes=2, clients=0)) as network:
         a, b = network.hosts
@@ -198,12 +203,13 @@ def test_delay_element_takes_all_that_is_sent_and_only_once() -> None:
 
 
 @pytest.mark.usefixtures("_without_netem")
-def test_a_delay_element_that_lost_packets_is_refused() -> None:
+def test_a_delay_element_that_lost_packets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LOSS_DATAGRAM_BYTES", 1400)
     with Network(Topology(nodes=2, clients=0, delay_ms=2.0)) as network:
         network.check()
         element = network.hosts[0].processes[0]
         element.send_signal(signal.SIGSTOP)  # it has no time: its queue overflows
-        measure.arrivals(network.hosts, [(0, 1)], 70_000, 0)
+        measure.arrivals(network.hosts, [(0, 1)], 40_000, 0)
         element.send_signal(signal.SIGCONT)
         with pytest.raises(NetworkRefused, match=r"lost \d+ packets for want of time"):
             network.check()
@@ -432,7 +438,7 @@ def break_in_the_middle(where: str, error: type[BaseException], monkeypatch: pyt
     monkeypatch.setattr(owner, where, broken)
 
 
-def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     original = Network._end_processes
 
     def interrupted(network: Network) -> None:
@@ -440,9 +446,17 @@ def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.Mon
         original(network)
 
     monkeypatch.setattr(Network, "_end_processes", interrupted)
-    tag = ""
-    with pytest.raises(KeyboardInterrupt), Network(Topology(nodes=2, clients=0)) as network:
-        tag = network.tag
+    monkeypatch.setattr(network_module, "TAKE_DOWN_S", 3)
+    network = Network(Topology(nodes=2, clients=0)).__enter__()
+    tag = network.tag
+    process = network.nodes[0].popen(["sleep", "1000"], tmp_path / "log")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            network.close()
+        assert process.returncode == -signal.SIGKILL
+    finally:
+        monkeypatch.undo()
+        network.close()
     assert interfaces_of(tag) == []
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 

@@ -118,7 +118,7 @@ class Network:
             self._mininet = net
             for index in range(self.topology.nodes + self.topology.clients):
                 node = net.addHost(f"{self.tag}h{index}")
-                self._namespaces.add(namespaces.namespace_of(node.pid) or "")
+                self._namespaces.add(_namespace_of_its_own(node.pid))
             switch = net.addSwitch(f"{self.tag}s", dpid="1")
             for node in net.hosts:
                 net.addLink(node, switch)
@@ -194,7 +194,7 @@ class Network:
                 process.wait()
         shells = {node.pid for node in self._mininet.hosts} if self._mininet is not None else set()
         deadline = time.monotonic() + TAKE_DOWN_S
-        while left := set(namespaces.processes_in(self._namespaces - {""})) - shells:
+        while left := set(namespaces.processes_in(self._namespaces)) - shells:
             if time.monotonic() > deadline:
                 raise EvaluationError(f"processes {left} of the network {self.tag} do not end")
             for pid in left:
@@ -221,7 +221,7 @@ class Network:
         self.tag = ""
 
     def _left(self) -> list[str]:
-        processes = namespaces.processes_in(self._namespaces - {""})
+        processes = namespaces.processes_in(self._namespaces)
         return [*_interfaces(self.tag), *(f"process {pid}" for pid in {*processes, *_shells(self.tag)})]
 
     # -- looking at it
@@ -407,6 +407,14 @@ class Network:
                 time.sleep(0.002)
             told[host.name] = json.loads(words.splitlines()[-1])
         return told
+
+
+def _namespace_of_its_own(pid: int) -> str:
+    """Of a host. All that is in it will be killed: so it is never the one of this process."""
+    found = namespaces.namespace_of(pid)
+    if found is None or found == namespaces.namespace_of(os.getpid()):
+        raise EvaluationError(f"Mininet made no namespace for its shell {pid}: is mnexec the one of Debian's mininet?")
+    return found
 
 
 def _unused_tag() -> str:
