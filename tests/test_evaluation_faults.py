@@ -270,6 +270,13 @@ def test_a_link_down_cuts_off_and_keeps_routes_and_neighbours(system: Plain, inj
     assert in_time(up)
 
 
+def test_a_link_that_is_down_is_up_at_the_end(system: Plain) -> None:
+    with Injector(system.network, system) as injector:
+        injector.inject(fault("link_down", 2))
+        injector.inject(fault("partition", groups=((0,), (1, 2))))
+    assert hears(system.network) == set(measure.all_pairs(NODES + 1))
+
+
 # -- partitions
 
 
@@ -394,7 +401,7 @@ def test_loss_and_partition_go_together_and_heal_ends_both(system: Plain, inject
 
 def test_a_loss_that_loses_nothing_is_refused(injector: Injector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "set_filters", lambda hosts, wanted: None)
-    with pytest.raises(FaultRefused, match="was lost, asked was 0.5"):
+    with pytest.raises(FaultRefused, match=r"was lost, asked was 0\.5"):
         injector.inject(fault("loss", 1, amount=0.5))
     with pytest.raises(FaultRefused, match="give the share of packets"):
         injector.inject(fault("loss", 1, amount=1.5))

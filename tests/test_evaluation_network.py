@@ -103,6 +103,11 @@ def test_a_namespace_is_only_visited() -> None:
         assert os.readlink("/proc/thread-self/ns/net") == mine
 
 
+def test_a_namespace_that_is_not_its_own_is_never_taken_for_a_hosts() -> None:
+    with pytest.raises(EvaluationError, match="made no namespace"):
+        network_module._namespace_of_its_own(os.getpid())
+
+
 def test_counters_are_seen_from_the_host() -> None:
     with Network(Topology(nodes=2, clients=0)) as network:
         a, b = network.hosts
@@ -195,6 +200,19 @@ def test_delay_element_takes_all_that_is_sent_and_only_once() -> None:
         assert set(reports) == {host.name for host in network.hosts}
         assert all(report["frames"] >= 3000 for report in reports.values())
         assert all(report["overflow"] == report["refused"] == report["waiting"] == 0 for report in reports.values())
+
+
+@pytest.mark.usefixtures("_without_netem")
+def test_a_delay_element_that_lost_packets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LOSS_DATAGRAM_BYTES", 1400)
+    with Network(Topology(nodes=2, clients=0, delay_ms=2.0)) as network:
+        network.check()
+        element = network.hosts[0].processes[0]
+        element.send_signal(signal.SIGSTOP)  # it has no time: its queue overflows
+        measure.arrivals(network.hosts, [(0, 1)], 40_000, 0)
+        element.send_signal(signal.SIGCONT)
+        with pytest.raises(NetworkRefused, match=r"lost \d+ packets for want of time"):
+            network.check()
 
 
 @pytest.mark.usefixtures("_without_netem")
@@ -363,14 +381,19 @@ class Boom(Exception):
 
 @pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
 def test_nothing_is_left_after_an_error_inside(error: type[BaseException], tmp_path: Path) -> None:
-    tag, pid = "", 0
-    with pytest.raises(error), Network(Topology(delay_ms=1.0, rate_mbit=10.0)) as network:
-        tag = network.tag
-        pid = network.nodes[0].popen(["sh", "-c", "sleep 1000 & sleep 1000"], tmp_path / "log").pid
-        raise error
-    assert pid
-    assert interfaces_of(tag) == []
-    assert namespaces.namespace_of(pid) is None
+    tags, pids = [], []
+
+    def run() -> None:
+        with network:
+            tags.append(network.tag)
+            pids.append(network.nodes[0].popen(["sh", "-c", "sleep 1000 & sleep 1000"], tmp_path / "log").pid)
+            raise error
+
+    network = Network(Topology(delay_ms=1.0, rate_mbit=10.0))
+    with pytest.raises(error):
+        run()
+    assert interfaces_of(*tags) == []
+    assert [namespaces.namespace_of(pid) for pid in pids] == [None]
     assert network.close() is None, "once more does no harm"
 
 
@@ -415,7 +438,7 @@ def break_in_the_middle(where: str, error: type[BaseException], monkeypatch: pyt
     monkeypatch.setattr(owner, where, broken)
 
 
-def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     original = Network._end_processes
 
     def interrupted(network: Network) -> None:
@@ -423,9 +446,17 @@ def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.Mon
         original(network)
 
     monkeypatch.setattr(Network, "_end_processes", interrupted)
-    tag = ""
-    with pytest.raises(KeyboardInterrupt), Network(Topology(nodes=2, clients=0)) as network:
-        tag = network.tag
+    monkeypatch.setattr(network_module, "TAKE_DOWN_S", 3)
+    network = Network(Topology(nodes=2, clients=0)).__enter__()
+    tag = network.tag
+    process = network.nodes[0].popen(["sleep", "1000"], tmp_path / "log")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            network.close()
+        assert process.returncode == -signal.SIGKILL
+    finally:
+        monkeypatch.undo()
+        network.close()
     assert interfaces_of(tag) == []
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 

@@ -119,7 +119,7 @@ class Network:
             self._mininet = net
             for index in range(self.topology.nodes + self.topology.clients):
                 node = net.addHost(f"{self.tag}h{index}")
-                self._namespaces.add(namespaces.namespace_of(node.pid) or "")
+                self._namespaces.add(_namespace_of_its_own(node.pid))
             switch = net.addSwitch(f"{self.tag}s", dpid="1")
             for node in net.hosts:
                 net.addLink(node, switch)
@@ -165,20 +165,26 @@ class Network:
 
     def close(self) -> None:
         """Ends and removes everything of this network; may be called again."""
-        with _uninterrupted():
-            self._end_processes()
-            if self._mininet is not None:
-                with _mininet_kept_quiet(self.messages):
-                    try:
-                        self._mininet.stop()
-                    except Exception as error:  # a shell that was interrupted refuses: the sweep does its work
-                        self.messages.append(f"stop: {error!r}")
-                self._mininet = None
-            if self.tag:
-                self._sweep()
-                self.tag = ""
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+        with _uninterrupted(), contextlib.ExitStack() as stack:  # each is tried, whatever becomes of the others
+            stack.callback(self._remove_folder)
+            stack.callback(self._sweep)
+            stack.callback(self._stop_mininet)
+            stack.callback(self._end_processes)
+
+    def _stop_mininet(self) -> None:
+        if self._mininet is None:
+            return
+        with _mininet_kept_quiet(self.messages):
+            try:
+                self._mininet.stop()
+            except Exception as error:  # a shell that was interrupted refuses: the sweep does its work
+                self.messages.append(f"stop: {error!r}")
+        self._mininet = None
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
 
     def _end_processes(self) -> None:
         """All that was started in the hosts, by its id, since a process that begins is not in its namespace yet; then
@@ -189,7 +195,7 @@ class Network:
                 process.wait()
         shells = {node.pid for node in self._mininet.hosts} if self._mininet is not None else set()
         deadline = time.monotonic() + TAKE_DOWN_S
-        while left := set(namespaces.processes_in(self._namespaces - {""})) - shells:
+        while left := set(namespaces.processes_in(self._namespaces)) - shells:
             if time.monotonic() > deadline:
                 raise EvaluationError(f"processes {left} of the network {self.tag} do not end")
             for pid in left:
@@ -198,6 +204,8 @@ class Network:
 
     def _sweep(self) -> None:
         """What is left after Mininet's own way of stopping, mostly nothing; raises EvaluationError if that stays."""
+        if not self.tag:
+            return
         deadline = time.monotonic() + TAKE_DOWN_S
         while left := self._left():
             for pid in _shells(self.tag):
@@ -211,9 +219,10 @@ class Network:
             if time.monotonic() > deadline:
                 raise EvaluationError(f"left behind by the network {self.tag}: {left}")
             time.sleep(0.02)
+        self.tag = ""
 
     def _left(self) -> list[str]:
-        processes = namespaces.processes_in(self._namespaces - {""})
+        processes = namespaces.processes_in(self._namespaces)
         return [*_interfaces(self.tag), *(f"process {pid}" for pid in {*processes, *_shells(self.tag)})]
 
     # -- looking at it
@@ -231,13 +240,16 @@ class Network:
         return found
 
     def check(self) -> None:
-        """Without measuring: that the delay elements live and the kernel still has what was asked. Raises
-        NetworkRefused. For the end of a run."""
+        """Without measuring: that the kernel still has what was asked, and that the delay elements live and had time
+        for every packet. Raises NetworkRefused. For the end of a run."""
         for host in self.hosts:
             shaping.check_read_back(self.topology, host, shaping.read_back(host))
             for process in host.processes[:1] if self._has_elements() else []:
                 if process.poll() is not None:
                     raise NetworkRefused(f"the delay element of {host.name} has ended: {self._element_words(host)}")
+        for name, report in self._element_reports().items():
+            if report["overflow"]:
+                raise NetworkRefused(f"the delay element of {name} lost {report['overflow']} packets for want of time")
 
     def _has_elements(self) -> bool:
         return shaping.delays(self.topology) and not shaping.uses_netem(self.topology)
@@ -396,6 +408,14 @@ class Network:
                 time.sleep(0.002)
             told[host.name] = json.loads(words.splitlines()[-1])
         return told
+
+
+def _namespace_of_its_own(pid: int) -> str:
+    """Of a host. All that is in it will be killed: so it is never the one of this process."""
+    found = namespaces.namespace_of(pid)
+    if found is None or found == namespaces.namespace_of(os.getpid()):
+        raise EvaluationError(f"Mininet made no namespace for its shell {pid}: is mnexec the one of Debian's mininet?")
+    return found
 
 
 def _unused_tag() -> str:
