@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evaluation import faults, host, machine, measure, processes
 from evaluation.errors import EvaluationError, FaultRefused
 from evaluation.faults import Injector, cuts
 from evaluation.model import Fault, Topology
 from evaluation.network import Network
-
 from tests.evaluation_left import children, interfaces_of, needs_namespaces
 
 pytestmark = needs_namespaces

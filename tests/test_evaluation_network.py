@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evaluation import delay, filters, machine, measure, namespaces, shaping
 from evaluation import network as network_module
 from evaluation.errors import EvaluationError, NetworkRefused, Unsupported
 from evaluation.host import here, set_filters
 from evaluation.model import Topology
 from evaluation.network import LOSSY_SYSCTLS, SYSCTLS, Network
-
 from tests.evaluation_left import children, interfaces_of, needs_namespaces
 
 pytestmark = needs_namespaces

@@ -16,7 +16,7 @@ from evaluation.runs import Run, mean_latency_us, over_runs, throughput_per_s
 from evaluation.systems import system
 
 Number = Callable[[Run], float | None]
-STORAGES = {"memory": "memory", "lmdb": "LMDB"}
+STORAGES = {"memory": "memory", "lmdb": "LMDB", "disk": "its own log"}
 
 
 def groups(runs: Iterable[Run], key: Callable[[Spec], Any]) -> dict[Any, list[Run]]:

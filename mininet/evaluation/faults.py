@@ -14,7 +14,9 @@ Which hosts hear each other in a partition, of those that its groups name (other
 | bridge | two that share exactly one host | hosts that are in a group together: the one connects both sides |
 | partial | two or more, some of which overlap | the same: each side sees another part of the whole |
 
-A partition without groups, but with a target, is that host alone against all others, both ways. A later partition
+A partition without groups, but with a target, is of that node: full, alone against all other hosts; one_way, it no
+longer hears the other nodes, which hear it; bridge, it and the next node no longer hear each other, and every other
+node hears both. A later partition
 replaces an earlier one; heal ends partitions and losses everywhere. `slow` gives one CPU's share; 1 or more ends it. A
 loss of 0 ends it. Restart, continue and link_up without a host's number are of whoever was last killed, stopped, taken
 down; a follower is the first living node that does not lead.
@@ -31,7 +33,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -317,14 +319,25 @@ class Injector:
     def _partition(self, fault: Fault, target: int | None) -> _Effect:
         everyone = range(len(self.network.hosts))
         if not fault.groups and target is not None:
-            others = tuple(index for index in everyone if index != target)
-            fault = Fault(kind="partition", at_s=fault.at_s, groups=((target,), others))
+            fault = replace(fault, groups=self._groups_around(target, fault.mode))
         if any(index not in everyone for group in fault.groups for index in group):
             raise FaultRefused(f"groups {fault.groups}: there are {len(everyone)} hosts, from 0 on")
         wanted = cuts(fault)
         began_ns = time.monotonic_ns()
         took_effect_ns = self._set_filters(wanted, self._losses)
         return began_ns, took_effect_ns, self._evidence_of_cuts(wanted)
+
+    def _groups_around(self, target: int, mode: str) -> tuple[tuple[int, ...], ...]:
+        """The groups of a partition that is told by its target alone."""
+        nodes = [host.index for host in self.network.nodes if host.index != target]
+        match mode:
+            case "full":
+                return (target,), tuple(host.index for host in self.network.hosts if host.index != target)
+            case "one_way":
+                return tuple(nodes), (target,)
+            case "bridge" if len(nodes) == 2:
+                return (target, nodes[1]), (nodes[0], nodes[1])
+        raise FaultRefused(f"a partition {mode!r} of {len(nodes) + 1} nodes needs its groups")
 
     def _evidence_of_cuts(self, wanted: Iterable[Cut]) -> dict[str, Any]:
         """An echo across each cut: it is counted where it should have arrived, and none answers."""

@@ -20,6 +20,7 @@ from typing import ClassVar
 from evaluation.model import Spec
 from evaluation.report import Report
 from evaluation.runs import Run, load_runs
+from evaluation.systems import system
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Scale:
     systems: tuple[str, ...]
     quick: bool
     runs: int
+
+    def on(self, storage: str) -> list[str]:
+        """The systems that have this storage."""
+        return [name for name in self.systems if storage in system(name).storages]
 
     @property
     def times(self) -> dict[str, float]:

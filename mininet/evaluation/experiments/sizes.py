@@ -56,7 +56,7 @@ class Sizes(Experiment):
                 topology=Topology(nodes=nodes, rate_mbit=rate),
                 workload=Workload(outstanding=OUTSTANDING, **scale.times),
             )
-            for name in scale.systems
+            for name in scale.on("memory")
             for nodes in (SIZES_QUICK if scale.quick else SIZES)
             for rate in RATES_MBIT
         ]

@@ -46,7 +46,7 @@ class Steady(Experiment):
     def points(self, scale: Scale) -> list[Spec]:
         """The closed loop."""
         specs = []
-        for name in scale.systems:
+        for name in scale.on("memory"):
             outstanding = OUTSTANDING_LIBPAXOS if name == "libpaxos" else OUTSTANDING
             for count in OUTSTANDING_QUICK if scale.quick else outstanding:
                 specs.append(self.spec(name, scale, Workload(outstanding=count, **scale.times)))
@@ -61,7 +61,7 @@ class Steady(Experiment):
         """The open loop, of the systems that have one, at shares of the closed loop's best. Rates that were run before
         stay, so that a campaign which was cut off goes on with them."""
         specs = []
-        for name in scale.systems:
+        for name in scale.on("memory"):
             own = [run for run in runs if run.spec.system == name]
             closed = [run for run in own if not is_open(run)]
             if not system(name).open_loop or not closed:

@@ -1,6 +1,6 @@
 """Failure traces: throughput and latency over time, while something fails and comes back.
 
-Both systems on disk, ours synced, LibPaxos synced too. A replica is killed and started again; the leader is; the leader
+All systems on disk and synced. A replica is killed and started again; the leader is; the leader
 is cut off, wholly, one way, and so that each side sees another majority. LibPaxos3 has no election: what it shows when
 its proposer is killed is a client at zero for ever, and that is what is drawn.
 """
@@ -29,8 +29,7 @@ class Story:
     name: str
     title: str
     faults: tuple[tuple[float, Fault], ...]
-    systems: tuple[str, ...] = ("multipaxos", "libpaxos")
-    options: tuple[tuple[str, bool], ...] = ()
+    systems: tuple[str, ...] = ("multipaxos", "libpaxos", "etcd")
 
 
 def fault(**values: object) -> Fault:
@@ -51,21 +50,21 @@ STORIES = (
     ),
     Story(
         "isolated",
-        "The leader is cut off from all other nodes",
+        "The leader is cut off from everybody",
         ((0.25, fault(kind="partition", target="leader")), (0.6, fault(kind="heal"))),
-        ("multipaxos",),
+        ("multipaxos", "etcd"),
     ),
     Story(
         "one_way",
         "The leader no longer hears the other nodes, which hear it",
         ((0.25, fault(kind="partition", target="leader", mode="one_way")), (0.6, fault(kind="heal"))),
-        ("multipaxos",),
+        ("multipaxos", "etcd"),
     ),
     Story(
         "bridge",
         "The leader and another node no longer hear each other; the third hears both",
         ((0.25, fault(kind="partition", target="leader", mode="bridge")), (0.6, fault(kind="heal"))),
-        ("multipaxos",),
+        ("multipaxos", "etcd"),
     ),
 )
 
@@ -94,6 +93,9 @@ def marks_of(run: Run) -> tuple[Mark, ...]:
     )
 
 
+OPTIONS: dict[str, tuple[tuple[str, object], ...]] = {"libpaxos": (("sync", True),)}
+
+
 class Traces(Experiment):
     """See the module."""
 
@@ -108,13 +110,13 @@ class Traces(Experiment):
             Spec(
                 experiment=self.name,
                 system=name,
-                storage="lmdb",
+                storage="disk" if name == "etcd" else "lmdb",
                 topology=Topology(nodes=3),
                 workload=Workload(
                     outstanding=OUTSTANDING, warm_up_s=0.5 if scale.quick else 2.0, duration_s=duration_s
                 ),
                 faults=at_times(story, duration_s),
-                options=(("sync", True),) if name == "libpaxos" else (("story", story.name),),
+                options=OPTIONS.get(name, ()),
             )
             for story in STORIES
             for name in scale.systems

@@ -41,7 +41,7 @@ class Values(Experiment):
                 topology=Topology(nodes=3),
                 workload=Workload(outstanding=OUTSTANDING, value_size=size, **scale.times),
             )
-            for name in scale.systems
+            for name in scale.on("memory")
             for size in (VALUE_SIZES_QUICK if scale.quick else VALUE_SIZES)
         ]
 

@@ -50,7 +50,7 @@ class Etcd(System):
         "etcd: always on disk, synced; a client of our own in Python over etcd's JSON gateway, a connection for each "
         "command outstanding, so both its ends do more work for a command than with gRPC"
     )
-    storages = ("lmdb",)
+    storages = ("disk",)
 
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)

@@ -220,9 +220,7 @@ class Multipaxos(System):
         self, rows_of: list[records.Operations], slot_out: Mapping[int, int], failures: list[str]
     ) -> dict[str, Any]:
         """Of the nodes that told how far they are. Adds what is wrong to `failures`."""
-        logs = {
-            node: log_check.read_log(self.directory(node), CLUSTER, node, end) for node, end in slot_out.items()
-        }
+        logs = {node: log_check.read_log(self.directory(node), CLUSTER, node, end) for node, end in slot_out.items()}
         failures += log_check.same_prefix(logs)
         longest = max(logs.values(), key=len)
         lost = sum(
