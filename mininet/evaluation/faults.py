@@ -98,7 +98,7 @@ def cuts(fault: Fault) -> frozenset[Cut]:
             f"groups {fault.groups} make no partition {fault.mode!r}: see evaluation.faults for which do"
         )
     if fault.mode == "one_way":
-        return frozenset(itertools.product(*groups))
+        return frozenset(itertools.product(groups[0], groups[1]))
     named = sorted(frozenset().union(*groups))
     apart = frozenset(
         (a, b) for a in named for b in named if a != b and not any(a in group and b in group for group in groups)
