@@ -46,6 +46,18 @@ def rtt_ms(network: Network, a: int, b: int, rounds: int = 3) -> float:
     return min(times_ns) / 1e6
 
 
+MACHINE = ("net/core/wmem_max", "net/core/rmem_max", "net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem", "kernel/pty/max")
+
+
+def test_the_machine_keeps_its_settings() -> None:
+    """Run in a process of its own: Mininet sets them once in each."""
+    script = "from evaluation.model import Topology; from evaluation.network import Network\nwith Network(Topology()): pass"
+    before = [(Path("/proc/sys") / name).read_text() for name in MACHINE]
+    path = str(Path(network_module.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
+    assert [(Path("/proc/sys") / name).read_text() for name in MACHINE] == before
+
+
 # -- reaching each other, and running things
 
 
