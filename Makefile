@@ -9,7 +9,9 @@ CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
 # Seconds, of the targets that go on as long as they are told.
 DURATION := 60
 
-.PHONY: help demo test teeth torture lint bench fuzz sanitize coverage diagrams build clean
+comma := ,
+
+.PHONY: help demo test teeth torture lint bench fuzz sanitize coverage diagrams evaluation evaluation-quick build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +25,8 @@ help:
 	@echo "make coverage  which lines of the core its tests and the simulator reach; what they do not reach, and why"
 	@echo "make diagrams  docs/diagrams again, from the golden transcripts"
 	@echo "make bench     microbenchmarks of the core"
+	@echo "make evaluation        all experiments in Mininet (root; LIBPAXOS_BIN=DIR: beside LibPaxos3; OUT=DIR; RUNS=10)"
+	@echo "make evaluation-quick  the whole of it, small"
 	@echo "make build     wheel and sdist into dist/"
 	@echo "make clean     removes what the others made, .venv too"
 
@@ -64,6 +68,18 @@ sanitize: $(READY)
 coverage: $(READY)
 	$(BIN)/python tools/coverage_of_core.py
 
+# End-to-end experiments: see docs/evaluation.md. Root, Debian's mininet and bridge-utils; what is missing is said.
+SYSTEMS := multipaxos$(if $(LIBPAXOS_BIN),$(comma)libpaxos)$(if $(shell command -v etcd),$(comma)etcd)
+OUT := evaluation-results
+RUNS := 10
+
+evaluation: $(READY)
+	$(BIN)/python mininet/evaluate.py all --systems $(SYSTEMS) --runs $(RUNS) --out $(OUT) \
+		$(if $(LIBPAXOS_BIN),--libpaxos-bin $(LIBPAXOS_BIN))
+
+evaluation-quick: $(READY)
+	place=$$(mktemp -d) && $(BIN)/python mininet/evaluate.py all --quick --out $$place; code=$$?; rm -rf $$place; exit $$code
+
 # A stale build/ would ship modules that are no longer there.
 build: $(READY)
 	rm -rf build dist
@@ -72,7 +88,7 @@ build: $(READY)
 
 $(READY): pyproject.toml setup.py .ci/make-venv $(CORE)
 	.ci/make-venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench,lint,evaluation]'
 	touch $@
 
 # The extra `fuzz` alone: installing the package once more would compile it once more.
