@@ -2,7 +2,6 @@
 
 # ruff: noqa: E402
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def throughput_curves():
 
 
 def cdf_curves():
-    values = np.random.default_rng(1).lognormal(5, 1, 5000)
+    values = np.random.default_rng(1).lognormal(5, 1, 800)
     return [Cdf(label, distribution(values * (n + 1)), SYSTEMS[n]) for n, label in enumerate(LABELS)]
 
 
@@ -161,6 +160,8 @@ def test_legends_and_words_lie_on_the_page_and_not_on_the_data(figure):
 def test_words_of_instants_do_not_lie_on_one_another():
     figure = DRAWN["over time"]()
     figure.canvas.draw()
+    for axes in figure.axes:
+        assert all(text.get_window_extent().x1 <= axes.get_window_extent().x1 + 5 for text in axes.texts)
     extents = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
     assert len(extents) == 5
     assert not any(one.overlaps(other) for n, one in enumerate(extents) for other in extents[:n])
@@ -182,22 +183,18 @@ import sys
 from pathlib import Path
 import matplotlib
 matplotlib.rcParams["font.size"] = 20
-matplotlib.rcParams["axes.grid"] = False
+matplotlib.rcParams["axes.facecolor"] = "yellow"
 from evaluation import figures
 from tests.test_evaluation_figures import DRAWN
 figures.save(DRAWN["over time"](), Path(sys.argv[1]), "figure")
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams["font.size"] == 20
 """
-    digests = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(tmp_path)}
-        subprocess.run([sys.executable, "-c", program, str(folder)], check=True, timeout=60, env=environment)
-        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())])
-    here = figures.save(DRAWN["over time"](), tmp_path / "here", "figure")
-    digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(here, key=str)])
-    assert digests[0] == digests[1] == digests[2]
+    environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "1", "MPLCONFIGDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program, str(tmp_path / "there")]
+    subprocess.run(command, check=True, timeout=60, env=environment)
+    for path in figures.save(DRAWN["over time"](), tmp_path / "here", "figure"):
+        assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
 
 
 def test_other_data_other_bytes(tmp_path):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 PAGE_WIDTH_IN = 6.3
 ROW_HEIGHT_IN = 3.1
 PNG_DOTS_PER_INCH = 200
+LEGEND_POINTS = 8.5
+NOTE_POINTS = 7.5
 MARK_COLOUR = "#444444"
 SHARE = Quantity("share of operations", "1 = all")
 
@@ -49,7 +51,7 @@ RULES: dict[str, Any] = {
     "axes.spines.right": False,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": LEGEND_POINTS,
     "legend.frameon": False,
     "legend.handlelength": 3.2,
     "lines.linewidth": 1.4,
@@ -235,7 +237,7 @@ def over_time(
             column = 0 if overlay else number
             _draw_trace(grid[0][column], grid[1][column], trace, style, throughput, latency)
             if not overlay or number == 0:
-                width_in = 0.87 * PAGE_WIDTH_IN / columns
+                width_in = PAGE_WIDTH_IN / columns - 0.7  # beside the axes: ticks and label
                 _draw_marks(grid[0][column], grid[1][column], trace.marks, end_s, width_in)
         for column in range(columns):
             _scale_throughput(grid[0][column], traces if overlay else [traces[column]], throughput)
@@ -350,7 +352,9 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, at: Sequence[float], x: 
         axes.errorbar([place], [estimate.value], yerr, xerr, fmt="none", color=style.colour, elinewidth=1)
         if point.note:
             spot = (place, estimate.value)
-            axes.annotate(point.note, spot, (6, -9), textcoords="offset points", fontsize=7.5, color=style.colour)
+            axes.annotate(
+                point.note, spot, (6, -9), textcoords="offset points", fontsize=NOTE_POINTS, color=style.colour
+            )
 
 
 def _bar(arms: tuple[float, float] | None) -> list[list[float]] | None:
@@ -409,7 +413,12 @@ def _scale_throughput(axes: Axes, traces: Sequence[Trace], throughput: Quantity)
         for at_s, value in _peaks(trace.series, usual):
             text, spot = f"↑ {value_text(value * throughput.scale)}", (at_s, 1)
             axes.annotate(
-                text, spot, (4, -8), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7.5
+                text,
+                spot,
+                (4, -8),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                fontsize=NOTE_POINTS,
             )
 
 
@@ -428,18 +437,18 @@ def _peaks(series: Series, above_per_s: float) -> list[tuple[float, float]]:
 
 def _draw_marks(above: Axes, below: Axes, marks: Sequence[Mark], end_s: float, width_in: float) -> None:
     """Verticals through both, their words above the upper one, in as many lines as it takes."""
-    character_s = 0.055 * end_s / width_in
+    seconds_an_inch = end_s / width_in
     lines: list[float] = []  # how far each line of words reaches
     for mark in sorted(marks, key=lambda mark: mark.at_s):
         for axes in (above, below):
             axes.axvline(mark.at_s, color=MARK_COLOUR, linewidth=0.9, linestyle=(0, (4, 2)))
-        length_s = len(mark.text) * character_s
+        length_s = (_width_in(mark.text, NOTE_POINTS) + 0.05) * seconds_an_inch
         start_s = min(mark.at_s, max(0.0, end_s - length_s))
         line = next((place for place, reached in enumerate(lines) if reached <= start_s), len(lines))
-        lines[line : line + 1] = [start_s + length_s + character_s]
+        lines[line : line + 1] = [start_s + length_s]
         above.annotate(
             mark.text, (start_s, 1), (2, 3 + 9 * line), xycoords=("data", "axes fraction"),
-            textcoords="offset points", fontsize=7.5, color=MARK_COLOUR,
+            textcoords="offset points", fontsize=NOTE_POINTS, color=MARK_COLOUR,
         )  # fmt: skip
 
 
@@ -498,8 +507,17 @@ def _put_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]
 
 def _fits(labels: Sequence[str], columns: int) -> bool:
     """Whether so many columns, which matplotlib fills from top to bottom, are no wider than the page."""
-    widest = [max(map(len, column)) for column in np.array_split(np.array(labels), columns)]
-    return sum(0.75 + 0.065 * letters for letters in widest) <= PAGE_WIDTH_IN
+    widths = [0.72 + _width_in(label, LEGEND_POINTS) for label in labels]  # handle, gaps, text
+    return sum(float(column.max()) for column in np.array_split(np.array(widths), columns)) <= PAGE_WIDTH_IN
+
+
+def _width_in(text: str, points: float) -> float:
+    """Of a text in our font, in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family=RULES["font.family"])
+    return float(TextPath((0, 0), text, size=points, prop=font).get_extents().width) / 72
 
 
 def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,7 +126,8 @@ def _interval(estimate: Estimate) -> str:
         return f"{value_text(estimate.value)} ± 0"
     places = INTERVAL_DIGITS - 1 - _magnitude(half, INTERVAL_DIGITS)
     value = _fixed(estimate.value, places)
-    if math.isclose(estimate.value - estimate.low, estimate.high - estimate.value, rel_tol=1e-6):
+    lopsided = abs(estimate.high - estimate.value - (estimate.value - estimate.low))
+    if lopsided <= 1e-6 * half + 1e-9 * abs(estimate.value):  # no more than floating point makes of it
         return f"{value} ± {_fixed(half, places)}"
     return f"{value} [{_fixed(estimate.low, places)}, {_fixed(estimate.high, places)}]"
 
