@@ -51,7 +51,9 @@ MACHINE = ("net/core/wmem_max", "net/core/rmem_max", "net/ipv4/tcp_rmem", "net/i
 
 def test_the_machine_keeps_its_settings() -> None:
     """Run in a process of its own: Mininet sets them once in each."""
-    script = "from evaluation.model import Topology; from evaluation.network import Network\nwith Network(Topology()): pass"
+    script = (
+        "from evaluation.model import Topology; from evaluation.network import Network as N\nwith N(Topology()): pass"
+    )
     before = [(Path("/proc/sys") / name).read_text() for name in MACHINE]
     path = str(Path(network_module.__file__).parents[1])
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
