@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -65,6 +66,7 @@ def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Se
 
 def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
     """With progress and time left."""
+    points = [replace(spec, trace=scale.trace and system(spec.system).traces) for spec in points]
     planned = campaign.plan(points, scale.runs, seed)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
@@ -102,6 +104,7 @@ def describe(each: campaign.Planned) -> str:
     "--runs", type=click.IntRange(1, 1000), help=f"Of each point. [default: {RUNS}; {QUICK_RUNS} with --quick]"
 )
 @click.option("--quick", is_flag=True, help="The whole of it, small.")
+@click.option("--trace", is_flag=True, help="Each node of ours traces its protocol; the traces are merged and checked.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("evaluation-results"), show_default=True)
 @click.option("--to", type=click.Path(path_type=Path), help="Where figures and texts go. [default: beside the records]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the runs.")
@@ -112,6 +115,7 @@ def main(
     libpaxos_bin: Path | None,
     runs: int | None,
     quick: bool,
+    trace: bool,
     out: Path,
     to: Path | None,
     seed: int,
@@ -127,7 +131,7 @@ def main(
         missing = machine.missing()
         if missing is not None:
             end(missing, LACKING)
-        scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS))
+        scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
         outcome = carry_out(which, scale, out, settings, seed)
         analyse(out, to or out)
         tell(outcome)

@@ -15,12 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evaluation import provenance, usage
+from evaluation import provenance, trace_merge, usage
 from evaluation.errors import EvaluationError
 from evaluation.faults import Injector
 from evaluation.model import Spec
 from evaluation.network import Network
 from evaluation.systems import Ground, Settings, System, system
+
+TRACED_SLOTS = 3  # of the diagram
 
 
 def folder_of(out: Path, spec: Spec, repetition: int) -> Path:
@@ -64,6 +66,9 @@ def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
             told = measure(spec, network, under_test)
         finally:
             under_test.stop()
+        if spec.trace:
+            told["trace"] = traced(folder, told)
+        network.check()
         return {
             "network": network.provenance(),
             **told,
@@ -91,6 +96,24 @@ def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:
         "load": load,
         "checks": under_test.check(),
     }
+
+
+def traced(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """The traces of all nodes made one, what is wrong on them among the failures, some slots drawn: those about the
+    first fault, or in the middle of what was measured. Returns a summary."""
+    merged = trace_merge.merge(sorted(folder.glob("trace-*.jsonl")))
+    merged.write(folder / "trace.jsonl")
+    told["checks"]["failures"] += merged.failures
+    marks = told["marks"]
+    about_ns = (marks["measure_began_ns"] + marks["measure_ended_ns"]) // 2
+    if told["faults"]:
+        about_ns = told["faults"][0]["took_effect_ns"]
+    first = next(
+        (each["first"] for each in merged.events if each["event"] == "applied" and each["at_ns"] >= about_ns), 1
+    )
+    picture = trace_merge.diagram(merged, first, first + TRACED_SLOTS)
+    (folder / "trace.svg").write_text(picture, encoding="utf-8")
+    return {"slots": [first, first + TRACED_SLOTS], **trace_merge.summary(merged)}
 
 
 def links_of(network: Network) -> dict[str, dict[str, int]]:

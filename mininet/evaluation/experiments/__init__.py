@@ -30,6 +30,7 @@ class Scale:
     systems: tuple[str, ...]
     quick: bool
     runs: int
+    trace: bool = False
 
     def on(self, storage: str) -> list[str]:
         """The systems that have this storage."""

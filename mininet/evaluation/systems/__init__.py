@@ -45,6 +45,7 @@ class System(ABC):
     title: ClassVar[str]  # for axes and tables
     message_delays: ClassVar[int]  # from a client's request to its answer, without failures
     open_loop: ClassVar[bool] = False  # can its client plan commands at a rate?
+    traces: ClassVar[bool] = False  # can its nodes write down their protocol?
     differences: ClassVar[str] = ""  # of its workload, from ours
     storages: ClassVar[tuple[str, ...]]
     quorums: ClassVar[tuple[str, ...]] = ("majority",)  # the first words of what it can be told

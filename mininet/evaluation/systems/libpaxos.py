@@ -31,6 +31,7 @@ from evaluation.systems import Ground, Settings, System
 PORT = 8800
 START_S = 30.0
 POLL_S = 0.02
+SECOND_S = 5.0  # to be told of a second, on a busy machine
 PROGRAMS = ("replica", "client")
 LINE = re.compile(r"^(\d+) value/sec, [\d.]+ Mbps, latency min (\d+) us max (\d+) us avg (\d+) us$")
 
@@ -151,6 +152,17 @@ class Libpaxos(System):
                 raise SystemFailed(f"LibPaxos decides nothing in {START_S:g} s: see {self.folder}/*.log")
             time.sleep(POLL_S)
 
+    def wait_for_another_second(self) -> None:
+        """So that what they tell reaches to the end of what is measured."""
+        before = [len(self.counts(number)) for number in range(len(self.clients))]
+        end = time.monotonic() + SECOND_S
+        while any(len(self.counts(number)) == count for number, count in enumerate(before)):
+            if time.monotonic() > end:
+                raise SystemFailed(
+                    f"a client of LibPaxos has told nothing for {SECOND_S:g} s: see {self.folder}/client*.log"
+                )
+            time.sleep(POLL_S)
+
     def counts(self, number: int) -> list[int]:
         """What a client has told until now."""
         lines = (self.folder / f"client{number}.log").read_text(errors="replace").splitlines()
@@ -159,6 +171,7 @@ class Libpaxos(System):
     def end_load(self) -> list[dict[str, Any]]:
         """The last line's time is that of the file; the others were a second apart before it."""
         told = []
+        self.wait_for_another_second()
         for number, client in enumerate(self.clients):
             log = self.folder / f"client{number}.log"
             told_ns = time.monotonic_ns() - (time.time_ns() - log.stat().st_mtime_ns)

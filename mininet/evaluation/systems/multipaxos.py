@@ -55,6 +55,7 @@ class Multipaxos(System):
     title = "multipaxos"
     message_delays = 4
     open_loop = True
+    traces = True
     storages = ("memory", "lmdb")
     quorums = ("majority", "sizes", "grid")
 
