@@ -39,7 +39,7 @@ class Scale:
     @property
     def times(self) -> dict[str, float]:
         """Of a workload without faults."""
-        return {"warm_up_s": 0.3, "duration_s": 1.0} if self.quick else {"warm_up_s": 1.0, "duration_s": 4.0}
+        return {"warm_up_s": 0.3, "duration_s": 1.0} if self.quick else {"warm_up_s": 0.5, "duration_s": 3.0}
 
 
 class Experiment(ABC):

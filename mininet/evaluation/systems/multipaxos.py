@@ -1,6 +1,7 @@
 """multipaxos itself, as a user runs it: `multipaxos serve` on every node, `multipaxos bench` on every client.
 
-Options: `election_timeout_ms`; `window`. Its clients talk to the leader, which executes a command before it answers:
+Options: `election_timeout_ms`, `ping_interval_ms`, `window`; `leaders`: how many nodes, from the first on, may lead
+(where it matters at which site the leader is). Its clients talk to the leader, which executes a command before it answers:
 four message delays, of which the first and the last are the client's.
 
 Rules. Every client has a session and a file of records of its own. After a run on LMDB the logs are read and held
@@ -25,10 +26,11 @@ from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec
 from evaluation.provenance import version_of
 from evaluation.systems import Ground, Settings, System
-from multipaxos.config import Config, Grid, Node, Quorum, Sizes
+from multipaxos.config import ROLES, Config, Grid, Node, Quorum, Sizes
 from multipaxos.operations import HEADER_BYTES, ROW_BYTES
 
 PORT = 7400
+FOLLOWS = ("replica", "acceptor")
 CLUSTER = "evaluation"
 START_S = 30.0
 LEVEL_S = 20.0
@@ -69,7 +71,11 @@ class Multipaxos(System):
 
     def config_of(self, spec: Spec) -> Config:
         """One node on each host."""
-        nodes = tuple(Node(host.index, f"{host.address}:{PORT}") for host in self.network.nodes)
+        leaders = spec.option("leaders", len(self.network.nodes))
+        nodes = tuple(
+            Node(host.index, f"{host.address}:{PORT}", ROLES if host.index < leaders else FOLLOWS)
+            for host in self.network.nodes
+        )
         times = {
             name: spec.option(name)
             for name in ("election_timeout_ms", "ping_interval_ms", "window")
