@@ -5,17 +5,17 @@ down after it; a *workload* says what clients ask for; *faults* say what goes wr
 `Spec`, the point of an experiment. `run` carries out one repetition of a spec and leaves a folder of raw records; it
 draws nothing. The analysis reads such folders, and nothing else; it can be done again at any time, on another machine.
 
-The floors, each importing only from those below it:
+The floors, each importing only from those below it, or from what stands before it on its own:
 
 | floor | modules |
 | --- | --- |
 | 5 | `evaluate.py`, the command line |
 | 4 | `experiments`, one module each: its points, its figures, its words |
 | 3 | `campaign`: which runs, in what order, which of them are there already |
-| 2 | `run`: one run; `report`: tables, figures and text of an experiment |
-| 1 | `network`, `delay`, `faults`, `systems`, `usage`, `provenance`, `log_check` |
-| 1 | `runs`, `estimates`, `series`, `figures`, `tables`, `trace_merge` |
-| 0 | `model`, `records`, `machine`, `errors` |
+| 2 | `run`: one run; `report`, `curves`: tables, figures and text of an experiment |
+| 1 | `host`, `measure`, `shaping`, `network`, `processes`, `faults`; `usage`, `provenance`, `log_check`, `systems` |
+| 1 | `estimates`, `series`, `runs`, `tables`, `figures`; `trace_merge`; `etcd_load` |
+| 0 | `model`, `records`, `errors`, `machine`, `namespaces`, `filters`, `delay` |
 
 Rules. One run, one fresh network. A network that is not as asked, a fault that did not take effect, a log that lost an
 acknowledged write: refused or told, never averaged away. All times are of one clock, CLOCK_MONOTONIC of the machine,

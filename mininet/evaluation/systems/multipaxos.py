@@ -1,8 +1,8 @@
 """multipaxos itself, as a user runs it: `multipaxos serve` on every node, `multipaxos bench` on every client.
 
 Options: `election_timeout_ms`, `ping_interval_ms`, `window`; `leaders`: how many nodes, from the first on, may lead
-(where it matters at which site the leader is). Its clients talk to the leader, which executes a command before it answers:
-four message delays, of which the first and the last are the client's.
+(where it matters at which site the leader is). Its clients talk to the leader, which executes a command before it
+answers: four message delays, of which the first and the last are the client's.
 
 Rules. Every client has a session and a file of records of its own. After a run on LMDB the logs are read and held
 against what clients were told; on memory only the nodes' hashes of their states are compared.
