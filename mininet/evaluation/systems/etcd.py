@@ -10,6 +10,7 @@ Options: `election_timeout_ms` (etcd wants it at least five times `heartbeat_ms`
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -136,7 +137,8 @@ class Etcd(System):
             command += ["--outstanding", str(work.outstanding), "--keys", str(work.keys), "--seed", str(number + 1)]
             command += ["--key-size", str(work.key_size), "--value-size", str(work.value_size)]
             log = self.folder / f"client{number}.log"
-            self.clients.append(client.popen(command, log, env={"PYTHONPATH": str(ROOT / "mininet")}))
+            path = os.pathsep.join(filter(None, [str(ROOT / "mininet"), os.environ.get("PYTHONPATH")]))
+            self.clients.append(client.popen(command, log, env={**os.environ, "PYTHONPATH": path}))
         end = time.monotonic() + START_S
         while not all(self.has_answers(number) for number in range(len(self.clients))):
             if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
