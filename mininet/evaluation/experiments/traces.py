@@ -16,6 +16,7 @@ from evaluation.figures import Mark, Trace, over_time
 from evaluation.model import Fault, Spec, Topology, Workload
 from evaluation.report import Report, busy_words
 from evaluation.runs import Run, series_of
+from evaluation.systems import system
 from evaluation.tables import Column, Quantity, Table
 
 OUTSTANDING = 10
@@ -136,16 +137,24 @@ class Traces(Experiment):
         )
 
     def story(self, story: Story, runs: Sequence[Run], report: Report) -> None:
-        """The first run of each system, drawn; all runs, in the table."""
+        """The first run of each system, all together and each alone; all runs, in the table."""
         report.heading(story.title)
-        shown = {run.spec.system: run for run in sorted(runs, key=lambda run: run.repetition, reverse=True)}
-        for name, run in sorted(shown.items(), key=lambda item: item[0] != "multipaxos"):
-            trace = Trace(name, series_of(run), marks_of(run), name)
+        first = {run.spec.system: run for run in sorted(runs, key=lambda run: run.repetition, reverse=True)}
+        shown = sorted(first.values(), key=lambda run: run.spec.system != "multipaxos")
+        drawn = [Trace(system(r.spec.system).title, series_of(r), marks_of(r), r.spec.system) for r in shown]
+        if len(shown) > 1:
+            report.figure(
+                over_time(drawn, overlay=True),
+                f"{story.name}_together",
+                f"{story.title}: all systems on the same axes, {OUTSTANDING} outstanding, on disk and synced, a run of "
+                "each; the instants are those of the first one, of the others within a few milliseconds.",
+            )
+        for run, trace in zip(shown, drawn, strict=True):
             derived = " Its latencies are derived by Little's law from whole seconds." if run.seconds_only else ""
             report.figure(
                 over_time([trace]),
-                f"{story.name}_{name}",
-                f"{story.title}: {name}, {OUTSTANDING} outstanding, on LMDB synced. Points: bins of "
+                f"{story.name}_{run.spec.system}",
+                f"{story.title}: {trace.label}, {OUTSTANDING} outstanding, on disk and synced. Points: bins of "
                 f"{trace.series.bin_s:g} s; line: EWMA with a time constant of {trace.series.tau_s:g} s, which bridges "
                 f"no empty bin; dotted: the mean of the whole run.{derived} {busy_words([run])}.",
             )
