@@ -132,7 +132,9 @@ class Load:
         _, late = await asyncio.wait(workers, timeout=2 * SILENCE_S)
         for worker in late:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        for told in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(told, Exception):
+                raise told
 
 
 @click.command()
