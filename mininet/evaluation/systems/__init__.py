@@ -21,6 +21,8 @@ from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec
 from evaluation.network import Network
 
+POLITE_S = 5.0
+
 
 @dataclass
 class Settings:
@@ -118,7 +120,7 @@ class System(ABC):
                 process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(5)
+                process.wait(POLITE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

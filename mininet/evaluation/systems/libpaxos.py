@@ -73,7 +73,6 @@ class Libpaxos(System):
         if self.spec.workload.rate_per_s is not None:
             raise EvaluationError("LibPaxos's client has no open loop: give it a number outstanding")
         self.clients: list[subprocess.Popen[bytes]] = []
-        self.seconds: list[list[tuple[int, int]]] = []
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
