@@ -1,17 +1,22 @@
 """The command line of the evaluation: `python mininet/evaluate.py EXPERIMENT|all`, and `analyse DIR`.
 
 Rules. Nothing is asked of the machine before it is known to have it. Ctrl-C ends the run under way, takes its network
-down, and leaves what is whole; the same command goes on from there. Figures come from the records in DIR alone.
-Exit codes: 0 done, 1 a run failed or found a promise broken, 2 usage, 3 this machine lacks something, 130 Ctrl-C.
+down, and leaves what is whole; the same command goes on from there. SIGTERM does the same. Figures come from the
+records in DIR alone. Exit codes: 0 done, 1 a run failed or found a promise broken, or records cannot be read, 2 usage,
+3 this machine lacks something, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -23,8 +28,9 @@ from evaluation.experiments import Experiment, Scale
 from evaluation.model import Spec
 from evaluation.runs import load_runs
 from evaluation.systems import Settings, system
+from evaluation.systems import systems as known_systems
 
-FAILED, LACKING, INTERRUPTED = 1, 3, 130
+FAILED, USAGE, LACKING, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 ANALYSE = "analyse"
 QUICK_RUNS, RUNS = 1, 10
 
@@ -32,14 +38,17 @@ QUICK_RUNS, RUNS = 1, 10
 def settings_of(libpaxos_bin: Path | None, names: Sequence[str]) -> Settings:
     """Ends the program where a system cannot be run."""
     settings = Settings(libpaxos_bin)
+    known = known_systems()
     for name in names:
-        missing = system(name).missing(settings)
+        if name not in known:
+            end(f"no system {name!r}: choose of {', '.join(sorted(known))}", USAGE)
+        missing = known[name].missing(settings)
         if missing is not None:
             end(missing, LACKING)
     return settings
 
 
-def end(why: str, code: int) -> None:
+def end(why: str, code: int) -> NoReturn:
     """Says why, and ends."""
     click.echo(why, err=True)
     sys.exit(code)
@@ -51,7 +60,7 @@ def chosen(name: str) -> list[Experiment]:
     if name == "all":
         return list(known.values())
     if name not in known:
-        end(f"no experiment {name!r}: choose of all, {', '.join(known)}; or {ANALYSE} DIR", 2)
+        end(f"no experiment {name!r}: choose of all, {', '.join(known)}; or {ANALYSE} DIR", USAGE)
     return [known[name]]
 
 
@@ -60,7 +69,8 @@ def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Se
     out.mkdir(parents=True, exist_ok=True)
     (out / "campaign.json").write_text(json.dumps({"seed": seed, "runs": scale.runs, "quick": scale.quick}) + "\n")
     outcome = one_round([spec for each in which for spec in each.points(scale)], scale, out, settings, seed)
-    more = [spec for each in which for spec in each.more_points(scale, load_runs(out / each.name))]
+    done = [each for each in which if (out / each.name / "runs").is_dir()]  # some have no point for these systems
+    more = [spec for each in done for spec in each.more_points(scale, load_runs(out / each.name))]
     return outcome + one_round(more, scale, out, settings, seed) if more else outcome
 
 
@@ -121,41 +131,79 @@ def main(
     seed: int,
 ) -> None:
     """Run EXPERIMENT, or all, and draw its figures into --out; or `analyse FOLDER`: draw them again."""
+    if experiment != ANALYSE and folder is not None:
+        end(f"only {ANALYSE} takes a folder: records of {experiment} go to --out", USAGE)
+    stopped: list[int] = []
     try:
-        if experiment == ANALYSE:
-            analyse(folder or out, to or folder or out)
-            return
-        names = tuple(name.strip() for name in systems.split(",") if name.strip())
-        settings = settings_of(libpaxos_bin, names)
-        which = chosen(experiment)
-        missing = machine.missing()
-        if missing is not None:
-            end(missing, LACKING)
-        scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
-        outcome = carry_out(which, scale, out, settings, seed)
-        analyse(out, to or out)
-        tell(outcome)
+        with interruptible(stopped):
+            if experiment == ANALYSE:
+                end_if_any(analyse_again(folder or out, to or folder or out))
+                return
+            names = tuple(name.strip() for name in systems.split(",") if name.strip())
+            settings = settings_of(libpaxos_bin, names)
+            which = chosen(experiment)
+            missing = machine.missing()
+            if missing is not None:
+                end(missing, LACKING)
+            scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
+            outcome = carry_out(which, scale, out, settings, seed)
+            click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
+            end_if_any([*outcome.failed, *outcome.broken, *analyse(out, to or out)])
     except KeyboardInterrupt:
-        end(f"interrupted: what is whole is in {out}; the same command goes on from there", INTERRUPTED)
+        code = TERMINATED if stopped else INTERRUPTED
+        end(f"interrupted: what is whole is in {out}; the same command goes on from there", code)
     except EvaluationError as error:
         end(str(error), FAILED)
 
 
-def tell(outcome: campaign.Outcome) -> None:
-    """What came of it; ends the program where something failed."""
-    click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
-    for sentence in (*outcome.failed, *outcome.broken):
+@contextlib.contextmanager
+def interruptible(stopped: list[int]) -> Iterator[None]:
+    """Ctrl-C counts also where a shell started this in the background, and so ignored it. SIGTERM becomes Ctrl-C, and
+    so also waits where that waits: while a network is taken down."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, pass_on))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_if_any(failures: Sequence[str]) -> None:
+    """Tells what failed; ends the program where something did."""
+    for sentence in failures:
         click.echo(f"FAILED {sentence}", err=True)
-    if outcome.failed or outcome.broken:
+    if failures:
         sys.exit(FAILED)
 
 
-def analyse(out: Path, to: Path) -> None:
-    """Figures, tables and texts of every experiment that has runs."""
+def analyse(out: Path, to: Path) -> list[str]:
+    """Figures, tables and texts of every experiment that has runs; returns a sentence for each that cannot be drawn,
+    which keeps no other one from it."""
+    failures = []
     for experiment in experiments.experiments().values():
-        written = experiment.analyse(out, to)
+        try:
+            written = experiment.analyse(out, to)
+        except EvaluationError as error:
+            failures.append(f"{experiment.name}: {error}")
+            continue
         if written is not None:
             click.echo(f"{experiment.name}: {written}")
+    return failures
+
+
+def analyse_again(out: Path, to: Path) -> list[str]:
+    """The same, where there must be something."""
+    if not any((out / name / "runs").is_dir() for name in experiments.experiments()):
+        return [f"{out} has no runs: give the folder that --out named"]
+    return analyse(out, to)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import random
 import signal
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from multipaxos.operations import OPERATIONS, OUTCOMES, OperationsFile
 ROW = struct.Struct("<QQQQIBBH")
 RETRY_S = 0.02
 SILENCE_S = 1.0
-END = b"\r\n\r\n"
+LINE_END = b"\r\n"
+END = 2 * LINE_END
 
 
 def request_of(key: bytes, value: bytes, host: str) -> bytes:
@@ -43,15 +45,30 @@ def answer_of(data: bytes) -> tuple[int, int, int] | None:
     head_end = data.find(END)
     if head_end < 0:
         return None
-    head = data[:head_end].decode("latin-1").split("\r\n")
-    status = int(head[0].split()[1])
-    length = next((int(line.partition(":")[2]) for line in head[1:] if line.lower().startswith("content-length:")), 0)
-    end = head_end + len(END) + length
-    if len(data) < end:
+    first, *lines = data[:head_end].decode("latin-1").split("\r\n")
+    fields = {name.lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in lines)}
+    found = body_of(data, head_end + len(END), fields)
+    if found is None:
         return None
-    if status != 200:
-        return status, 0, end
-    return status, int(json.loads(data[head_end + len(END) : end])["header"]["revision"]), end
+    status, (body, end) = int(first.split()[1]), found
+    return status, int(json.loads(body)["header"]["revision"]) if status == 200 else 0, end
+
+
+def body_of(data: bytes, at: int, fields: Mapping[str, str]) -> tuple[bytes, int] | None:
+    """What begins at `at`, and where it ends. What etcd refuses comes in chunks, with fields after the last of them."""
+    if fields.get("transfer-encoding") != "chunked":
+        end = at + int(fields.get("content-length", 0))
+        return (data[at:end], end) if len(data) >= end else None
+    body = b""
+    while (line_end := data.find(LINE_END, at)) >= 0:
+        size = int(data[at:line_end].partition(b";")[0], 16)
+        if size == 0:
+            # the last chunk's own line end may be the first half of the empty line that ends all
+            end = data.find(END, line_end)
+            return (body, end + len(END)) if end >= 0 else None
+        at = line_end + len(LINE_END) + size + len(LINE_END)
+        body += data[line_end + len(LINE_END) : at - len(LINE_END)]
+    return None
 
 
 class Load:
@@ -132,7 +149,9 @@ class Load:
         _, late = await asyncio.wait(workers, timeout=2 * SILENCE_S)
         for worker in late:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        for told in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(told, Exception):
+                raise told
 
 
 @click.command()

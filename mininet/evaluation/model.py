@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 FaultKind = Literal[
@@ -26,8 +26,18 @@ FaultKind = Literal[
 Target = Literal["leader", "follower"] | int  # leader and follower: whoever it is at that moment
 
 
+class _Plain:
+    """A whole number where a float is asked for becomes one: 10 equals 10.0, but is written otherwise into a digest."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            if one.type in ("float", "float | None") and isinstance(value, int):
+                object.__setattr__(self, one.name, float(value))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Topology:
+class Topology(_Plain):
     """A star with one switch; or sites, with a one-way delay between each two.
 
     `rate_mbit`: of each host's link, both ways; None: not shaped. `delay_ms`, `jitter_ms`: one way, of each host's
@@ -54,7 +64,7 @@ class Topology:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
+class Workload(_Plain):
     """What each client asks for. `outstanding`: closed loop. `rate_per_s`: open loop, of one client, with `arrivals`.
     `zipf`: the exponent of the keys' popularity, 0 for uniform."""
 
@@ -71,7 +81,7 @@ class Workload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(_Plain):
     """`at_s`: after the measurement began. `groups`: of a partition, the hosts of each side."""
 
     kind: FaultKind

@@ -34,4 +34,5 @@ def read(path: Path) -> Operations:
 def latency_ns(operations: Operations) -> npt.NDArray[np.int64]:
     """From the planned time to the answer, of the answered ones."""
     answered = operations[operations["answered_ns"] > 0]
-    return (answered["answered_ns"] - answered["planned_ns"]).astype(np.int64)
+    latencies: npt.NDArray[np.int64] = (answered["answered_ns"] - answered["planned_ns"]).astype(np.int64)
+    return latencies

@@ -45,8 +45,8 @@ def carry_out(out: Path, spec: Spec, repetition: int, settings: Settings) -> dic
         write(part / "run.json", {**head, "complete": False, "error": f"{type(error).__name__}: {error}"})
         part.rename(failed)
         raise
-    write(part / "run.json", found)
     shutil.rmtree(part / "data", ignore_errors=True)  # the nodes' disks: what was to be read of them was read
+    write(part / "run.json", found)
     part.rename(whole)
     return found
 

@@ -237,9 +237,9 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 def _result(place: Path) -> dict[str, Any] | None:
-    """What a run left as its result; None if it was cut off before."""
+    """What a run left as its result; None if it was cut off before, even if only its name was still to be changed."""
     file = place / "run.json"
-    if not file.exists():
+    if place.suffix == ".part" or not file.exists():
         return None
     try:
         result = json.loads(file.read_bytes())

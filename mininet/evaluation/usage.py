@@ -4,7 +4,8 @@ Theory. Counters of the kernel are read when the measurement begins and when it 
 in between. All hosts share the machine's processors, so how idle these were says whether a throughput was limited by
 them or by the network.
 
-Rules. A process that ended in between counts with what was last read of it; one that began in between, from its begin.
+Rules. A process that ended in between is left out: what it used after the first reading nobody knows. One that began in
+between counts from its begin.
 """
 
 from __future__ import annotations

@@ -15,12 +15,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from evaluation.model import Spec
 from evaluation.report import Report
 from evaluation.runs import Run, load_runs
 from evaluation.systems import system
+
+
+class Times(TypedDict):
+    """Of a workload."""
+
+    warm_up_s: float
+    duration_s: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Scale:
         return [name for name in self.systems if storage in system(name).storages]
 
     @property
-    def times(self) -> dict[str, float]:
+    def times(self) -> Times:
         """Of a workload without faults."""
         return {"warm_up_s": 0.3, "duration_s": 1.0} if self.quick else {"warm_up_s": 0.5, "duration_s": 3.0}
 

@@ -15,6 +15,7 @@ from evaluation.figures import Bars, grouped_bars, latency_against_throughput
 from evaluation.model import Spec, Topology, Workload
 from evaluation.report import Report, busy_words
 from evaluation.runs import Run, over_runs, throughput_per_s
+from evaluation.systems import system
 from evaluation.tables import THROUGHPUT, Quantity
 
 OUTSTANDING, OUTSTANDING_QUICK = (1, 10, 100), (10,)
@@ -24,6 +25,11 @@ KINDS: dict[str, tuple[tuple[str, Options], ...]] = {
     "libpaxos": (("memory", ()), ("lmdb", (("sync", True),)), ("lmdb", (("sync", False),))),
     "etcd": (("disk", ()),),
 }
+
+
+def kinds_of(name: str) -> tuple[tuple[str, Options], ...]:
+    """The storages of a system; of one that is not named above, all that it has."""
+    return KINDS.get(name) or tuple((storage, ()) for storage in system(name).storages)
 
 
 class Durability(Experiment):
@@ -45,7 +51,7 @@ class Durability(Experiment):
                 options=options,
             )
             for name in scale.systems
-            for storage, options in KINDS[name]
+            for storage, options in kinds_of(name)
             for count in (OUTSTANDING_QUICK if scale.quick else OUTSTANDING)
         ]
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from evaluation import estimates
 from evaluation.experiments import Experiment, Scale
 from evaluation.experiments.steady import MICROSECONDS
@@ -204,19 +206,20 @@ class QuorumSizes(Experiment):
     def ratio(runs: Sequence[Run]) -> estimates.Estimate | None:
         """Of each run, then over runs."""
         pairs = [around(run) for run in runs]
-        return (
-            estimates.mean([after / before for before, after in pairs]) if all(before for before, _ in pairs) else None
-        )
+        ratios = [after / before for before, after in pairs if before and after is not None]
+        return estimates.mean(ratios) if len(ratios) == len(pairs) else None
 
 
 def _label(kind: Kind) -> str:
     return kind.label if kind.system == "multipaxos" else f"LibPaxos3: {kind.label}"
 
 
-def around(run: Run) -> tuple[float, float]:
-    """Throughput before the fault, and from a second after it to the end."""
+def around(run: Run) -> tuple[float | None, float | None]:
+    """Throughput before the fault, and from a second after it to the end; None where no bin tells."""
     fault_s = run.at_s(run.result["faults"][0]["took_effect_ns"])
     series = series_of(run)
-    before = series.throughput_per_s[series.at_s < fault_s]
-    after = series.throughput_per_s[series.at_s > fault_s + 1.0]
-    return (float(before.mean()) if len(before) else 0.0), (float(after.mean()) if len(after) else 0.0)
+    told = ~np.isnan(series.throughput_per_s)  # a client that tells of seconds leaves bins at the ends untold
+    before, after = (
+        series.throughput_per_s[told & place] for place in (series.at_s < fault_s, series.at_s > fault_s + 1.0)
+    )
+    return (float(before.mean()) if len(before) else None), (float(after.mean()) if len(after) else None)

@@ -122,7 +122,9 @@ class Sizes(Experiment):
         for nodes, of in curves.groups(runs, lambda spec: spec.topology.nodes).items():
             ours = [throughput_per_s(run) for run in of if run.spec.system == "multipaxos"]
             theirs = [throughput_per_s(run) for run in of if run.spec.system == "libpaxos"]
-            if ours and theirs:
+            if ours and theirs and not any(theirs):
+                lines.append(f"n={nodes}: LibPaxos has done nothing, so there is no ratio")
+            elif ours and theirs:
                 lines.append(f"n={nodes}: {interval(estimates.ratio(ours, theirs))} times LibPaxos's throughput")
         if lines:
             report.items(lines)

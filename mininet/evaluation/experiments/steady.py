@@ -22,6 +22,7 @@ OUTSTANDING_LIBPAXOS = (1, 3, 10, 30, 100, 300)  # it stalls above
 OUTSTANDING_QUICK = (1, 100)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1)
 SHARES_QUICK = (0.5,)
+RATE_STEP = 100.0  # per second
 IDLE = Quantity("processors idle", "%", 100)
 MICROSECONDS = Quantity("latency", "us")
 
@@ -70,7 +71,8 @@ class Steady(Experiment):
             if not rates:
                 _, best = curves.best(closed, load_of)
                 top = sum(map(throughput_per_s, best)) / len(best)
-                rates = [round(top * share, -2) for share in (SHARES_QUICK if scale.quick else SHARES)]
+                shares = SHARES_QUICK if scale.quick else SHARES
+                rates = sorted({max(RATE_STEP, round(top * share / RATE_STEP) * RATE_STEP) for share in shares})
             specs += [self.spec(name, scale, Workload(rate_per_s=rate, **scale.times)) for rate in rates]
         return specs
 

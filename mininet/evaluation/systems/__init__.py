@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,9 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evaluation.errors import EvaluationError
+from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec
 from evaluation.network import Network
+
+POLITE_S = 5.0
 
 
 @dataclass
@@ -92,6 +95,25 @@ class System(ABC):
     def check(self) -> dict[str, Any]:
         """After the load: what of its promises was looked at, and how that went. `failures` is a list of sentences."""
 
+    def look_for_ended(self) -> None:
+        """A node that has ended while it should run has a reason. Raises SystemFailed."""
+        for node, process in self.processes.items():
+            if process.poll() is not None:
+                raise SystemFailed(f"node {node} of {self.title} ended: {self.last_words(f'node{node}.log')}")
+
+    def ended_by_themselves(self) -> list[str]:
+        """A sentence for each node that is dead, but not by a fault's SIGKILL."""
+        return [
+            f"node {node} ended by itself with code {process.returncode}: {self.last_words(f'node{node}.log')}"
+            for node, process in self.processes.items()
+            if process.poll() not in (None, -signal.SIGKILL)
+        ]
+
+    def last_words(self, log: str) -> str:
+        """The last line that a process wrote."""
+        words = (self.folder / log).read_text(errors="replace").strip().splitlines()
+        return words[-1] if words else "without a word"
+
     def stop(self) -> None:
         """Ends every process: politely, then not."""
         for process in self.processes.values():
@@ -99,7 +121,7 @@ class System(ABC):
                 process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(5)
+                process.wait(POLITE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

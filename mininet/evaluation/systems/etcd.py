@@ -43,6 +43,12 @@ def status_of(place: str) -> dict[str, Any] | None:
         return None
 
 
+def with_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """As this process has it, and this package can be found too."""
+    paths = [str(ROOT / "mininet"), *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 class Etcd(System):
     """See the module."""
 
@@ -84,9 +90,7 @@ class Etcd(System):
             self.start_node(host.index)
         end = time.monotonic() + START_S
         while time.monotonic() < end:
-            for node, process in self.processes.items():
-                if process.poll() is not None:
-                    raise SystemFailed(f"etcd's node {node} ended: see {self.folder}/node{node}.log")
+            self.look_for_ended()
             if self.find_leader() is not None:
                 return
             time.sleep(POLL_S)
@@ -139,8 +143,7 @@ class Etcd(System):
             command += ["--outstanding", str(work.outstanding), "--keys", str(work.keys), "--seed", str(number + 1)]
             command += ["--key-size", str(work.key_size), "--value-size", str(work.value_size)]
             log = self.folder / f"client{number}.log"
-            path = os.pathsep.join(filter(None, [str(ROOT / "mininet"), os.environ.get("PYTHONPATH")]))
-            self.clients.append(client.popen(command, log, env={**os.environ, "PYTHONPATH": path}))
+            self.clients.append(client.popen(command, log, env=with_path(os.environ)))
         end = time.monotonic() + START_S
         while not all(self.has_answers(number) for number in range(len(self.clients))):
             if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
@@ -158,14 +161,16 @@ class Etcd(System):
             client.send_signal(signal.SIGINT)
         for number, client in enumerate(self.clients):
             try:
-                client.wait(30)
+                code = client.wait(30)
             except subprocess.TimeoutExpired:
                 raise SystemFailed(f"client {number} does not end: see {self.folder}/client{number}.log") from None
+            if code != 0:
+                raise SystemFailed(f"client {number} ended with code {code}: {self.last_words(f'client{number}.log')}")
         return [{"client": number, "records": f"operations-{number}.npy"} for number in range(len(self.clients))]
 
     def check(self) -> dict[str, Any]:
         """Its revisions are told; its log is its own affair."""
-        return {"failures": [], "note": "nothing is checked: etcd's log is not read"}
+        return {"failures": self.ended_by_themselves(), "note": "etcd's log is not read: only that its nodes live"}
 
     def stop(self) -> None:
         """The clients too."""

@@ -30,6 +30,7 @@ from evaluation.systems import Ground, Settings, System
 
 PORT = 8800
 START_S = 30.0
+NEXT_LINE_S = 5.0
 POLL_S = 0.02
 SECOND_S = 5.0  # to be told of a second, on a busy machine
 PROGRAMS = ("replica", "client")
@@ -73,7 +74,6 @@ class Libpaxos(System):
         if self.spec.workload.rate_per_s is not None:
             raise EvaluationError("LibPaxos's client has no open loop: give it a number outstanding")
         self.clients: list[subprocess.Popen[bytes]] = []
-        self.seconds: list[list[tuple[int, int]]] = []
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
@@ -148,20 +148,17 @@ class Libpaxos(System):
         """Until every client has told of a second with values in it."""
         end = time.monotonic() + START_S
         while not all(any(count for count in self.counts(number)) for number in range(len(self.clients))):
-            if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
+            self.look_for_ended()
+            self.look_for_ended_clients()
+            if time.monotonic() > end:
                 raise SystemFailed(f"LibPaxos decides nothing in {START_S:g} s: see {self.folder}/*.log")
             time.sleep(POLL_S)
 
-    def wait_for_another_second(self) -> None:
-        """So that what they tell reaches to the end of what is measured."""
-        before = [len(self.counts(number)) for number in range(len(self.clients))]
-        end = time.monotonic() + SECOND_S
-        while any(len(self.counts(number)) == count for number, count in enumerate(before)):
-            if time.monotonic() > end:
-                raise SystemFailed(
-                    f"a client of LibPaxos has told nothing for {SECOND_S:g} s: see {self.folder}/client*.log"
-                )
-            time.sleep(POLL_S)
+    def look_for_ended_clients(self) -> None:
+        """Raises SystemFailed with the last words of a client that has ended by itself."""
+        for number, client in enumerate(self.clients):
+            if client.poll() is not None:
+                raise SystemFailed(f"client {number} of LibPaxos ended: {self.last_words(f'client{number}.log')}")
 
     def counts(self, number: int) -> list[int]:
         """What a client has told until now."""
@@ -169,17 +166,16 @@ class Libpaxos(System):
         return [count for count in map(parse_line, lines) if count is not None]
 
     def end_load(self) -> list[dict[str, Any]]:
-        """The last line's time is that of the file; the others were a second apart before it."""
+        """The second under way is waited for: its line's time is when it is seen; the others were a second apart
+        before it. The file's own time would not do: it is that of any last line."""
         told = []
-        self.wait_for_another_second()
-        for number, client in enumerate(self.clients):
-            log = self.folder / f"client{number}.log"
-            told_ns = time.monotonic_ns() - (time.time_ns() - log.stat().st_mtime_ns)
-            counts = self.counts(number)
-            client.send_signal(signal.SIGINT)
+        for number in range(len(self.clients)):
+            counts, told_ns = self.after_next_line(number)
             name = f"seconds-{number}.csv"
             self.write_seconds(self.folder / name, counts, told_ns)
             told.append({"client": number, "records": name, "outstanding": self.spec.workload.outstanding})
+        for client in self.clients:
+            client.send_signal(signal.SIGINT)
         for client in self.clients:
             try:
                 client.wait(5)
@@ -187,6 +183,16 @@ class Libpaxos(System):
                 client.kill()
                 client.wait()
         return told
+
+    def after_next_line(self, number: int) -> tuple[list[int], int]:
+        """All that a client has told when it has told of one more second, and when that was."""
+        before, end = len(self.counts(number)), time.monotonic() + NEXT_LINE_S
+        while len(counts := self.counts(number)) == before:
+            self.look_for_ended_clients()
+            if time.monotonic() > end:
+                raise SystemFailed(f"client {number} of LibPaxos tells of no second any more, in {NEXT_LINE_S:g} s")
+            time.sleep(POLL_S)
+        return counts, time.monotonic_ns()
 
     @staticmethod
     def write_seconds(path: Path, counts: list[int], last_ns: int) -> None:
@@ -196,7 +202,8 @@ class Libpaxos(System):
 
     def check(self) -> dict[str, Any]:
         """Its programs tell nothing that could be held against their logs."""
-        return {"failures": [], "note": "nothing to check: its sample programs keep no state and tell no slots"}
+        note = "only that its nodes live: its sample programs keep no state and tell no slots"
+        return {"failures": self.ended_by_themselves(), "note": note}
 
     def stop(self) -> None:
         """The clients too."""

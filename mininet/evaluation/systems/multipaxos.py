@@ -124,13 +124,6 @@ class Multipaxos(System):
         """Where it keeps its log."""
         return self.folder / "data" / f"node{node}"
 
-    def look_for_ended(self) -> None:
-        """A node that ended by itself has a reason."""
-        for node, process in self.processes.items():
-            if process.poll() is not None:
-                words = (self.folder / f"node{node}.log").read_text(errors="replace").strip().splitlines()
-                raise SystemFailed(f"node {node} ended: {words[-1] if words else 'without a word'}")
-
     def statuses(self) -> list[dict[str, Any]]:
         """What `multipaxos status` shows, asked from the first client's host, in this process: a new one would take
         processor time from what is measured. A row of a dead node has `alive` false."""
@@ -204,8 +197,10 @@ class Multipaxos(System):
 
     def check(self) -> dict[str, Any]:
         """All nodes come level with one state; on LMDB, their logs hold all that was acknowledged."""
+        failures = self.ended_by_themselves()
         rows = self.wait_until_level()
-        failures = []
+        if not rows:
+            return {"failures": [*failures, "no node lives"]}
         hashes = {row["state_hash"] for row in rows}
         if len({row["slot_out"] for row in rows}) > 1:
             failures.append(f"the nodes are not level after {LEVEL_S:g} s: {[row['slot_out'] for row in rows]}")
