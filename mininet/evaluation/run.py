@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from evaluation import provenance, trace_merge, usage
 from evaluation.errors import EvaluationError
 from evaluation.faults import Injector
 from evaluation.model import Spec
-from evaluation.network import Network
+from evaluation.network import LOSSY_SYSCTLS, Network
 from evaluation.systems import Ground, Settings, System, system
 
 TRACED_SLOTS = 3  # of the diagram
@@ -59,7 +60,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
     """Builds the network, and takes it down."""
     kind = system(spec.system)
-    with Network(spec.topology) as network:
+    with Network(spec.topology, sysctls=sysctls_of(spec)) as network:
         network.verify()
         under_test = kind(Ground(spec, network, folder, settings))
         try:
@@ -74,6 +75,13 @@ def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
             **told,
             "provenance": {**provenance.of_machine(), "system": dict(kind.provenance(settings))},
         }
+
+
+def sysctls_of(spec: Spec) -> Mapping[str, str] | None:
+    """Of every host: where packets get lost TCP is less patient; the option `kernel_defaults` leaves it as it comes."""
+    if spec.option("kernel_defaults", False):
+        return {}
+    return LOSSY_SYSCTLS if any(fault.kind == "loss" for fault in spec.faults) else None
 
 
 def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Failure traces: throughput and latency over time, while something fails and comes back.
 
-All systems on disk and synced. A replica is killed and started again; the leader is; the leader
-is cut off, wholly, one way, and so that each side sees another majority. LibPaxos3 has no election: what it shows when
-its proposer is killed is a client at zero for ever, and that is what is drawn.
+All systems on disk and synced. A replica is killed and started again; the leader is; the leader is cut off, wholly, one
+way, and so that each side sees another majority; it is slow; it loses packets. LibPaxos3 has no election: what it shows
+when its proposer is killed is a client at zero for ever, and that is what is drawn.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Story:
     title: str
     faults: tuple[tuple[float, Fault], ...]
     systems: tuple[str, ...] = ("multipaxos", "libpaxos", "etcd")
+    kernel_defaults: bool = False  # TCP's patience as the kernel comes
 
 
 def fault(**values: object) -> Fault:
@@ -67,7 +68,28 @@ STORIES = (
         ((0.25, fault(kind="partition", target="leader", mode="bridge")), (0.6, fault(kind="heal"))),
         ("multipaxos", "etcd"),
     ),
+    Story(
+        "patient",
+        "The leader is cut off from everybody, with the kernel's own patience in TCP",
+        ((0.25, fault(kind="partition", target="leader")), (0.6, fault(kind="heal"))),
+        ("multipaxos", "etcd"),
+        kernel_defaults=True,
+    ),
+    Story(
+        "slow",
+        "The leader gets a twentieth of a processor, until the end",
+        ((0.25, fault(kind="slow", target="leader", amount=0.05)),),
+        ("multipaxos", "etcd"),
+    ),
+    Story(
+        "lossy",
+        "The leader loses a twentieth of what is sent to it",
+        ((0.25, fault(kind="loss", target="leader", amount=0.05)), (0.6, fault(kind="heal"))),
+        ("multipaxos", "etcd"),
+    ),
 )
+
+PATIENT = (("kernel_defaults", True),)
 
 
 def at_times(story: Story, duration_s: float) -> tuple[Fault, ...]:
@@ -117,7 +139,7 @@ class Traces(Experiment):
                     outstanding=OUTSTANDING, warm_up_s=0.5 if scale.quick else 2.0, duration_s=duration_s
                 ),
                 faults=at_times(story, duration_s),
-                options=OPTIONS.get(name, ()),
+                options=OPTIONS.get(name, ()) + (PATIENT if story.kernel_defaults else ()),
             )
             for story in STORIES
             for name in scale.systems
@@ -127,7 +149,7 @@ class Traces(Experiment):
     def report(self, runs: Sequence[Run], report: Report) -> None:
         """A part for each story."""
         for story in STORIES:
-            of = [run for run in runs if kinds_of(run.spec) == kinds_of_story(story)]
+            of = [run for run in runs if is_of(story, run.spec)]
             if of:
                 self.story(story, of, report)
         report.heading("What this does not show")
@@ -194,11 +216,8 @@ class Traces(Experiment):
         return Table(tuple(Column(name) for name in columns), tuple(rows))
 
 
-def kinds_of(spec: Spec) -> tuple[tuple[str, object, str], ...]:
-    """What tells one story from another."""
-    return tuple((each.kind, each.target, each.mode) for each in spec.faults)
-
-
-def kinds_of_story(story: Story) -> tuple[tuple[str, object, str], ...]:
-    """The same, of the story."""
-    return tuple((each.kind, each.target, each.mode) for _, each in story.faults)
+def is_of(story: Story, spec: Spec) -> bool:
+    """Is it what the story tells?"""
+    told = tuple((each.kind, each.target, each.mode) for each in spec.faults)
+    wanted = tuple((each.kind, each.target, each.mode) for _, each in story.faults)
+    return told == wanted and spec.option("kernel_defaults", False) == story.kernel_defaults
