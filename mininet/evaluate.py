@@ -21,15 +21,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from evaluation import campaign, experiments, machine
-from evaluation.errors import EvaluationError
-from evaluation.experiments import Experiment, Scale
-from evaluation.model import Spec
-from evaluation.runs import load_runs
-from evaluation.systems import Settings
-from evaluation.systems import systems as known_systems
-
 FAILED, USAGE, LACKING, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+try:
+    from evaluation import campaign, experiments, machine
+    from evaluation.errors import EvaluationError
+    from evaluation.experiments import Experiment, Scale
+    from evaluation.model import Spec
+    from evaluation.runs import load_runs
+    from evaluation.systems import Settings
+    from evaluation.systems import systems as known_systems
+except ModuleNotFoundError as error:
+    click.echo(f"no Python package {error.name}: pip install 'multipaxos[evaluation]'", err=True)
+    sys.exit(LACKING)
+
 ANALYSE = "analyse"
 QUICK_RUNS, RUNS = 1, 10
 

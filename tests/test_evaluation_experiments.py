@@ -7,8 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
+
+pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
+pytest.importorskip("scipy", reason="scipy is of the extra `evaluation`")
+pytest.importorskip("matplotlib", reason="matplotlib is of the extra `evaluation`")
+
 from matplotlib.figure import Figure
 
 from evaluation import figures, shaping
@@ -124,7 +128,6 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, but not written into files, which takes most of the time."""
 
     def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-        plt.close(figure)
         return folder / f"{name}.svg", folder / f"{name}.png"
 
     monkeypatch.setattr(figures, "save", save)

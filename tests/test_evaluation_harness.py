@@ -11,16 +11,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from evaluation import machine, namespaces, records
+# ruff: noqa: E402
+np = pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
+pytest.importorskip("scipy", reason="scipy is of the extra `evaluation`")
+pytest.importorskip("matplotlib", reason="matplotlib is of the extra `evaluation`")
+
+from evaluation import machine, measure, namespaces, records
+from evaluation.model import Topology
+from evaluation.network import Network
 from evaluation.runs import load_runs
 from evaluation.shaping import ELEMENTS
 from tests.evaluation_left import interfaces_of, needs_namespaces
@@ -301,6 +308,23 @@ def test_the_same_command_goes_on_where_it_was_cut_off(harness: Harness) -> None
     assert {path.name for path in runs.iterdir()} == {part.stem, *(path.parts[0] for path in map(Path, whole))}
     assert {name: data for name, data in contents(runs).items() if part.stem not in name} == whole
     assert "cut off" not in (harness.out / "tiny" / "report.md").read_text()
+
+
+def test_ctrl_c_while_rates_are_measured_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it keep the program from ending: it may come while one transfer's end is waited for."""
+
+    def interrupted(transfer: object) -> None:
+        raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(measure._Transfer, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt), Network(Topology(nodes=2, clients=1)) as network:
+        measure.rates_mbit(network.hosts, measure.ring(3), 10.0, 0.0, 0.0)
+    left = set(threading.enumerate()) - before
+    assert all(thread.daemon for thread in left)
+    for thread in left:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
