@@ -22,15 +22,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from evaluation import campaign, experiments, machine
-from evaluation.errors import EvaluationError
-from evaluation.experiments import Experiment, Scale
-from evaluation.model import Spec
-from evaluation.runs import load_runs
-from evaluation.systems import Settings, system
-from evaluation.systems import systems as known_systems
-
 FAILED, USAGE, LACKING, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+try:
+    from evaluation import campaign, experiments, machine
+    from evaluation.errors import EvaluationError
+    from evaluation.experiments import Experiment, Scale
+    from evaluation.model import Spec
+    from evaluation.runs import load_runs
+    from evaluation.systems import Settings, system
+    from evaluation.systems import systems as known_systems
+except ModuleNotFoundError as error:
+    click.echo(f"no Python package {error.name}: pip install 'multipaxos[evaluation]'", err=True)
+    sys.exit(LACKING)
+
 ANALYSE = "analyse"
 QUICK_RUNS, RUNS = 1, 10
 
@@ -117,6 +122,7 @@ def describe(each: campaign.Planned) -> str:
 @click.option("--trace", is_flag=True, help="Each node of ours traces its protocol; the traces are merged and checked.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("evaluation-results"), show_default=True)
 @click.option("--to", type=click.Path(path_type=Path), help="Where figures and texts go. [default: beside the records]")
+@click.option("--png/--no-png", default=True, help="Figures as PNG too, or as SVG only.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the runs.")
 def main(
     experiment: str,
@@ -128,6 +134,7 @@ def main(
     trace: bool,
     out: Path,
     to: Path | None,
+    png: bool,
     seed: int,
 ) -> None:
     """Run EXPERIMENT, or all, and draw its figures into --out; or `analyse FOLDER`: draw them again."""
@@ -137,7 +144,7 @@ def main(
     try:
         with interruptible(stopped):
             if experiment == ANALYSE:
-                end_if_any(analyse_again(folder or out, to or folder or out))
+                end_if_any(analyse_again(folder or out, to or folder or out, png))
                 return
             names = tuple(name.strip() for name in systems.split(",") if name.strip())
             settings = settings_of(libpaxos_bin, names)
@@ -148,7 +155,7 @@ def main(
             scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
             outcome = carry_out(which, scale, out, settings, seed)
             click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
-            end_if_any([*outcome.failed, *outcome.broken, *analyse(out, to or out)])
+            end_if_any([*outcome.failed, *outcome.broken, *analyse(out, to or out, png)])
     except KeyboardInterrupt:
         code = TERMINATED if stopped else INTERRUPTED
         end(f"interrupted: what is whole is in {out}; the same command goes on from there", code)
@@ -184,13 +191,13 @@ def end_if_any(failures: Sequence[str]) -> None:
         sys.exit(FAILED)
 
 
-def analyse(out: Path, to: Path) -> list[str]:
+def analyse(out: Path, to: Path, png: bool = True) -> list[str]:
     """Figures, tables and texts of every experiment that has runs; returns a sentence for each that cannot be drawn,
     which keeps no other one from it."""
     failures = []
     for experiment in experiments.experiments().values():
         try:
-            written = experiment.analyse(out, to)
+            written = experiment.analyse(out, to, png)
         except EvaluationError as error:
             failures.append(f"{experiment.name}: {error}")
             continue
@@ -199,11 +206,11 @@ def analyse(out: Path, to: Path) -> list[str]:
     return failures
 
 
-def analyse_again(out: Path, to: Path) -> list[str]:
+def analyse_again(out: Path, to: Path, png: bool) -> list[str]:
     """The same, where there must be something."""
     if not any((out / name / "runs").is_dir() for name in experiments.experiments()):
         return [f"{out} has no runs: give the folder that --out named"]
-    return analyse(out, to)
+    return analyse(out, to, png)
 
 
 if __name__ == "__main__":

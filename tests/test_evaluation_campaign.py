@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
+pytest.importorskip("matplotlib", reason="matplotlib is of the extra `evaluation`")
+
 import evaluate
 from evaluation import campaign, run
 from evaluation.campaign import AROUND_RUN_S, Planned

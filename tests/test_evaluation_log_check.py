@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+# ruff: noqa: E402
+np = pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
 
 from evaluation.log_check import Command, brief, lost_writes, one_log, proposed_again, read_log, same_prefix
 from evaluation.records import OPERATION, Operations

@@ -16,9 +16,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+
+# ruff: noqa: E402
+np = pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
 
 import evaluate
 from evaluation import etcd_load, namespaces, records, runs
@@ -86,6 +88,31 @@ def test_what_cannot_be_done_is_refused_with_what_to_do(
     assert words in result.output
     assert not out.exists()
     assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["numpy", "scipy", "matplotlib"])
+def test_a_missing_package_is_told_with_how_to_get_it(tmp_path: Path, package: str) -> None:
+    """Before anything is run, also those that only the figures need."""
+    hide = (
+        "import importlib.machinery, sys\n"
+        "find = importlib.machinery.PathFinder.find_spec\n"
+        "def without(name, path=None, target=None):\n"
+        f"    return None if name.partition('.')[0] == {package!r} else find(name, path, target)\n"
+        "importlib.machinery.PathFinder.find_spec = without\n"
+        "import evaluate\n"
+        "from evaluation import machine\n"
+        "machine.os.geteuid = lambda: 0\n"
+        "machine.shutil.which = lambda program: program\n"
+        f"sys.argv[1:] = ['steady', '--out', {str(tmp_path / 'out')!r}]\n"
+        "evaluate.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hide], capture_output=True, text=True, timeout=60, env=etcd.with_path(os.environ)
+    )
+    assert done.returncode == 3, done.stderr
+    assert f"{package}: pip install 'multipaxos[evaluation]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_etcd_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

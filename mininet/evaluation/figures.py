@@ -148,14 +148,15 @@ class Bars:
     system: str = ""
 
 
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Writes `name.svg` and `name.png`, the same bytes for the same data: no date in them, no version, no chance."""
+def save(figure: Figure, folder: Path, name: str, png: bool = True) -> tuple[Path, ...]:
+    """Writes `name.svg` and, if wanted, `name.png`; the same bytes for the same data: no date in them, no version."""
     folder.mkdir(parents=True, exist_ok=True)
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    paths = tuple(folder / f"{name}.{kind}" for kind in ("svg", "png")[: 1 + png])
     with _house_style():
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None})
-    return svg, png
+        figure.savefig(paths[0], format="svg", metadata={"Date": None, "Creator": None})
+        if png:
+            figure.savefig(paths[1], format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None})
+    return paths
 
 
 def latency_against_throughput(

@@ -24,6 +24,8 @@ PROGRAMS = {
     "tc": "iproute2",
     "unshare": "util-linux",
 }
+# What is imported. `import mininet` alone succeeds wherever there is a folder of that name: so look for a module in it.
+MODULES = ("mininet.net", "numpy", "scipy", "matplotlib")
 
 
 @functools.cache
@@ -35,8 +37,10 @@ def missing() -> str | None:
     if packages:
         lacking = ", ".join(program for program in PROGRAMS if shutil.which(program) is None)
         return f"no {lacking}: apt-get install --no-install-recommends {' '.join(packages)}"
-    if not _has_mininet():
-        return "no Python package mininet: pip install 'multipaxos[evaluation]'"
+    lacking_modules = [module for module in MODULES if not _has(module)]
+    if lacking_modules:
+        names = ", ".join(module.partition(".")[0] for module in lacking_modules)
+        return f"no Python package {names}: pip install 'multipaxos[evaluation]'"
     if not _tried("true"):
         return "this kernel or container makes no network namespaces: run it in a virtual machine, or privileged"
     if not _tried("ip link add one type veth peer name two"):
@@ -46,10 +50,10 @@ def missing() -> str | None:
     return None
 
 
-def _has_mininet() -> bool:
-    """`import mininet` alone succeeds wherever there is a folder of that name: so look for a module in it."""
+def _has(module: str) -> bool:
+    """Without importing it."""
     try:
-        return importlib.util.find_spec("mininet.net") is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
 

@@ -185,6 +185,8 @@ def rates_mbit(
                 transfer.start()
             time.sleep(ramp_s + window_s)
         finally:
+            for transfer in some:  # all, before the first is waited for: Ctrl-C may end the waiting
+                transfer.tell_to_end()
             for transfer in some:
                 transfer.end()
         for transfer in some:
@@ -211,7 +213,7 @@ class _Transfer:
         for one in (sender, receiver):
             one.settimeout(0.2)
         for work, one in ((self._send, sender), (self._receive, receiver)):
-            thread = threading.Thread(target=work, args=(one,))
+            thread = threading.Thread(target=work, args=(one,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -254,9 +256,13 @@ class _Transfer:
                 total += receiver.recv_into(buffer)
                 self._samples.append((time.monotonic(), total))
 
+    def tell_to_end(self) -> None:
+        """Returns at once."""
+        self._ended.set()
+
     def end(self) -> None:
         """Ends the threads, then the sockets."""
-        self._ended.set()
+        self.tell_to_end()
         for thread in self._threads:
             thread.join()
         for one in self._sockets:

@@ -25,10 +25,11 @@ IDLE_LOW = 0.15  # below it the processors limit what is measured
 class Report:
     """Gathers; `write` writes. `folder`: of the experiment's runs; `to`: where the report goes."""
 
-    def __init__(self, folder: Path, title: str, to: Path) -> None:
+    def __init__(self, folder: Path, title: str, to: Path, png: bool = True) -> None:
         self.folder = folder
         self.title = title
         self.to = to
+        self.png = png
         self.parts: list[str] = []
 
     def setup(self, runs: Sequence[Run]) -> None:
@@ -63,9 +64,10 @@ class Report:
         self.parts.append("\n".join(f"- {item}" for item in items))
 
     def figure(self, figure: Figure, name: str, caption: str) -> None:
-        """A picture, as SVG and PNG."""
-        svg, png = figures.save(figure, self.to, name)
-        self.parts.append(f"![{caption}]({svg.name})\n\n*{caption}* ([PNG]({png.name}))")
+        """A picture, as SVG, and as PNG too if that is wanted."""
+        paths = figures.save(figure, self.to, name, self.png)
+        also = f" ([PNG]({paths[1].name}))" if self.png else ""
+        self.parts.append(f"![{caption}]({paths[0].name})\n\n*{caption}*{also}")
 
     def table(self, table: Table, name: str) -> None:
         """Here, and as CSV."""

@@ -68,7 +68,7 @@ class Experiment(ABC):
         """What is to be run when `points` are there, where it depends on what they found."""
         return []
 
-    def analyse(self, out: Path, to: Path) -> Path | None:
+    def analyse(self, out: Path, to: Path, png: bool = True) -> Path | None:
         """Draws everything of the runs in a folder; where to. None where there are no runs."""
         folder = out / self.name
         if not (folder / "runs").is_dir():
@@ -76,7 +76,7 @@ class Experiment(ABC):
         runs = load_runs(folder)
         if not runs:
             return None
-        report = Report(folder, self.title, to / self.name)
+        report = Report(folder, self.title, to / self.name, png)
         report.setup(runs)
         self.report(runs, report)
         return report.write()

@@ -215,11 +215,12 @@ def _label(kind: Kind) -> str:
 
 
 def around(run: Run) -> tuple[float | None, float | None]:
-    """Throughput before the fault, and from a second after it to the end; None where no bin tells."""
+    """Throughput in whole bins before the fault, and from a second after it to the end; None where no bin tells."""
     fault_s = run.at_s(run.result["faults"][0]["took_effect_ns"])
     series = series_of(run)
-    told = ~np.isnan(series.throughput_per_s)  # a client that tells of seconds leaves bins at the ends untold
-    before, after = (
-        series.throughput_per_s[told & place] for place in (series.at_s < fault_s, series.at_s > fault_s + 1.0)
-    )
+    begins, ends = series.at_s - series.bin_s / 2, series.at_s + series.bin_s / 2
+    # a second that such a client tells of may reach over the fault, and so into the bins up to a second before it
+    until_s = fault_s - 1.0 if run.seconds_only else fault_s
+    told = ~np.isnan(series.throughput_per_s)  # bins at the ends may not be told of
+    before, after = (series.throughput_per_s[told & place] for place in (ends <= until_s, begins >= fault_s + 1.0))
     return (float(before.mean()) if len(before) else None), (float(after.mean()) if len(after) else None)
