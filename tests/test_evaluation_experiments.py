@@ -127,7 +127,7 @@ def test_outages_are_of_thirty_crashes_at_least(runs: int, crashes: int) -> None
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, but not written into files, which takes most of the time."""
 
-    def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    def save(figure: Figure, folder: Path, name: str, png: bool = True) -> tuple[Path, Path]:
         return folder / f"{name}.svg", folder / f"{name}.png"
 
     monkeypatch.setattr(figures, "save", save)
@@ -326,7 +326,7 @@ def story(name: str) -> list[Spec]:
     return [
         dataclasses.replace(point, workload=dataclasses.replace(point.workload, duration_s=10.0))
         for point in traces.Traces().points(scale(False, ("multipaxos", "libpaxos")))
-        if traces.kinds_of(point) == traces.kinds_of_story(found)
+        if traces.is_of(found, point)
     ]
 
 
