@@ -54,7 +54,7 @@ def operations(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, fl
 
 
 def seconds(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, float]] = ()) -> str:
-    """Of a client that tells of whole seconds, which begin when they like; the last part of the measurement is untold."""
+    """Of a client that tells of whole seconds, which begin when they like; the end of the measurement is untold."""
     shift_ns = 400_000_000
     lines = ["at_ns,completed"]
     for number in range(int(spec.workload.duration_s) + 1):
