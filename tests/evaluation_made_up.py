@@ -54,10 +54,10 @@ def operations(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, fl
 
 
 def seconds(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, float]] = ()) -> str:
-    """Of a client that tells of whole seconds, which begin when they like; the first one is before the measurement."""
+    """Of a client that tells of whole seconds, which begin when they like; the end of the measurement is untold."""
     shift_ns = 400_000_000
     lines = ["at_ns,completed"]
-    for number in range(int(spec.workload.duration_s) + 2):
+    for number in range(int(spec.workload.duration_s) + 1):
         end_ns = START_NS - shift_ns + number * SECOND_NS
         middle_s = (end_ns - START_NS) / 1e9 - 0.5
         stalled = any(begin_s <= middle_s < end_s for begin_s, end_s in stalls_s)
