@@ -81,7 +81,7 @@ def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Se
 
 def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
     """With progress and time left."""
-    points = [replace(spec, trace=scale.trace and system(spec.system).traces) for spec in points]
+    points = [replace(spec, trace=spec.trace or (scale.trace and system(spec.system).traces)) for spec in points]
     planned = campaign.plan(points, scale.runs, seed)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))

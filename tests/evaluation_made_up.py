@@ -111,6 +111,10 @@ def make_run(
         "provenance": PROVENANCE,
         "complete": True,
     }
+    if spec.trace:
+        per_slot = {"phase2a": 0.25, "phase2b": 0.125, "all": 0.5}  # of a cluster of one node; more with more
+        rows = {kind: {"messages_per_slot": share * spec.topology.nodes} for kind, share in per_slot.items()}
+        result["trace"] = {"between_nodes": rows}
     (folder / "run.json").write_text(json.dumps(result))
     return folder
 

@@ -320,6 +320,21 @@ def test_nothing_went_wrong_and_nothing_is_said_of_it(tmp_path: Path) -> None:
     assert "Broken" not in text
 
 
+def test_messages_are_counted_on_traced_runs(tmp_path: Path) -> None:
+    """In a table of their own: tracing takes time, so these runs are in no other number."""
+    for point in experiments()["sizes"].points(scale(True, ("multipaxos",))):
+        make_run(tmp_path, point, 0, 10.0 if point.trace else 1000.0)
+    experiments()["sizes"].analyse(tmp_path, tmp_path)
+    text = (tmp_path / "sizes" / "report.md").read_text()
+    rows = [row for row in rows_of(text.partition("## Messages")[2]) if row[0].isdigit()]
+    assert [[row[0], *map(float, row[1:])] for row in rows] == [
+        ["1", 0.25, 0.125, 0.0, 0.5],
+        ["3", 0.75, 0.375, 0.0, 1.5],
+    ]
+    measured = [row for row in rows_of(text.partition("## Messages")[0]) if row[0].startswith("multipaxos")]
+    assert {row[2] for row in measured} == {"1.00"}, "thousands in a second, of the runs that were not traced"
+
+
 def story(name: str) -> list[Spec]:
     """A failure trace of multipaxos and of LibPaxos, of ten seconds."""
     (found,) = [each for each in traces.STORIES if each.name == name]

@@ -24,6 +24,7 @@ from evaluation.runs import (
     packets_per_operation,
     throughput_per_s,
 )
+from evaluation.systems import system
 from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table
 
 SIZES, SIZES_QUICK = (1, 3, 5, 7, 9), (1, 3)
@@ -33,6 +34,15 @@ NODES = Quantity("cluster size", "nodes")
 BYTES = Quantity("sent by the busiest node, for each command", "bytes")
 PACKETS = Quantity("sent by all nodes, for each command", "packets")
 PROCESSOR = Quantity("processor time of all nodes, for each command", "us")
+
+
+MESSAGES = ("phase2a", "phase2b", "decision", "all")
+
+
+def messages_of(run: Run, kind: str) -> float | None:
+    """Between nodes, for each decided slot; of a kind that was not sent, none."""
+    counted = run.result["trace"]["between_nodes"]
+    return float(counted[kind]["messages_per_slot"]) if kind in counted else 0.0
 
 
 def network_words(rate_mbit: float | None) -> str:
@@ -48,8 +58,21 @@ class Sizes(Experiment):
     order = 2
 
     def points(self, scale: Scale) -> list[Spec]:
-        """Every size on both networks."""
-        return [
+        """Every size on both networks; and traced, to count messages."""
+        sizes = SIZES_QUICK if scale.quick else SIZES
+        traced = [
+            Spec(
+                experiment=self.name,
+                system=name,
+                topology=Topology(nodes=nodes, rate_mbit=RATES_MBIT[-1]),
+                workload=Workload(outstanding=OUTSTANDING, warm_up_s=0.2, duration_s=0.5),
+                trace=True,
+            )
+            for name in scale.on("memory")
+            if system(name).traces
+            for nodes in sizes
+        ]
+        return traced + [
             Spec(
                 experiment=self.name,
                 system=name,
@@ -57,14 +80,16 @@ class Sizes(Experiment):
                 workload=Workload(outstanding=OUTSTANDING, **scale.times),
             )
             for name in scale.on("memory")
-            for nodes in (SIZES_QUICK if scale.quick else SIZES)
+            for nodes in sizes
             for rate in RATES_MBIT
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
         """A part for each network."""
-        for rate, of in curves.groups(runs, lambda spec: spec.topology.rate_mbit or 0).items():
+        measured = [run for run in runs if not run.spec.trace] or list(runs)
+        for rate, of in curves.groups(measured, lambda spec: spec.topology.rate_mbit or 0).items():
             self.network(of, rate or None, report)
+        self.messages([run for run in runs if run.spec.trace], report)
         report.heading("What this does not show")
         report.text(
             "Unshaped, a larger cluster shares the same processors with more processes: how throughput falls there is "
@@ -114,6 +139,23 @@ class Sizes(Experiment):
             Column("processor, all nodes", Quantity("processor", "us per command")),
         )
         return Table(columns, tuple(rows))
+
+    @staticmethod
+    def messages(runs: Sequence[Run], report: Report) -> None:
+        """By kind, from the nodes' own traces."""
+        if not runs:
+            return
+        report.heading("Messages")
+        report.text(
+            f"What nodes send to one another for each slot that is decided, by kind; {OUTSTANDING} outstanding, which "
+            "share messages. Counted on traces of the nodes, in runs of their own, for tracing takes time."
+        )
+        rows = [
+            (str(nodes), *(over_runs(of, lambda run, kind=kind: messages_of(run, kind)) for kind in MESSAGES))
+            for nodes, of in curves.groups(runs, lambda spec: spec.topology.nodes).items()
+        ]
+        per_slot = [Column(kind, Quantity("messages", "per slot")) for kind in MESSAGES]
+        report.table(Table((Column("nodes"), *per_slot), tuple(rows)), "messages")
 
     @staticmethod
     def ratios(runs: Sequence[Run], report: Report) -> None:
