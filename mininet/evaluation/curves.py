@@ -62,7 +62,7 @@ def load_curve(runs: Sequence[Run], load: Callable[[Spec], float], label: str, y
     of_load = groups(runs, load)
     for place, (at, of) in enumerate(of_load.items()):
         throughput = over_runs(of, throughput_per_s)
-        note = f"{at:g}" if place in (0, len(of_load) - 1) else ""
+        note = f"{at:,.0f}" if place in (0, len(of_load) - 1) else ""
         points.append(Point(throughput or Estimate(0, 0.0), over_runs(of, y), note))
     return Curve(label, tuple(points), runs[0].spec.system)
 
