@@ -27,6 +27,11 @@ from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table, esti
         (-3, "-3.00"),
     ],
 )
+def test_what_floating_point_makes_of_equal_values_is_no_interval() -> None:
+    """Two runs that counted the same, in tenths of a second."""
+    assert estimate_text(Estimate(2, 1.37, 1.37 - 2e-16, 1.37 + 2e-16)) == "1.37 ± 0"
+
+
 def test_three_digits(value, text):
     assert value_text(value) == text
 

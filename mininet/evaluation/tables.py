@@ -20,6 +20,7 @@ Cell = str | int | float | Estimate | Quantile | None
 NOT_THERE = "-"
 INTERVAL_DIGITS = 2
 VALUE_DIGITS = 3
+FLOATING = 1e-9  # of a value: no more than floating point makes of it
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,12 @@ def _interval(estimate: Estimate) -> str:
     half = estimate.half_width
     if half is None or estimate.low is None or estimate.high is None:
         return value_text(estimate.value)
-    if half == 0:
+    if half <= FLOATING * abs(estimate.value):
         return f"{value_text(estimate.value)} ± 0"
     places = INTERVAL_DIGITS - 1 - _magnitude(half, INTERVAL_DIGITS)
     value = _fixed(estimate.value, places)
     lopsided = abs(estimate.high - estimate.value - (estimate.value - estimate.low))
-    if lopsided <= 1e-6 * half + 1e-9 * abs(estimate.value):  # no more than floating point makes of it
+    if lopsided <= 1e-6 * half + FLOATING * abs(estimate.value):
         return f"{value} ± {_fixed(half, places)}"
     return f"{value} [{_fixed(estimate.low, places)}, {_fixed(estimate.high, places)}]"
 

@@ -144,7 +144,7 @@ class QuorumSizes(Experiment):
         report.figure(
             figure,
             slug,
-            f"{quantity.name.capitalize()} by quorum system: {title.lower()}, {OUTSTANDING} outstanding, 64-byte "
+            f"{quantity.name.capitalize()} by quorum system: {title[0].lower()}{title[1:]}, {OUTSTANDING} outstanding, 64-byte "
             f"values; 95 % intervals over runs; {busy_words(runs)}.",
         )
         rows = [
