@@ -27,11 +27,6 @@ from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table, esti
         (-3, "-3.00"),
     ],
 )
-def test_what_floating_point_makes_of_equal_values_is_no_interval() -> None:
-    """Two runs that counted the same, in tenths of a second."""
-    assert estimate_text(Estimate(2, 1.37, 1.37 - 2e-16, 1.37 + 2e-16)) == "1.37 ± 0"
-
-
 def test_three_digits(value, text):
     assert value_text(value) == text
 
@@ -51,6 +46,11 @@ def test_three_digits(value, text):
 )
 def test_digits_follow_the_interval(estimate, text):
     assert estimate_text(estimate, THROUGHPUT) == text
+
+
+def test_what_floating_point_makes_of_equal_values_is_no_interval() -> None:
+    """Two runs that counted the same, in tenths of a second."""
+    assert estimate_text(Estimate(2, 1.37, 1.37 - 2e-16, 1.37 + 2e-16)) == "1.37 ± 0"
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))

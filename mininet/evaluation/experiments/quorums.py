@@ -144,8 +144,8 @@ class QuorumSizes(Experiment):
         report.figure(
             figure,
             slug,
-            f"{quantity.name.capitalize()} by quorum system: {title[0].lower()}{title[1:]}, {OUTSTANDING} outstanding, 64-byte "
-            f"values; 95 % intervals over runs; {busy_words(runs)}.",
+            f"{quantity.name.capitalize()} by quorum system: {title[0].lower()}{title[1:]}, {OUTSTANDING} outstanding, "
+            f"64-byte values; 95 % intervals over runs; {busy_words(runs)}.",
         )
         rows = [
             (
