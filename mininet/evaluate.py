@@ -9,11 +9,12 @@ records in DIR alone. Exit codes: 0 done, 1 a run failed or found a promise brok
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -72,7 +73,11 @@ def chosen(name: str) -> list[Experiment]:
 def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
     """All runs that are left; then those that depend on what they found."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "campaign.json").write_text(json.dumps({"seed": seed, "runs": scale.runs, "quick": scale.quick}) + "\n")
+    asked = {"experiments": [each.name for each in which], **asdict(scale), "seed": seed}
+    with (out / "campaigns.jsonl").open("a", encoding="utf-8") as file:  # a line for each command: its order's seed
+        file.write(
+            json.dumps({"began_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **asked}) + "\n"
+        )
     outcome = one_round([spec for each in which for spec in each.points(scale)], scale, out, settings, seed)
     done = [each for each in which if (out / each.name / "runs").is_dir()]  # some have no point for these systems
     more = [spec for each in done for spec in each.more_points(scale, load_runs(out / each.name))]

@@ -299,7 +299,7 @@ class MadeUp(Experiment):
     def report(self, runs: Sequence[Run], report: Report) -> None:
         raise AssertionError("nothing is drawn here")
 
-    def analyse(self, out: Path, to: Path) -> Path | None:
+    def analyse(self, out: Path, to: Path, png: bool = True) -> Path | None:
         return to / self.name
 
 
@@ -314,7 +314,7 @@ class Unreadable(MadeUp):
     def more_points(self, scale: Scale, runs: Sequence[Run]) -> list[Spec]:
         raise AssertionError("there are no runs to ask")
 
-    def analyse(self, out: Path, to: Path) -> Path | None:
+    def analyse(self, out: Path, to: Path, png: bool = True) -> Path | None:
         raise EvaluationError("a client fell silent")
 
 
@@ -337,11 +337,13 @@ def test_the_command_does_all_and_what_depends_on_it(command_line: Pretended, tm
     of_spec = collections.Counter(each.spec.workload.outstanding for each in command_line.done)
     assert of_spec == {1: 3, 2: 3, 3: 3}
     assert [each.spec for each in command_line.done[6:]] == [POINTS[2]] * 3  # after the others
-    assert json.loads((tmp_path / "out" / "campaign.json").read_text()) == {"seed": 5, "runs": 3, "quick": False}
+    asked = json.loads((tmp_path / "out" / "campaigns.jsonl").read_text())
+    assert asked.items() >= {"experiments": ["made_up"], "seed": 5, "runs": 3, "quick": False}.items()
     assert "time left" not in told.output
     assert "[1/6, about 1.0 min left] made_up: multipaxos memory, n=3, " in told.output
     again = CliRunner().invoke(evaluate.main, ["made_up", "--runs", "3", "--seed", "5", "--out", out])
     assert "0 runs done, 9 were there before" in again.output
+    assert len((tmp_path / "out" / "campaigns.jsonl").read_text().splitlines()) == 2  # each command's, none overwritten
 
 
 def test_the_command_ends_with_1_and_tells_what_failed(command_line: Pretended, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
     assert contents(out) == files
 
     # elsewhere, from the records alone
-    (out / "campaign.json").unlink()
+    (out / "campaigns.jsonl").unlink()
     for path in (out / "values").iterdir():
         if path.is_file():
             path.unlink()
@@ -366,6 +366,11 @@ def test_a_node_that_dies_at_its_start_is_told_with_its_last_words(harness: Harn
         "Spec(experiment='tiny', system='multipaxos', storage='no such storage', topology=Topology(nodes=1))"
     )
     assert harness.run() == 1
+    assert "FAILED tiny, multipaxos: multipaxos has no storage 'no such storage'" in harness.words
+    harness.more = (
+        "from evaluation.systems.multipaxos import Multipaxos\nMultipaxos.storages += ('no such storage',)"  # it thinks
+    )
+    assert harness.run() == 1
     assert "FAILED tiny, multipaxos: node 0 of multipaxos ended: " in harness.words
     assert "no such storage" in harness.words.partition(" ended: ")[2]
     (folder,) = (harness.out / "tiny" / "runs").iterdir()
@@ -387,5 +392,6 @@ def test_libpaxos_by_its_stand_in(harness: Harness) -> None:
     assert run.seconds[0]["at_ns"][-1] >= run.ended_ns  # the whole measurement is told of
     assert set(run.result["provenance"]["system"]) == {"replica", "client"}
     report = (harness.out / "tiny" / "report.md").read_text()
-    assert "LibPaxos3: its own sample client; three message delays" in report
+    assert "message delays from a command to its answer: LibPaxos3 3" in report
+    assert "LibPaxos3: its own sample client, which learns from the acceptors by itself" in report
     assert "7.00" in report

@@ -174,7 +174,7 @@ cdef class Load(Session):
         return bytes_take(&self.rows) if self.rows.size else b""
 
     def unanswered_rows(self):
-        """The rows of what was sent and has no answer, as bytes."""
+        """The rows of what was asked for and has no answer, as bytes."""
         cdef uint64_t sequence
         cdef Pending* pending
         for sequence in range(self.acknowledged + 1, self.last + 1):

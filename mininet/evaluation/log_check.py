@@ -10,7 +10,6 @@ slot_out was decided, and on its disk what it had accepted there, though the dis
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from evaluation.records import OK, Operations
 from multipaxos.codec import decode_phase2a
 from multipaxos.operations import OPERATIONS
 from multipaxos.storage import LmdbStorage
+from multipaxos.trace import command_hash
 
-Command = tuple[int, int, bytes]  # session, sequence, and a hash of kind and payload
+Command = tuple[int, int, str]  # session, sequence, and the hash of all of it
 Log = Mapping[int, Command]  # slot -> what was decided there
 
 
@@ -44,7 +44,7 @@ def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
 def brief(command: Sequence[Any]) -> Command:
     """A decoded command."""
     session, sequence, kind, _, payload = command
-    return session, sequence, hashlib.blake2b(bytes([kind]) + payload, digest_size=8).digest()
+    return session, sequence, command_hash(kind, session, sequence, payload)
 
 
 def same_prefix(logs: Mapping[int, Log]) -> list[str]:
@@ -65,7 +65,7 @@ def lost_writes(acknowledged: Operations, session: int, log: Log) -> int:
     """How many acknowledged writes of a session are not where their answers said."""
     writes = acknowledged[(acknowledged["outcome"] == OK) & (acknowledged["operation"] == OPERATIONS["put"])]
     return sum(
-        log.get(int(slot), (0, 0, b""))[:2] != (session, int(sequence))
+        log.get(int(slot), (0, 0, ""))[:2] != (session, int(sequence))
         for slot, sequence in zip(writes["slot"], writes["sequence"], strict=True)
     )
 

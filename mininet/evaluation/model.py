@@ -95,7 +95,7 @@ class Fault(_Plain):
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """One point of an experiment. `quorum`: "majority", "sizes Q1 Q2", "grid ROWS COLUMNS". `options`: of the system,
-    by name; what each means is said in its module."""
+    by name, said in its module; and `kernel_defaults`, for TCP's patience as the kernel comes."""
 
     experiment: str
     system: str

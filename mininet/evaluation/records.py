@@ -29,10 +29,3 @@ def read(path: Path) -> Operations:
             raise BadRecords(f"{path} is no file of operations: remove its run's folder, and the run is done again")
         body = file.read()
     return np.frombuffer(body[: len(body) // OPERATION.itemsize * OPERATION.itemsize], dtype=OPERATION)
-
-
-def latency_ns(operations: Operations) -> npt.NDArray[np.int64]:
-    """From the planned time to the answer, of the answered ones."""
-    answered = operations[operations["answered_ns"] > 0]
-    latencies: npt.NDArray[np.int64] = (answered["answered_ns"] - answered["planned_ns"]).astype(np.int64)
-    return latencies

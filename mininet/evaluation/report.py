@@ -41,7 +41,10 @@ class Report:
         self.text(
             f"{len(runs)} runs of {len(by_point(runs))} points, {repetitions} of each, every one on a fresh network."
         )
-        self.items([*sorted(machines), *(system(name).differences for name in names if system(name).differences)])
+        delays = ", ".join(f"{system(name).title} {system(name).message_delays}" for name in names)
+        told = [f"message delays from a command to its answer: {delays}"]
+        told += [system(name).differences for name in names if system(name).differences]
+        self.items([*sorted(machines), *told])
         cut_off = unfinished(self.folder)
         if cut_off:
             names_of = ", ".join(path.name for path in cut_off)

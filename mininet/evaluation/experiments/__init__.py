@@ -9,14 +9,13 @@ what the question is about. A quick scale has every kind of point, and takes a f
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypedDict
 
+from evaluation.discovery import classes_in
 from evaluation.model import Spec
 from evaluation.report import Report
 from evaluation.runs import Run, load_runs
@@ -84,13 +83,6 @@ class Experiment(ABC):
 
 def experiments() -> dict[str, Experiment]:
     """All that there are, by name, in their order."""
-    found: list[Experiment] = []
-    for module in pkgutil.iter_modules(__path__):
-        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, Experiment)
-                and value.__module__.startswith(__name__ + ".")
-            ):
-                found.append(value())
-    return {experiment.name: experiment for experiment in sorted(found, key=lambda each: each.order)}
+    classes = classes_in(__name__, Experiment)  # type: ignore[type-abstract]
+    found = sorted(classes, key=lambda each: each.order)
+    return {experiment.name: experiment() for experiment in found}

@@ -72,7 +72,7 @@ class Outages(Experiment):
             strips(groups, TIMEOUT, OUTAGE),
             "outages",
             "Time without service for every crash of a leader (SIGKILL, ten commands outstanding, LMDB), by the "
-            "election time-out; the median with its 95 % interval. Hollow: not over when the next fault came.",
+            "election time-out; the median with its 95 % interval. Hollow: not over when the next crash came.",
         )
         drawn = [
             Cdf(f"{timeout_ms} ms", estimates.distribution([gap.seconds for gap in gaps]))
@@ -100,7 +100,7 @@ class Outages(Experiment):
 
 
 def outages_of(run: Run) -> list[series.Gap]:
-    """Of each kill in a run, until the next fault or the end."""
+    """Of each kill in a run, until the next one or the end."""
     times = [each["took_effect_ns"] for each in run.result["faults"]]
     kinds = [each["kind"] for each in run.result["faults"]]
     kills = [place for place, kind in enumerate(kinds) if kind == "kill"]

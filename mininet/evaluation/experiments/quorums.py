@@ -29,6 +29,7 @@ from evaluation.runs import (
     series_of,
     throughput_per_s,
 )
+from evaluation.systems import system
 from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table
 
 OUTSTANDING = 10
@@ -47,6 +48,11 @@ class Kind:
     quorum: str
     options: tuple[tuple[str, int], ...] = ()
     quick: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label, and whose it is."""
+        return self.label if self.system == "multipaxos" else f"{system(self.system).title}: {self.label}"
 
 
 KINDS = (
@@ -81,7 +87,7 @@ def label_of(spec: Spec) -> str:
             spec.quorum,
             tuple(option for option in spec.options if option not in AT_THE_FIRST),
         ):
-            return kind.label if kind.system == "multipaxos" else f"LibPaxos3: {kind.label}"
+            return kind.title
     return f"{spec.system}: {spec.quorum} of {spec.topology.nodes}"
 
 
@@ -170,7 +176,7 @@ class QuorumSizes(Experiment):
     def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
         """In the order of KINDS."""
         found: dict[str, list[Run]] = {}
-        order = {label_of_kind: place for place, label_of_kind in enumerate(dict.fromkeys(map(_label, KINDS)))}
+        order = {title: place for place, title in enumerate(kind.title for kind in KINDS)}
         for run in sorted(runs, key=lambda run: order.get(label_of(run.spec), len(order))):
             found.setdefault(label_of(run.spec), []).append(run)
         return found
@@ -208,10 +214,6 @@ class QuorumSizes(Experiment):
         pairs = [around(run) for run in runs]
         ratios = [after / before for before, after in pairs if before and after is not None]
         return estimates.mean(ratios) if len(ratios) == len(pairs) else None
-
-
-def _label(kind: Kind) -> str:
-    return kind.label if kind.system == "multipaxos" else f"LibPaxos3: {kind.label}"
 
 
 def around(run: Run) -> tuple[float | None, float | None]:

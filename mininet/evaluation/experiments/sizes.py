@@ -8,6 +8,7 @@ processor time for each command.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from evaluation import curves, estimates
 from evaluation.experiments import Experiment, Scale
@@ -151,7 +152,7 @@ class Sizes(Experiment):
             "share messages. Counted on traces of the nodes, in runs of their own, for tracing takes time."
         )
         rows = [
-            (str(nodes), *(over_runs(of, lambda run, kind=kind: messages_of(run, kind)) for kind in MESSAGES))
+            (str(nodes), *(over_runs(of, partial(messages_of, kind=kind)) for kind in MESSAGES))
             for nodes, of in curves.groups(runs, lambda spec: spec.topology.nodes).items()
         ]
         per_slot = [Column(kind, Quantity("messages", "per slot")) for kind in MESSAGES]

@@ -1,26 +1,31 @@
 """Systems under test: one file each. What this package's modules define as a `System` is found by its name.
 
 Rules. A system is put on a network that stands, in a folder of its own, and started by its own commands; every process
-is started inside a host and ended by its own id. Its load is its own: what differs in the workloads of two systems is
-said in `differences`, which every figure that compares them repeats.
+is started inside a host and ended by its own id. Its load is its own: what differs in the workloads of two systems
+is said in `differences`, which every report that compares them repeats, with the message delays of each.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evaluation.discovery import classes_in
 from evaluation.errors import EvaluationError, SystemFailed
+from evaluation.host import Host
 from evaluation.model import Spec
 from evaluation.network import Network
+from evaluation.processes import wait_for
+from multipaxos.operations import HEADER_BYTES, ROW_BYTES
 
+START_S = 30.0  # until nodes lead, or clients have answers
+END_S = 30.0  # until a client has written down what it saw
+POLL_S = 0.05
 POLITE_S = 5.0
 
 
@@ -46,7 +51,7 @@ class System(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # for axes and tables
-    message_delays: ClassVar[int]  # from a client's request to its answer, without failures
+    message_delays: ClassVar[int]  # from a client's command to its answer, without failures
     open_loop: ClassVar[bool] = False  # can its client plan commands at a rate?
     traces: ClassVar[bool] = False  # can its nodes write down their protocol?
     differences: ClassVar[str] = ""  # of its workload, from ours
@@ -59,6 +64,18 @@ class System(ABC):
         self.network = ground.network
         self.folder = ground.folder
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.clients: list[subprocess.Popen[bytes]] = []  # by number
+        self.refuse()
+
+    def refuse(self) -> None:
+        """What it has not. Raises EvaluationError."""
+        spec = self.spec
+        if spec.storage not in self.storages:
+            raise EvaluationError(f"{self.title} has no storage {spec.storage!r}: choose of {', '.join(self.storages)}")
+        if spec.quorum.partition(" ")[0] not in self.quorums:
+            raise EvaluationError(f"{self.title} has no quorums {spec.quorum!r}: choose of {', '.join(self.quorums)}")
+        if spec.workload.rate_per_s is not None and not self.open_loop:
+            raise EvaluationError(f"the client of {self.title} has no open loop: give it a number outstanding")
 
     @classmethod
     @abstractmethod
@@ -95,11 +112,57 @@ class System(ABC):
     def check(self) -> dict[str, Any]:
         """After the load: what of its promises was looked at, and how that went. `failures` is a list of sentences."""
 
+    # -- what all of them need
+
+    def start_nodes(self) -> None:
+        """Every one."""
+        for host in self.network.nodes:
+            self.start_node(host.index)
+
+    def start_client(self, host: Host, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """The next client; its words go to a log of its own."""
+        log = self.folder / f"client{len(self.clients)}.log"
+        self.clients.append(host.popen(command, log, env=env))
+
+    def records_of(self, client: int) -> Path:
+        """The file of a client that tells of every operation."""
+        return self.folder / f"operations-{client}.npy"
+
+    def has_answers(self, client: int) -> bool:
+        """Is there a row in that file?"""
+        path = self.records_of(client)
+        return path.exists() and path.stat().st_size >= HEADER_BYTES + ROW_BYTES
+
+    def wait_until(self, done: Callable[[], bool], what: str) -> None:
+        """Raises SystemFailed where that does not come in time, or a process ends that should run."""
+
+        def looked() -> bool:
+            self.look_for_ended()
+            return done()
+
+        if not wait_for(looked, START_S, POLL_S):
+            raise SystemFailed(f"{self.title} {what} in {START_S:g} s: see {self.folder}/*.log")
+
     def look_for_ended(self) -> None:
-        """A node that has ended while it should run has a reason. Raises SystemFailed."""
-        for node, process in self.processes.items():
+        """A node or client that has ended while it should run has a reason. Raises SystemFailed."""
+        nodes = [(f"node {node}", f"node{node}.log", process) for node, process in self.processes.items()]
+        clients = [(f"client {i}", f"client{i}.log", process) for i, process in enumerate(self.clients)]
+        for name, log, process in (*nodes, *clients):
             if process.poll() is not None:
-                raise SystemFailed(f"node {node} of {self.title} ended: {self.last_words(f'node{node}.log')}")
+                raise SystemFailed(f"{name} of {self.title} ended: {self.last_words(log)}")
+
+    def end_clients(self) -> None:
+        """SIGINT: each writes down what it saw. Raises SystemFailed where one does not, or had ended before."""
+        for client in self.clients:
+            client.send_signal(signal.SIGINT)
+        for number, client in enumerate(self.clients):
+            log = f"client{number}.log"
+            try:
+                code = client.wait(END_S)
+            except subprocess.TimeoutExpired:
+                raise SystemFailed(f"client {number} of {self.title} does not end: see {self.folder / log}") from None
+            if code != 0:
+                raise SystemFailed(f"client {number} of {self.title} ended with {code}: {self.last_words(log)}")
 
     def ended_by_themselves(self) -> list[str]:
         """A sentence for each node that is dead, but not by a fault's SIGKILL."""
@@ -115,7 +178,10 @@ class System(ABC):
         return words[-1] if words else "without a word"
 
     def stop(self) -> None:
-        """Ends every process: politely, then not."""
+        """Ends every process: clients at once, nodes politely, then not."""
+        for client in self.clients:
+            client.kill()
+            client.wait()
         for process in self.processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -129,12 +195,7 @@ class System(ABC):
 
 def systems() -> dict[str, type[System]]:
     """All that there are, by name."""
-    found: dict[str, type[System]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, System) and value.__module__.startswith(__name__ + "."):
-                found[value.name] = value
-    return found
+    return {found.name: found for found in classes_in(__name__, System)}  # type: ignore[type-abstract]
 
 
 def system(name: str) -> type[System]:

@@ -12,10 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +21,11 @@ from typing import Any
 
 from evaluation import namespaces
 from evaluation.errors import SystemFailed
+from evaluation.processes import wait_for
 from evaluation.provenance import ROOT, sha256
-from evaluation.systems import Ground, Settings, System
-from multipaxos.operations import HEADER_BYTES, ROW_BYTES
+from evaluation.systems import POLL_S, START_S, Settings, System
 
 CLIENTS_PORT, PEERS_PORT = 2379, 2380
-START_S = 30.0
-POLL_S = 0.1
 
 
 def status_of(place: str) -> dict[str, Any] | None:
@@ -61,10 +57,6 @@ class Etcd(System):
     )
     storages = ("disk",)
 
-    def __init__(self, ground: Ground) -> None:
-        super().__init__(ground)
-        self.clients: list[subprocess.Popen[bytes]] = []
-
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
         """The program."""
@@ -86,15 +78,8 @@ class Etcd(System):
 
     def start(self) -> None:
         """Every node, until one leads."""
-        for host in self.network.nodes:
-            self.start_node(host.index)
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            self.look_for_ended()
-            if self.find_leader() is not None:
-                return
-            time.sleep(POLL_S)
-        raise SystemFailed(f"etcd has no leader after {START_S:g} s: see {self.folder}/node*.log")
+        self.start_nodes()
+        self.wait_until(lambda: self.find_leader() is not None, "has no leader")
 
     def start_node(self, node: int) -> None:
         """Its own command line."""
@@ -122,13 +107,16 @@ class Etcd(System):
 
     def leader(self) -> int:
         """Waits for one."""
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
+        found: list[int] = []
+
+        def leads() -> bool:
             node = self.find_leader()
-            if node is not None:
-                return node
-            time.sleep(POLL_S)
-        raise SystemFailed(f"etcd has no leader after {START_S:g} s")
+            found[:] = [] if node is None else [node]
+            return bool(found)
+
+        if not wait_for(leads, START_S, POLL_S):
+            raise SystemFailed(f"etcd has no leader after {START_S:g} s")
+        return found[0]
 
     # -- load
 
@@ -136,46 +124,19 @@ class Etcd(System):
         """Puts by a client of our own, the leader first."""
         work, leader = self.spec.workload, self.leader()
         order = [leader, *(host.index for host in self.network.nodes if host.index != leader)]
-        for client in self.network.clients:
-            number = client.index - len(self.network.nodes)
+        for number, host in enumerate(self.network.clients):
             command = [sys.executable, "-m", "evaluation.etcd_load", "--endpoints", ",".join(map(self.place, order))]
-            command += ["--records", str(self.folder / f"operations-{number}.npy"), "--client", str(number)]
+            command += ["--records", str(self.records_of(number)), "--client", str(number)]
             command += ["--outstanding", str(work.outstanding), "--keys", str(work.keys), "--seed", str(number + 1)]
             command += ["--key-size", str(work.key_size), "--value-size", str(work.value_size)]
-            log = self.folder / f"client{number}.log"
-            self.clients.append(client.popen(command, log, env=with_path(os.environ)))
-        end = time.monotonic() + START_S
-        while not all(self.has_answers(number) for number in range(len(self.clients))):
-            if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
-                raise SystemFailed(f"a client of etcd has no answer after {START_S:g} s: see {self.folder}/client*.log")
-            time.sleep(POLL_S)
-
-    def has_answers(self, number: int) -> bool:
-        """Are there rows in its file?"""
-        path = self.folder / f"operations-{number}.npy"
-        return path.exists() and path.stat().st_size >= HEADER_BYTES + ROW_BYTES
+            self.start_client(host, command, with_path(os.environ))
+        self.wait_until(lambda: all(map(self.has_answers, range(len(self.clients)))), "answers no client")
 
     def end_load(self) -> list[dict[str, Any]]:
-        """SIGINT."""
-        for client in self.clients:
-            client.send_signal(signal.SIGINT)
-        for number, client in enumerate(self.clients):
-            try:
-                code = client.wait(30)
-            except subprocess.TimeoutExpired:
-                raise SystemFailed(f"client {number} does not end: see {self.folder}/client{number}.log") from None
-            if code != 0:
-                raise SystemFailed(f"client {number} ended with code {code}: {self.last_words(f'client{number}.log')}")
-        return [{"client": number, "records": f"operations-{number}.npy"} for number in range(len(self.clients))]
+        """Its clients tell nothing beside their records."""
+        self.end_clients()
+        return [{"client": number, "records": self.records_of(number).name} for number in range(len(self.clients))]
 
     def check(self) -> dict[str, Any]:
         """Its revisions are told; its log is its own affair."""
         return {"failures": self.ended_by_themselves(), "note": "etcd's log is not read: only that its nodes live"}
-
-    def stop(self) -> None:
-        """The clients too."""
-        for client in self.clients:
-            if client.poll() is None:
-                client.kill()
-                client.wait()
-        super().stop()

@@ -17,8 +17,6 @@ Rules. The first replica is the proposer that clients use: there is no election.
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +24,10 @@ from typing import Any
 
 from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.provenance import sha256
-from evaluation.systems import Ground, Settings, System
+from evaluation.systems import POLL_S, Ground, Settings, System
 
 PORT = 8800
-START_S = 30.0
 NEXT_LINE_S = 5.0
-POLL_S = 0.02
-SECOND_S = 5.0  # to be told of a second, on a busy machine
 PROGRAMS = ("replica", "client")
 LINE = re.compile(r"^(\d+) value/sec, [\d.]+ Mbps, latency min (\d+) us max (\d+) us avg (\d+) us$")
 
@@ -60,8 +55,8 @@ class Libpaxos(System):
     title = "LibPaxos3"
     message_delays = 3
     differences = (
-        "LibPaxos3: its own sample client; three message delays (the client learns from the acceptors) against four; "
-        "no execution, no sessions; latency by Little's law, from its lines of a second each"
+        "LibPaxos3: its own sample client, which learns from the acceptors by itself; no execution, no sessions; "
+        "latency by Little's law, from its lines of a second each"
     )
     storages = ("memory", "lmdb")
     quorums = ("majority", "sizes")
@@ -71,9 +66,6 @@ class Libpaxos(System):
         if ground.settings.libpaxos_bin is None:
             raise EvaluationError(str(self.missing(ground.settings)))
         self.programs = ground.settings.libpaxos_bin.resolve()
-        if self.spec.workload.rate_per_s is not None:
-            raise EvaluationError("LibPaxos's client has no open loop: give it a number outstanding")
-        self.clients: list[subprocess.Popen[bytes]] = []
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
@@ -94,8 +86,7 @@ class Libpaxos(System):
 
     def start(self) -> None:
         """Every replica; they take values when the first of them has run phase 1, which the client waits for."""
-        for host in self.network.nodes:
-            self.start_node(host.index)
+        self.start_nodes()
 
     def start_node(self, node: int) -> None:
         """One replica; each has a configuration of its own, for its path of LMDB is in it."""
@@ -136,29 +127,12 @@ class Libpaxos(System):
         path = self.folder / "paxos-client.conf"
         path.write_text(self.configuration(None), encoding="utf-8")
         work = self.spec.workload
-        for client in self.network.clients:
-            number = client.index - len(self.network.nodes)
+        for host in self.network.clients:
             command = [str(self.programs / "client"), str(path), "-o", str(work.outstanding)]
             command += ["-v", str(work.value_size), "-p", "0"]
-            unbuffered = ["stdbuf", "-oL", *command]  # a line when it is printed, not when a block is full
-            self.clients.append(client.popen(unbuffered, self.folder / f"client{number}.log"))
-        self.wait_for_values()
-
-    def wait_for_values(self) -> None:
-        """Until every client has told of a second with values in it."""
-        end = time.monotonic() + START_S
-        while not all(any(count for count in self.counts(number)) for number in range(len(self.clients))):
-            self.look_for_ended()
-            self.look_for_ended_clients()
-            if time.monotonic() > end:
-                raise SystemFailed(f"LibPaxos decides nothing in {START_S:g} s: see {self.folder}/*.log")
-            time.sleep(POLL_S)
-
-    def look_for_ended_clients(self) -> None:
-        """Raises SystemFailed with the last words of a client that has ended by itself."""
-        for number, client in enumerate(self.clients):
-            if client.poll() is not None:
-                raise SystemFailed(f"client {number} of LibPaxos ended: {self.last_words(f'client{number}.log')}")
+            self.start_client(host, ["stdbuf", "-oL", *command])  # a line when it is printed, not when a block is full
+        # a second with values in it
+        self.wait_until(lambda: all(any(self.counts(i)) for i in range(len(self.clients))), "decides nothing")
 
     def counts(self, number: int) -> list[int]:
         """What a client has told until now."""
@@ -174,23 +148,17 @@ class Libpaxos(System):
             name = f"seconds-{number}.csv"
             self.write_seconds(self.folder / name, counts, told_ns)
             told.append({"client": number, "records": name, "outstanding": self.spec.workload.outstanding})
-        for client in self.clients:
-            client.send_signal(signal.SIGINT)
-        for client in self.clients:
-            try:
-                client.wait(5)
-            except subprocess.TimeoutExpired:
-                client.kill()
-                client.wait()
+        self.end_clients()
         return told
 
     def after_next_line(self, number: int) -> tuple[list[int], int]:
         """All that a client has told when it has told of one more second, and when that was."""
         before, end = len(self.counts(number)), time.monotonic() + NEXT_LINE_S
         while len(counts := self.counts(number)) == before:
-            self.look_for_ended_clients()
+            if self.clients[number].poll() is not None:
+                raise SystemFailed(f"client {number} of LibPaxos3 ended: {self.last_words(f'client{number}.log')}")
             if time.monotonic() > end:
-                raise SystemFailed(f"client {number} of LibPaxos tells of no second any more, in {NEXT_LINE_S:g} s")
+                raise SystemFailed(f"client {number} of LibPaxos3 tells of no second any more, in {NEXT_LINE_S:g} s")
             time.sleep(POLL_S)
         return counts, time.monotonic_ns()
 
@@ -204,11 +172,3 @@ class Libpaxos(System):
         """Its programs tell nothing that could be held against their logs."""
         note = "only that its nodes live: its sample programs keep no state and tell no slots"
         return {"failures": self.ended_by_themselves(), "note": note}
-
-    def stop(self) -> None:
-        """The clients too."""
-        for client in self.clients:
-            if client.poll() is None:
-                client.kill()
-                client.wait()
-        super().stop()

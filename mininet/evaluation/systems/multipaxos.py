@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,20 +22,18 @@ import numpy as np
 from evaluation import log_check, namespaces, records
 from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec
+from evaluation.processes import wait_for
 from evaluation.provenance import version_of
-from evaluation.systems import Ground, Settings, System
+from evaluation.systems import POLL_S, START_S, Ground, Settings, System
 from multipaxos.cli_serve import status_rows
 from multipaxos.client_link import fetch_statuses
 from multipaxos.config import ROLES, Config, Grid, Node, Quorum, Sizes
-from multipaxos.operations import HEADER_BYTES, ROW_BYTES
 
 PORT = 7400
 FOLLOWS = ("replica", "acceptor")
 CLUSTER = "evaluation"
-START_S = 30.0
 LEVEL_S = 20.0
 ENDLESS_S = 100_000  # the load is ended by a signal
-POLL_S = 0.05
 
 
 def quorum_of(text: str) -> Quorum:
@@ -66,7 +61,6 @@ class Multipaxos(System):
 
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)
-        self.clients: list[subprocess.Popen[bytes]] = []
         self.sessions: list[int] = []  # of each client, when it has ended
         self.config = self.config_of(self.spec)
         self.config_path = self.folder / "cluster.toml"
@@ -100,16 +94,13 @@ class Multipaxos(System):
 
     def start(self) -> None:
         """Every node, until one leads and all vote."""
-        for host in self.network.nodes:
-            self.start_node(host.index)
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            self.look_for_ended()
-            rows = self.statuses()
-            if any(row.get("leading") for row in rows) and all(row.get("voting") for row in rows):
-                return
-            time.sleep(POLL_S)
-        raise SystemFailed(f"multipaxos does not lead and vote after {START_S:g} s: see {self.folder}/node*.log")
+        self.start_nodes()
+        self.wait_until(self.leads_and_votes, "does not lead and vote")
+
+    def leads_and_votes(self) -> bool:
+        """One leads, all vote."""
+        rows = self.statuses()
+        return any(row.get("leading") for row in rows) and all(row.get("voting") for row in rows)
 
     def start_node(self, node: int) -> None:
         """The command that a user types."""
@@ -135,40 +126,30 @@ class Multipaxos(System):
 
     def leader(self) -> int:
         """Who says so, at the highest ballot; waits for one."""
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            leading = [row for row in self.statuses() if row.get("leading")]
-            if leading:
-                return int(max(leading, key=lambda row: tuple(map(int, row["ballot"].split("."))))["id"])
-            time.sleep(POLL_S)
-        raise SystemFailed(f"no node of multipaxos leads after {START_S:g} s")
+        leading: list[dict[str, Any]] = []
+
+        def found() -> bool:
+            leading[:] = [row for row in self.statuses() if row.get("leading")]
+            return bool(leading)
+
+        if not wait_for(found, START_S, POLL_S):
+            raise SystemFailed(f"no node of multipaxos leads after {START_S:g} s")
+        return int(max(leading, key=lambda row: tuple(map(int, row["ballot"].split("."))))["id"])
 
     # -- load
 
     def begin_load(self) -> None:
         """`multipaxos bench --records`, one for each client."""
-        for client in self.network.clients:
-            number = client.index - len(self.network.nodes)
-            log = self.folder / f"client{number}.log"
-            self.clients.append(client.popen(self.load_command(number), log))
-        end = time.monotonic() + START_S
-        wanted = HEADER_BYTES + ROW_BYTES
-        while any(not self.records_exist(number, wanted) for number in range(len(self.clients))):
-            if time.monotonic() > end or any(client.poll() is not None for client in self.clients):
-                raise SystemFailed(f"a client has no answer after {START_S:g} s: see {self.folder}/client*.log")
-            time.sleep(POLL_S)
-
-    def records_exist(self, number: int, size: int) -> bool:
-        """Has a client's file reached that size?"""
-        path = self.folder / f"operations-{number}.npy"
-        return path.exists() and path.stat().st_size >= size
+        for number, host in enumerate(self.network.clients):
+            self.start_client(host, self.load_command(number))
+        self.wait_until(lambda: all(map(self.has_answers, range(len(self.clients)))), "answers no client")
 
     def load_command(self, number: int) -> list[str]:
         """The workload as options."""
         work = self.spec.workload
         addresses = ",".join(node.address for node in self.config.nodes)
         command = [sys.executable, "-m", "multipaxos", "bench", "--cluster", addresses, "--json"]
-        command += ["--duration", str(ENDLESS_S), "--records", str(self.folder / f"operations-{number}.npy")]
+        command += ["--duration", str(ENDLESS_S), "--records", str(self.records_of(number))]
         command += ["--client", str(number), "--seed", str(number + 1), "--outstanding", str(work.outstanding)]
         command += ["--keys", str(work.keys), "--key-size", str(work.key_size), "--value-size", str(work.value_size)]
         command += ["--zipf", str(work.zipf), "--read-share", str(work.read_share)]
@@ -177,19 +158,12 @@ class Multipaxos(System):
         return command
 
     def end_load(self) -> list[dict[str, Any]]:
-        """SIGINT: a client writes down what it saw, and tells."""
-        for client in self.clients:
-            client.send_signal(signal.SIGINT)
-        told = []
-        for number, client in enumerate(self.clients):
-            try:
-                code = client.wait(30)
-            except subprocess.TimeoutExpired:
-                raise SystemFailed(f"client {number} does not end: see {self.folder}/client{number}.log") from None
-            lines = (self.folder / f"client{number}.log").read_text(errors="replace").strip().splitlines()
-            if code != 0 or not lines:
-                raise SystemFailed(f"client {number} ended with code {code}: {lines[-1] if lines else 'no word'}")
-            told.append({**json.loads(lines[-1]), "client": number, "records": f"operations-{number}.npy"})
+        """What each client tells in its last line."""
+        self.end_clients()
+        told = [
+            {**json.loads(self.last_words(f"client{number}.log")), "client": number, "records": path.name}
+            for number, path in enumerate(map(self.records_of, range(len(self.clients))))
+        ]
         self.sessions = [int(each["session"]) for each in told]
         return told
 
@@ -206,7 +180,7 @@ class Multipaxos(System):
             failures.append(f"the nodes are not level after {LEVEL_S:g} s: {[row['slot_out'] for row in rows]}")
         elif len(hashes) > 1:
             failures.append(f"the nodes' states differ at one slot: {sorted(hashes)}")
-        rows_of = [records.read(self.folder / f"operations-{number}.npy") for number in range(len(self.clients))]
+        rows_of = [records.read(self.records_of(number)) for number in range(len(self.clients))]
         failures += log_check.one_log(np.concatenate(rows_of))
         told: dict[str, Any] = {"slot_out": max(row["slot_out"] for row in rows), "failures": failures}
         if self.spec.storage == "lmdb":
@@ -216,12 +190,14 @@ class Multipaxos(System):
 
     def wait_until_level(self) -> list[dict[str, Any]]:
         """The status of the nodes that live, level if they come to be so in time."""
-        end = time.monotonic() + LEVEL_S
-        while True:
-            rows = [row for row in self.statuses() if row["alive"]]
-            if len({row["slot_out"] for row in rows}) == 1 or time.monotonic() > end:
-                return rows
-            time.sleep(POLL_S)
+        rows: list[dict[str, Any]] = []
+
+        def level() -> bool:
+            rows[:] = [row for row in self.statuses() if row["alive"]]
+            return len({row["slot_out"] for row in rows}) == 1
+
+        wait_for(level, LEVEL_S, POLL_S)
+        return rows
 
     def check_logs(
         self, rows_of: list[records.Operations], slot_out: Mapping[int, int], failures: list[str]
@@ -240,11 +216,3 @@ class Multipaxos(System):
             "lost_writes": lost,
             "proposed_again": log_check.proposed_again(logs.values()),
         }
-
-    def stop(self) -> None:
-        """The clients too."""
-        for client in self.clients:
-            if client.poll() is None:
-                client.kill()
-                client.wait()
-        super().stop()
