@@ -73,11 +73,6 @@ def chosen(name: str) -> list[Experiment]:
 def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
     """All runs that are left; then those that depend on what they found."""
     out.mkdir(parents=True, exist_ok=True)
-    asked = {"experiments": [each.name for each in which], **asdict(scale), "seed": seed}
-    with (out / "campaigns.jsonl").open("a", encoding="utf-8") as file:  # a line for each command: its order's seed
-        file.write(
-            json.dumps({"began_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **asked}) + "\n"
-        )
     outcome = one_round([spec for each in which for spec in each.points(scale)], scale, out, settings, seed)
     done = [each for each in which if (out / each.name / "runs").is_dir()]  # some have no point for these systems
     more = [spec for each in done for spec in each.more_points(scale, load_runs(out / each.name))]
@@ -92,6 +87,8 @@ def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Setting
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
     with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console) as bar:
         todo = len(campaign.left(planned, out))
+        if todo:
+            remember(out, scale, seed, sorted({spec.experiment for spec in points}))
         task = bar.add_task(f"{len(planned) - todo} runs are there", total=todo, left="")
         begun = 0
 
@@ -105,6 +102,13 @@ def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Setting
         outcome = campaign.carry_out(planned, out, settings, say)
         bar.update(task, completed=todo, left="", description="done")
     return outcome
+
+
+def remember(out: Path, scale: Scale, seed: int, names: Sequence[str]) -> None:
+    """A line for each round that has something to do: what was asked for, and the seed of its order."""
+    began_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with (out / "campaigns.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"began_at": began_at, "experiments": names, **asdict(scale), "seed": seed}) + "\n")
 
 
 def describe(each: campaign.Planned) -> str:

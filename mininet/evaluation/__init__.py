@@ -13,9 +13,9 @@ The floors, each importing only from those below it, or from what stands before 
 | 4 | `experiments`, one module each: its points, its figures, its words |
 | 3 | `campaign`: which runs, in what order, which of them are there already |
 | 2 | `run`: one run; `report`, `curves`: tables, figures and text of an experiment |
-| 1 | `discovery`, `host`, `measure`, `shaping`, `network`, `processes`, `faults`; `usage`, `provenance`, `log_check`, `systems` |
+| 1 | `host`, `measure`, `shaping`, `network`, `processes`, `faults`; `usage`, `provenance`, `log_check`, `systems` |
 | 1 | `estimates`, `series`, `runs`, `tables`, `figures`; `trace_merge`; `etcd_load` |
-| 0 | `model`, `records`, `errors`, `machine`, `namespaces`, `filters`, `delay` |
+| 0 | `discovery`, `model`, `records`, `errors`, `machine`, `namespaces`, `filters`, `delay` |
 
 Rules. One run, one fresh network. A network that is not as asked, a fault that did not take effect, a log that lost an
 acknowledged write: refused or told, never averaged away. All times are of one clock, CLOCK_MONOTONIC of the machine,
