@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from multipaxos import client_link, local, transport
-from multipaxos.client_link import ClientLink, dial, fetch_status, fetch_statuses
+from multipaxos.client_link import ClientLink, dial, fetch_status, fetch_statuses, find_leader
 from multipaxos.config import Config, Sizes
-from multipaxos.errors import HandshakeRefused, MultipaxosError
+from multipaxos.errors import HandshakeRefused, MultipaxosError, NoQuorum
 from multipaxos.local import free_base_port, is_free
 from multipaxos.schema import Hello, decode_status_reply, encode_status_request
 from multipaxos.transport import Transport
@@ -377,6 +377,25 @@ def test_clients_and_admins() -> None:
         assert await fetch_statuses([address, nobody]) == [None, None]
 
     run(main())
+
+
+def test_a_silent_node_keeps_nobody_from_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is cut off: it would be waited for until it is given up."""
+    silent, follower, leader, given_up = ("h", 0), ("h", 1), ("h", 2), []
+
+    async def ask(address: tuple[str, int]) -> dict[str, bool] | None:
+        if address == silent:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.append(address)
+        return {"leading": address == leader}
+
+    monkeypatch.setattr(client_link, "fetch_status", ask)
+    assert asyncio.run(find_leader([silent, follower, leader], 60.0)) == leader
+    assert given_up == [silent]
+    with pytest.raises(NoQuorum):
+        asyncio.run(find_leader([follower], 0.1))
 
 
 def test_traffic_is_counted_by_kind_and_outlives_its_link() -> None:

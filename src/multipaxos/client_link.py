@@ -169,14 +169,32 @@ async def fetch_statuses(addresses: list[tuple[str, int]]) -> list[dict[str, Any
     return list(await asyncio.gather(*(fetch_status(address) for address in addresses)))
 
 
+async def _first_leader(addresses: list[tuple[str, int]]) -> tuple[str, int] | None:
+    """Asks all at once; who says first to lead. A node that is silent keeps nobody waiting."""
+    asked = {asyncio.ensure_future(fetch_status(address)): address for address in addresses}
+    try:
+        waiting = set(asked)
+        while waiting:
+            answered, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in answered:
+                status = each.result()
+                if status is not None and status["leading"]:
+                    return asked[each]
+        return None
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
 async def find_leader(addresses: list[tuple[str, int]], timeout_s: float) -> tuple[str, int]:
     """The address of the node that leads; waits for one. Raises NoQuorum."""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
     while loop.time() < end:
-        for address, status in zip(addresses, await fetch_statuses(addresses), strict=True):
-            if status is not None and status["leading"]:
-                return address
+        address = await _first_leader(addresses)
+        if address is not None:
+            return address
         await asyncio.sleep(0.05)
     names = ", ".join(f"{host}:{port}" for host, port in addresses)
     raise NoQuorum(f"no node of {names} leads after {timeout_s:g} s: start the others, or look at `multipaxos status`")
