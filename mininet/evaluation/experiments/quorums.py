@@ -131,9 +131,9 @@ class QuorumSizes(Experiment):
         self.deaths([run for run in runs if run.spec.faults], report)
         report.heading("What this does not show")
         report.text(
-            "What an election costs: with a small phase-2 quorum a new leader needs a large phase-1 quorum, and without "
-            "it nobody leads. Nor what thrifty sending would gain in multipaxos, which has none: its replicas need every "
-            "command anyway. Over the wide area links are not shaped, and the leader is where the client is."
+            "What an election costs: with a small phase-2 quorum a new leader needs a large phase-1 quorum, and "
+            "without it nobody leads. Nor what thrifty sending would gain in multipaxos, which has none: its replicas "
+            "need every command anyway. Over the wide area links are not shaped, and the leader is where the client is."
         )
 
     def network(self, runs: Sequence[Run], slug: str, title: str, quantity: Quantity, report: Report) -> None:
