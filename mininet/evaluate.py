@@ -94,10 +94,11 @@ def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Setting
 
         def say(each: campaign.Planned, left_s: float) -> None:
             nonlocal begun
-            bar.update(task, completed=begun, left=f"about {left_s / 60:.0f} min left", description=describe(each))
+            words = f"{each.spec.experiment}: {each.spec.words()}"
+            bar.update(task, completed=begun, left=f"about {left_s / 60:.0f} min left", description=words)
             begun += 1
             if not console.is_terminal:
-                click.echo(f"[{begun}/{todo}, about {left_s / 60:.1f} min left] {describe(each)}", err=True)
+                click.echo(f"[{begun}/{todo}, about {left_s / 60:.1f} min left] {words}", err=True)
 
         outcome = campaign.carry_out(planned, out, settings, say)
         bar.update(task, completed=todo, left="", description="done")
@@ -109,14 +110,6 @@ def remember(out: Path, scale: Scale, seed: int, names: Sequence[str]) -> None:
     began_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with (out / "campaigns.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"began_at": began_at, "experiments": names, **asdict(scale), "seed": seed}) + "\n")
-
-
-def describe(each: campaign.Planned) -> str:
-    """One line for a run."""
-    spec = each.spec
-    load = f"{spec.workload.rate_per_s:g}/s" if spec.workload.rate_per_s else f"{spec.workload.outstanding} outstanding"
-    faults = f", {', '.join(fault.kind for fault in spec.faults)}" if spec.faults else ""
-    return f"{spec.experiment}: {spec.system} {spec.storage}, n={spec.topology.nodes}, {load}{faults}"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -170,7 +170,7 @@ def cut_off(out: Path, spec: Spec, repetition: int, ending: str = ".part") -> Pa
     whole = make_run(out, spec, repetition, 1000.0)
     folder = whole.with_name(whole.name + ending)
     whole.rename(folder)
-    if ending == ".failed":
+    if ending.startswith(".failed"):
         told = {"spec": spec.to_json(), "repetition": repetition, "complete": False, "error": "SystemFailed: no"}
         shutil.rmtree(folder)
         folder.mkdir()

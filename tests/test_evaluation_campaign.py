@@ -121,7 +121,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, pretended: Pretended) -
 
 def test_runs_that_were_cut_off_or_failed_are_not_there(tmp_path: Path, pretended: Pretended) -> None:
     (planned,) = campaign.plan(POINTS[:1], 1, 1)
-    for ending in (".part", ".failed"):
+    for ending in (".part", ".failed1"):
         whole = run.folder_of(tmp_path, planned.spec, 0)
         whole.with_name(whole.name + ending).mkdir(parents=True)
     assert campaign.left([planned], tmp_path) == [planned]
@@ -199,21 +199,21 @@ def test_a_run_that_is_whole_has_its_name_and_no_disks(
     def pretend(folder: Path, asked: Spec, settings: Settings) -> dict[str, Any]:
         assert asked == spec
         assert not (folder / "old").exists()
-        assert list((tmp_path / "made_up" / "runs").iterdir()) == [folder]
+        assert sorted((tmp_path / "made_up" / "runs").iterdir()) == [failed, folder]
         (folder / "data" / "node0").mkdir(parents=True)
         (folder / "operations-0.npy").write_bytes(b"rows")
         seen.append(folder)
         return result()
 
     whole = run.folder_of(tmp_path, spec, 3)
-    for ending in (".part", ".failed"):  # of this run: a cut-off one, a failed one
-        old = whole.with_name(whole.name + ending)
-        old.mkdir(parents=True)
-        (old / "old").touch()
+    old, failed = (whole.with_name(f"{whole.name}.{ending}") for ending in ("part", "failed1"))  # of this run
+    for path in (old, failed):
+        path.mkdir(parents=True)
+        (path / "old").touch()
     monkeypatch.setattr(run, "on_network", pretend)
     found = run.carry_out(tmp_path, spec, 3, SETTINGS)
     assert seen[0].name == f"{whole.name}.part"
-    assert list((tmp_path / "made_up" / "runs").iterdir()) == [whole]
+    assert sorted((tmp_path / "made_up" / "runs").iterdir()) == [whole, failed]
     assert sorted(path.name for path in whole.iterdir()) == ["operations-0.npy", "run.json"]
     written = json.loads((whole / "run.json").read_text())
     assert written == json.loads(json.dumps(found))
@@ -227,19 +227,19 @@ def test_a_run_that_failed_is_kept_with_what_was_said(
 ) -> None:
     def pretend(folder: Path, asked: Spec, settings: Settings) -> dict[str, Any]:
         (folder / "node0.log").write_text("what a pity")
-        raise SystemFailed("node 0 ended: what a pity")
+        raise SystemFailed(f"node 0 ended: what a pity, see {folder}/node0.log")
 
     monkeypatch.setattr(run, "on_network", pretend)
-    for _ in range(2):  # also where one is there already
+    for _ in range(2):  # the second attempt hides nothing of the first
         with pytest.raises(SystemFailed, match="what a pity"):
             run.carry_out(tmp_path, spec, 0, SETTINGS)
-    (folder,) = (tmp_path / "made_up" / "runs").iterdir()
-    assert folder.name == f"{spec.digest()}-0.failed"
+    folder, other = sorted((tmp_path / "made_up" / "runs").iterdir())
+    assert (folder.name, other.name) == (f"{spec.digest()}-0.failed1", f"{spec.digest()}-0.failed2")
     assert (folder / "node0.log").read_text() == "what a pity"
     told = json.loads((folder / "run.json").read_text())
-    assert (told["complete"], told["error"]) == (False, "SystemFailed: node 0 ended: what a pity")
+    assert (told["complete"], told["error"]) == (False, "SystemFailed: node 0 ended: what a pity, see node0.log")
     assert load_runs(tmp_path / "made_up") == []
-    assert unfinished(tmp_path / "made_up") == [folder]
+    assert unfinished(tmp_path / "made_up") == {folder: told, other: told}
 
 
 def test_a_run_that_was_interrupted_is_cut_off(tmp_path: Path, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_a_run_that_was_interrupted_at_its_very_end_is_cut_off_too(
     (folder,) = (tmp_path / "made_up" / "runs").iterdir()
     assert folder.suffix == ".part"
     assert load_runs(tmp_path / "made_up") == []
-    assert unfinished(tmp_path / "made_up") == [folder]
+    assert unfinished(tmp_path / "made_up") == {folder: None}
 
 
 # -- the command line around it

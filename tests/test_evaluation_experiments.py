@@ -298,12 +298,14 @@ def test_what_went_wrong_stands_at_the_top(name: str, tmp_path: Path) -> None:
     for other in points:
         make_run(tmp_path, other, 0, 1000.0)
     broken = make_run(tmp_path, point, 1, 1000.0, failures=["3 acknowledged writes are not in the log", "a hole"])
-    parts = [cut_off(tmp_path, point, 2, ".part"), cut_off(tmp_path, point, 3, ".failed")]
+    for repetition, ending in ((2, ".part"), (3, ".failed1"), (3, ".failed2")):
+        cut_off(tmp_path, point, repetition, ending)
     path = each.analyse(tmp_path, tmp_path)
     assert path is not None
     text = path.read_text()
     top = text[: min(text.index(mark) for mark in ("\n## ", "![", "| --") if mark in text)]
-    assert f"**2 runs were cut off or failed, and are in no figure:** {parts[0].name}, {parts[1].name}." in top
+    assert "**Attempts that failed, or were cut off, and are in no figure" in top
+    assert f"\n- cut off\n- {point.words()}: no: 2 times\n" in top
     assert (
         f"**Broken promises:**\n\n- {broken.name}: 3 acknowledged writes are not in the log\n- {broken.name}: a hole\n"
         in top

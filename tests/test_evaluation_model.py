@@ -139,3 +139,19 @@ def test_delays_of_a_star_are_those_of_two_links() -> None:
 def test_delays_between_sites_come_on_top(a: int, b: int, asked_ms: float) -> None:
     """Hosts of one site have that site's own delay, if there is one."""
     assert WIDE.one_way_ms(a, b) == asked_ms
+
+
+def test_words_tell_points_of_an_experiment_apart() -> None:
+    spec = Spec(experiment="made_up", system="multipaxos")
+    assert spec.words() == "multipaxos memory, n=3, 1 outstanding, 64 bytes"
+    wide = dataclasses.replace(
+        spec,
+        topology=Topology(nodes=2, rate_mbit=10, sites=("a", "b", "b")),
+        workload=Workload(rate_per_s=1000.0, value_size=4096),
+        quorum="sizes 1 2",
+        options=(("sync", True),),
+        faults=(Fault(kind="kill", at_s=1.0, target="leader"), Fault(kind="restart", at_s=2.0, target="leader")),
+    )
+    assert wide.words() == (
+        "multipaxos memory, n=2, 10 Mbit/s, wide area, sizes 1 2, 1000/s, 4,096 bytes, sync True, kill, restart"
+    )

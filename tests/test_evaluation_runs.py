@@ -205,7 +205,10 @@ def test_runs_that_were_cut_off_are_named_and_not_read(tmp_path):
     gone = make(tmp_path, rows(FOUR), repetition=2)
     (gone / "run.json").unlink()
     assert [run.repetition for run in runs.load_runs(tmp_path)] == [0]
-    assert runs.unfinished(tmp_path) == [cut, gone]
+    told = runs.unfinished(tmp_path)
+    assert list(told) == [cut, gone]
+    assert (told[cut] or {})["complete"] is False
+    assert told[gone] is None
 
 
 def test_no_runs_yet(tmp_path):

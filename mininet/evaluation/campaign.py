@@ -5,7 +5,7 @@ by round, each round being all points in an order of its own, drawn from a seed 
 points alike (randomised complete blocks).
 
 Rules. A run whose folder is there is not done again, so a campaign that was cut off goes on where it was. A run that
-fails does not end the campaign: it is told at the end, and done again the next time.
+fails does not end the campaign: it is told at the end and in the report, and done again the next time.
 """
 
 from __future__ import annotations

@@ -111,6 +111,18 @@ class Spec:
         """One of the system's options."""
         return dict(self.options).get(name, default)
 
+    def words(self) -> str:
+        """One line that tells it from others of its experiment, for people."""
+        work, rate_mbit = self.workload, self.topology.rate_mbit
+        parts = [f"{self.system} {self.storage}", f"n={self.topology.nodes}"]
+        parts += [f"{rate_mbit:g} Mbit/s"] if rate_mbit else []
+        parts += ["wide area"] if self.topology.sites else []
+        parts += [self.quorum] if self.quorum != "majority" else []
+        parts += [f"{work.rate_per_s:g}/s" if work.rate_per_s else f"{work.outstanding} outstanding"]
+        parts += [f"{work.value_size:,} bytes"]
+        parts += [f"{name} {value}" for name, value in self.options]
+        return ", ".join([*parts, *(fault.kind for fault in self.faults)])
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)

@@ -7,11 +7,13 @@ alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation import figures
+from evaluation.model import Spec
 from evaluation.runs import Run, by_point, unfinished
 from evaluation.systems import system
 from evaluation.tables import Table
@@ -45,10 +47,10 @@ class Report:
         told = [f"message delays from a command to its answer: {delays}"]
         told += [system(name).differences for name in names if system(name).differences]
         self.items([*sorted(machines), *told])
-        cut_off = unfinished(self.folder)
-        if cut_off:
-            names_of = ", ".join(path.name for path in cut_off)
-            self.text(f"**{len(cut_off)} runs were cut off or failed, and are in no figure:** {names_of}.")
+        failed = Counter(failure_line(result) for result in unfinished(self.folder).values())
+        if failed:
+            self.text("**Attempts that failed, or were cut off, and are in no figure; each was done again:**")
+            self.items(f"{line}: {count} times" if count > 1 else line for line, count in sorted(failed.items()))
         broken = [f"{run.folder.name}: {what}" for run in runs for what in run.result["checks"]["failures"]]
         if broken:
             self.text("**Broken promises:**")
@@ -93,6 +95,13 @@ def machine_line(of: dict[str, Any]) -> str:
         f"multipaxos at {commit}; Python {of['python']}; Linux {of['kernel']}; {of['processors']} of "
         f"{of['processor']}, {of['memory_mib'] / 1024:.0f} GiB; all hosts, and the clients, on this one machine"
     )
+
+
+def failure_line(result: dict[str, Any] | None) -> str:
+    """Which point, and what was said."""
+    if result is None:
+        return "cut off"
+    return f"{Spec.from_json(result['spec']).words()}: {result['error'].partition(': ')[2]}"
 
 
 def idle_share(run: Run) -> float:

@@ -1,13 +1,15 @@
 """One run: a fresh network, a system on it, a load, faults, and a folder of raw records.
 
 Rules. A folder whose name ends with `.part` is of a run that was cut off: it is removed and done again. A run that
-failed leaves its folder as `.failed`, with what was said; it is told, and done again the next time. Only a run that is
-whole has its own name. Nothing is drawn or averaged here. However a run ends, its processes and its network go.
+failed leaves its folder as `.failed1`, with what was said; it is told, and done again the next time, but never removed:
+were it, a system that fails one time in ten would look as if it never did. Only a run that is whole has its own name.
+Nothing is drawn or averaged here. However a run ends, its processes and its network go.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import shutil
 import subprocess
@@ -34,22 +36,29 @@ def folder_of(out: Path, spec: Spec, repetition: int) -> Path:
 def carry_out(out: Path, spec: Spec, repetition: int, settings: Settings) -> dict[str, Any]:
     """One run; returns what is in its run.json. Raises EvaluationError."""
     whole = folder_of(out, spec, repetition)
-    part, failed = (whole.with_name(f"{whole.name}.{end}") for end in ("part", "failed"))
-    for path in (part, failed):
-        shutil.rmtree(path, ignore_errors=True)
+    part = whole.with_name(f"{whole.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     began_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     head = {"spec": spec.to_json(), "repetition": repetition, "began_at": began_at}
     try:
         found = {**head, **on_network(part, spec, settings), "complete": True}
     except EvaluationError as error:
-        write(part / "run.json", {**head, "complete": False, "error": f"{type(error).__name__}: {error}"})
-        part.rename(failed)
+        words = f"{type(error).__name__}: {error}".replace(f"{part}/", "")
+        write(part / "run.json", {**head, "complete": False, "error": words})
+        part.rename(next_failed(whole))
         raise
     shutil.rmtree(part / "data", ignore_errors=True)  # the nodes' disks: what was to be read of them was read
     write(part / "run.json", found)
     part.rename(whole)
     return found
+
+
+def next_failed(whole: Path) -> Path:
+    """Where the next attempt goes that failed."""
+    return next(
+        path for number in itertools.count(1) if not (path := whole.with_name(f"{whole.name}.failed{number}")).exists()
+    )
 
 
 def write(path: Path, values: dict[str, Any]) -> None:

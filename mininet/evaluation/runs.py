@@ -11,7 +11,8 @@ its latency. So does what was refused, since its client did not get what it aske
 `estimates` for what that does to percentiles.
 
 Rules. Nothing is dropped. A run is read whole or refused, by the name of its folder; a run that was cut off (no
-`run.json` yet, or not `complete`) is not read, but named by `unfinished`. A number that a run does not have is None.
+`run.json` yet, or not `complete`) or failed is not read, but named by `unfinished`. A number that a run does not have
+is None.
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ def load_runs(folder: Path) -> list[Run]:
     return sorted(found, key=lambda run: (run.spec.digest(), run.repetition))
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """The folders of runs that were cut off: to be done again, and told wherever the others are shown."""
-    results = ((place, _result(place)) for place in _run_folders(folder))
-    return [place for place, result in results if result is None or not result["complete"]]
+def unfinished(folder: Path) -> dict[Path, dict[str, Any] | None]:
+    """The folders of attempts that were cut off or failed, told wherever the others are shown, each with what its
+    run.json says (None: nothing, it was cut off)."""
+    results = {place: _result(place) for place in _run_folders(folder)}
+    return {place: result for place, result in results.items() if result is None or not result["complete"]}
 
 
 def by_point(runs: Sequence[Run]) -> list[list[Run]]:

@@ -54,6 +54,7 @@ class System(ABC):
     message_delays: ClassVar[int]  # from a client's command to its answer, without failures
     open_loop: ClassVar[bool] = False  # can its client plan commands at a rate?
     traces: ClassVar[bool] = False  # can its nodes write down their protocol?
+    client_ends_by: ClassVar[signal.Signals] = signal.SIGINT  # SIGKILL where there is nothing left to write down
     differences: ClassVar[str] = ""  # of its workload, from ours
     storages: ClassVar[tuple[str, ...]]
     quorums: ClassVar[tuple[str, ...]] = ("majority",)  # the first words of what it can be told
@@ -152,16 +153,17 @@ class System(ABC):
                 raise SystemFailed(f"{name} of {self.title} ended: {self.last_words(log)}")
 
     def end_clients(self) -> None:
-        """SIGINT: each writes down what it saw. Raises SystemFailed where one does not, or had ended before."""
+        """Each writes down what it saw. Raises SystemFailed where one does not, or had ended before."""
+        wanted = -signal.SIGKILL if self.client_ends_by == signal.SIGKILL else 0
         for client in self.clients:
-            client.send_signal(signal.SIGINT)
+            client.send_signal(self.client_ends_by)
         for number, client in enumerate(self.clients):
             log = f"client{number}.log"
             try:
                 code = client.wait(END_S)
             except subprocess.TimeoutExpired:
                 raise SystemFailed(f"client {number} of {self.title} does not end: see {self.folder / log}") from None
-            if code != 0:
+            if code != wanted:
                 raise SystemFailed(f"client {number} of {self.title} ended with {code}: {self.last_words(log)}")
 
     def ended_by_themselves(self) -> list[str]:

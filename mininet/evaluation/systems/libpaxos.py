@@ -17,6 +17,7 @@ Rules. The first replica is the proposer that clients use: there is no election.
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,7 @@ class Libpaxos(System):
         "LibPaxos3: its own sample client, which learns from the acceptors by itself; no execution, no sessions; "
         "latency by Little's law, from its lines of a second each"
     )
+    client_ends_by = signal.SIGKILL  # SIGINT crashes it now and then, when all is told
     storages = ("memory", "lmdb")
     quorums = ("majority", "sizes")
 
