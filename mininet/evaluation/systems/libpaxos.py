@@ -8,6 +8,11 @@ delays: nothing is executed, and nobody answers. It keeps a number of values out
 how many it has learnt in it. The average latency that it prints is a running mean cut to whole numbers, which is wrong;
 by Little's law the mean is outstanding / throughput.
 
+Every replica is a proposer, runs phase 1 when it starts and for new instances as others close, and when preempted asks
+again at once with a higher ballot. So they duel, above all where acceptors are slow (synced, or many): some runs decide
+nothing, or next to nothing, for as long as one waits. Started one after another they duel more. Such an attempt is told
+and done again.
+
 Options: `sync` (of LMDB; LibPaxos's default is off), `group1`, `group2` (to how many acceptors each phase is sent),
 `catch_up` (of a replica that starts; its default is on), `proposer_timeout_s`.
 
