@@ -13,7 +13,7 @@ import datetime
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -157,7 +157,7 @@ def main(
             scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
             outcome = carry_out(which, scale, out, settings, seed)
             click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
-            end_if_any([*outcome.failed, *outcome.broken, *analyse(out, to or out, png)])
+            end_if_any([*outcome.failed, *outcome.broken, *analyse(which, out, to or out, png)])
     except KeyboardInterrupt:
         code = TERMINATED if stopped else INTERRUPTED
         end(f"interrupted: what is whole is in {out}; the same command goes on from there", code)
@@ -193,11 +193,11 @@ def end_if_any(failures: Sequence[str]) -> None:
         sys.exit(FAILED)
 
 
-def analyse(out: Path, to: Path, png: bool = True) -> list[str]:
-    """Figures, tables and texts of every experiment that has runs; returns a sentence for each that cannot be drawn,
+def analyse(which: Iterable[Experiment], out: Path, to: Path, png: bool = True) -> list[str]:
+    """Figures, tables and texts of those experiments that have runs; returns a sentence for each that cannot be drawn,
     which keeps no other one from it."""
     failures = []
-    for experiment in experiments.experiments().values():
+    for experiment in which:
         try:
             written = experiment.analyse(out, to, png)
         except EvaluationError as error:
@@ -212,7 +212,7 @@ def analyse_again(out: Path, to: Path, png: bool) -> list[str]:
     """The same, where there must be something."""
     if not any((out / name / "runs").is_dir() for name in experiments.experiments()):
         return [f"{out} has no runs: give the folder that --out named"]
-    return analyse(out, to, png)
+    return analyse(experiments.experiments().values(), out, to, png)
 
 
 if __name__ == "__main__":
