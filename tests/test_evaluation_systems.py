@@ -212,6 +212,7 @@ def test_libpaxos_syncs_only_where_it_is_told_to(tmp_path: Path, network: StandI
     spec = Spec(experiment="some", system="libpaxos", storage="lmdb")
     one = libpaxos.Libpaxos(ground(spec, network, tmp_path, Settings(tmp_path)))
     assert "lmdb-sync no" in one.configuration(0).splitlines()
+    assert "storage-backend memory" in one.configuration(None).splitlines()  # a client has no disk
 
 
 def test_libpaxos_has_no_open_loop(tmp_path: Path, network: StandInNetwork) -> None:

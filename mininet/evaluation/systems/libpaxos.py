@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluation import libpaxos_log
 from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.provenance import sha256
 from evaluation.systems import POLL_S, Ground, Settings, System
@@ -114,10 +115,9 @@ class Libpaxos(System):
             lines.append("learner-catch-up no")
         if self.spec.option("proposer_timeout_s"):
             lines.append(f"proposer-timeout {self.spec.option('proposer_timeout_s')}")
-        if self.spec.storage == "lmdb":
-            data = self.folder / "data" / f"node{node}"
-            data.mkdir(parents=True, exist_ok=True)
-            lines += ["storage-backend lmdb", f"lmdb-env-path {data}/acceptor", "lmdb-mapsize 4gb"]
+        if node is not None and self.spec.storage == "lmdb":
+            self.data(node).mkdir(parents=True, exist_ok=True)
+            lines += ["storage-backend lmdb", f"lmdb-env-path {self.data(node)}/acceptor", "lmdb-mapsize 4gb"]
             lines.append(f"lmdb-sync {'yes' if self.spec.option('sync', False) else 'no'}")
         else:
             lines.append("storage-backend memory")
@@ -176,6 +176,17 @@ class Libpaxos(System):
         path.write_text("\n".join(["at_ns,completed", *rows]) + "\n", encoding="utf-8")
 
     def check(self) -> dict[str, Any]:
-        """Its programs tell nothing that could be held against their logs."""
-        note = "only that its nodes live: its sample programs keep no state and tell no slots"
-        return {"failures": self.ended_by_themselves(), "note": note}
+        """On LMDB, whether what was learnt is on the disks; its programs keep no state and tell no slots."""
+        failures = self.ended_by_themselves()
+        if self.spec.storage != "lmdb":
+            return {"failures": failures, "note": "only that its nodes live"}
+        self.stop()
+        nodes = range(len(self.network.nodes))
+        _, phase2 = quorums_of(self.spec.quorum, len(nodes))
+        learnt = sum(sum(self.counts(number)) for number in range(len(self.clients)))
+        told = libpaxos_log.check({node: self.data(node) / f"acceptor_{node}" for node in nodes}, phase2, learnt)
+        return {**told, "failures": failures + told["failures"], "learnt": learnt}
+
+    def data(self, node: int) -> Path:
+        """Where a replica has its acceptor's LMDB: its programs append the number."""
+        return self.folder / "data" / f"node{node}"

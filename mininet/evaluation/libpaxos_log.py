@@ -1,0 +1,82 @@
+"""Was a promise of LibPaxos3 broken? What its clients counted, held against what its acceptors left on their disks.
+
+Theory. A value is chosen when a phase-2 quorum of acceptors has accepted it. An acceptor of LibPaxos3 on LMDB keeps, by
+instance, what it accepted last: a C struct, then the value's bytes. So who reads all disks can tell whether what was
+learnt is still held by a quorum, and whether an acceptor accepted something else above it. The values of its sample
+client are random, so that equal ones are one value that was proposed twice.
+
+Rules. Disks are read after their processes have ended. An acceptor that was dead lacks what was chosen meanwhile, and
+nobody brings it that: its instances have holes, and only the highest tells whether it takes part again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+ACCEPTED = struct.Struct("@4IiP")  # acceptor, instance, ballot, ballot of the value, the value's size, a pointer
+MAP_BYTES = 4 << 30
+
+Value = bytes  # the hash of one
+Held = Mapping[int, tuple[int, Value]]  # instance -> ballot and value
+
+
+def read_held(directory: Path) -> Held:
+    """What an acceptor has accepted, of which no process is running."""
+    held: dict[int, tuple[int, Value]] = {}
+    with (
+        lmdb.open(str(directory), readonly=True, lock=False, map_size=MAP_BYTES) as environment,
+        environment.begin(buffers=True) as transaction,
+    ):
+        for _, row in transaction.cursor():
+            if len(row) < ACCEPTED.size:
+                continue  # how far it was trimmed
+            _, instance, _, ballot, size, _ = ACCEPTED.unpack_from(row)
+            if size > 0:  # without a value it has only promised
+                value = bytes(row[ACCEPTED.size : ACCEPTED.size + size])
+                held[instance] = ballot, hashlib.sha256(value).digest()
+    return held
+
+
+def chosen(disks: Mapping[int, Held], quorum: int) -> dict[int, tuple[int, Value]]:
+    """By instance, the value that so many acceptors hold, and the highest ballot at which one of them does; of two (one
+    is an error, see `overwritten`) that of the lower ballot."""
+    holders: defaultdict[tuple[int, Value], list[int]] = defaultdict(list)
+    for held in disks.values():
+        for instance, (ballot, value) in held.items():
+            holders[instance, value].append(ballot)
+    found = [(max(at), instance, value) for (instance, value), at in holders.items() if len(at) >= quorum]
+    return {instance: (ballot, value) for ballot, instance, value in sorted(found, reverse=True)}
+
+
+def overwritten(disks: Mapping[int, Held], decided: Mapping[int, tuple[int, Value]]) -> list[str]:
+    """A sentence for each acceptor that holds another value than the chosen one, at a higher ballot."""
+    return [
+        f"instance {instance}: acceptor {node} accepted another value at ballot {ballot}, above {decided[instance][0]}"
+        for node, held in disks.items()
+        for instance, (ballot, value) in held.items()
+        if instance in decided and value != decided[instance][1] and ballot > decided[instance][0]
+    ]
+
+
+def check(directories: Mapping[int, Path], quorum: int, learnt: int) -> dict[str, Any]:
+    """`learnt`: how many values the clients counted. `log_slots`: each acceptor's highest instance."""
+    disks = {node: read_held(directory) for node, directory in directories.items()}
+    decided = chosen(disks, quorum)
+    values = {value for _, value in decided.values()}
+    lost = max(0, learnt - len(values))
+    failures = overwritten(disks, decided)
+    if lost:
+        failures.append(f"{lost} of {learnt} values that were learnt are held by no phase-2 quorum")
+    return {
+        "failures": failures,
+        "log_slots": {node: max(held, default=0) for node, held in disks.items()},
+        "lost_writes": lost,
+        "proposed_again": len(decided) - len(values),
+    }
