@@ -14,8 +14,9 @@ def test_bounds_of_the_wait(seed):
     election = Election(TIMEOUT, seed)
     election.soon(0)
     assert 0 <= election.due_ns <= TIMEOUT // 2
-    election.heard(0)
-    assert TIMEOUT <= election.due_ns <= TIMEOUT * 3 // 2
+    for quiet in (election.heard, election.returned):
+        quiet(0)
+        assert TIMEOUT <= election.due_ns <= TIMEOUT * 3 // 2
     election.preempted(0, False)
     assert TIMEOUT <= election.due_ns <= 2 * TIMEOUT
 
@@ -83,6 +84,40 @@ def test_while_the_winner_leads_with_its_quorum_nobody_scouts():
     follow(rig, ballot(3, 1), ticks=100)
     assert scouts(rig) == 0
     assert rig.from_peer(1, "ping")
+
+
+def test_a_node_that_comes_back_lets_the_leader_be():
+    """A scout at once would preempt it, and cost all an election."""
+    rig = Rig()
+    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    rig.sync()
+    again = rig.restart()
+    again.tick(499)
+    assert scouts(again) == 0, "nobody answers yet: dialling and shaking hands may take a while"
+    follow(again, ballot(3, 1))
+    assert scouts(again) == 0
+
+
+def test_a_node_that_comes_back_to_nobody_scouts_within_its_wait():
+    rig = Rig()
+    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    rig.sync()
+    again = rig.restart()
+    for _ in range(8):
+        again.tick(100)
+    assert scouts(again) == 1
+
+
+def test_a_node_alone_that_comes_back_waits_for_nobody():
+    rig = Rig(nodes=1)
+    for _ in range(3):
+        rig.tick(100)
+    rig.sync()
+    assert scouts(rig) == 1
+    again = rig.restart()
+    for _ in range(3):
+        again.tick(100)
+    assert scouts(again) == 1
 
 
 @pytest.mark.parametrize(("leading", "quorum"), [(True, False), (False, False), (False, True)])

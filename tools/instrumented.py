@@ -129,6 +129,7 @@ def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -
     copy_package(library, with_extensions=True)
     for name, text in changed.items():
         (library / "multipaxos" / name).write_text(text, encoding="utf-8")
+        (library / "c" / f"{Path(name).stem}.made").unlink(missing_ok=True)  # its extension was just copied over
     headers = any(name.endswith(".pxd") for name in changed)
     compile_modules(library, modules() if headers else sorted(Path(name).stem for name in changed), kind)
     return library

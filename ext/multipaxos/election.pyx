@@ -10,6 +10,8 @@ Rules.
 - Randomness comes from the seed alone.
 - A lost connection to the leader is a suspicion, not a verdict: it shortens the wait to a fraction of the time-out, in
   which a leader that is alive reconnects and answers.
+- A node that starts with a ballot on its disk waits as if it had just heard the leader, for the others most likely have
+  one: a scout at once would preempt it for nothing. Others may dial it only after a while, so less would not do.
 """
 
 cimport cython
@@ -44,6 +46,10 @@ cdef class Election:
         """The winner leads and has its quorum."""
         cdef uint64_t step = self.timeout_ns // STEP
         self.wait_ns = max(self.timeout_ns, self.wait_ns - step)
+        self.returned(now_ns)
+
+    cpdef void returned(self, uint64_t now_ns) noexcept:
+        """We come back, and somebody may lead."""
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
     cpdef void suspect(self, uint64_t now_ns) noexcept:
@@ -59,5 +65,5 @@ cdef class Election:
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns + 1)
 
     cpdef void soon(self, uint64_t now_ns) noexcept:
-        """Nobody leads as far as we know, as at the start."""
+        """Nobody leads as far as we know, as after the founding."""
         self.due_ns = now_ns + self.random(self.timeout_ns // 2 + 1)

@@ -1236,7 +1236,10 @@ cdef class Node:
 
     cdef int start_timers(self) except -1:
         """The first tick."""
-        self.election.soon(self.now_ns)
+        if self.known_ballot and self.nodes > 1:
+            self.election.returned(self.now_ns)
+        else:
+            self.election.soon(self.now_ns)
         self.ping_due_ns = self.founding_due_ns = self.now_ns
         if self.nodes == 1 and self.founding.found() is not None:
             self.founded()

@@ -11,14 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from multipaxos.simulation import MS, REPLICA
+from multipaxos.simulation import ACCEPTOR, LEADER, MS, REPLICA
 from multipaxos.simulation.scenario import EVENTS
 
 if TYPE_CHECKING:
     from multipaxos.simulation.host import Host
     from multipaxos.simulation.world import World
 
-OTHERS = ("lost", "repeated", "reordered", "delayed", "skewed_clocks", "foundings_under_faults", "sessions_expired")
+OTHERS = (
+    "lost",
+    "repeated",
+    "reordered",
+    "delayed",
+    "skewed_clocks",
+    "suspensions",
+    "foundings_under_faults",
+    "sessions_expired",
+)
 CALENDAR_NS = 3_000 * MS
 VICTIM_LOST, VICTIM_DELAYED = 0.4, 0.5
 
@@ -228,9 +237,24 @@ class Adversary:
         """Starts, unless it was started or is to stay dead."""
         if host.node is None and host.id not in self.world.dead:
             host.start()
+            self.suspend(host)
             for other in self.world.hosts:
                 if other is not host:
                     self.world.network.dial(host.id, other.id)
+
+    def suspend(self, host: Host) -> None:
+        """Perhaps the machine sleeps soon after a start. Its clock counts that, so whatever the node waits for seems to
+        have had its time: it wants to lead before it has heard of anybody."""
+        if not self.hostile or not self.faults.suspended or self.random.random() >= self.faults.suspended:
+            return
+        asleep_ns = self.random.randint(1, 4) * self.world.scenario.election_timeout_ns
+
+        def wake_up() -> None:
+            host.clock_offset_ns += asleep_ns
+            self.counts["suspensions"] += 1
+            host.wake(lambda node: None)
+
+        host.later(self.random.randint(0, 20 * MS), wake_up)
 
     def disks_lost(self) -> bool:
         """A node dies and comes back with an empty disk."""
@@ -264,11 +288,49 @@ class Adversary:
         host = self.random.choice(apart) if apart and not world.scenario.lossy else None
         if host is None or mark <= host.disk.mark:
             return False
+        self.collect(host, host.disk.mark + 1, mark)
+        return True
+
+    def learners_behind(self) -> bool:
+        """A node that may lead hears nobody for a while; then acceptors have collected the log that it lacks, whoever
+        leads dies, and nobody with a machine tells it what it missed. It is to scout for slots that are forgotten."""
+        world = self.world
+        deaf = self.random.choice([host for host in world.hosts if world.roles[host.id] == LEADER])
+        pairs = {(other.id, deaf.id) for other in world.hosts if other is not deaf}
+        world.network.cut |= pairs
+
+        def collect() -> None:
+            self.heal(pairs)
+            if self.hostile and self.collect_acceptors(self.random.choice((0.5, 1.0))):
+                self.cut({(a, b) for a, b in pairs if world.roles[a] == REPLICA})
+                leader = self.leader()
+                if leader is not None and leader is not deaf:
+                    self.crash(leader)
+
+        world.after(self.random.randint(*self.faults.down_ns), collect)
+        return True
+
+    def collect_acceptors(self, share: float) -> bool:
+        """About a share of the acceptors without a machine: each has the same mark if that is all of them."""
+        world = self.world
+        replicas = [host for host in world.hosts if world.roles[host.id] & REPLICA]
+        mark = min(host.disk.decided for host in replicas)
+        some = [
+            host
+            for host in world.hosts
+            if world.roles[host.id] == ACCEPTOR and host.disk.voters is not None and host.disk.mark < mark
+            if self.random.random() < share
+        ]
+        for host in some:
+            self.collect(host, mark if share == 1.0 else host.disk.mark + 1, mark)
+        return bool(some)
+
+    def collect(self, host: Host, low: int, high: int) -> None:
+        """It is stopped, and starts again without the log below a mark from low to high."""
         if host.node is not None:
             self.crash(host)
-        host.disk.collect(self.random.randint(host.disk.mark + 1, mark))
-        world.note(host.id, f"its log is collected: mark {host.disk.mark}")
-        return True
+        host.disk.collect(self.random.randint(low, high))
+        self.world.note(host.id, f"its log is collected: mark {host.disk.mark}")
 
     def calendar_jumps(self) -> bool:
         """The calendar of one host is set anew, forwards or back."""

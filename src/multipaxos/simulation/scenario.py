@@ -10,7 +10,7 @@ one a client repeats nothing while its link is up, and that link loses nothing: 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, MS, REPLICA
 from multipaxos.simulation.quorums import Quorums
@@ -34,6 +34,7 @@ class Faults:
     down_ns: tuple[int, int] = (20 * MS, 1000 * MS)
     notice_ns: int = MS  # the other side of a broken link notices within
     skew_ppm: int = 0  # clocks run so much faster or slower
+    suspended: float = 0.0  # share of starts at which the machine is suspended in the midst
     link_breaks: int = 0
     cuts_one_way: int = 0
     cuts_both_ways: int = 0
@@ -50,6 +51,7 @@ class Faults:
     logs_collected: int = 0
     calendar_jumps: int = 0
     sessions_abandoned: int = 0
+    learners_behind: int = 0
 
 
 EVENTS = (
@@ -69,7 +71,9 @@ EVENTS = (
     "logs_collected",
     "calendar_jumps",
     "sessions_abandoned",
+    "learners_behind",
 )
+OF_ITS_OWN = ("learners_behind",)  # not drawn with the others
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
 CALM = Faults()
 THREE = Quorums((0, 1, 2))
@@ -106,8 +110,14 @@ class Scenario:
 
 
 def scenario(seed: int) -> Scenario:
-    """The scenario of a seed."""
+    """The scenario of a seed: every tenth is one in which learners fall behind, for no other one comes to that."""
     chance = random.Random(f"scenario {seed}")
+    drawn = draw(chance)
+    return left_behind(chance, drawn) if seed % 10 == 9 else drawn
+
+
+def draw(chance: random.Random) -> Scenario:
+    """One of all kinds."""
     nodes = chance.choice((1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 8, NODES_MAX))
     roles = draw_roles(chance, nodes)
     quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
@@ -136,6 +146,28 @@ def scenario(seed: int) -> Scenario:
         expendable=draw_expendable(chance, roles, quorums),
         lossy=chance.random() < 0.1,
         patient=patient,
+    )
+
+
+def left_behind(chance: random.Random, drawn: Scenario) -> Scenario:
+    """One role for each node, as in PMMC; WINDOW is so large that a leader does not fetch what it lacks before it
+    scouts."""
+    roles = (REPLICA, REPLICA, ACCEPTOR, ACCEPTOR, ACCEPTOR) + (LEADER,) * chance.choice((2, 2, 3))
+    quorums = draw_quorums(chance, [2, 3, 4])
+    faults = replace(
+        drawn.faults,
+        learners_behind=chance.randint(200, 500) * MS,
+        down_ns=(20 * MS, 300 * MS),
+        suspended=chance.choice((0.0, 0.5)),
+    )
+    return replace(
+        drawn,
+        roles=roles,
+        quorums=quorums,
+        expendable=draw_expendable(chance, roles, quorums),
+        faults=faults,
+        window=512,
+        lossy=False,
     )
 
 
@@ -178,7 +210,8 @@ def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quor
 
 def draw_faults(chance: random.Random, election_timeout_ns: int) -> Faults:
     """Each kind is there or not, at its own pace."""
-    means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in EVENTS}
+    drawn = [name for name in EVENTS if name not in OF_ITS_OWN]
+    means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in drawn}
     return Faults(
         lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
         repeated=chance.choice((0.0, 0.05, 0.15)),
