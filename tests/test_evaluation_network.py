@@ -323,7 +323,7 @@ def test_a_program_drops_what_it_is_told_and_reads_back_equal() -> None:
         assert network.hosts[1].filter_found() == filters.program(cut_off, (0.5,))
         before = network.hosts[1].dropped()
         assert measure.arrivals(network.hosts, [(0, 1), (2, 1)], 100, 0) == {(0, 1): 0, (2, 1): 0}
-        assert network.hosts[1].dropped() - before == 200
+        assert 200 <= network.hosts[1].dropped() - before < 210  # and what hosts send by themselves, as of IPv6
     with pytest.raises(EvaluationError, match="use a smaller network"):
         filters.program([f"10.0.{n // 250}.{n % 250}" for n in range(300)], ())
 
