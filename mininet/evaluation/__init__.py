@@ -13,7 +13,8 @@ The floors, each importing only from those below it, or from what stands before 
 | 4 | `experiments`, one module each: its points, its figures, its words |
 | 3 | `campaign`: which runs, in what order, which of them are there already |
 | 2 | `run`: one run; `report`, `curves`: tables, figures and text of an experiment |
-| 1 | `host`, `measure`, `shaping`, `network`, `processes`, `faults`; `usage`, `provenance`, `log_check`, `libpaxos_log`, `systems` |
+| 1 | `host`, `measure`, `shaping`, `network`, `processes`, `faults`; `usage`, `provenance` |
+| 1 | `log_check`, `libpaxos_log`, `systems` |
 | 1 | `estimates`, `series`, `runs`, `tables`, `figures`; `trace_merge`; `etcd_load` |
 | 0 | `discovery`, `model`, `records`, `errors`, `machine`, `namespaces`, `filters`, `delay` |
 
