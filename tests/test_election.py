@@ -14,7 +14,7 @@ def test_bounds_of_the_wait(seed):
     election = Election(TIMEOUT, seed)
     election.soon(0)
     assert 0 <= election.due_ns <= TIMEOUT // 2
-    for quiet in (election.heard, election.returned):
+    for quiet in (election.heard, election.passive):
         quiet(0)
         assert TIMEOUT <= election.due_ns <= TIMEOUT * 3 // 2
     election.preempted(0, False)

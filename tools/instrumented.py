@@ -129,7 +129,6 @@ def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -
     copy_package(library, with_extensions=True)
     for name, text in changed.items():
         (library / "multipaxos" / name).write_text(text, encoding="utf-8")
-        (library / "c" / f"{Path(name).stem}.made").unlink(missing_ok=True)  # its extension was just copied over
     headers = any(name.endswith(".pxd") for name in changed)
     compile_modules(library, modules() if headers else sorted(Path(name).stem for name in changed), kind)
     return library
@@ -146,6 +145,9 @@ def copy_package(library: Path, with_extensions: bool) -> None:
             old.unlink()
     ignored = shutil.ignore_patterns("__pycache__", *(() if with_extensions else ("*.so",)))
     shutil.copytree(PACKAGE, package, ignore=ignored, dirs_exist_ok=True)
+    if with_extensions:  # they lie where changed ones may have been: none of those is made any more
+        for mark in (library / "c").glob("*.made"):
+            mark.unlink()
     for path in CORE.glob("*.p[yx][xd]"):
         shutil.copy2(path, package)
 

@@ -14,6 +14,6 @@ cdef class Election:
     cpdef uint64_t random(self, uint64_t below) noexcept
     cpdef void heard(self, uint64_t now_ns) noexcept
     cpdef void suspect(self, uint64_t now_ns) noexcept
-    cpdef void returned(self, uint64_t now_ns) noexcept
+    cpdef void passive(self, uint64_t now_ns) noexcept
     cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept
     cpdef void soon(self, uint64_t now_ns) noexcept

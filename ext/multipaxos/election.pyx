@@ -46,10 +46,10 @@ cdef class Election:
         """The winner leads and has its quorum."""
         cdef uint64_t step = self.timeout_ns // STEP
         self.wait_ns = max(self.timeout_ns, self.wait_ns - step)
-        self.returned(now_ns)
+        self.passive(now_ns)
 
-    cpdef void returned(self, uint64_t now_ns) noexcept:
-        """We come back, and somebody may lead."""
+    cpdef void passive(self, uint64_t now_ns) noexcept:
+        """Somebody may lead, and gets the time to show it: after each sign of it, and when we come back."""
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
     cpdef void suspect(self, uint64_t now_ns) noexcept:

@@ -1237,7 +1237,7 @@ cdef class Node:
     cdef int start_timers(self) except -1:
         """The first tick."""
         if self.known_ballot and self.nodes > 1:
-            self.election.returned(self.now_ns)
+            self.election.passive(self.now_ns)
         else:
             self.election.soon(self.now_ns)
         self.ping_due_ns = self.founding_due_ns = self.now_ns

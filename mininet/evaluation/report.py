@@ -49,7 +49,7 @@ class Report:
         self.items([*sorted(machines), *told])
         failed = Counter(failure_line(result) for result in unfinished(self.folder).values())
         if failed:
-            self.text("**Attempts that failed, or were cut off, and are in no figure; each was done again:**")
+            self.text("**Attempts that failed, or were cut off, and are in no figure:**")
             self.items(f"{line}: {count} times" if count > 1 else line for line, count in sorted(failed.items()))
         broken = [f"{run.folder.name}: {what}" for run in runs for what in run.result["checks"]["failures"]]
         if broken:

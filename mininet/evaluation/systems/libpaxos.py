@@ -163,9 +163,9 @@ class Libpaxos(System):
         before, end = len(self.counts(number)), time.monotonic() + NEXT_LINE_S
         while len(counts := self.counts(number)) == before:
             if self.clients[number].poll() is not None:
-                raise SystemFailed(f"client {number} of LibPaxos3 ended: {self.last_words(f'client{number}.log')}")
+                raise SystemFailed(f"client {number} of {self.title} ended: {self.last_words(f'client{number}.log')}")
             if time.monotonic() > end:
-                raise SystemFailed(f"client {number} of LibPaxos3 tells of no second any more, in {NEXT_LINE_S:g} s")
+                raise SystemFailed(f"client {number} of {self.title} tells of no second any more, in {NEXT_LINE_S:g} s")
             time.sleep(POLL_S)
         return counts, time.monotonic_ns()
 

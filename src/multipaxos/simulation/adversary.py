@@ -281,10 +281,7 @@ class Adversary:
         """A node without a machine is stopped, and starts again without the log below a new mark."""
         world = self.world
         apart = [host for host in world.hosts if not world.roles[host.id] & REPLICA and host.disk.voters is not None]
-        replicas = [
-            host for host in world.hosts if world.roles[host.id] & REPLICA and host.id not in world.scenario.expendable
-        ]
-        mark = min(host.disk.decided for host in replicas)
+        mark = self.collectable()
         host = self.random.choice(apart) if apart and not world.scenario.lossy else None
         if host is None or mark <= host.disk.mark:
             return False
@@ -313,8 +310,7 @@ class Adversary:
     def collect_acceptors(self, share: float) -> bool:
         """About a share of the acceptors without a machine: each has the same mark if that is all of them."""
         world = self.world
-        replicas = [host for host in world.hosts if world.roles[host.id] & REPLICA]
-        mark = min(host.disk.decided for host in replicas)
+        mark = self.collectable()
         some = [
             host
             for host in world.hosts
@@ -324,6 +320,15 @@ class Adversary:
         for host in some:
             self.collect(host, mark if share == 1.0 else host.disk.mark + 1, mark)
         return bool(some)
+
+    def collectable(self) -> int:
+        """Below this slot replicas that are not expendable have everything on their disks."""
+        world = self.world
+        return min(
+            host.disk.decided
+            for host in world.hosts
+            if world.roles[host.id] & REPLICA and host.id not in world.scenario.expendable
+        )
 
     def collect(self, host: Host, low: int, high: int) -> None:
         """It is stopped, and starts again without the log below a mark from low to high."""
