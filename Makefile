@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CORE := $(wildcard ext/multipaxos/*.pyx ext/multipaxos/*.pxd)
+CORE := $(wildcard ext/multipaxos/*/*.pyx ext/multipaxos/*/*.pxd)
 
 # Seconds, of the targets that go on as long as they are told.
 DURATION := 60
@@ -38,7 +38,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 teeth: $(READY)
-	$(BIN)/python -m tests.broken
+	$(BIN)/python -m tests.simulation.mutants
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture --duration $(DURATION) $(if $(SEED),--seed $(SEED))
@@ -48,7 +48,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/project/stubtest-allowlist.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 
 bench: $(READY)

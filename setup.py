@@ -1,4 +1,4 @@
-"""Builds the compiled core: every ``ext/multipaxos/NAME.pyx`` becomes the extension ``multipaxos.NAME``."""
+"""Builds the compiled core: every ``ext/multipaxos/X/Y.pyx`` becomes the extension ``multipaxos.X.Y``."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
-SOURCES = sorted(path.relative_to(HERE) for path in (HERE / "ext" / "multipaxos").glob("*.pyx"))
+SOURCES = sorted(path.relative_to(HERE) for path in (HERE / "ext" / "multipaxos").rglob("*.pyx"))
 if not SOURCES:
     raise SystemExit("ext/multipaxos holds no .pyx file: the source tree is incomplete, nothing to compile")
 
@@ -22,9 +22,16 @@ DIRECTIVES = {
     "freethreading_compatible": False,
 }
 
+
+def extension(source):
+    """The extension of one source, named after its place below ``ext``."""
+    name = ".".join(source.relative_to("ext").with_suffix("").parts)
+    return Extension(name, [str(source)], extra_compile_args=["-O3"])
+
+
 setup(
     ext_modules=cythonize(
-        [Extension(f"multipaxos.{path.stem}", [str(path)], extra_compile_args=["-O3"]) for path in SOURCES],
+        [extension(source) for source in SOURCES],
         include_path=["ext"],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multipaxos import ballot
+from multipaxos.paxos import ballot
 
 PAIRS = [(round, leader) for round in range(1, 201) for leader in range(5)]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from multipaxos import codec, schema
+from multipaxos.wire import codec, schema
 
 COMMANDS = [(1 << 40, i, 1, 7, bytes([i]) * 64) for i in range(1, 101)]
 REPLIES = [(i, (1 << 41) + i, 0, bytes([i]) * 16) for i in range(1, 101)]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from multipaxos import ballot, codec
-from multipaxos.pmax import PMax, pmax
+from multipaxos.paxos import ballot
+from multipaxos.paxos.pmax import PMax, pmax
+from multipaxos.wire import codec
 
 ACCEPTORS, SLOTS, RUN = 5, 10_000, 100
 

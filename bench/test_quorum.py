@@ -2,7 +2,7 @@
 
 import pytest
 
-from multipaxos.quorum import QuorumSystem
+from multipaxos.paxos.quorum import QuorumSystem
 
 N = 9
 MASKS = range(1 << N)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multipaxos.slots import Ring
+from multipaxos.paxos.slots import Ring
 
 SLOTS, RUN, VOTERS, BALLOT = 8192, 100, 3, 1 << 16
 

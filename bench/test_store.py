@@ -3,7 +3,7 @@
 import pytest
 
 from multipaxos import commands
-from multipaxos.store import KeyValue
+from multipaxos.machine.key_value import KeyValue
 
 KEYS = [b"key %04d" % i for i in range(1000)]
 VALUE = b"v" * 64

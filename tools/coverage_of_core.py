@@ -72,9 +72,15 @@ class Line:
     number: int
 
 
+def files_of(c_text: str) -> list[str]:
+    """The sources that a module's C was made from, by their places in the core; its own comes first."""
+    names = re.findall(r'"([^"]*)"', FILES.search(c_text)[1])  # type: ignore[index]
+    return [name.removeprefix("multipaxos/") for name in names]
+
+
 def lines_of(c_text: str) -> list[Line]:
     """The lines that a module's C marks, outside of what runs at its import; a line's place is its byte."""
-    files = [Path(name).name for name in re.findall(r'"([^"]*)"', FILES.search(c_text)[1])]  # type: ignore[index]
+    files = files_of(c_text)
     found = {Line(files[int(mark[2])], int(mark[1])) for mark in MARK.finditer(MODULE_LEVEL.sub("", c_text))}
     return sorted(line for line in found if (CORE / line.file).is_file())
 
@@ -83,8 +89,8 @@ def count_lines(c_text: str) -> str:
     """The module's C, with its marks made into stores. The marks stay: they cost nothing."""
     lines = lines_of(c_text)
     places = {line: place for place, line in enumerate(lines)}
-    files = [Path(name).name for name in re.findall(r'"([^"]*)"', FILES.search(c_text)[1])]  # type: ignore[index]
-    name = re.search(r"__pyx_pymod_exec_(\w+)\(", c_text)[1]  # type: ignore[index]
+    files = files_of(c_text)
+    name = files[0].removesuffix(".pyx").replace("/", ".")
 
     def store(mark: re.Match[str]) -> str:
         place = places.get(Line(files[int(mark[2])], int(mark[1])))
@@ -124,7 +130,7 @@ def reached_lines(library: Path, reached: Path) -> tuple[set[Line], set[Line]]:
     for name in modules():
         lines = lines_of((library / "c" / f"{name}.c").read_text(encoding="utf-8"))
         every |= set(lines)
-        marks = (reached / name).read_bytes()
+        marks = (reached / name.replace("/", ".")).read_bytes()
         hit |= {line for line, mark in zip(lines, marks, strict=False) if mark}
     return every, hit
 
@@ -178,7 +184,7 @@ def functions_of(text: str) -> list[str]:
 
 def explain(missed: Iterable[Line], reasons: list[Reason]) -> tuple[dict[Line, str], list[Line], list[Reason]]:
     """(line: why it is not reached; lines without a reason; reasons without a line)."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in CORE.glob("*.p[yx][xd]")}
+    texts = {str(path.relative_to(CORE)): path.read_text(encoding="utf-8") for path in CORE.rglob("*.p[yx][xd]")}
     rows = {name: list(zip(functions_of(text), text.splitlines(), strict=True)) for name, text in texts.items()}
     explained: dict[Line, str] = {}
     bare: list[Line] = []
@@ -200,13 +206,13 @@ def explain(missed: Iterable[Line], reasons: list[Reason]) -> tuple[dict[Line, s
 def table(every: set[Line], hit: set[Line]) -> float:
     """Prints a row for each file; returns the percentage in total."""
     total, reached = (Counter(line.file for line in lines) for lines in (every, hit))
-    print(f"{'file':<18}{'lines':>7}{'missed':>8}{'reached':>9}   lines missed")
+    print(f"{'file':<32}{'lines':>7}{'missed':>8}{'reached':>9}   lines missed")
     for file in sorted(total):
         numbers = [line.number for line in sorted(every - hit) if line.file == file]
         share = 100 * reached[file] / total[file]
-        print(f"{file:<18}{total[file]:>7}{len(numbers):>8}{share:>8.1f}%   {ranges(numbers)}")
+        print(f"{file:<32}{total[file]:>7}{len(numbers):>8}{share:>8.1f}%   {ranges(numbers)}")
     share = 100 * len(hit) / len(every)
-    print(f"{'in total':<18}{len(every):>7}{len(every - hit):>8}{share:>8.1f}%")
+    print(f"{'in total':<32}{len(every):>7}{len(every - hit):>8}{share:>8.1f}%")
     return share
 
 

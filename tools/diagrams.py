@@ -2,7 +2,7 @@
 
 Rules. A picture is drawn from a run of the transcript on the real core, not from its text: what the docs show is what
 the code does. With `--check` nothing is written; the names of pictures that are stale, missing or left over are
-printed, and the exit code is 1. `tests/test_diagrams.py` does the same check.
+printed, and the exit code is 1. `tests/project/test_diagrams.py` does the same check.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the transcripts' runner is a part of the tests
 
-from tests.transcript import paths, picture  # noqa: E402
+from tests.transcripts.transcript import paths, picture  # noqa: E402
 
 PICTURES = ROOT / "docs" / "diagrams"
 

@@ -1,4 +1,4 @@
-"""Runs the coverage-guided fuzzers of fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
+"""Runs the coverage-guided fuzzers of tests/fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
 
 Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps
 the inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
@@ -68,7 +68,7 @@ def fuzz(target: str, duration_s: int, variables: dict[str, str]) -> int:
     options = [f"-max_total_time={duration_s}", f"-max_len={MAX_BYTES}", "-timeout=20", "-print_final_stats=1"]
     options += [f"-artifact_prefix={place}/", str(place / "corpus")]
     with (place / "log").open("wb") as log:
-        command = [sys.executable, "-m", f"fuzz.fuzz_{target}", *options]
+        command = [sys.executable, "-m", f"tests.fuzz.fuzz_{target}", *options]
         return subprocess.run(command, cwd=place, env=variables, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
@@ -97,7 +97,7 @@ def crashes(place: Path) -> Iterator[Path]:
 
 def replay(target: str, kept: str, variables: dict[str, str]) -> int:
     """One input, alone, with all that it says."""
-    command = [sys.executable, "-m", f"fuzz.fuzz_{target}", str(Path(kept).resolve())]
+    command = [sys.executable, "-m", f"tests.fuzz.fuzz_{target}", str(Path(kept).resolve())]
     return subprocess.run(command, cwd=ROOT, env=variables).returncode
 
 

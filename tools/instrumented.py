@@ -33,7 +33,14 @@ CORE = ROOT / "ext" / "multipaxos"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 CORES = len(os.sched_getaffinity(0))
 # Who imports these tests more than the core: processes, sockets, the simulator as a whole.
-BEYOND_THE_CORE = {"asyncio", "multiprocessing", "socket", "subprocess", "tests.net", "multipaxos.simulation.report"}
+BEYOND_THE_CORE = {
+    "asyncio",
+    "multiprocessing",
+    "socket",
+    "subprocess",
+    "tests.support.link_by_hand",
+    "multipaxos.simulation.report",
+}
 
 
 class BuildFailed(Exception):
@@ -79,16 +86,16 @@ def directives() -> dict[str, object]:
 
 
 def modules() -> list[str]:
-    """Names of the core's own."""
-    return sorted(path.stem for path in CORE.glob("*.pyx"))
+    """The core's own, by their places in it: `paxos/leader`."""
+    return sorted(str(path.relative_to(CORE).with_suffix("")) for path in CORE.rglob("*.pyx"))
 
 
 def core_tests() -> list[str]:
     """The test files of the core: they import compiled modules, and nothing of what lies beyond."""
-    compiled = {f"multipaxos.{name}" for name in modules()} | {"tests.rig"}
+    compiled = {f"multipaxos.{name.replace('/', '.')}" for name in modules()} | {"tests.support.one_node"}
     return [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").glob("test_*.py"))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if (used := imports_of(path)) & compiled and not used & BEYOND_THE_CORE
     ]
 
@@ -117,7 +124,8 @@ def build(kind: Kind) -> Path:
 
 
 def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -> Path:
-    """A copy of the package as it ships, under `place`, with files of ext/multipaxos changed: {"node.pyx": its text}.
+    """A copy of the package as it ships, under `place`, with files of ext/multipaxos changed:
+    {"node/node.pyx": its text}.
 
     The modules of changed .pyx files are compiled; the others are the extensions that lie in src/multipaxos. A changed
     .pxd concerns every module, so then all are compiled. Returns what to put first on PYTHONPATH.
@@ -130,32 +138,29 @@ def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -
     for name, text in changed.items():
         (library / "multipaxos" / name).write_text(text, encoding="utf-8")
     headers = any(name.endswith(".pxd") for name in changed)
-    compile_modules(library, modules() if headers else sorted(Path(name).stem for name in changed), kind)
+    stems = sorted(name.removesuffix(".pyx") for name in changed)
+    compile_modules(library, modules() if headers else stems, kind)
     return library
 
 
 def copy_package(library: Path, with_extensions: bool) -> None:
-    """The package's Python files and the core's sources, in one folder; extensions built there before stay."""
+    """The package's Python files and the core's sources, folder by folder; extensions built there before stay."""
     package = library / "multipaxos"
     package.mkdir(parents=True, exist_ok=True)
-    for old in package.iterdir():
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old.suffix != ".so":
+    for old in package.rglob("*"):
+        if old.is_file() and old.suffix != ".so":
             old.unlink()
     ignored = shutil.ignore_patterns("__pycache__", *(() if with_extensions else ("*.so",)))
     shutil.copytree(PACKAGE, package, ignore=ignored, dirs_exist_ok=True)
     if with_extensions:  # they lie where changed ones may have been: none of those is made any more
-        for mark in (library / "c").glob("*.made"):
+        for mark in (library / "c").rglob("*.made"):
             mark.unlink()
-    for path in CORE.glob("*.p[yx][xd]"):
-        shutil.copy2(path, package)
+    shutil.copytree(CORE, package, ignore=shutil.ignore_patterns("*.c"), dirs_exist_ok=True)
 
 
 def compile_modules(library: Path, names: Sequence[str], kind: Kind) -> None:
     """Compiles what is not up to date; says so if it is anything."""
     compiler = compiler_of(kind)
-    (library / "c").mkdir(exist_ok=True)
     wanted = {name: fingerprint(library, name, kind) for name in names}
     stale = [name for name in names if not is_made(library, name, wanted[name])]
     if not stale:
@@ -186,7 +191,7 @@ def fingerprint(library: Path, name: str, kind: Kind) -> str:
     edit = Path(kind.edit.__code__.co_filename).read_text(encoding="utf-8") if kind.edit else ""
     parts = [repr((kind.name, kind.flags, kind.compiler, kind.directives, kind.options)), edit, repr(directives())]
     parts += [version("cython"), sys.version]
-    parts += [path.read_text(encoding="utf-8") for path in (package / f"{name}.pyx", *sorted(package.glob("*.pxd")))]
+    parts += [path.read_text(encoding="utf-8") for path in (package / f"{name}.pyx", *sorted(package.rglob("*.pxd")))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -200,10 +205,20 @@ def is_made(library: Path, name: str, wanted: str) -> bool:
 def compile_module(library: Path, kind: Kind, compiler: Sequence[str], name: str) -> None:
     """Cython, then C."""
     source, built = library / "c" / f"{name}.c", library / "multipaxos" / f"{name}{SUFFIX}"
+    source.parent.mkdir(parents=True, exist_ok=True)
     for old in ((library / "c" / f"{name}.made"), source):
         old.unlink(missing_ok=True)
     chosen = {**directives(), **dict(kind.directives)}
-    command = [sys.executable, "-m", "cython", "-I", ".", "--module-name", f"multipaxos.{name}", *kind.options]
+    command = [
+        sys.executable,
+        "-m",
+        "cython",
+        "-I",
+        ".",
+        "--module-name",
+        f"multipaxos.{name.replace('/', '.')}",
+        *kind.options,
+    ]
     for key, value in chosen.items():
         command += ["-X", f"{key}={value}"]
     run([*command, "-o", str(source), f"multipaxos/{name}.pyx"], library)

@@ -29,12 +29,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from multipaxos import bench
-from multipaxos.client import Client
-from multipaxos.config import Config
+from multipaxos.client.client import Client
+from multipaxos.config.cluster import Config
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import MultipaxosError
-from multipaxos.local import LocalCluster, disk_directory, free_base_port
+from multipaxos.load import generator as bench
+from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
 
 NODES = 3
 BEFORE_S, AFTER_S = 0.5, 0.5

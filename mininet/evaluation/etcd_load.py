@@ -24,7 +24,7 @@ from typing import Any
 import click
 import uvloop
 
-from multipaxos.operations import OPERATIONS, OUTCOMES, OperationsFile
+from multipaxos.load.operation_log import OPERATIONS, OUTCOMES, OperationsFile
 
 ROW = struct.Struct("<QQQQIBBH")
 RETRY_S = 0.02

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.records import OK, Operations
-from multipaxos.codec import decode_phase2a
-from multipaxos.operations import OPERATIONS
-from multipaxos.storage import LmdbStorage
-from multipaxos.trace import command_hash
+from multipaxos.load.operation_log import OPERATIONS
+from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.trace.traced_node import command_hash
+from multipaxos.wire.codec import decode_phase2a
 
 Command = tuple[int, int, str]  # session, sequence, and the hash of all of it
 Log = Mapping[int, Command]  # slot -> what was decided there

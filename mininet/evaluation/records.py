@@ -1,4 +1,4 @@
-"""Reading raw records: the files of `multipaxos.operations`, as numpy structured arrays.
+"""Reading raw records: the files of `multipaxos.load.operation_log`, as numpy structured arrays.
 
 Rules. A file that was cut off is read as far as it goes: by its size, not by its header. Latency is from the *planned*
 time. Nothing is dropped here: windows are the analysis's affair.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.errors import BadRecords
-from multipaxos.operations import HEADER_BYTES, LAYOUT, OUTCOMES, header
+from multipaxos.load.operation_log import HEADER_BYTES, LAYOUT, OUTCOMES, header
 
 OPERATION = np.dtype(LAYOUT)
 UNANSWERED, OK, REFUSED = OUTCOMES["unanswered"], OUTCOMES["ok"], OUTCOMES["refused"]

@@ -32,7 +32,7 @@ from evaluation.estimates import Estimate, Flags, Floats
 from evaluation.model import Spec
 from evaluation.records import OK, OPERATION, REFUSED, UNANSWERED, Operations
 from evaluation.series import SECOND, Seconds, Series
-from multipaxos.operations import HEADER_BYTES
+from multipaxos.load.operation_log import HEADER_BYTES
 
 KEYS = ("spec", "repetition", "complete", "marks", "faults", "usage", "checks", "load")
 MARKS = ("load_began_ns", "measure_began_ns", "measure_ended_ns")

@@ -1,9 +1,9 @@
 """Traces of all hosts made one: merged, each message sent joined to its arrival, checked, counted, drawn.
 
-Theory. The hosts share one clock, so the traces (see `multipaxos.trace` for the format) are merged by time alone. A
-connection has one name at both its ends and hands over bytes in order: of what an end sent, the n-th frame is the n-th
-that the other end received, and what has no counterpart there was lost. What a node decided and applied stands in its
-trace by the hash of the command; so agreement is seen without any node's help.
+Theory. The hosts share one clock, so the traces (see `multipaxos.trace.traced_node` for the format) are merged by time
+alone. A connection has one name at both its ends and hands over bytes in order: of what an end sent, the n-th frame is
+the n-th that the other end received, and what has no counterpart there was lost. What a node decided and applied
+stands in its trace by the hash of the command; so agreement is seen without any node's help.
 
 What is checked, on the traces alone:
 
@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.errors import BadRecords
-from multipaxos import ballot
-from multipaxos.diagram import Message, Note, draw
-from multipaxos.trace import HEADER, HEADER_LINE, VERSION
+from multipaxos.diagram.picture import Message, Note, draw
+from multipaxos.paxos import ballot
+from multipaxos.trace.traced_node import HEADER, HEADER_LINE, VERSION
 
 Event = dict[str, Any]
 Slots = tuple[int, int]  # first, end

@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multipaxos.client import BlockingClient, Client
-    from multipaxos.config import Config
+    from multipaxos.client.client import BlockingClient, Client
+    from multipaxos.config.cluster import Config
     from multipaxos.errors import (
         ClientClosed,
         CompareFailed,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
         StorageError,
         TooLarge,
     )
-    from multipaxos.server import Server
-    from multipaxos.statemachine import Context, StateMachine
-    from multipaxos.storage import LmdbStorage, MemoryStorage
+    from multipaxos.machine.state_machine import Context, StateMachine
+    from multipaxos.server.server import Server
+    from multipaxos.storage.lmdb import LmdbStorage, MemoryStorage
 
 __all__ = [
     "BlockingClient",
@@ -54,14 +54,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BlockingClient": "client",
-    "Client": "client",
-    "Config": "config",
-    "Context": "statemachine",
-    "LmdbStorage": "storage",
-    "MemoryStorage": "storage",
-    "Server": "server",
-    "StateMachine": "statemachine",
+    "BlockingClient": "client.client",
+    "Client": "client.client",
+    "Config": "config.cluster",
+    "Context": "machine.state_machine",
+    "LmdbStorage": "storage.lmdb",
+    "MemoryStorage": "storage.lmdb",
+    "Server": "server.server",
+    "StateMachine": "machine.state_machine",
 }  # of the rest: errors
 
 

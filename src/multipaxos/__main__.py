@@ -1,6 +1,6 @@
 """``python -m multipaxos``: the command line."""
 
-from multipaxos.cli import main
+from multipaxos.cli.main import main
 
 if __name__ == "__main__":
     main()

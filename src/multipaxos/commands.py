@@ -11,8 +11,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from multipaxos.codec import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX
 from multipaxos.errors import TooLarge
+from multipaxos.wire.codec import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX
 
 CREATE, UPDATE, PUT, GET, REMOVE, CAS_VALUE, CAS_VERSION, SCAN, TRANSACT = range(1, 10)
 OK, EXISTS, NOT_FOUND, MISMATCH, ELSE_TAKEN = range(5)

@@ -16,11 +16,12 @@ import click
 import uvloop
 from rich.console import Console
 
-from multipaxos import bench, commands
-from multipaxos.client import Client
-from multipaxos.config import Config
+from multipaxos import commands
+from multipaxos.client.client import Client
+from multipaxos.config.cluster import Config
 from multipaxos.errors import MultipaxosError
-from multipaxos.local import LocalCluster, disk_directory, free_base_port
+from multipaxos.load import generator as bench
+from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
 
 WRITERS = 8
 LOAD_S = 3.0

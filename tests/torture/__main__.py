@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import uvloop
 
-from multipaxos.local import disk_directory
+from multipaxos.local_cluster import disk_directory
 from tests.torture import judge
-from tests.torture.play import HISTORY, Options, Play, Verdict
+from tests.torture.run import HISTORY, Options, Play, Verdict
 
 BROKEN, INTERRUPTED = 1, 130
 

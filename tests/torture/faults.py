@@ -23,9 +23,9 @@ from pathlib import Path
 from random import Random
 from subprocess import Popen
 
-from multipaxos.client_link import fetch_status
+from multipaxos.client.link import fetch_status
 from multipaxos.errors import MultipaxosError
-from multipaxos.local import LocalCluster
+from multipaxos.local_cluster import LocalCluster
 from tests.torture.network import CLIENT, Network, Pair, both_ways
 
 HOSTILE_S = (4.0, 10.0)

@@ -1,8 +1,8 @@
 """Was every promise kept? The history of a torture, judged and kept.
 
 What is asked of it:
-- on each key there is an order that explains every answer (`multipaxos.linearizability`, no bound on effort). Every
-  key is read in the end, after the last fault, so an acknowledged write that is gone has no order;
+- on each key there is an order that explains every answer (`multipaxos.judges.linearizability`, no bound on effort).
+  Every key is read in the end, after the last fault, so an acknowledged write that is gone has no order;
 - over all keys one log explains the writes: no two were done in one slot, and who was answered before another was
   called has the lower slot. This finds a log that forgot or forked, also where a later write hides it from reads.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from multipaxos.commands import GET, Answer, Exists, Mismatch, NotFound, Value, Written
-from multipaxos.linearizability import Operation, check
+from multipaxos.judges.linearizability import Operation, check
 
 ANSWERS = {kind.__name__: kind for kind in (Exists, Mismatch, NotFound, Value, Written)}
 

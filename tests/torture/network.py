@@ -21,9 +21,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from multipaxos.codec import CodecError
-from multipaxos.codec import split as split_frames
-from multipaxos.schema import Hello
+from multipaxos.wire.codec import CodecError
+from multipaxos.wire.codec import split as split_frames
+from multipaxos.wire.schema import Hello
 
 CLIENT = -1
 WAITING_BYTES = 1 << 20

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from random import Random
 
 from multipaxos import commands
-from multipaxos.client import Client
+from multipaxos.client.client import Client
 from multipaxos.commands import Answer, Mismatch, Value, Written
 from multipaxos.errors import ClientClosed, NoQuorum
-from multipaxos.linearizability import Operation, parse
+from multipaxos.judges.linearizability import Operation, parse
 
 EPOCH_S = 5.0
 KEYS = 8  # of an epoch

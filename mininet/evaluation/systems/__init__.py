@@ -21,7 +21,7 @@ from evaluation.host import Host
 from evaluation.model import Spec
 from evaluation.network import Network
 from evaluation.processes import wait_for
-from multipaxos.operations import HEADER_BYTES, ROW_BYTES
+from multipaxos.load.operation_log import HEADER_BYTES, ROW_BYTES
 
 START_S = 30.0  # until nodes lead, or clients have answers
 END_S = 30.0  # until a client has written down what it saw

@@ -25,9 +25,9 @@ from evaluation.model import Spec
 from evaluation.processes import wait_for
 from evaluation.provenance import version_of
 from evaluation.systems import POLL_S, START_S, Ground, Settings, System
-from multipaxos.cli_serve import status_rows
-from multipaxos.client_link import fetch_statuses
-from multipaxos.config import ROLES, Config, Grid, Node, Quorum, Sizes
+from multipaxos.cli.serve import status_rows
+from multipaxos.client.link import fetch_statuses
+from multipaxos.config.cluster import ROLES, Config, Grid, Node, Quorum, Sizes
 
 PORT = 7400
 FOLLOWS = ("replica", "acceptor")

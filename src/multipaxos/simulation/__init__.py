@@ -7,7 +7,7 @@ run, event by event (the way of FoundationDB and TigerBeetle). Nothing of the co
 `scenario` makes of a seed what is to be run; `world` runs it: `host` (a process, its disk, its clocks), `network`
 (links that lose, repeat, delay and break), `clients` (the shipped client session, and the history of what it was told),
 `adversary` (what goes wrong, and when). Two judges look on from outside: `oracle` at every record, frame and applied
-slot, `multipaxos.linearizability` at the whole history. `report` says what happened, and draws a failure.
+slot, `multipaxos.judges.linearizability` at the whole history. `report` says what happened, and draws a failure.
 """
 
 MS = 1_000_000

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multipaxos import commands
-from multipaxos.codec import REPLY_STATUSES
+from multipaxos.client.session import Session
 from multipaxos.commands import Answer, Value
-from multipaxos.linearizability import Operation
-from multipaxos.session import Session
+from multipaxos.judges.linearizability import Operation
+from multipaxos.judges.oracle import Violation
 from multipaxos.simulation import MS, REPLICA
-from multipaxos.simulation.oracle import Violation
+from multipaxos.wire.codec import REPLY_STATUSES
 
 if TYPE_CHECKING:
     from multipaxos.simulation.world import World

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from multipaxos.codec import decode_phase2a
-from multipaxos.storage import MemoryStorage, Record, split
+from multipaxos.storage.lmdb import MemoryStorage, Record, split
+from multipaxos.wire.codec import decode_phase2a
 
 
 class Disk(MemoryStorage):

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from multipaxos import codec
-from multipaxos.node import Batch, Node, Read
-from multipaxos.quorum import QuorumSystem
-from multipaxos.schema import flatten
+from multipaxos.machine.key_value import KeyValue
+from multipaxos.node.node import Batch, Node, Read
+from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation import ACCEPTOR, MS
 from multipaxos.simulation.disk import Disk
-from multipaxos.store import KeyValue
+from multipaxos.wire import codec
+from multipaxos.wire.schema import flatten
 
 if TYPE_CHECKING:
     from multipaxos.simulation.world import World

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multipaxos import codec
 from multipaxos.simulation import MS
+from multipaxos.wire import codec
 
 if TYPE_CHECKING:
-    from multipaxos.node import Node
+    from multipaxos.node.node import Node
     from multipaxos.simulation.clients import SimulatedClient
     from multipaxos.simulation.host import Host
     from multipaxos.simulation.world import World

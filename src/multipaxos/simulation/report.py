@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from multipaxos.diagram import Message, Note, draw, label_of
+from multipaxos.diagram.picture import Message, Note, draw, label_of
+from multipaxos.judges.oracle import Violation
 from multipaxos.simulation import MS
-from multipaxos.simulation.oracle import Violation
 from multipaxos.simulation.scenario import scenario
 from multipaxos.simulation.world import World
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from multipaxos.judges.quorums import Quorums
 from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, MS, REPLICA
-from multipaxos.simulation.quorums import Quorums
 
 NODES_MAX = 9
 SESSIONS_MAX = 1 << 16

@@ -11,17 +11,17 @@ import heapq
 import random
 from collections.abc import Callable
 
-from multipaxos import codec
 from multipaxos.commands import Value
 from multipaxos.errors import MultipaxosError
-from multipaxos.linearizability import Operation, check
+from multipaxos.judges.linearizability import Operation, check
+from multipaxos.judges.oracle import Oracle, Violation
 from multipaxos.simulation import ACCEPTOR, LEADER, MS, REPLICA
 from multipaxos.simulation.adversary import Adversary
 from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
-from multipaxos.simulation.oracle import Oracle, Violation
 from multipaxos.simulation.scenario import PATIENT_NS, Scenario
+from multipaxos.wire import codec
 
 FOUNDING_NS = 10_000 * MS
 LIVE_NS = 60_000 * MS

@@ -1,0 +1,37 @@
+# A client's side of a session: see session.pyx.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from multipaxos.wire.codec cimport Bytes, Reply
+
+cdef struct Pending:                 # one command until its answer and all earlier ones have come
+    uint8_t* payload
+    uint32_t size
+    uint32_t room
+    uint64_t planned_ns              # when it should have been sent
+    uint64_t sent_ns                 # when it was sent first; for those who keep records
+    bint answered
+
+cdef class Session:
+    cdef readonly uint64_t id        # 0 until the cluster has opened it
+    cdef readonly uint64_t nonce
+    cdef readonly uint64_t last      # sequence of the newest command
+    cdef readonly uint64_t acknowledged  # all up to here are answered
+    cdef readonly uint64_t sent      # all up to here were sent on the present link
+    cdef readonly uint64_t unanswered
+    cdef readonly uint64_t unanswered_bytes
+    cdef readonly uint64_t leading_ballot
+    cdef readonly bint expired
+    cdef readonly bint rewind_wanted  # an answer said `ahead` or `overloaded`: pause, then rewind()
+    cdef bint opening_sent
+    cdef Pending* ring
+    cdef uint64_t capacity
+    cdef Bytes incoming, outgoing
+    cdef list replies
+
+    cdef uint64_t add(self, const uint8_t* payload, uint32_t size, uint64_t planned_ns) except? 0
+    cdef int take(self, const uint8_t* data, size_t size) except -1
+    cdef size_t consume(self, const uint8_t* data, size_t size) except? 0
+    cdef int on_frame(self, const uint8_t* frame, size_t size) except -1
+    cdef int on_reply(self, uint64_t session, const Reply* reply) except -1
+    cdef int on_answer(self, Pending* pending, const Reply* reply) except -1
+    cdef int put_requests(self) except -1

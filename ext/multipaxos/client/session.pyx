@@ -1,0 +1,225 @@
+"""A client's side of a session, without IO: exactly once, in order, over links that break.
+
+Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link everything
+unanswered is sent again, in order; the cluster knows what it has applied. Each command tells how many before it lack an
+answer, so the cluster may forget the others' answers.
+
+Rules.
+- First the session is opened, by a nonce: a repeated opening gives the same id.
+- An answer counts once; repetitions are expected and dropped.
+- `ahead` and `overloaded` are void: after a pause everything unanswered is sent again from the first (`rewind`).
+- `expired` ends the session; what was unanswered has an unknown outcome.
+- Giving up a wait is the shell's affair: here the command stays until its answer comes.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+from multipaxos.wire.codec cimport (
+    AHEAD, APPLY, EXPIRED, FINE, LEADING, OPEN_SESSION, OPENED, OVERLOADED, PARTIAL, RESPONSE, RUN_SLOTS_MAX,
+    Bytes, Command, Fault, Message, Reply, bytes_free, bytes_put, bytes_take, decode, frame_size, put_request,
+    reply_at,
+)
+
+from multipaxos.wire.codec import CodecError
+
+cdef enum:
+    REQUEST_BYTES = 256 << 10        # a request is cut here, unless one command is larger
+    CAPACITY = 16384                 # UNACKNOWLEDGED_MAX of the cluster
+
+
+cdef class Session:
+    """One session. `nonce`: random, never 0. `capacity`: commands in flight, a power of two up to 16384."""
+
+    def __cinit__(self):
+        memset(&self.incoming, 0, sizeof(Bytes))
+        memset(&self.outgoing, 0, sizeof(Bytes))
+        self.replies = []
+
+    def __init__(self, uint64_t nonce, uint64_t capacity=CAPACITY):
+        if self.ring != NULL:
+            raise RuntimeError("a session is made once")
+        if capacity & (capacity - 1) or not 0 < capacity <= CAPACITY:
+            raise ValueError(f"capacity must be a power of two up to {CAPACITY}, not {capacity}")
+        self.nonce = nonce
+        self.capacity = capacity
+        self.ring = <Pending*>calloc(capacity, sizeof(Pending))
+        if self.ring == NULL:
+            raise MemoryError("no memory for a session")
+
+    def __dealloc__(self):
+        cdef uint64_t i
+        if self.ring != NULL:
+            for i in range(self.capacity):
+                free(self.ring[i].payload)
+        free(self.ring)
+        bytes_free(&self.incoming)
+        bytes_free(&self.outgoing)
+
+    # -- commands
+
+    cdef uint64_t add(self, const uint8_t* payload, uint32_t size, uint64_t planned_ns) except? 0:
+        """The next command; its sequence, or 0 (no exception) where there is no room."""
+        cdef Pending* pending
+        cdef uint8_t* room
+        if self.last - self.acknowledged >= self.capacity:
+            return 0
+        pending = &self.ring[(self.last + 1) & (self.capacity - 1)]
+        if size > pending.room or pending.room > 4 * size + 4096:
+            room = <uint8_t*>realloc(pending.payload, max(size, <uint32_t>1))
+            if room == NULL:
+                raise MemoryError("no memory for a command")
+            pending.payload = room
+            pending.room = size
+        memcpy(pending.payload, payload, size)
+        pending.size = size
+        pending.planned_ns = planned_ns
+        pending.answered = False
+        self.last += 1
+        self.unanswered += 1
+        self.unanswered_bytes += size
+        return self.last
+
+    def submit(self, bytes payload not None):
+        """Takes a command; returns its sequence, or 0 where too many are unanswered (then wait for some of them)."""
+        return self.add(<const uint8_t*>(<char*>payload), <uint32_t>len(payload), 0)
+
+    def connected(self):
+        """A new link: everything unanswered is to be sent on it."""
+        self.incoming.size = 0
+        self.outgoing.size = 0
+        self.opening_sent = False
+        self.rewind()
+
+    def rewind(self):
+        """Everything unanswered is to be sent again."""
+        self.sent = self.acknowledged
+        self.rewind_wanted = False
+
+    def output(self):
+        """What is to be written to the link now; often empty."""
+        self.put_requests()
+        return bytes_take(&self.outgoing) if self.outgoing.size else b""
+
+    cdef int put_requests(self) except -1:
+        cdef Command* commands
+        cdef Command opening
+        cdef Pending* pending
+        cdef uint32_t count = 0
+        cdef size_t size = 0
+        if self.expired or (self.id and self.sent == self.last):
+            return 0
+        if not self.id:
+            if not self.opening_sent:
+                memset(&opening, 0, sizeof(Command))
+                opening.kind = OPEN_SESSION
+                opening.sequence = self.nonce
+                put_request(&self.outgoing, &opening, 1)
+                self.opening_sent = True
+            return 0
+        commands = <Command*>malloc(RUN_SLOTS_MAX * sizeof(Command))
+        if commands == NULL:
+            raise MemoryError("no memory for a request")
+        try:
+            while self.sent < self.last:
+                self.sent += 1
+                pending = &self.ring[self.sent & (self.capacity - 1)]
+                if not pending.answered:
+                    commands[count].session = self.id
+                    commands[count].sequence = self.sent
+                    commands[count].kind = APPLY
+                    commands[count].unacknowledged = <uint32_t>(self.sent - 1 - self.acknowledged)
+                    commands[count].payload = pending.payload
+                    commands[count].size = pending.size
+                    size += pending.size
+                    count += 1
+                if count == RUN_SLOTS_MAX or size >= REQUEST_BYTES or (count and self.sent == self.last):
+                    put_request(&self.outgoing, commands, count)
+                    count, size = 0, 0
+        finally:
+            free(commands)
+        return 0
+
+    # -- answers
+
+    def receive(self, bytes data not None):
+        """Bytes from the link; returns [(sequence, status, slot, data)] of the commands that are answered now. Raises
+        CodecError for bytes that are no answer: close the link, then connect again."""
+        self.take(<const uint8_t*>(<char*>data), len(data))
+        if not self.replies:
+            return []
+        replies, self.replies = self.replies, []
+        return replies
+
+    cdef int take(self, const uint8_t* data, size_t size) except -1:
+        cdef size_t used
+        if self.incoming.size:
+            bytes_put(&self.incoming, data, size)
+            used = self.consume(self.incoming.data, self.incoming.size)
+            memmove(self.incoming.data, self.incoming.data + used, self.incoming.size - used)
+            self.incoming.size -= used
+        else:
+            used = self.consume(data, size)
+            if used < size:
+                bytes_put(&self.incoming, data + used, size - used)
+        return 0
+
+    cdef size_t consume(self, const uint8_t* data, size_t size) except? 0:
+        cdef size_t used = 0, length = 0
+        cdef Fault fault
+        while used < size:
+            fault = frame_size(data + used, size - used, &length)
+            if fault == PARTIAL:
+                break
+            if fault != FINE:
+                raise CodecError("the node sent a frame that cannot be read: connect again", "malformed")
+            self.on_frame(data + used, length)
+            used += length
+        return used
+
+    cdef int on_frame(self, const uint8_t* frame, size_t size) except -1:
+        cdef Message message
+        cdef Reply reply
+        cdef uint32_t i
+        if decode(frame, size, &message) != FINE:
+            raise CodecError("the node sent a message that cannot be read: connect again", "malformed")
+        if message.kind == RESPONSE:
+            for i in range(message.replies.count):
+                reply_at(&message.replies, i, &reply)
+                self.on_reply(message.session, &reply)
+        elif message.kind == LEADING:
+            self.leading_ballot = message.ballot
+        return 0
+
+    cdef int on_reply(self, uint64_t session, const Reply* reply) except -1:
+        cdef Pending* pending
+        if reply.status == OPENED:
+            if not self.id and reply.sequence == self.nonce:
+                self.id = session
+            return 0
+        if session != self.id or not self.id or reply.sequence <= self.acknowledged or reply.sequence > self.last:
+            return 0
+        pending = &self.ring[reply.sequence & (self.capacity - 1)]
+        if pending.answered:
+            return 0
+        if reply.status == EXPIRED:
+            self.expired = True
+            return 0
+        if reply.status == AHEAD or reply.status == OVERLOADED:
+            self.rewind_wanted = True
+            return 0
+        pending.answered = True
+        self.unanswered -= 1
+        self.unanswered_bytes -= pending.size
+        self.on_answer(pending, reply)
+        while self.acknowledged < self.last and self.ring[(self.acknowledged + 1) & (self.capacity - 1)].answered:
+            self.acknowledged += 1
+        if self.sent < self.acknowledged:
+            self.sent = self.acknowledged
+        return 0
+
+    cdef int on_answer(self, Pending* pending, const Reply* reply) except -1:
+        """The one answer of a command; a load generator counts it instead."""
+        self.replies.append((reply.sequence, reply.status, reply.slot, <bytes>reply.data[:reply.size]))
+        return 0

@@ -1,0 +1,165 @@
+"""The acceptor: the fault-tolerant memory of Paxos (PMMC section 2.2; section 4.1 on keeping less).
+
+Theory. `ballot_num` is the highest ballot adopted, `accepted` the pvalues held, one per slot: the one of the highest
+ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below which
+all is decided and forgotten.
+
+Rules.
+- A1  ballot_num only rises.
+- A2  a pvalue is accepted with ballot b only if b >= ballot_num, which becomes b. (PMMC says b = ballot_num; taking the
+      higher one is as if a phase 1a of b had come just before, and an acceptor that missed phase 1 need not stall a
+      slot.)
+- A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
+- A4  one command per (ballot, slot): the leader's doing; here the first one stays.
+- A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
+  adopts nothing.
+- Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` took, and lets no answer leave
+  before.
+- The ring holds the slots [accepted.base, accepted.base + capacity); what lies below the base is decided and on disk. A
+  re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that
+  command.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from multipaxos.wire.codec cimport Bytes, Pvalues, Run, put_phase1b, pvalues_bytes
+from multipaxos.paxos.slots cimport Ring, Row
+
+from multipaxos.errors import InvariantViolation
+
+cdef enum:
+    PART_BYTES = 1 << 20             # of a phase 1b: one part stays below this, or holds a single run
+    PART_ENTRIES = 4096
+
+LAST = 0xFFFFFFFFFFFFFFFF            # the end of the last part of a phase 1b
+
+
+@cython.final
+cdef class Acceptor:
+    """One acceptor. `capacity` is the number of slots that its ring spans, a power of two."""
+
+    def __cinit__(self, uint64_t capacity, uint64_t ballot_num=0, uint64_t mark=1, bint voting=False):
+        self.accepted = Ring(capacity)
+        self.ballot_num = ballot_num
+        self.mark = mark
+        self.end = mark
+        self.voting = voting
+
+    def set_voting(self):
+        """From now on it adopts and accepts: its voter record is durable. What it learnt until then counts as accepted,
+        so it has adopted the ballots of that."""
+        cdef uint64_t slot
+        cdef Row* row
+        self.voting = True
+        for slot in range(self.accepted.base, self.end):
+            row = self.accepted.find(slot)
+            if row != NULL and row.run != NULL:
+                self.adopt(row.ballot)
+
+    cdef bint adopt(self, uint64_t ballot) noexcept:
+        """Phase 1a, and the phase-1 half of a phase 2a: true if ballot_num rose."""
+        if not self.voting or ballot <= self.ballot_num:
+            return False
+        self.ballot_num = ballot
+        return True
+
+    cdef bint on_phase2a(self, Run* run, uint64_t* first, uint64_t* end) noexcept:
+        """Accepts what it may of a run. True: [first, end) was accepted - it may be empty where the run lies below the
+        mark or beyond the ring. False: a higher ballot was adopted, nothing accepted."""
+        cdef uint64_t limit = self.accepted.base + self.accepted.capacity
+        self.news = False
+        first[0] = max(run.first, self.mark)
+        end[0] = min(run.first + run.count, limit)
+        if run.ballot < self.ballot_num and self.voting:
+            end[0] = first[0] = run.first
+            return False
+        self.adopt(run.ballot)
+        if first[0] >= end[0]:
+            first[0] = end[0] = run.first
+            return True
+        self.hold(run, first[0], end[0])
+        return True
+
+    cdef bint learn(self, Run* run, uint64_t first, uint64_t end) noexcept:
+        """Holds decided pvalues; true if any was not held at this ballot or above already."""
+        self.news = False
+        self.adopt(run.ballot)
+        self.hold(run, first, end)
+        return self.news
+
+    cdef void hold(self, Run* run, uint64_t first, uint64_t end) noexcept:
+        cdef uint64_t slot
+        cdef Row* row
+        for slot in range(max(first, self.accepted.base), end):
+            row = self.accepted.put(slot)
+            if row != NULL and (row.run == NULL or row.ballot < run.ballot):
+                row.ballot = run.ballot
+                self.accepted.set_run(row, run)
+                self.news = True
+                if slot >= self.end:
+                    self.end = slot + 1
+
+    cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1:
+        """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as it takes. A
+        pvalue is named by its run and the slots of it that hold."""
+        cdef Pvalues* entries = <Pvalues*>malloc(PART_ENTRIES * sizeof(Pvalues))
+        cdef uint64_t slot = max(first, self.mark, self.accepted.base)
+        cdef uint64_t part_first = first
+        cdef uint64_t part_bytes = 0
+        cdef uint32_t count = 0
+        cdef Row* row
+        cdef Run* previous = NULL
+        if entries == NULL:
+            raise MemoryError("no memory to answer a phase 1a")
+        try:
+            while slot < self.end:
+                row = self.accepted.find(slot)
+                if row == NULL or row.run == NULL:
+                    previous = NULL
+                elif row.run == previous:
+                    entries[count - 1].end = slot + 1
+                else:
+                    if count and (part_bytes + row.run.size > PART_BYTES or count == PART_ENTRIES):
+                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, incarnation, -1, NULL, 0,
+                                    entries, count)
+                        part_first, part_bytes, count = slot, 0, 0
+                    previous = row.run
+                    entries[count].first, entries[count].end = slot, slot + 1
+                    entries[count].run, entries[count].size = previous.frame, previous.size
+                    part_bytes += pvalues_bytes(&entries[count])
+                    count += 1
+                slot += 1
+            put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, self.mark, incarnation, -1, NULL, 0,
+                        entries, count)
+        finally:
+            free(entries)
+        return 0
+
+    # -- queries
+    def pvalues(self):
+        """[(slot, ballot)] of all that is held, in slot order."""
+        cdef uint64_t slot
+        cdef Row* row
+        held = []
+        for slot in range(self.accepted.base, self.end):
+            row = self.accepted.find(slot)
+            if row != NULL and row.run != NULL:
+                held.append((slot, row.ballot))
+        return held
+
+    def invariants(self):
+        """A2 as amended: nothing held is above ballot_num on an acceptor that votes; rows are those of their runs."""
+        cdef uint64_t slot
+        cdef Row* row
+        for slot in range(self.accepted.base, self.end):
+            row = self.accepted.find(slot)
+            if row == NULL or row.run == NULL:
+                continue
+            if self.voting and row.ballot > self.ballot_num:
+                raise InvariantViolation(
+                    f"A2: slot {slot} is held at ballot {row.ballot}, above ballot_num {self.ballot_num}")
+            if row.ballot != row.run.ballot or not row.run.first <= slot < row.run.first + row.run.count:
+                raise InvariantViolation(f"A4: the row of slot {slot} does not belong to its run")

@@ -1,0 +1,256 @@
+"""Exactly once, in order: the replicated side of client sessions.
+
+Theory. A session is opened by a decided command and its id is that slot. Commands carry (session, sequence); the
+table holds for each session the last sequence applied and the answers not yet acknowledged. It is replicated
+state: it changes only in `apply`, in slot order, by what the command and the table say, so it is equal everywhere.
+
+Rules of `apply`, for (session, sequence, unacknowledged):
+- an unknown or evicted session: `expired`; the client cannot know what became of what was in flight;
+- first the acknowledgement: answers up to sequence - 1 - unacknowledged are dropped, a prefix that only grows;
+- a sequence that was applied gets its first answer again, or `acknowledged` where that is gone;
+- a sequence ahead of its turn is void (`ahead`): the client sends again from the gap;
+- too many or too large unacknowledged answers: void (`overloaded`);
+- else the machine applies it, once, and the answer - also a refusal - is kept.
+A full table evicts the session whose last use lies in the lowest slot. `link` alone is not replicated: who asks here.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from multipaxos.wire.codec cimport (
+    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPEN_SESSION, OPENED, OVERLOADED, REFUSED, Bytes, Command,
+    bytes_free,
+)
+from multipaxos.machine.machine cimport Context, Machine
+
+cdef enum:
+    FIRST_CAPACITY = 16
+
+
+cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept:
+    """One step of a 64-bit multiply-and-fold hash; equal on every replica, no seed."""
+    hash = (hash ^ value) * <uint64_t>0x9E3779B97F4A7C15
+    return hash ^ (hash >> 29)
+
+
+@cython.final
+cdef class Sessions:
+    """The table. `sessions_max` bounds it; tests make it small."""
+
+    def __cinit__(self, uint64_t sessions_max=SESSIONS_MAX):
+        self.buckets = 1 << 14
+        self.sessions_max = sessions_max
+        self.by_id = <Session**>calloc(self.buckets, sizeof(Session*))
+        self.by_nonce = <Session**>calloc(self.buckets, sizeof(Session*))
+        if self.by_id == NULL or self.by_nonce == NULL:
+            raise MemoryError("no memory for the session table")
+        memset(&self.scratch, 0, sizeof(Bytes))
+
+    def __dealloc__(self):
+        while self.oldest != NULL:
+            self.forget(self.oldest)
+        free(self.by_id)
+        free(self.by_nonce)
+        bytes_free(&self.scratch)
+
+    cdef Session* find(self, uint64_t id) noexcept:
+        cdef Session* session = self.by_id[mix(0, id) & (self.buckets - 1)]
+        while session != NULL and session.id != id:
+            session = session.next_id
+        return session
+
+    cdef Session* find_nonce(self, uint64_t nonce) noexcept:
+        cdef Session* session = self.by_nonce[mix(0, nonce) & (self.buckets - 1)]
+        while session != NULL and session.nonce != nonce:
+            session = session.next_nonce
+        return session
+
+    cdef Answer* answer_of(self, Session* session, uint64_t sequence) noexcept:
+        """The kept answer of an applied sequence; NULL where it was acknowledged or not yet applied."""
+        if sequence <= session.acknowledged or sequence > session.last:
+            return NULL
+        return &session.answers[sequence & (session.capacity - 1)]
+
+    cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1:
+        """Judges and applies one decided command of a client; `outcome` is what its sender is told."""
+        cdef Session* session
+        memset(outcome, 0, sizeof(Outcome))
+        outcome.slot = context.slot
+        outcome.session = command.session
+        if command.kind == OPEN_SESSION:
+            session = self.find_nonce(command.sequence)
+            if session == NULL:
+                session = self.open(context.slot, command.sequence)
+            self.used(session)
+            outcome.status = OPENED
+            outcome.session = session.id
+            outcome.owner = session
+        else:
+            session = self.find(command.session)
+            outcome.owner = session
+            if session == NULL:
+                outcome.status = EXPIRED
+            else:
+                self.used(session)
+                self.apply_in(session, command, context, machine, outcome)
+        self.chain = mix(mix(mix(self.chain, context.slot), outcome.session), command.sequence)
+        self.chain = mix(self.chain, outcome.status)
+        return 0
+
+    cdef int apply_in(self, Session* session, const Command* command, const Context* context, Machine machine,
+                      Outcome* outcome) except -1:
+        cdef Answer* answer
+        if command.sequence > command.unacknowledged:
+            self.acknowledge(session, command.sequence - 1 - command.unacknowledged)
+        if command.sequence <= session.acknowledged:
+            outcome.status = ACKNOWLEDGED
+            return 0
+        if command.sequence <= session.last:
+            answer = self.answer_of(session, command.sequence)
+            outcome.slot = answer.slot
+        elif command.sequence > session.last + 1:
+            outcome.status = AHEAD
+            return 0
+        elif session.last - session.acknowledged >= UNACKNOWLEDGED_MAX or session.answer_bytes > ANSWER_BYTES_MAX:
+            outcome.status = OVERLOADED
+            return 0
+        else:
+            self.scratch.size = 0
+            self.keep(session, REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK,
+                      context.slot)
+            answer = self.answer_of(session, command.sequence)
+        outcome.status = answer.status
+        outcome.data = answer_data(answer)
+        outcome.size = answer.size
+        return 0
+
+    cdef int keep(self, Session* session, uint16_t status, uint64_t slot) except -1:
+        """Stores scratch as the answer of the next sequence."""
+        cdef uint64_t held = session.last - session.acknowledged
+        cdef uint64_t i
+        cdef uint32_t capacity
+        cdef Answer* larger
+        cdef Answer* answer
+        if held >= session.capacity:
+            capacity = max(<uint32_t>FIRST_CAPACITY, session.capacity * 2)
+            larger = <Answer*>malloc(capacity * sizeof(Answer))
+            if larger == NULL:
+                raise MemoryError("no memory for the answers of a session")
+            for i in range(session.acknowledged + 1, session.last + 1):
+                larger[i & (capacity - 1)] = session.answers[i & (session.capacity - 1)]
+            free(session.answers)
+            session.answers = larger
+            session.capacity = capacity
+        answer = &session.answers[(session.last + 1) & (session.capacity - 1)]
+        answer.slot = slot
+        answer.status = status
+        answer.size = <uint32_t>self.scratch.size
+        answer.large = NULL
+        if answer.size > SMALL_BYTES:
+            answer.large = <uint8_t*>malloc(answer.size)
+            if answer.large == NULL:
+                raise MemoryError("no memory for an answer")
+            memcpy(answer.large, self.scratch.data, answer.size)
+        elif answer.size:
+            memcpy(answer.small, self.scratch.data, answer.size)
+        session.answer_bytes += answer.size
+        session.last += 1
+        return 0
+
+    cdef void acknowledge(self, Session* session, uint64_t sequence) noexcept:
+        """Drops the answers up to `sequence`, as far as there are any."""
+        cdef Answer* answer
+        if sequence > session.last:
+            sequence = session.last
+        while session.acknowledged < sequence:
+            session.acknowledged += 1
+            answer = &session.answers[session.acknowledged & (session.capacity - 1)]
+            session.answer_bytes -= answer.size
+            if answer.large != NULL:
+                free(answer.large)
+
+    cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL:
+        cdef Session* session
+        cdef uint64_t at
+        if self.count >= self.sessions_max:
+            self.evicted, self.evicted_link = self.oldest.id, self.oldest.link
+            self.forget(self.oldest)
+        session = <Session*>calloc(1, sizeof(Session))
+        if session == NULL:
+            raise MemoryError("no memory for a session")
+        session.id = id
+        session.nonce = nonce
+        at = mix(0, id) & (self.buckets - 1)
+        session.next_id = self.by_id[at]
+        self.by_id[at] = session
+        at = mix(0, nonce) & (self.buckets - 1)
+        session.next_nonce = self.by_nonce[at]
+        self.by_nonce[at] = session
+        session.older = self.newest
+        if self.newest != NULL:
+            self.newest.newer = session
+        else:
+            self.oldest = session
+        self.newest = session
+        self.count += 1
+        return session
+
+    cdef void used(self, Session* session) noexcept:
+        """Moves a session to the young end of the list: its last use is this slot."""
+        if session == self.newest:
+            return
+        session.newer.older = session.older
+        if session.older != NULL:
+            session.older.newer = session.newer
+        else:
+            self.oldest = session.newer
+        session.older = self.newest
+        session.newer = NULL
+        self.newest.newer = session
+        self.newest = session
+
+    cdef void forget(self, Session* session) noexcept:
+        cdef Session** place = &self.by_id[mix(0, session.id) & (self.buckets - 1)]
+        while place[0] != session:
+            place = &place[0].next_id
+        place[0] = session.next_id
+        place = &self.by_nonce[mix(0, session.nonce) & (self.buckets - 1)]
+        while place[0] != session:
+            place = &place[0].next_nonce
+        place[0] = session.next_nonce
+        if session.older != NULL:
+            session.older.newer = session.newer
+        else:
+            self.oldest = session.newer
+        if session.newer != NULL:
+            session.newer.older = session.older
+        else:
+            self.newest = session.older
+        self.acknowledge(session, session.last)
+        free(session.answers)
+        free(session)
+        self.count -= 1
+
+    # -- for tests
+    def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
+                      uint32_t unacknowledged, bytes payload, bint opening=False):
+        """Applies one command; returns (status, session, slot, answer) as its sender would be told."""
+        cdef Command command
+        cdef Context context
+        cdef Outcome outcome
+        command.session, command.sequence, command.unacknowledged = session, sequence, unacknowledged
+        command.kind = OPEN_SESSION if opening else APPLY
+        command.payload, command.size = payload, len(payload)
+        context.slot, context.time_ns, context.session = slot, slot, session
+        self.apply(&command, &context, machine, &outcome)
+        return outcome.status, outcome.session, outcome.slot, outcome.data[:outcome.size]
+
+    def describe(self, uint64_t id):
+        """(last, acknowledged, bytes kept) of a session, or None."""
+        cdef Session* session = self.find(id)
+        if session == NULL:
+            return None
+        return session.last, session.acknowledged, session.answer_bytes

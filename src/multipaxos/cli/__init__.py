@@ -1,0 +1,4 @@
+"""The command line, `multipaxos`.
+
+Private: what users need is the command itself.
+"""

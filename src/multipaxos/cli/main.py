@@ -1,0 +1,17 @@
+"""The command line: one group, the commands of its families in modules of their own."""
+
+from __future__ import annotations
+
+import click
+
+from multipaxos.cli import bench, serve, simulate, store
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="multipaxos")
+def main() -> None:
+    """A replicated key-value store on Multi-Paxos."""
+
+
+for _command in (*serve.COMMANDS, *store.COMMANDS, *bench.COMMANDS, *simulate.COMMANDS):
+    main.add_command(_command)

@@ -1,0 +1,99 @@
+"""What the commands of the command line share, and how errors end them.
+
+Exit codes: 0 done, 1 the command's own refusal (no such key, exists), 2 wrong usage or configuration, 3 no quorum in
+time.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from multipaxos.config.cluster import parse_address, parse_cluster
+from multipaxos.errors import (
+    ConfigurationError,
+    DirectoryInUse,
+    DirectoryMismatch,
+    HandshakeRefused,
+    MultipaxosError,
+    NoQuorum,
+    TooLarge,
+)
+
+REFUSED, USAGE, NO_QUORUM = 1, 2, 3
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """One line on standard error, and the end."""
+    click.echo(f"multipaxos: {message}", err=True)
+    sys.exit(code)
+
+
+def exit_code(error: MultipaxosError) -> int:
+    """Which code an error ends the command with."""
+    if isinstance(error, NoQuorum):
+        return NO_QUORUM
+    if isinstance(error, (ConfigurationError, DirectoryInUse, DirectoryMismatch, HandshakeRefused, TooLarge)):
+        return USAGE
+    return REFUSED
+
+
+def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turns our errors into one line and an exit code, and Ctrl-C into silence."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except MultipaxosError as error:
+            fail(str(error), exit_code(error))
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return wrapped
+
+
+class Cluster(click.ParamType[list[tuple[str, int]]]):
+    """HOST:PORT,HOST:PORT,..."""
+
+    name = "HOST:PORT,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """To a list of (host, port)."""
+        if isinstance(value, list):
+            return value
+        try:
+            return parse_cluster(value)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT"""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """To (host, port)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_address(value)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+def cluster_option(required: bool = True) -> Callable[..., Any]:
+    """--cluster, also from the environment."""
+    return click.option(
+        "--cluster",
+        type=Cluster(),
+        envvar="MULTIPAXOS_CLUSTER",
+        required=required,
+        show_envvar=True,
+        help="Addresses of the nodes.",
+    )

@@ -1,0 +1,191 @@
+"""`serve`, `cluster` and `status`: running nodes, and looking at them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from multipaxos.cli.options import USAGE, Address, cluster_option, fail, reports_errors
+from multipaxos.client.link import fetch_statuses
+from multipaxos.config.cluster import Config
+from multipaxos.errors import ConfigurationError, MultipaxosError
+from multipaxos.local_cluster import LocalCluster, is_free
+from multipaxos.machine.state_machine import StateMachine
+from multipaxos.server.server import Server
+from multipaxos.storage.lmdb import DroppingStorage, LmdbStorage, MemoryStorage, Storage
+
+# The last two are for tests: a disk that keeps nothing unsynced, with its sync and without.
+STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]
+
+
+def load_machine(name: str) -> StateMachine:
+    """An instance of ``package.module:Class``."""
+    module_name, _, class_name = name.partition(":")
+    try:
+        machine = getattr(importlib.import_module(module_name), class_name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"--machine {name}: {error}; give package.module:Class of something that can be imported"
+        ) from error
+    if not isinstance(machine, StateMachine):
+        raise ConfigurationError(f"--machine {name}: {class_name} is not a multipaxos.StateMachine")
+    return machine
+
+
+def open_storage(kind: str, directory: Path, config: Config, node: int) -> Storage:
+    """The storage that --storage names."""
+    if kind == "memory":
+        return MemoryStorage()
+    if kind == "lmdb":
+        return LmdbStorage(directory, config.name, node)
+    return DroppingStorage(directory, config.name, node, broken=kind.endswith("unsynced"))
+
+
+async def run_server(server: Server) -> None:
+    """Serves until a signal asks to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with server:
+        click.echo(f"ready node={server.id} port={server.transport.port}")
+        serving = loop.create_task(server.serve_forever())
+        stopping = loop.create_task(stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if serving.done():
+            serving.result()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), required=True, help="The cluster, as TOML.")
+@click.option("--node", type=int, required=True, help="Which of its nodes this is.")
+@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Where this node keeps its log.")
+@click.option("--storage", type=click.Choice(STORAGES), metavar="[lmdb|memory]", default="lmdb", show_default=True)
+@click.option("--machine", default="", help="package.module:Class of a StateMachine; default: the key-value store.")
+@click.option(
+    "--listen",
+    type=Address(),
+    help="HOST:PORT to listen on; default: the node's address in the configuration, where the others dial it.",
+)
+@click.option(
+    "--trace", type=click.Path(path_type=Path), help="Write what this node does to this file, and when. Slow."
+)
+@click.option("--verbose", is_flag=True, help="Log more.")
+@reports_errors
+def serve(
+    config_path: Path,
+    node: int,
+    data_dir: Path,
+    storage: str,
+    machine: str,
+    listen: tuple[str, int] | None,
+    trace: Path | None,
+    verbose: bool,
+) -> None:
+    """Run one node of a cluster, in the foreground."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = Config.load(config_path)
+    if not 0 <= node < len(config.nodes):
+        known = ", ".join(str(each.id) for each in config.nodes)
+        raise ConfigurationError(f"{config_path}: no node {node} in cluster {config.name!r}; its nodes are {known}")
+    user_machine = load_machine(machine) if machine else None
+    server = Server(config, node, open_storage(storage, data_dir, config, node), user_machine, listen, trace)
+    uvloop.run(run_server(server))
+
+
+@click.command()
+@click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), required=True, help="Made if missing; holds all nodes' data."
+)
+@click.option("--storage", type=click.Choice(STORAGES[:2]), default="lmdb", show_default=True)
+@click.option(
+    "--base-port", type=click.IntRange(1, 65535), default=7400, show_default=True, help="Node i listens on this + i."
+)
+@reports_errors
+def cluster(nodes: int, data_dir: Path, storage: str, base_port: int) -> None:
+    """Run a local cluster, in the foreground, until Ctrl-C."""
+    for port in range(base_port, base_port + nodes):
+        if port > 65535 or not is_free(port):
+            fail(f"port {port} is taken: choose another --base-port", USAGE)
+    config = Config.local(nodes, base_port)
+    uvloop.run(run_cluster(LocalCluster(config, data_dir, storage)))
+
+
+async def run_cluster(local: LocalCluster) -> None:
+    """Starts all nodes, says where they are, and waits for a signal or for the end of one of them."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with local:
+        for node in local.config.nodes:
+            click.echo(f"node {node.id} at {node.address}, log {local.directory}/node{node.id}.log")
+        click.echo("export MULTIPAXOS_CLUSTER=" + ",".join(node.address for node in local.config.nodes))
+        click.echo("Ctrl-C ends it")
+        while not stop.is_set():
+            for id, process in local.processes.items():
+                if process.poll() is not None:
+                    raise MultipaxosError(f"node {id} ended with {process.returncode}: {local.last_words(id)}")
+            try:
+                await asyncio.wait_for(stop.wait(), 0.5)
+            except TimeoutError:
+                continue
+
+
+ROW_WIDTH = 140  # where nobody looks through a window
+COLUMNS = [
+    "id",
+    "address",
+    "alive",
+    "leading",
+    "ballot",
+    "slot_in",
+    "slot_out",
+    "mark",
+    "voting",
+    "state_hash",
+    "storage",
+]
+
+
+def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """One row per node; of a dead one little is known."""
+    return [
+        {"id": place, "address": f"{host}:{port}", "alive": False} if status is None else status
+        for place, ((host, port), status) in enumerate(zip(addresses, statuses, strict=True))
+    ]
+
+
+@click.command()
+@cluster_option()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reports_errors
+def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
+    """Show one row per node."""
+    rows = status_rows(cluster, uvloop.run(fetch_statuses(cluster)))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else ROW_WIDTH)
+
+
+COMMANDS = [serve, cluster, status]

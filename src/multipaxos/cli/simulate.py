@@ -1,0 +1,125 @@
+"""`simulate`: whole clusters on virtual time, a scenario per seed.
+
+Rules. Seeds are shared out over processes; the result does not depend on how many. A violation is told with the command
+that runs its seed again and the file of its diagram.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from multipaxos.cli.options import REFUSED
+from multipaxos.simulation.report import Result, Total, add_up, run_seed, timeline
+from multipaxos.simulation.scenario import scenario
+from multipaxos.simulation.world import World
+
+SHARE = 8  # seeds that a process takes at a time
+
+
+class Seeds(click.ParamType[range]):
+    """A:B, B excluded."""
+
+    name = "A:B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        """To a range that is not empty."""
+        if isinstance(value, range):
+            return value
+        first, _, end = str(value).partition(":")
+        if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+            self.fail(f"{value!r} is no range of seeds: give A:B with A below B, as 0:100", param, ctx)
+        return range(int(first), int(end))
+
+
+@click.command()
+@click.option("--seeds", type=Seeds(), required=True, help="A:B, B excluded.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one a core.")
+@click.option("--first", is_flag=True, help="Stop at the first violation.")
+@click.option(
+    "--diagrams", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where diagrams are written."
+)
+@click.option("--timeline", "show_timeline", is_flag=True, help="Of one seed: print all that happened.")
+def simulate(seeds: range, as_json: bool, jobs: int, first: bool, diagrams: Path, show_timeline: bool) -> None:
+    """Run simulated clusters under random faults; ends 1 if a promise was broken."""
+    if show_timeline:
+        tell(seeds)
+    console = Console(stderr=True)
+    shown = track(
+        run(seeds, jobs),
+        "simulating",
+        total=len(seeds),
+        console=console,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    results = []
+    for result in shown:
+        results.append(result)
+        if result.violation:
+            explain(result, diagrams)
+            if first:
+                break
+    total = add_up(results)
+    click.echo(json.dumps(asdict(total)) if as_json else words(total))
+    if total.violations:
+        sys.exit(REFUSED)
+
+
+def run(seeds: range, jobs: int) -> Iterator[Result]:
+    """The results, in the order of the seeds."""
+    if jobs == 1 or len(seeds) == 1:
+        yield from map(run_seed, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        try:
+            yield from pool.map(run_seed, seeds, chunksize=max(1, min(SHARE, len(seeds) // jobs)))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def tell(seeds: range) -> None:
+    """The story of one seed."""
+    if len(seeds) != 1:
+        raise click.UsageError(f"--timeline tells of one seed, these are {len(seeds)}: give --seeds A:A+1")
+    world = World(seeds[0], scenario(seeds[0]))
+    click.echo(world.scenario.describe())
+    try:
+        world.run()
+    finally:
+        click.echo("\n".join(timeline(world)))
+
+
+def explain(result: Result, diagrams: Path) -> None:
+    """What was broken, how to see it again, and where it is drawn."""
+    diagrams.mkdir(parents=True, exist_ok=True)
+    path = diagrams / f"violation-{result.seed}.svg"
+    path.write_text(result.diagram, encoding="utf-8")
+    click.echo(
+        f"{result.violation}\n  again with: multipaxos simulate --seeds {result.seed}:{result.seed + 1}"
+        f"\n  its last messages: {path}",
+        err=True,
+    )
+
+
+def words(total: Total) -> str:
+    """For people."""
+    numbers = asdict(total)
+    faults = numbers.pop("faults")
+    lines = [", ".join(f"{name} {count:,}" for name, count in numbers.items())]
+    lines.append("faults: " + ", ".join(f"{name} {count:,}" for name, count in faults.items()))
+    return "\n".join(lines)
+
+
+COMMANDS = [simulate]

@@ -1,0 +1,245 @@
+"""The front of the load generator: one process, one session, a compiled core, and a histogram at the end.
+
+Theory. The generator is a client like any other: it follows the leader, and on a broken or silent link it sends what
+is unanswered again elsewhere. A warm-up of a second is not counted. Latencies are counted in C in HdrHistogram's
+buckets. With `records` every operation is kept too, also those of the warm-up and those that were never answered: such
+a load can be ended early (`stop`), and is given DRAIN_S for what is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from multipaxos.client.link import ClientLink, dial, fetch_statuses, find_leader
+from multipaxos.errors import HandshakeRefused, SessionExpired
+from multipaxos.load.load import Load
+from multipaxos.load.operation_log import OperationsFile
+from multipaxos.load.timerfd import PreciseTimer
+
+WARM_UP_S = 1.0
+SILENCE_S = 0.5
+DRAIN_S = 2.0
+RECORDS_EVERY_S = 0.05
+PACE_NS = 50_000  # an open loop wakes no more often than that; at higher rates several commands share a wake-up
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `multipaxos bench` takes."""
+
+    outstanding: int = 1
+    duration_s: float = 10.0
+    key_size: int = 8
+    value_size: int = 64
+    keys: int = 1000
+    rate_per_s: float = 0.0
+    arrivals: Literal["fixed", "poisson"] = "fixed"
+    zipf: float = 0.0
+    read_share: float = 0.0
+    seed: int = 1
+    client: int = 0
+    records: Path | None = None
+
+
+class Generator:
+    """Drives one `Load` over one link at a time."""
+
+    def __init__(self, addresses: list[tuple[str, int]], options: Options) -> None:
+        self.addresses = addresses
+        self.options = options
+        self.load = Load(
+            secrets.randbits(63) | 1,
+            outstanding=options.outstanding,
+            rate_per_s=options.rate_per_s,
+            poisson=options.arrivals == "poisson",
+            key_size=options.key_size,
+            value_size=options.value_size,
+            keys=options.keys,
+            zipf=options.zipf,
+            seed=options.seed,
+            read_share=options.read_share,
+            client=options.client,
+        )
+        self.load.recording = options.records is not None
+        self.loop = asyncio.get_running_loop()
+        self.link: ClientLink | None = None
+        self.reconnects = 0
+        self._lost = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._drained = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends the measurement early."""
+        self._stop.set()
+
+    def on_data(self, data: bytes) -> None:
+        """The hot path: one call into the core and one write per chunk."""
+        out = self.load.pump(time.monotonic_ns(), data)
+        if out and self.link is not None:
+            self.link.write(out)
+        if self.load.draining and not self.load.unanswered:
+            self._drained.set()
+
+    async def connect(self, timeout_s: float) -> None:
+        """To the leader; everything unanswered is sent again."""
+        deadline = self.loop.time() + timeout_s
+        while True:
+            address = await find_leader(self.addresses, max(0.1, deadline - self.loop.time()))
+            self._lost = lost = asyncio.Event()
+            try:
+                self.link = await dial(address, self.on_data, lost.set)
+                break
+            except (OSError, HandshakeRefused):
+                await asyncio.sleep(0.02)
+        self.load.connected()
+        self.link.write(self.load.pump(time.monotonic_ns()))
+
+    async def tend(self) -> None:
+        """Follows the leader for ever: after a broken link, or silence while something is unanswered."""
+        answered, since = self.load.answered, self.loop.time()
+        while True:
+            if self.load.expired:
+                raise SessionExpired("the cluster no longer knows this session; start the benchmark again")
+            if self.load.rewind_wanted:
+                self.load.rewind()
+                self.pump()
+            if self.load.answered != answered or not self.load.unanswered:
+                answered, since = self.load.answered, self.loop.time()
+            if self._lost.is_set() or self.loop.time() - since > SILENCE_S:
+                self.reconnects += 1
+                if self.link is not None:
+                    self.link.close()
+                await self.connect(60.0)
+                since = self.loop.time()
+            await asyncio.sleep(0.02)
+
+    def pump(self) -> None:
+        """Sends what is due."""
+        out = self.load.pump(time.monotonic_ns())
+        if out and self.link is not None and not self.link.paused:
+            self.link.write(out)
+
+    def pace(self) -> PreciseTimer:
+        """Wakes an open loop when its next command is due."""
+
+        def on_due() -> None:
+            self.pump()
+            timer.arm(max(self.load.next_due_ns(), time.monotonic_ns() + PACE_NS))
+
+        timer = PreciseTimer(self.loop, on_due)
+        timer.arm(1)
+        return timer
+
+    async def keep_records(self, file: OperationsFile) -> None:
+        """Writes what was answered, for ever."""
+        while True:
+            file.write(self.load.take_rows())
+            await asyncio.sleep(RECORDS_EVERY_S)
+
+    async def run(self, progress: Callable[[float], None]) -> dict[str, Any]:
+        """Warm-up, measurement, result. `progress` gets the share done."""
+        if self.options.records is None:
+            return await self._run(progress)
+        with OperationsFile(self.options.records) as file:
+            keeping = self.loop.create_task(self.keep_records(file))
+            try:
+                return await self._run(progress)
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                file.write(self.load.take_rows())
+                file.write(self.load.unanswered_rows())
+
+    async def _run(self, progress: Callable[[float], None]) -> dict[str, Any]:
+        options = self.options
+        await self.connect(30.0)
+        tending = self.loop.create_task(self.tend())
+        pacing = self.pace() if options.rate_per_s else None
+        try:
+            await self._wait(WARM_UP_S, tending, lambda share: None)
+            self.load.measuring = True
+            began = time.monotonic()
+            await self._wait(options.duration_s, tending, progress)
+            self.load.measuring = False
+            result = self.result(time.monotonic() - began)
+            if options.records is not None:
+                await self._drain(tending)
+            return result
+        finally:
+            self.load.draining = True
+            if pacing is not None:
+                pacing.close()
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+            if self.link is not None:
+                self.link.close()
+
+    async def _wait(self, seconds: float, tending: asyncio.Task[None], progress: Callable[[float], None]) -> None:
+        began = self.loop.time()
+        while (passed := self.loop.time() - began) < seconds and not self._stop.is_set():
+            progress(passed / seconds)
+            if tending.done():
+                tending.result()
+            try:
+                async with asyncio.timeout(min(0.25, seconds - passed)):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+
+    async def _drain(self, tending: asyncio.Task[None]) -> None:
+        """Nothing new is sent; waits for what is on its way."""
+        self.load.draining = True
+        if self.load.unanswered:
+            drained = self.loop.create_task(self._drained.wait())
+            await asyncio.wait([drained, tending], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+
+    def result(self, duration_s: float) -> dict[str, Any]:
+        """The object that `bench --json` prints, but for the cluster's own facts."""
+        histogram, options = self.load.histogram, self.options
+        latency_us: dict[str, float] = {"min": 0.0, "mean": 0.0, **dict.fromkeys(PERCENTILES, 0.0), "max": 0.0}
+        if histogram.total:
+            latency_us = {
+                "min": histogram.min / 1000,
+                "mean": round(histogram.mean / 1000, 3),
+                **{name: histogram.percentile(percent) / 1000 for name, percent in PERCENTILES.items()},
+                "max": histogram.max / 1000,
+            }
+        return {
+            "throughput_per_s": round(self.load.completed / duration_s, 1),
+            "completed": self.load.completed,
+            "errors": self.load.errors,
+            "reconnects": self.reconnects,
+            "duration_s": round(duration_s, 3),
+            "outstanding": options.outstanding,
+            "rate_per_s": options.rate_per_s or None,
+            "key_size": options.key_size,
+            "value_size": options.value_size,
+            "keys": options.keys,
+            "session": self.load.id,
+            "unanswered": self.load.unanswered,
+            "latency_us": latency_us,
+        }
+
+
+async def run(
+    addresses: list[tuple[str, int]], options: Options, progress: Callable[[float], None] = lambda share: None
+) -> dict[str, Any]:
+    """Measures a running cluster; with records SIGINT and SIGTERM end the measurement, not its result."""
+    generator = Generator(addresses, options)
+    if options.records is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            generator.loop.add_signal_handler(number, generator.stop)
+    result = await generator.run(progress)
+    statuses = [status for status in await fetch_statuses(addresses) if status is not None]
+    result["nodes"] = len(addresses)
+    result["storage"] = statuses[0]["storage"] if statuses else "unknown"
+    return result

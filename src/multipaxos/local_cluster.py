@@ -1,0 +1,202 @@
+"""A cluster of processes on this machine: for `multipaxos cluster`, `bench --spawn`, the demo and the tests.
+
+Rules. Every process is started by this interpreter and ended by its own id; its output goes to a file in its
+directory, so no unread pipe can block it. Nothing is left behind: leaving the context ends every process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from multipaxos.client.link import fetch_status, fetch_statuses, find_leader
+from multipaxos.config.cluster import Config, format_address
+from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
+from multipaxos.storage.lmdb import is_memory_filesystem
+
+START_S = 30.0
+PORT_MIN = 10_000
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def free_base_port(count: int) -> int:
+    """A port p such that p to p + count - 1 can be listened on now.
+
+    None of them is one that the kernel gives to who dials: until a node listens, a dial to such a port may take
+    the port for its own end, and so reach itself and keep the node from it.
+    """
+    low, high = (int(bound) for bound in EPHEMERAL.read_text().split())
+    places = [base for base in range(PORT_MIN, 65536 - count) if base + count <= low or base > high]
+    for base in random.sample(places, min(200, len(places))):
+        if all(is_free(base + i) for i in range(count)):
+            return base
+    raise MultipaxosError(
+        f"found no {count} free ports in a row on 127.0.0.1 outside {low} to {high}, which the kernel gives to who "
+        "dials: end some servers, or narrow net.ipv4.ip_local_port_range"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Can it be listened on?"""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def disk_directory(prefix: str) -> Path:
+    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
+    for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
+        if place.is_dir() and not is_memory_filesystem(place):
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    raise ConfigurationError("no temporary directory lies on a disk: set TMPDIR to one that does")
+
+
+class LocalCluster:
+    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `arguments`: more of them,
+    for `serve`; {node} in one stands for the node's id. `listen`: where each node listens, by id, if not at its address
+    in the configuration: then something stands between the nodes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        storage: str = "lmdb",
+        machine: str = "",
+        arguments: list[str] | None = None,
+        listen: list[tuple[str, int]] | None = None,
+    ) -> None:
+        self.config = config
+        self.directory = directory
+        self.storage = storage
+        self.machine = machine
+        self.arguments = arguments or []
+        self.listen = listen
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where the nodes themselves are reached, by id."""
+        return self.listen or [(node.host, node.port) for node in self.config.nodes]
+
+    async def __aenter__(self) -> LocalCluster:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def start(self) -> None:
+        """Starts all nodes and waits until each answers."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "cluster.toml").write_text(self.config.to_toml(), encoding="utf-8")
+        try:
+            for node in self.config.nodes:
+                self.start_node(node.id)
+            await self.wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_node(self, id: int) -> None:
+        """Starts one node's process."""
+        command = [
+            sys.executable,
+            "-m",
+            "multipaxos",
+            "serve",
+            "--config",
+            str(self.directory / "cluster.toml"),
+        ]
+        command += [
+            "--node",
+            str(id),
+            "--data-dir",
+            str(self.directory / f"node{id}"),
+            "--storage",
+            self.storage,
+        ]
+        command += [argument.replace("{node}", str(id)) for argument in self.arguments]
+        if self.machine:
+            command += ["--machine", self.machine]
+        if self.listen is not None:
+            command += ["--listen", format_address(*self.listen[id])]
+        with (self.directory / f"node{id}.log").open("ab") as log:
+            self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    async def wait_until_up(self, ids: list[int] | None = None) -> None:
+        """Until each of the nodes answers; raises MultipaxosError with the log of one that ended instead."""
+        end = asyncio.get_running_loop().time() + START_S
+        waiting = set(self.processes if ids is None else ids)
+        while waiting:
+            for id in list(waiting):
+                if self.processes[id].poll() is not None:
+                    raise MultipaxosError(f"node {id} ended at its start: {self.last_words(id)}")
+                if await fetch_status(self.addresses[id]) is not None:
+                    waiting.discard(id)
+            if asyncio.get_running_loop().time() > end:
+                raise MultipaxosError(
+                    f"nodes {sorted(waiting)} do not answer after {START_S:g} s: see {self.directory}/node*.log"
+                )
+            await asyncio.sleep(0.02)
+
+    def last_words(self, id: int) -> str:
+        """The last line of a node's log."""
+        lines = (self.directory / f"node{id}.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"see {self.directory}/node{id}.log"
+
+    async def leader(self, timeout_s: float = 10.0) -> int:
+        """The id of the node that leads; waits for one."""
+        return self.addresses.index(await find_leader(self.addresses, timeout_s))
+
+    async def status(self) -> list[dict[str, Any] | None]:
+        """Of all nodes; None where one does not answer."""
+        return await fetch_statuses(self.addresses)
+
+    async def wait_until_level(self, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+        """Until all nodes answer and have applied the same slots; their status."""
+        end = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < end:
+            rows = [row for row in await self.status() if row is not None]
+            if len(rows) == len(self.addresses) and len({row["slot_out"] for row in rows}) == 1:
+                return rows
+            await asyncio.sleep(0.05)
+        raise NoQuorum(f"the nodes are not level after {timeout_s:g} s: {await self.status()}")
+
+    def signal(self, id: int, number: signal.Signals) -> None:
+        """Sends a signal to one node's process."""
+        os.kill(self.processes[id].pid, number)
+
+    def kill(self, id: int) -> None:
+        """SIGKILL, and waits for the end."""
+        self.signal(id, signal.SIGKILL)
+        self.processes.pop(id).wait()
+
+    def stop(self) -> None:
+        """Ends every process: politely, then not."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()

@@ -1,0 +1,113 @@
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import final
+
+from multipaxos.machine.machine import Machine
+from multipaxos.membership.founding import Founding
+from multipaxos.node.election import Election
+from multipaxos.paxos.acceptor import Acceptor
+from multipaxos.paxos.leader import Leader
+from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.replica import Replica
+
+class Batch:
+    token: int
+    meta: dict[bytes, bytes]
+    records: bytes
+    def __init__(self, token: int, meta: dict[bytes, bytes], records: bytes) -> None: ...
+
+class Read:
+    token: int
+    first: int
+    end: int
+    max_bytes: int
+    def __init__(self, token: int, first: int, end: int, max_bytes: int) -> None: ...
+
+class Output:
+    writes: list[tuple[int, bytes]]
+    batch: Batch | None
+    reads: list[Read]
+    closes: list[tuple[int, str]]
+    events: list[str]
+    failed: str
+    def __init__(
+        self,
+        writes: list[tuple[int, bytes]],
+        batch: Batch | None,
+        reads: list[Read],
+        closes: list[tuple[int, str]],
+        events: list[str],
+        failed: str,
+    ) -> None: ...
+
+@final
+class Link:
+    @property
+    def id(self) -> int: ...
+    @property
+    def node(self) -> int: ...
+    @property
+    def incarnation(self) -> int: ...
+    def __new__(cls, id: int, node: int, incarnation: int) -> Link: ...
+
+@final
+class Node:
+    @property
+    def id(self) -> int: ...
+    @property
+    def nodes(self) -> int: ...
+    @property
+    def quorums(self) -> QuorumSystem: ...
+    @property
+    def incarnation(self) -> int: ...
+    @property
+    def acceptor(self) -> Acceptor: ...
+    @property
+    def leader(self) -> Leader: ...
+    @property
+    def replica(self) -> Replica: ...
+    @property
+    def election(self) -> Election: ...
+    @property
+    def founding(self) -> Founding: ...
+    @property
+    def known_ballot(self) -> int: ...
+    @property
+    def leading_ballot(self) -> int: ...
+    @property
+    def durable(self) -> int: ...
+    @property
+    def failed(self) -> str: ...
+    @property
+    def bad_frames(self) -> int: ...
+    @property
+    def slot_out(self) -> int: ...
+    @property
+    def voting(self) -> bool: ...
+    def __init__(
+        self,
+        *,
+        node: int,
+        roles: Sequence[int],
+        quorums: QuorumSystem,
+        incarnation: int,
+        seed: int,
+        machine: Machine,
+        meta: Mapping[bytes, bytes],
+        records: Iterable[tuple[int, int, int, bytes]],
+        flatten: Callable[[bytes], bytes],
+        window: int = 8192,
+        ring_bytes: int = ...,
+        election_timeout_ns: int = ...,
+        ping_interval_ns: int = ...,
+        sessions_max: int = ...,
+    ) -> None: ...
+    def receive(self, link: int, data: bytes) -> None: ...
+    def tick(self, now_ns: int, utc_ns: int) -> None: ...
+    def output(self) -> Output: ...
+    def done(self, token: int, ok: bool, data: object = None) -> None: ...
+    def link_up(self, link: int, node: int, incarnation: int) -> None: ...
+    def link_down(self, link: int) -> None: ...
+    def next_tick_ns(self) -> int: ...
+    def command_at(self, slot: int) -> tuple[int, int, int, bytes] | None: ...
+    def status(self) -> dict[str, object]: ...
+    def invariants(self) -> None: ...

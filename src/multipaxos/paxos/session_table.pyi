@@ -1,0 +1,22 @@
+from typing import final
+
+from multipaxos.machine.machine import Machine
+
+@final
+class Sessions:
+    @property
+    def count(self) -> int: ...
+    @property
+    def chain(self) -> int: ...
+    def __new__(cls, sessions_max: int = ...) -> Sessions: ...
+    def apply_command(
+        self,
+        machine: Machine,
+        slot: int,
+        session: int,
+        sequence: int,
+        unacknowledged: int,
+        payload: bytes,
+        opening: bool = False,
+    ) -> tuple[int, int, int, bytes]: ...
+    def describe(self, id: int) -> tuple[int, int, int] | None: ...

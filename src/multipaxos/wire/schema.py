@@ -1,0 +1,187 @@
+"""All of pycapnp: the schema, loaded once, and what the compiled codec leaves to it.
+
+Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the
+rare messages (``Hello``, the status pair) are read and written here, and ``flatten`` rewrites a foreign
+frame for the codec.
+
+Rules. Frames come from the network: a reader may traverse no more words than the frame has, so that
+pointers which share their targets cannot unfold it, and every failure is a ``CodecError``. (``as_builder``
+of a reader is never called: past its limit it aborts the process.) What leaves a function is plain values:
+a reader does not outlive its bytes. Every message is written in one segment, its fields in schema order.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import capnp
+
+from multipaxos.errors import TooLarge
+from multipaxos.wire import codec
+from multipaxos.wire.codec import CodecError
+
+capnp.remove_import_hook()
+with importlib.resources.as_file(importlib.resources.files("multipaxos.wire") / "multipaxos.capnp") as _path:
+    SCHEMA: Any = capnp.load(str(_path))
+
+TRAVERSAL_SLACK_WORDS = 64  # tags and landing pads are counted twice; a message has few of them
+LinkKind = Literal["peer", "client", "admin"]
+
+
+@contextmanager
+def read(frame: bytes) -> Iterator[Any]:
+    """pycapnp's reader of a frame's Message; whatever fails while it is read is a CodecError."""
+    if len(frame) > codec.FRAME_BYTES_MAX:
+        raise CodecError(f"a frame of {len(frame)} bytes is over the limit: close its link", "oversized")
+    words = len(frame) // 8 + TRAVERSAL_SLACK_WORDS
+    try:
+        with SCHEMA.Message.from_bytes(bytes(frame), traversal_limit_in_words=words) as message:
+            yield message
+    except CodecError:
+        raise
+    except (capnp.KjException, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CodecError(f"the frame cannot be read: close its link ({reason})", "malformed") from None
+
+
+def kind_of(message: Any) -> str:
+    """Which message it is, by its name in the schema."""
+    try:
+        return str(message.which())
+    except capnp.KjException:
+        raise CodecError("a message of a kind that this version does not know", "malformed") from None
+
+
+def write(kind: str, fields: dict[str, object], text_bytes: int = 0) -> bytes:
+    """A frame with one message, its fields by their names in the schema and in its order."""
+    message = SCHEMA.Message.new_message(num_first_segment_words=64 + text_bytes // 8)
+    body = message.init(kind)
+    for name, value in fields.items():
+        setattr(body, name, value)
+    frame = cast(bytes, message.to_bytes())
+    if len(frame) > codec.FRAME_BYTES_MAX:
+        raise TooLarge(f"a {kind} of {len(frame)} bytes is over the limit of {codec.FRAME_BYTES_MAX}: shorten it")
+    return frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """The first frame of every link, both ways; see the schema for what the fields mean."""
+
+    cluster: str
+    configuration: int = 0
+    node: int = -1
+    target: int = -1
+    incarnation: int = 0
+    version_min: int = 1
+    version_max: int = 1
+    kind: LinkKind = "client"
+    nonce: int = 0
+    echo: int = 0
+    refusal: str = ""
+
+    def encode(self) -> bytes:
+        fields = {_camel(name): value for name, value in asdict(self).items()}
+        return write("hello", fields, _utf8_bytes(self.cluster) + _utf8_bytes(self.refusal))
+
+    @classmethod
+    def decode(cls, frame: bytes) -> Hello:
+        with read(frame) as message:
+            _expect(message, "hello")
+            hello = message.hello
+            if hello.kind.raw not in (0, 1, 2):
+                raise CodecError(f"a hello of an unknown kind of link, {hello.kind.raw}", "malformed")
+            values = {name: getattr(hello, _camel(name)) for name in cls.__dataclass_fields__}
+            return cls(**(values | {"kind": str(hello.kind)}))
+
+
+def encode_status_request(nonce: int) -> bytes:
+    return write("statusRequest", {"nonce": nonce})
+
+
+def decode_status_request(frame: bytes) -> int:
+    """The nonce, to be repeated in the reply."""
+    with read(frame) as message:
+        _expect(message, "statusRequest")
+        return int(message.statusRequest.nonce)
+
+
+def encode_status_reply(nonce: int, json: str) -> bytes:
+    return write("statusReply", {"nonce": nonce, "json": json}, _utf8_bytes(json))
+
+
+def decode_status_reply(frame: bytes) -> tuple[int, str]:
+    """The nonce of the request, and the status as JSON."""
+    with read(frame) as message:
+        _expect(message, "statusReply")
+        reply = message.statusReply
+        return int(reply.nonce), str(reply.json)
+
+
+def flatten(frame: bytes) -> bytes:
+    """The message of any valid frame as the one frame that the codec itself would write.
+
+    What a newer schema added is left out, what an older one lacked is 0.
+    """
+    with read(frame) as message:
+        kind = kind_of(message)
+        if kind == "hello":
+            return Hello.decode(frame).encode()
+        if kind == "statusRequest":
+            return encode_status_request(decode_status_request(frame))
+        if kind == "statusReply":
+            return encode_status_reply(*decode_status_reply(frame))
+        fields = _fields(getattr(message, kind), kind, len(frame) // 8)
+    try:
+        return codec.encode(kind, **fields)
+    except TooLarge as error:
+        raise CodecError(str(error), "oversized") from None
+    except ValueError as error:
+        raise CodecError(str(error), "malformed") from None
+
+
+_ELEMENTS: dict[str, Sequence[str]] = {
+    "commands": codec.COMMAND_FIELDS,
+    "replies": codec.REPLY_FIELDS,
+    "pvalues": codec.PVALUES_FIELDS,
+    "rejoins": codec.REJOIN_FIELDS,
+}
+
+
+def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
+    """The fields of a message that the codec knows, each read once: reading uses up the traversal limit."""
+    fields: dict[str, Any] = {}
+    for name in codec.FIELDS[kind]:
+        value = getattr(body, _camel(name))
+        # Bytes may stand for structs with one small field, and would unfold: ours have a word at least.
+        if (name in _ELEMENTS or name == "incarnations") and len(value) > words:
+            raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
+        if name in _ELEMENTS:
+            value = [{part: _plain(getattr(each, part)) for part in _ELEMENTS[name]} for each in value]
+        elif name == "incarnations":
+            value = list(value)
+        fields[name] = value
+    return fields
+
+
+def _plain(value: Any) -> int | bytes:
+    """A number or bytes; of an enum its number, which may be one that this version has no name for."""
+    return value if isinstance(value, (int, bytes)) else int(value.raw)
+
+
+def _expect(message: Any, kind: str) -> None:
+    if kind_of(message) != kind:
+        raise CodecError(f"the frame holds {kind_of(message)}, not {kind}", "malformed")
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode()) + 16

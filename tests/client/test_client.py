@@ -1,0 +1,321 @@
+"""The asyncio client and its blocking face: against real servers in this process, and against one that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from multipaxos import commands
+from multipaxos.client import client as client_module
+from multipaxos.client.client import BlockingClient, Client
+from multipaxos.config.cluster import Config
+from multipaxos.errors import (
+    ClientClosed,
+    CompareFailed,
+    KeyExists,
+    NoQuorum,
+    NoSuchKey,
+    Overloaded,
+    Refused,
+    SessionExpired,
+    TooLarge,
+)
+from multipaxos.local_cluster import free_base_port
+from multipaxos.server.server import Server
+from multipaxos.storage.lmdb import MemoryStorage
+from multipaxos.wire import codec
+from multipaxos.wire.schema import Hello
+
+
+@contextlib.asynccontextmanager
+async def cluster(nodes: int = 1) -> AsyncIterator[list[tuple[str, int]]]:
+    """Servers in this process; their addresses."""
+    config = Config.local(nodes, free_base_port(nodes))
+    async with contextlib.AsyncExitStack() as stack:
+        for node in config.nodes:
+            await stack.enter_async_context(Server(config, node.id, MemoryStorage()))
+        yield [(node.host, node.port) for node in config.nodes]
+
+
+def on_cluster(story: Callable[[Client], Awaitable[None]], nodes: int = 1) -> None:
+    """Tells the story to a client of a new cluster."""
+
+    async def run() -> None:
+        async with cluster(nodes) as addresses, Client(addresses) as client:
+            await story(client)
+
+    asyncio.run(run())
+
+
+def test_the_store() -> None:
+    """Every method, and what it raises."""
+
+    async def story(kv: Client) -> None:
+        first = await kv.put(b"k", b"v")
+        assert await kv.get(b"k") == b"v"
+        assert await kv.get(b"nothing") is None
+        assert await kv.get_versioned(b"k") == (b"v", first)
+        with pytest.raises(KeyExists):
+            await kv.create(b"k", b"w")
+        second = await kv.update(b"k", b"w")
+        assert second > first
+        with pytest.raises(NoSuchKey, match="nothing"):
+            await kv.update(b"nothing", b"w")
+        third = await kv.cas(b"k", b"w", b"x")
+        assert await kv.cas(b"k", third, b"y") > third
+        with pytest.raises(CompareFailed) as failed:
+            await kv.cas(b"k", b"other", b"z")
+        assert failed.value.value == b"y"
+        await kv.create(b"ka", b"1")
+        page = await kv.scan(b"k", limit=1)
+        assert ([key for key, _, _ in page.pairs], page.more) == ([b"k"], True)
+        assert [key async for key, _, _ in kv.scan_all(b"k")] == [b"k", b"ka"]
+        done = await kv.transact(
+            [commands.exists(b"k"), commands.missing(b"z")], [commands.put(b"z", b"1"), commands.get(b"k")]
+        )
+        assert done.succeeded
+        assert done.answers[1].value == b"y"  # type: ignore[union-attr]
+        await kv.remove(b"k")
+        with pytest.raises(NoSuchKey):
+            await kv.remove(b"k")
+
+    on_cluster(story)
+
+
+def test_pipelined_commands_keep_their_order() -> None:
+    """Calls made in one turn take effect in that order."""
+
+    async def story(kv: Client) -> None:
+        versions = await asyncio.gather(*(kv.put(b"k", b"%d" % i) for i in range(500)))
+        assert versions == sorted(versions)
+        assert await kv.get(b"k") == b"499"
+
+    on_cluster(story, nodes=3)
+
+
+def test_limits_before_anything_is_sent() -> None:
+    """A key or value over its limit never leaves."""
+
+    async def story(kv: Client) -> None:
+        for call in (kv.put(b"", b"v"), kv.put(b"k" * 481, b"v"), kv.put(b"k", b"v" * ((1 << 20) + 1))):
+            with pytest.raises(TooLarge):
+                await call
+        with pytest.raises(TooLarge):
+            await kv.apply(b"x" * (codec.PAYLOAD_BYTES_MAX + 1))
+        assert await kv.put(b"k" * 480, b"v" * (1 << 20))
+
+    on_cluster(story)
+
+
+def test_what_the_machine_refuses() -> None:
+    """The same limits again at the server, for whoever builds commands by hand."""
+
+    async def story(kv: Client) -> None:
+        with pytest.raises(Refused, match="TooLarge"):
+            await kv.apply(b"\3" + (481).to_bytes(2, "little") + b"k" * 481 + b"v")
+        with pytest.raises(Refused, match="Malformed"):
+            await kv.apply(b"")
+        assert await kv.put(b"k", b"v")
+
+    on_cluster(story)
+
+
+def test_a_cancelled_wait_loses_nothing() -> None:
+    """The command stays in the session; those behind it go on; nothing is kept for it."""
+
+    async def story(kv: Client) -> None:
+        await kv.put(b"k", b"0")
+        waits = [asyncio.ensure_future(kv.put(b"k%d" % i, b"1")) for i in range(50)]
+        await asyncio.sleep(0)
+        for wait in waits[::2]:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        assert await kv.put(b"k", b"1")
+        for i in range(50):
+            assert await kv.get(b"k%d" % i) in ((b"1",) if i % 2 else (b"1", None))
+        assert not kv._waiting
+
+    on_cluster(story)
+
+
+def test_nobody_answers() -> None:
+    """No node at all: NoQuorum, with what was tried, and exit without trouble."""
+
+    async def run() -> None:
+        async with Client([("127.0.0.1", free_base_port(1))], timeout_s=0.3) as kv:
+            with pytest.raises(NoQuorum, match=r"no answer in 0\.3 s"):
+                await kv.put(b"k", b"v")
+
+    asyncio.run(run())
+
+
+def test_closing_fails_what_is_in_flight() -> None:
+    """ClientClosed for what waits and for later calls."""
+
+    async def run() -> None:
+        kv = Client([("127.0.0.1", free_base_port(1))])
+        with pytest.raises(ClientClosed):
+            await kv.put(b"k", b"v")
+        async with kv:
+            wait = asyncio.ensure_future(kv.put(b"k", b"v"))
+            await asyncio.sleep(0.05)
+        with pytest.raises(ClientClosed):
+            await wait
+
+    asyncio.run(run())
+
+
+class Moody:
+    """A server of the test's own: `handle` decides what becomes of each request."""
+
+    def __init__(self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None]) -> None:
+        self.handle = handle
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The handshake, then requests."""
+        pending = b""
+        greeted = False
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                frames, pending = codec.split(pending + data)
+                for frame in frames:
+                    if codec.decode_message(frame)["kind"] == "hello":
+                        if not greeted:
+                            greeted = True
+                            nonce = Hello.decode(frame).nonce
+                            writer.write(Hello(cluster="x", node=0, nonce=5, echo=nonce, kind="peer").encode())
+                    else:
+                        self.handle(codec.decode_message(frame), writer.write)
+        writer.close()
+
+
+def with_moody(
+    handle: Callable[[dict[str, object], Callable[[bytes], None]], None], story: Callable[[Client], Awaitable[None]]
+) -> None:
+    """Tells the story to a client of a moody server."""
+
+    async def run() -> None:
+        server = await asyncio.start_server(Moody(handle).serve, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()[:2]
+        async with Client([address], timeout_s=5, retry_s=0.1) as kv:
+            await story(kv)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(run())
+
+
+def opened(command: dict[str, object], session: int = 3) -> bytes:
+    """The answer to an opening."""
+    return codec.encode_response(session, [(command["sequence"], session, 2, b"")])
+
+
+def test_an_expired_session_is_said_and_a_new_one_goes_on() -> None:
+    """SessionExpired for what was in flight; the next call opens a new session."""
+    sessions = [3, 9]
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command, sessions.pop(0)))
+            elif command["session"] == 3:
+                write(codec.encode_response(3, [(command["sequence"], 4, 4, b"")]))
+            else:
+                write(codec.encode_response(9, [(command["sequence"], 10, 0, b"\0")]))
+
+    async def story(kv: Client) -> None:
+        with pytest.raises(SessionExpired):
+            await kv.put(b"k", b"v")
+        assert await kv.put(b"k", b"v") == 10
+
+    with_moody(handle, story)
+
+
+def test_repeated_late_and_missing_answers() -> None:
+    """Every second answer is lost, every other comes twice: the client asks again and takes each once."""
+    count = 0
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        nonlocal count
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command))
+                continue
+            count += 1
+            if count % 2:
+                answer = codec.encode_response(3, [(command["sequence"], 100 + command["sequence"], 0, b"\0")])
+                write(answer + answer)
+
+    async def story(kv: Client) -> None:
+        assert [await kv.put(b"k", b"v") for _ in range(4)] == [101, 102, 103, 104]
+
+    with_moody(handle, story)
+
+
+def test_overloaded_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its bounds a call waits for room, or says so."""
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 2)
+    held: list[Callable[[], None]] = []
+    two = asyncio.Event()
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command))
+            else:
+                if held:
+                    two.set()
+                held.append(lambda c=command: write(codec.encode_response(3, [(c["sequence"], 9, 0, b"\0")])))  # type: ignore[misc]
+
+    async def story(kv: Client) -> None:
+        waits = [asyncio.ensure_future(kv.put(b"k", b"v")) for _ in range(3)]
+        await two.wait()
+        with pytest.raises(Overloaded):
+            await kv.apply(b"x", wait=False)
+        while not all(wait.done() for wait in waits):
+            while held:
+                held.pop(0)()
+            await asyncio.sleep(0.005)
+        assert [wait.result() for wait in waits] == [9, 9, 9]
+
+    with_moody(handle, story)
+
+
+def test_the_blocking_face() -> None:
+    """The same methods, from a thread without a loop."""
+
+    async def run() -> None:
+        async with cluster() as addresses:
+            await asyncio.to_thread(use, addresses)
+
+    def use(addresses: list[tuple[str, int]]) -> None:
+        with BlockingClient(addresses) as kv:
+            version = kv.put(b"k", b"v")
+            assert kv.get(b"k") == b"v"
+            assert kv.get_versioned(b"k") == (b"v", version)
+            with pytest.raises(KeyExists):
+                kv.create(b"k", b"v")
+            assert kv.scan(b"").pairs == ((b"k", b"v", version),)
+        with pytest.raises(ClientClosed):
+            kv.get(b"k")
+
+    asyncio.run(run())
+
+
+def test_nothing_is_left_behind() -> None:
+    """No task survives its client."""
+
+    async def run() -> None:
+        async with cluster() as addresses:
+            for _ in range(5):
+                async with Client(addresses) as kv:
+                    await kv.put(b"k", b"v")
+            gc.collect()
+            names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+            assert not any("Client" in name for name in names)
+
+    asyncio.run(run())

@@ -1,0 +1,208 @@
+"""A client's side of a session: whatever a link loses, repeats or breaks, every command gets one answer, in the end."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multipaxos.client.session import Session
+from multipaxos.machine.machine import PythonMachine
+from multipaxos.paxos.session_table import Sessions
+from multipaxos.wire import codec
+from multipaxos.wire.codec import CodecError
+from tests.support.journal import Journal
+
+OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
+APPLY, OPEN_SESSION = 1, 2
+
+
+class Cluster:
+    """The replicated side, as one object: applies requests in the order they come, in a slot each."""
+
+    def __init__(self, sessions_max: int = 64) -> None:
+        self.journal = Journal()
+        self.machine = PythonMachine(self.journal)
+        self.sessions = Sessions(sessions_max)
+        self.slot = 0
+
+    def answer(self, request: bytes) -> list[bytes]:
+        """The responses to one request."""
+        out = []
+        for command in codec.decode_message(request)["commands"]:
+            self.slot += 1
+            status, session, slot, data = self.sessions.apply_command(
+                self.machine,
+                self.slot,
+                command["session"],
+                command["sequence"],
+                command["unacknowledged"],
+                command["payload"],
+                command["kind"] == OPEN_SESSION,
+            )
+            out.append(codec.encode_response(session, [(command["sequence"], slot, status, data)]))
+        return out
+
+
+def opened(capacity: int = 16) -> tuple[Session, Cluster]:
+    """A session that the cluster has opened."""
+    session, cluster = Session(99, capacity), Cluster()
+    session.connected()
+    for response in cluster.answer(session.output()):
+        assert session.receive(response) == []
+    assert session.id == 1
+    return session, cluster
+
+
+def test_commands_wait_for_the_opening() -> None:
+    session = Session(99)
+    session.connected()
+    assert session.submit(b"a") == 1
+    (frame,) = codec.split(session.output())[0]
+    (opening,) = codec.decode_message(frame)["commands"]
+    assert (opening["kind"], opening["sequence"]) == (OPEN_SESSION, 99)
+    assert session.output() == b""
+
+
+def test_an_answer_counts_once() -> None:
+    session, cluster = opened()
+    session.submit(b"a")
+    (response,) = cluster.answer(session.output())
+    assert session.receive(response) == [(1, OK, 2, bytes(8))]
+    assert session.receive(response) == []
+    assert (session.unanswered, session.acknowledged) == (0, 1)
+
+
+def test_answers_out_of_order_hold_the_acknowledgement() -> None:
+    session, cluster = opened()
+    for payload in (b"a", b"b", b"c"):
+        session.submit(payload)
+    first, second, third = cluster.answer(session.output())
+    session.receive(third)
+    assert (session.unanswered, session.acknowledged) == (2, 0)
+    session.receive(first)
+    assert session.acknowledged == 1
+    session.receive(second)
+    assert session.acknowledged == 3
+
+
+def test_a_new_link_gets_everything_unanswered_in_order() -> None:
+    session, cluster = opened()
+    for payload in (b"a", b"b", b"c"):
+        session.submit(payload)
+    responses = cluster.answer(session.output())
+    session.receive(responses[1])
+    session.connected()
+    (frame,) = codec.split(session.output())[0]
+    assert [(c["sequence"], c["payload"]) for c in codec.decode_message(frame)["commands"]] == [(1, b"a"), (3, b"c")]
+
+
+@pytest.mark.parametrize("status", [AHEAD, OVERLOADED])
+def test_void_is_sent_again_from_the_first(status: int) -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.submit(b"b")
+    session.output()
+    session.receive(codec.encode_response(1, [(2, 5, status, b"")]))
+    assert session.rewind_wanted
+    session.rewind()
+    (frame,) = codec.split(session.output())[0]
+    assert [c["sequence"] for c in codec.decode_message(frame)["commands"]] == [1, 2]
+
+
+def test_expired_ends_it() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.output()
+    session.receive(codec.encode_response(1, [(1, 5, EXPIRED, b"")]))
+    assert session.expired
+    assert session.output() == b""
+
+
+def test_room_is_bounded() -> None:
+    session, _ = opened(4)
+    assert [session.submit(b"x") for _ in range(6)] == [1, 2, 3, 4, 0, 0]
+    with pytest.raises(ValueError, match="power of two"):
+        Session(1, 3)
+
+
+def test_answers_of_others_are_not_ours() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.output()
+    for frame in (
+        codec.encode_response(2, [(1, 5, OK, b"")]),
+        codec.encode_response(1, [(7, 5, OK, b"")]),
+        codec.encode_response(0, [(1, 5, OK, b"")]),
+    ):
+        assert session.receive(frame) == []
+    assert session.unanswered == 1
+
+
+def test_noise_is_an_error_and_a_new_link_goes_on() -> None:
+    session, cluster = opened()
+    session.submit(b"a")
+    session.output()
+    with pytest.raises(CodecError):
+        session.receive(b"\xff" * 40)
+    session.connected()
+    (response,) = cluster.answer(session.output())
+    assert session.receive(response)[0][0] == 1
+
+
+def test_frames_cut_anywhere() -> None:
+    session, cluster = opened()
+    for payload in (b"a" * 100, b"b", b"c"):
+        session.submit(payload)
+    data = b"".join(cluster.answer(session.output()))
+    replies = [reply for i in range(len(data)) for reply in session.receive(data[i : i + 1])]
+    assert [reply[0] for reply in replies] == [1, 2, 3]
+
+
+def test_large_commands_are_split_over_requests() -> None:
+    session, _ = opened()
+    for _ in range(5):
+        session.submit(b"x" * 200_000)
+    frames, rest = codec.split(session.output())
+    assert rest == b""
+    assert len(frames) > 1
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+@settings(max_examples=150, deadline=None)
+def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> None:
+    """Requests and responses are lost, repeated, reordered; links break: all are answered, applied once, in order."""
+    chance = random.Random(seed)
+    session, cluster = Session(chance.getrandbits(60) | 1, 16), Cluster()
+    session.connected()
+    answers: dict[int, bytes] = {}
+    submitted = 0
+    flying: list[bytes] = []
+    for step in range(20_000):
+        calm = step > 2_000
+        while submitted < count and session.submit(b"%d" % (submitted + 1)):
+            submitted += 1
+        for request in codec.split(session.output())[0]:
+            for _ in range(1 if calm else chance.choice([0, 1, 1, 2])):
+                flying += cluster.answer(request)
+        if not calm:
+            chance.shuffle(flying)
+        while flying:
+            response = flying.pop(0)
+            if not calm and chance.random() < 0.3:
+                continue
+            for sequence, status, _, data in session.receive(response):
+                assert status == OK
+                assert sequence not in answers
+                answers[sequence] = data
+        if session.rewind_wanted:
+            session.rewind()
+        elif calm or chance.random() < 0.2:
+            session.connected()
+        if len(answers) == count:
+            break
+    assert sorted(answers) == list(range(1, count + 1))
+    assert cluster.journal.entries == [b"%d" % i for i in range(1, count + 1)]
+    assert all(int.from_bytes(answers[i], "little") == i - 1 for i in answers)

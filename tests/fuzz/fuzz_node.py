@@ -1,0 +1,272 @@
+"""Hostile bytes for a node: `receive` in each of its states.
+
+The first byte of an input chooses the state that the node is brought to (states.py), the others are steps: frames of
+peers and clients whose fields the input chooses, frames as they are, frames changed, raw bytes, ticks, syncs, reads,
+links that go and come. Peers may say anything here; fuzz_cluster.py is for honest ones.
+
+Properties, after every step.
+- Nothing raises, but for InvariantViolation after a peer has spoken: so a node stops when peers lie, which they are
+  assumed not to. Clients alone can never make a node stop.
+- The invariants hold. What leaves is whole frames that decode; a batch holds runs with the slots it names.
+- A link that was refused is gone: nothing more is sent on it or heard from it.
+- What a node keeps is in proportion to what it was sent.
+And no byte may be read or written that is not the node's own: AddressSanitizer watches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from multipaxos.errors import InvariantViolation
+from multipaxos.node.node import Batch
+from multipaxos.wire import codec
+from tests.fuzz.harness import Program, chunk, main
+from tests.fuzz.states import CLIENT, COMMANDS, STATES
+from tests.support.one_node import Rig, ballot, command
+
+STEPS_MAX = 60
+LAST = 2**64 - 1
+MEMORY_MIN, MEMORY_TIMES = 64 << 10, 8
+PEER_KINDS = (
+    "phase1a",
+    "phase1b",
+    "phase2a",
+    "phase2b",
+    "decision",
+    "fetch",
+    "fetched",
+    "ping",
+    "pong",
+    "founding",
+    "request",
+    "response",
+    "leading",
+)
+
+
+class Fields:
+    """Values that mean something to this node, or nothing, as the input chooses."""
+
+    def __init__(self, program: Program, rig: Rig) -> None:
+        self.program = program
+        self.rig = rig
+
+    def slot(self) -> int:
+        """Mostly near the slots in motion."""
+        chosen = self.program.byte()
+        return self.program.number() if chosen >= 250 else chosen % 80
+
+    def ballot(self) -> int:
+        """Often the node's own."""
+        chosen = self.program.byte()
+        if chosen >= 250:
+            return self.program.number()
+        return self.rig.node.leader.ballot if chosen % 3 == 0 else ballot(chosen // 3 % 14, chosen % 4)
+
+    def end(self) -> int:
+        """Of a range, often without one."""
+        return self.slot() if self.program.below(2) else LAST
+
+    def commands(self) -> list[tuple[Any, ...]]:
+        """Some."""
+        program = self.program
+        return [
+            command(
+                program.below(4), program.below(5), program.bytes(program.below(13)), program.below(4), program.below(4)
+            )
+            for _ in range(program.below(7))
+        ]
+
+    def run(self) -> bytes:
+        """As pvalues carry it; now and then no run at all."""
+        if self.program.below(10) == 9:
+            return self.program.bytes(40)
+        commands = self.commands() or [command(1, 1)]
+        return codec.run_frame(codec.encode_phase2a(self.ballot(), self.slot(), 5, (0, 1, 1), commands)) or b"?"
+
+    def pvalues(self) -> list[dict[str, object]]:
+        """Some."""
+        return [{"first": self.slot(), "end": self.slot(), "run": self.run()} for _ in range(self.program.below(4))]
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """All that a message of this kind has."""
+        make: dict[str, Callable[[], object]] = {
+            "ballot": self.ballot,
+            "decided_ballot": self.ballot,
+            "end": self.end,
+            "nonce": self.program.byte,
+            "time_ns": self.program.byte,
+            "number": lambda: -1 if self.program.below(8) else self.program.byte(),
+            "incarnation": lambda: 1000 + self.program.below(4),
+            "incarnations": lambda: [1000 + i for i in range(self.program.below(6))],
+            "session": self.program.byte,
+            "commands": lambda: [dict(zip(codec.COMMAND_FIELDS, one, strict=True)) for one in self.commands()],
+            "pvalues": self.pvalues,
+            "rejoins": lambda: [{"node": 1, "slot": self.slot(), "incarnation": 1001}] * self.program.below(2),
+            "replies": lambda: [{"sequence": 1, "slot": self.slot(), "status": 0, "data": b"answer"}],
+        } | dict.fromkeys(("voting", "leading", "quorum", "fresh"), lambda: bool(self.program.below(2)))
+        return {name: make.get(name, self.slot)() for name in codec.FIELDS[kind]}
+
+
+class Attack:
+    """One input, run against one node."""
+
+    def __init__(self, data: bytes) -> None:
+        self.program = Program(data)
+        self.rig = STATES[self.program.below(len(STATES))]()
+        self.fields = Fields(self.program, self.rig)
+        self.rig.sent.clear()
+        self.links = {CLIENT: -1} | {100 + peer: peer for peer in range(1, self.rig.nodes)}
+        self.next_link = 1000
+        self.received = 0
+        self.lied = False  # a peer has spoken
+
+    def run(self) -> None:
+        """Its steps."""
+        steps = (self.message, self.request, self.frames, self.changed, self.tick, self.sync, self.read, self.relink,
+                 self.client, self.leave)  # fmt: skip
+        for _ in range(STEPS_MAX):
+            if not self.program.more():
+                return
+            steps[self.program.below(len(steps))]()
+            self.check()
+
+    # -- steps
+    def peer(self) -> int:
+        """The link of one; 0 if none is up."""
+        return self.some([link for link, node in self.links.items() if node >= 0])
+
+    def some(self, links: list[int]) -> int:
+        """One of these."""
+        return links[self.program.below(len(links))] if links else 0
+
+    def message(self) -> None:
+        """A peer's, well-formed; it may mean anything."""
+        self.receive(self.peer(), self.encoded(PEER_KINDS[self.program.below(len(PEER_KINDS))]))
+
+    def request(self) -> None:
+        """A client's."""
+        self.receive(self.some([link for link, node in self.links.items() if node < 0]), self.encoded("request"))
+
+    def encoded(self, kind: str) -> bytes:
+        """A message; empty where the codec refuses to make it."""
+        try:
+            return codec.encode(kind, **self.fields.of(kind))
+        except (ValueError, OverflowError):
+            return b""
+
+    def frames(self) -> None:
+        """Bytes as they stand in the input, on any link, in two chunks."""
+        link, data = self.some(list(self.links)), self.program.chunk()
+        cut = self.program.byte() * len(data) // 256
+        self.receive(link, data[:cut])
+        self.receive(link, data[cut:])
+
+    def changed(self) -> None:
+        """A message of which one byte is another, or its end is missing."""
+        link = self.some(list(self.links))
+        kind = PEER_KINDS[self.program.below(len(PEER_KINDS))]
+        data = bytearray(self.encoded(kind) or b"?")
+        data[self.program.byte() * len(data) // 256] = self.program.byte()
+        self.receive(link, bytes(data[: 1 + self.program.byte() * len(data) // 256]))
+
+    def receive(self, link: int, data: bytes) -> None:
+        """On a link that is up, or was."""
+        self.received += len(data)
+        self.lied = self.lied or self.links.get(link, -1) >= 0
+        self.rig.node.receive(link, data)
+
+    def tick(self) -> None:
+        """Time passes."""
+        self.rig.tick(self.program.byte() * 8)
+
+    def sync(self) -> None:
+        """The disk has done its work, or has not."""
+        self.rig.sync(self.program.below(20) < 19)
+
+    def read(self) -> None:
+        """The disk gives what was asked of it, or does not, or gives less."""
+        reads, self.rig.reads = self.rig.reads, []
+        for read in reads:
+            held = sorted(self.rig.records, key=lambda record: (record[1], record[0]))
+            end = max(read.first + 1, read.end - self.program.below(4))
+            found = [record for record in held if record[1] < end and record[2] > read.first]
+            self.rig.node.done(read.token, self.program.below(8) < 7, (end, found))
+
+    def relink(self) -> None:
+        """A peer has another link, sometimes another incarnation."""
+        if self.rig.nodes == 1:
+            return
+        peer = 1 + self.program.below(self.rig.nodes - 1)
+        self.links = {link: node for link, node in self.links.items() if node != peer}
+        self.next_link += 1
+        self.links[self.next_link] = peer
+        self.rig.link(peer, incarnation=1000 + peer + self.program.below(2) * 7, number=self.next_link)
+
+    def client(self) -> None:
+        """One more."""
+        self.next_link += 1
+        self.links[self.next_link] = -1
+        self.rig.client(self.next_link)
+
+    def leave(self) -> None:
+        """A link breaks."""
+        link = self.some(list(self.links))
+        self.links.pop(link, None)
+        self.rig.node.link_down(link)
+
+    # -- properties
+    def check(self) -> None:
+        """What holds after every step."""
+        node, rig = self.rig.node, self.rig
+        node.invariants()
+        before = rig.batch
+        rig.collect()  # every write: whole frames, each of which decodes
+        if rig.batch is not None and rig.batch is not before:
+            check_batch(rig.batch)
+        for link in rig.closed:
+            self.links.pop(link, None)
+        assert rig.sent.keys() <= self.links.keys(), "written to a link that is gone"
+        rig.sent.clear()
+        peers = sorted(node for node in self.links.values() if node >= 0)
+        status = node.status()
+        assert rig.failed or status["peers"] == peers, (status["peers"], peers)
+        assert status["memory_bytes"] <= MEMORY_MIN + MEMORY_TIMES * self.received, status
+        assert node.next_tick_ns() >= 0
+
+
+def check_batch(batch: Batch) -> None:
+    """Every record is a run that holds the slots it names."""
+    at, data = 0, batch.records
+    while at < len(data):
+        first, end, size = (int.from_bytes(data[at + i : at + i + 8], "little") for i in (0, 8, 16))
+        frame = data[at + 24 : at + 24 + size]
+        _, run_first, _, _, commands = codec.decode_phase2a(frame)
+        assert run_first <= first < end <= run_first + len(commands)
+        at += 24 + size
+    assert at == len(data)
+
+
+def run_one(data: bytes) -> None:
+    """One input. Only a peer's word can end a node by InvariantViolation."""
+    attack = Attack(data)
+    try:
+        attack.run()
+    except InvariantViolation:
+        if not attack.lied:
+            raise
+
+
+def seeds() -> list[bytes]:
+    """In each state: frames of every kind, on a peer's link and on a client's; then some of each other step."""
+    from tests.fuzz.fuzz_codec import seeds as frames
+
+    stand = [bytes([2, link]) + chunk(frame) + b"\x80" for frame in frames() for link in (0, 2)]
+    requests = [bytes([1, 0, len(COMMANDS)]) + b"\1\1\1a\1\0" * len(COMMANDS)]
+    others = [bytes([4, 100, 5, 0]), bytes([6, 0, 7]), bytes([7, 0, 0, 8, 9, 1]), bytes([4, 200, 5, 0, 4, 200, 5, 0])]
+    return [bytes([state]) + step for state in range(len(STATES)) for step in (*stand, *requests, *others)]
+
+
+if __name__ == "__main__":
+    main(run_one, seeds())

@@ -1,0 +1,128 @@
+"""Hostile bytes for a client: what a node, or whoever stands in its place, may answer.
+
+The input is a program: commands are submitted, links change, responses come - well-formed with chosen fields, as they
+are, or raw bytes.
+
+Properties. Nothing but CodecError leaves `receive`, and then the link is dropped. Each command is answered at most
+once, and only one that was submitted. What is written is whole frames of commands that lack an answer, in order.
+"""
+
+from __future__ import annotations
+
+from multipaxos.client.session import Session
+from multipaxos.load.load import Load
+from multipaxos.wire import codec
+from multipaxos.wire.codec import CodecError
+from tests.fuzz.harness import Program, chunk, main
+
+NONCE = 77
+CAPACITY = 8
+STEPS_MAX = 100
+OPENED, AHEAD = codec.REPLY_STATUSES["opened"], codec.REPLY_STATUSES["ahead"]
+
+
+class Client:
+    """One session under attack, and now and then a load generator that hears the same."""
+
+    def __init__(self, data: bytes) -> None:
+        self.program = Program(data)
+        self.session = Session(NONCE, CAPACITY)
+        self.others = [Load(NONCE, outstanding=4)] if self.program.below(8) == 7 else []  # its histogram is large
+        self.answered: set[int] = set()
+        self.now_ns = 1
+
+    def run(self) -> None:
+        """Its steps."""
+        steps = (self.submit, self.respond, self.frames, self.connect, self.session.rewind, self.open)
+        for _ in range(STEPS_MAX):
+            if not self.program.more():
+                return
+            steps[self.program.below(len(steps))]()
+            self.check()
+
+    def submit(self) -> None:
+        """A command."""
+        self.session.submit(self.program.bytes(self.program.below(32)))
+
+    def connect(self) -> None:
+        """A new link."""
+        for session in (self.session, *self.others):
+            session.connected()
+
+    def open(self) -> None:
+        """The session is opened, as nodes do it."""
+        self.hear(codec.encode_response(5, [(NONCE, 5, OPENED, b"")]))
+
+    def respond(self) -> None:
+        """Answers, to anything."""
+        program = self.program
+        session = 5 if program.below(4) else program.byte()
+        replies = [
+            (
+                program.byte() if program.below(16) else program.number(),
+                program.byte(),
+                program.below(9),
+                program.bytes(3),
+            )
+            for _ in range(program.below(5))
+        ]
+        self.hear(codec.encode_response(session, replies))
+
+    def frames(self) -> None:
+        """Bytes as they stand in the input, in two chunks."""
+        data = self.program.chunk()
+        cut = self.program.byte() * len(data) // 256
+        self.hear(data[:cut])
+        self.hear(data[cut:])
+
+    def hear(self, data: bytes) -> None:
+        """On the link; one that brings nonsense is dropped."""
+        self.now_ns += 1000
+        try:
+            answers = self.session.receive(data)
+        except CodecError:
+            self.session.connected()
+            answers = self.session.receive(b"")  # what came before the nonsense counts, and is told next time
+        for sequence, *_ in answers:
+            assert 1 <= sequence <= self.session.last
+            assert sequence not in self.answered, f"{sequence} is answered twice"
+            self.answered.add(sequence)
+        for load in self.others:
+            try:
+                load.pump(self.now_ns, data)
+            except CodecError:
+                load.connected()
+
+    def check(self) -> None:
+        """What is kept, and what is written."""
+        session = self.session
+        assert session.acknowledged <= session.last <= session.acknowledged + CAPACITY
+        assert session.unanswered == session.last - len(self.answered)
+        frames, rest = codec.split(session.output())
+        assert rest == b""
+        wanted = [command for frame in frames for command in codec.decode_request(frame)]
+        sequences = [sequence for id, sequence, *_ in wanted if id == session.id and session.id]
+        assert sequences == sorted(set(sequences) - self.answered)
+
+
+def run_one(data: bytes) -> None:
+    """One input."""
+    Client(data).run()
+
+
+def seeds() -> list[bytes]:
+    """Submit, open, answer; links that change; frames as they are."""
+    submit = bytes([0, 3]) + b"abc"
+    answer = bytes([1, 1, 2, 1, 1, 9, 0]) + b"ok!" + bytes([1, 2, 9, 0]) + b"ok!"
+    response = codec.encode_response(5, [(1, 9, 0, b"answer"), (2, 10, AHEAD, b"")])
+    leading = codec.encode("leading", ballot=1 << 16)
+    ways = (
+        submit * 2 + bytes([5]) + answer,
+        submit * 3 + bytes([5, 3]) + answer + bytes([4]) + answer,
+        submit * 2 + bytes([5, 2]) + chunk(response) + b"\x80" + bytes([2]) + chunk(leading + response) + b"\x40",
+    )
+    return [bytes([others]) + way for others in (0, 7) for way in ways]
+
+
+if __name__ == "__main__":
+    main(run_one, seeds())

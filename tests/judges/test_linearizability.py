@@ -1,0 +1,192 @@
+"""The linearizability checker: known histories, and against a search of all orders."""
+
+import itertools
+import random
+
+import pytest
+
+from multipaxos import commands
+from multipaxos.commands import Exists, Mismatch, NotFound, Value, Written
+from multipaxos.judges.linearizability import NOTHING, Operation, check, is_linearizable, parse, step
+
+KEY = b"k"
+
+
+def op(client, invoked, answered, command, answer):
+    """An operation on the one key, from `invoked` to `answered`."""
+    return Operation(client, KEY, command, answer, invoked, answered)
+
+
+def put(client, invoked, answered, value, version):
+    """A put; version None: no answer."""
+    return op(client, invoked, answered, commands.put(KEY, value), None if version is None else Written(version))
+
+
+def get(client, invoked, answered, value=None, version=0):
+    """A get; value None: nothing was there."""
+    return op(client, invoked, answered, commands.get(KEY), NotFound() if value is None else Value(value, version))
+
+
+LINEARIZABLE = {
+    "nothing": [],
+    "one after another": [put(0, 0, 1, b"a", 5), get(0, 2, 3, b"a", 5)],
+    "a read beside a write, before it": [put(0, 0, 9, b"a", 5), get(1, 2, 3)],
+    "a read beside a write, after it": [put(0, 0, 9, b"a", 5), get(1, 2, 3, b"a", 5)],
+    "a read between two writes that overlap it": [
+        put(0, 0, 9, b"a", 5),
+        put(1, 0, 9, b"b", 6),
+        get(2, 1, 2, b"a", 5),
+        get(2, 3, 4, b"b", 6),
+    ],
+    "an unanswered write that was done": [put(0, 0, 0, b"a", None), get(1, 2, 3, b"a", 7), get(1, 4, 5, b"a", 7)],
+    "an unanswered write that never was": [put(0, 0, 0, b"a", None), get(1, 2, 3), get(1, 4, 5)],
+    "an unanswered write that was done late": [put(0, 0, 0, b"a", None), get(1, 2, 3), get(1, 4, 5, b"a", 9)],
+    "create and exists": [
+        op(0, 0, 1, commands.create(KEY, b"a"), Written(3)),
+        op(1, 2, 3, commands.create(KEY, b"b"), Exists()),
+    ],
+    "update, remove and not found": [
+        op(0, 0, 1, commands.update(KEY, b"a"), NotFound()),
+        put(0, 2, 3, b"b", 4),
+        op(0, 4, 5, commands.update(KEY, b"c"), Written(5)),
+        op(0, 6, 7, commands.remove(KEY), Written(6)),
+        op(0, 8, 9, commands.remove(KEY), NotFound()),
+    ],
+    "cas by value": [
+        put(0, 0, 1, b"a", 4),
+        op(1, 2, 3, commands.cas(KEY, b"x", b"b"), Mismatch(b"a", 4)),
+        op(1, 4, 5, commands.cas(KEY, b"a", b"b"), Written(6)),
+        get(0, 6, 7, b"b", 6),
+    ],
+    "cas by the version of an unanswered write": [
+        put(0, 0, 0, b"a", None),
+        op(1, 2, 3, commands.cas(KEY, 4, b"b"), Written(6)),
+        get(0, 6, 7, b"b", 6),
+    ],
+    "an unanswered cas by the version of an unanswered write": [
+        put(0, 0, 0, b"a", None),
+        op(1, 2, 3, commands.cas(KEY, 4, b"b"), None),
+        get(0, 6, 7, b"a", 5),
+    ],
+}
+NOT_LINEARIZABLE = {
+    "a read of what was overwritten": [put(0, 0, 1, b"a", 5), put(0, 2, 3, b"b", 6), get(1, 4, 5, b"a", 5)],
+    "a lost write": [put(0, 0, 1, b"a", 5), get(1, 2, 3)],
+    "two reads that go back": [put(0, 0, 9, b"a", 5), get(1, 2, 3, b"a", 5), get(2, 4, 5)],
+    "a write done twice shows by its version": [put(0, 0, 1, b"a", 5), get(1, 2, 3, b"a", 6)],
+    "out of nowhere": [get(1, 2, 3, b"a", 6)],
+    "versions that fall": [put(0, 0, 1, b"a", 5), put(0, 2, 3, b"b", 4)],
+    "an unanswered write undone": [put(0, 0, 0, b"a", None), get(1, 2, 3, b"a", 7), get(1, 4, 5)],
+    "two versions of one unanswered write": [
+        put(0, 0, 0, b"a", None),
+        get(1, 2, 3, b"a", 7),
+        get(1, 4, 5, b"a", 8),
+    ],
+    "both create": [
+        op(0, 0, 1, commands.create(KEY, b"a"), Written(3)),
+        op(1, 2, 3, commands.create(KEY, b"b"), Written(4)),
+    ],
+    "both cas": [
+        put(0, 0, 1, b"a", 2),
+        op(0, 2, 9, commands.cas(KEY, b"a", b"b"), Written(3)),
+        op(1, 2, 9, commands.cas(KEY, b"a", b"c"), Written(4)),
+    ],
+    "a mismatch that matches": [put(0, 0, 1, b"a", 2), op(0, 2, 9, commands.cas(KEY, 2, b"b"), Mismatch(b"a", 2))],
+}
+
+
+@pytest.mark.parametrize("history", LINEARIZABLE.values(), ids=LINEARIZABLE)
+def test_linearizable(history):
+    assert check(history) is None
+
+
+@pytest.mark.parametrize("history", NOT_LINEARIZABLE.values(), ids=NOT_LINEARIZABLE)
+def test_not_linearizable(history):
+    failure = check(history)
+    assert failure is not None
+    assert failure.key == KEY
+    assert not is_linearizable(failure.operations)
+    assert all(one.describe() in failure.describe() for one in failure.operations)
+
+
+def test_keys_are_apart():
+    """Each key has its own history; the one that fails is named."""
+    good = [put(0, 0, 1, b"a", 5)]
+    bad = [Operation(1, b"other", commands.get(b"other"), Value(b"z", 3), 0, 1)]
+    assert check(good + bad).key == b"other"
+
+
+def test_a_scan_is_no_operation_on_one_key():
+    with pytest.raises(ValueError, match="not a command on one key"):
+        check([op(0, 0, 1, commands.scan(b"k"), None)])
+
+
+def test_a_failure_is_shown_at_its_smallest():
+    """A long history that fails in one place: what has nothing to do with it is left out."""
+    history = [put(0, 10 * i, 10 * i + 5, b"%d" % i, i + 1) for i in range(100)]
+    history += [get(1, 10 * i + 6, 10 * i + 9, b"%d" % i, i + 1) for i in range(100)]
+    history[150] = get(1, 506, 509, b"20", 21)
+    failure = check(history)
+    assert len(failure.operations) <= 3
+    assert history[150] in failure.operations
+    assert "b'20'" in failure.describe()
+
+
+def explained(history):
+    """The definition, by trying every order of every choice of unanswered operations."""
+    answered = [one for one in history if one.answer is not None]
+    maybe = [one for one in history if one.answer is None]
+    for count in range(len(maybe) + 1):
+        for chosen in itertools.combinations(maybe, count):
+            for order in itertools.permutations([*answered, *chosen]):
+                if keeps_time(order) and runs(order):
+                    return True
+    return False
+
+
+def keeps_time(order):
+    """Does none come after one that was called when it had been answered?"""
+    return not any(
+        later.answer is not None and later.answered_ns < earlier.invoked_ns
+        for earlier, later in itertools.combinations(order, 2)
+    )
+
+
+def runs(order):
+    """Done in this order, do they answer what they did?"""
+    states = {NOTHING}
+    for one in order:
+        states = {new for old in states for new in step(parse(one.command), one.answer, old)}
+    return bool(states)
+
+
+def random_history(chance):
+    """Up to six operations of which answers are plausible and often wrong."""
+    history = []
+    for client in range(chance.randint(1, 6)):
+        invoked = chance.randrange(20)
+        answered = invoked + chance.randint(1, 8)
+        kind, value, version = chance.randrange(6), chance.choice([b"a", b"b"]), chance.randint(1, 4)
+        answers = [Written(version), Value(value, version), NotFound(), Mismatch(value, version), Exists(), None]
+        command = [
+            commands.put(KEY, value),
+            commands.get(KEY),
+            commands.cas(KEY, chance.choice([b"a", b"b"]), value),
+            commands.cas(KEY, version, value),
+            commands.create(KEY, value),
+            commands.remove(KEY),
+        ][kind]
+        fitting = {0: (0, 5), 1: (1, 2), 2: (0, 2, 3), 3: (0, 2, 3, 5), 4: (0, 4), 5: (0, 2)}[kind]
+        history.append(op(client, invoked, answered, command, answers[chance.choice(fitting)]))
+    return history
+
+
+def test_the_search_finds_what_trying_everything_finds():
+    """Against the definition, on small histories of which a good part is linearizable."""
+    chance = random.Random(3)
+    results = []
+    for _ in range(1500):
+        history = random_history(chance)
+        results.append(is_linearizable(history))
+        assert results[-1] == explained(history), history
+    assert 200 < sum(results) < 1300

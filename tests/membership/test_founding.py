@@ -1,0 +1,312 @@
+"""Founding: which incarnations vote; the rule alone, and inside the node."""
+
+import itertools
+import random
+
+import pytest
+
+from multipaxos.membership.founding import Founding
+from multipaxos.simulation import MS
+from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.world import World
+from multipaxos.wire import codec
+from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+
+
+def fresh_three():
+    """Node 0 of three, incarnation 100, that hears of 101 and 102."""
+    founding = Founding(0, 3, 100)
+    founding.on_link_up(1, 101)
+    founding.on_link_up(2, 102)
+    return founding
+
+
+ALL_VIEW = (100, 101, 102)
+
+
+def test_all_fresh_with_equal_views_found():
+    founding = fresh_three()
+    assert founding.on_founding(1, 101, True, ALL_VIEW) is None
+    assert founding.on_founding(2, 102, True, ALL_VIEW) == ALL_VIEW
+    assert founding.founders == ALL_VIEW
+    assert founding.message() == (100, False, list(ALL_VIEW))
+
+
+@pytest.mark.parametrize("view", [(100, 101, 0), (100, 999, 102), (999, 101, 102), (0, 0, 102)])
+def test_unequal_views_do_not_found(view):
+    """One has not heard of all, or has heard of an incarnation that is gone."""
+    founding = fresh_three()
+    founding.on_founding(1, 101, True, ALL_VIEW)
+    assert founding.on_founding(2, 102, True, view) is None
+    assert founding.on_founding(2, 102, True, ALL_VIEW) == ALL_VIEW
+
+
+def test_named_by_a_founder():
+    founding = fresh_three()
+    assert founding.on_founding(2, 102, False, (100, 101, 102)) == ALL_VIEW
+
+
+def test_not_named_by_a_founder():
+    founding = fresh_three()
+    assert founding.on_founding(2, 102, False, (55, 101, 102)) is None
+    assert founding.is_refused()
+    assert founding.on_founding(1, 101, True, ALL_VIEW) is None
+    assert founding.fresh
+
+
+def test_what_a_broken_link_said_does_not_count():
+    founding = fresh_three()
+    founding.on_founding(1, 101, True, ALL_VIEW)
+    founding.on_link_down(1)
+    assert founding.on_founding(2, 102, True, ALL_VIEW) is None
+
+
+def test_what_another_incarnation_said_does_not_count():
+    founding = fresh_three()
+    assert founding.on_founding(1, 777, True, ALL_VIEW) is None
+    assert founding.on_founding(2, 102, True, ALL_VIEW) is None
+
+
+def test_a_wiped_peer_changes_the_view():
+    """B answered, was wiped and came back: no list with the old B is founded any more, nor a mixed one."""
+    founding = fresh_three()
+    founding.on_founding(1, 101, True, ALL_VIEW)
+    assert founding.on_link_up(1, 201)
+    assert founding.on_founding(2, 102, True, ALL_VIEW) is None
+    assert founding.on_founding(1, 201, True, (100, 201, 102)) is None
+    assert founding.on_founding(2, 102, True, (100, 201, 102)) == (100, 201, 102)
+
+
+def test_a_list_of_another_length_is_no_list():
+    founding = fresh_three()
+    assert founding.on_founding(2, 102, False, (100, 101)) is None
+    assert founding.on_founding(2, 102, False, (100, 101, 102, 103)) is None
+    assert founding.fresh
+
+
+def test_founders_are_set_once():
+    founding = Founding(0, 3, 100, ALL_VIEW)
+    founding.on_link_up(1, 101)
+    assert founding.on_founding(1, 101, False, (100, 5, 6)) is None
+    assert founding.founders == ALL_VIEW
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_two_lists_never_live_together(seed):
+    """Random wipes, links and delayed reports among three nodes: all who live founded one list, or none."""
+    chance, numbers = random.Random(seed), itertools.count(100)
+    nodes = [Founding(i, 3, next(numbers)) for i in range(3)]
+    links, founded = {}, set()
+    for _ in range(400):
+        a, b = chance.sample(range(3), 2)
+        act = chance.random()
+        if act < 0.03:
+            for other in range(3):
+                links.pop((min(a, other), max(a, other)), None)
+                nodes[other].on_link_down(a)
+            nodes[a] = Founding(a, 3, next(numbers))
+        elif act < 0.3 and (min(a, b), max(a, b)) not in links:
+            links[min(a, b), max(a, b)] = {a: [], b: []}
+            nodes[a].on_link_up(b, nodes[b].incarnation)
+            nodes[b].on_link_up(a, nodes[a].incarnation)
+        elif (link := links.get((min(a, b), max(a, b)))) is not None:
+            if chance.random() < 0.5:
+                link[b].append(nodes[a].message())
+            elif link[b]:
+                nodes[b].on_founding(a, *link[b].pop(0))
+        assert len({node.founders for node in nodes if node.founders}) <= 1
+        founded |= {node.founders for node in nodes if node.founders}
+    assert founded
+
+
+# -- inside the node
+
+
+def test_a_vote_waits_for_the_voter_record():
+    rig = Rig(founded=False)
+    view = [1000, 1001, 1002]
+    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=view)
+    rig.send(2, "founding", incarnation=1002, fresh=True, incarnations=view)
+    rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
+    assert not rig.node.voting
+    rig.tick(5000)
+    assert not any("scouting" in event for event in rig.events)
+    assert rig.batch.meta[b"voter"] == b"".join(one.to_bytes(8, "little") for one in view)
+    rig.sync()
+    assert rig.node.voting
+    assert rig.from_peer(1, "phase1b") == []
+    rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
+    rig.sync()
+    assert len(rig.from_peer(1, "phase1b")) == 1
+
+
+def test_a_founder_tells_the_others_who_founded():
+    rig = Rig()
+    rig.take(101)
+    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[0, 1001, 0])
+    told = rig.from_peer(1, "founding")
+    assert [(one["fresh"], list(one["incarnations"])) for one in told] == [(False, [1000, 1001, 1002])]
+
+
+def test_a_wiped_node_learns_without_voting_or_leading():
+    rig = Rig(founded=False)
+    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
+    rig.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
+    assert any("no founder" in event for event in rig.events)
+    rig.phase2a(1, ballot(1, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
+    rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
+    rig.sync()
+    for _ in range(50):
+        rig.tick(100)
+    assert rig.node.slot_out == 2
+    assert not rig.node.voting
+    assert not any("scouting" in event for event in rig.events)
+    assert [one for one in rig.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
+
+
+def test_who_has_learnt_does_not_found():
+    """A witness of a cluster: were all founders wiped, it must not found another one with them, in which its log
+    would be another's."""
+    rig = Rig(node=2, founded=False)
+    for peer in (0, 1):
+        rig.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    rig.sync()
+    view = [2000, 2001, 1002]
+    for peer in (0, 1):
+        rig.node.link_down(100 + peer)
+        rig.link(peer, incarnation=2000 + peer, number=300 + peer)
+    for peer in (0, 1):
+        rig.receive(300 + peer, codec.encode("founding", incarnation=2000 + peer, fresh=True, incarnations=view))
+    rig.sync()
+    assert not rig.node.voting
+    told = [m for m in rig.take(300) if m["kind"] == "founding"]
+    assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
+
+
+def test_a_learner_tells_what_its_disk_holds_and_no_more():
+    """Whom it taught would know of a cluster that it forgets itself with a crash, and found another one with it."""
+    rig = Rig(node=2, founded=False)
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    assert rig.node.slot_out == 2
+    rig.send(1, "fetch", first=1, end=2)
+    assert rig.from_peer(1, "fetched") == []
+    rig.sync()
+    rig.tick(1)
+    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    rig.sync()
+    rig.send(1, "fetch", first=1, end=2)
+    assert [(m["first"], m["end"]) for m in rig.from_peer(1, "fetched")] == [(1, 2)]
+
+
+def test_a_witness_says_that_it_blocks_a_founding():
+    rig = Rig(founded=False)
+    rig.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
+    for _ in range(2):
+        for peer in (1, 2):
+            rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
+    assert [event for event in rig.events if "cannot found" in event] == [
+        "this node holds a log and no voter record: it cannot found a cluster with empty ones"
+    ]
+
+
+def test_who_has_learnt_is_founded_by_its_founders():
+    """It missed its own founding; what it learnt meanwhile counts as accepted."""
+    rig = Rig(node=2, founded=False)
+    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
+    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    rig.sync()
+    assert rig.node.voting
+    assert rig.node.acceptor.ballot_num == ballot(1, 0)
+
+
+def test_a_report_without_a_view_takes_the_earlier_one_back():
+    founding = Founding(0, 3, 100)
+    for node in (1, 2):
+        founding.on_link_up(node, 100 + node)
+    assert founding.on_founding(1, 101, True, ALL_VIEW) is None
+    assert founding.on_founding(1, 101, True, ()) is None
+    assert founding.on_founding(2, 102, True, ALL_VIEW) is None
+
+
+def test_founders_of_two_clusters_refuse_each_other():
+    rig = Rig()
+    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
+    assert 101 not in rig.closed
+    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1, 1001, 1002])
+    assert "another cluster" in rig.closed[101]
+
+
+@pytest.mark.parametrize("kind", ["phase1a", "phase2a"])
+def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
+    rig = Rig()
+    rig.node.link_down(101)
+    rig.link(1, incarnation=5000, number=301)
+    frame = (
+        codec.encode("phase1a", ballot=ballot(9, 1), first=1)
+        if kind == "phase1a"
+        else codec.encode_phase2a(ballot(9, 1), 1, 5, (0, 1, 1), [command(9, 1)])
+    )
+    rig.receive(301, frame)
+    assert "does not vote" in rig.closed[301]
+    assert rig.node.acceptor.ballot_num == 0
+
+
+def test_voters_stay_voters_over_a_restart():
+    rig = Rig(founded=False)
+    for peer in (1, 2):
+        rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
+    rig.sync()
+    assert rig.restart().node.voting
+
+
+def test_a_founding_of_another_incarnation_than_the_links_closes_it():
+    rig = Rig(founded=False)
+    rig.send(1, "founding", incarnation=3, fresh=True, incarnations=[1000, 3, 1002])
+    assert 101 in rig.closed
+
+
+def test_a_list_of_founders_is_told_when_it_is_durable():
+    """Lost with a crash, it could come to pass elsewhere while another one is founded here."""
+    rig = Rig(founded=False)
+    for peer in (1, 2):
+        rig.send(peer, "founding", incarnation=rig.incarnations[peer], fresh=True, incarnations=rig.incarnations)
+    rig.sent.clear()
+    rig.tick(1000)
+    assert rig.take(101, "founding") == []
+    rig.sync()
+    assert [(m["fresh"], list(m["incarnations"])) for m in rig.take(101, "founding")] == [(False, rig.incarnations)]
+
+
+def test_a_node_alone_founds_itself():
+    rig = Rig(nodes=1, founded=False)
+    assert not rig.node.voting
+    rig.sync()
+    assert rig.node.voting
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_founding_under_wipes_is_of_one_list(seed):
+    """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded
+    where it can be.
+    """
+    world = World(seed, Scenario(faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS))))
+    for _ in range(6):
+        world.run_until(lambda: False, world.random.randint(1, 60) * MS)
+        host = world.random.choice(world.hosts)
+        if host.node.founding.fresh and not any(one.node.voting for one in world.hosts):
+            host.crash()
+            host.lose_disk()
+            world.adversary.restart(host)
+    world.run_until(lambda: False, 3000 * MS)
+    records = {host.disk.voters for host in world.hosts if host.disk.voters is not None}
+    assert len(records) == 1
+    for host in world.hosts:
+        assert host.node.voting == (host.disk.incarnation.to_bytes(8, "little") in next(iter(records)))
+
+
+def test_the_message_carries_the_view_on_the_wire():
+    frame = codec.encode("founding", incarnation=5, fresh=True, incarnations=[5, 0, 7])
+    assert list(codec.decode_message(frame)["incarnations"]) == [5, 0, 7]

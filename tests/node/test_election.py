@@ -1,0 +1,260 @@
+"""When a passive leader scouts: the timer alone, and polite preemption inside the node."""
+
+import pytest
+
+from multipaxos.node.election import Election
+from tests.support.one_node import MS, NO_WATERMARK, OPEN_SESSION, Rig, ballot, command
+
+TIMEOUT = 500 * MS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bounds_of_the_wait(seed):
+    election = Election(TIMEOUT, seed)
+    election.soon(0)
+    assert 0 <= election.due_ns <= TIMEOUT // 2
+    for quiet in (election.heard, election.passive):
+        quiet(0)
+        assert TIMEOUT <= election.due_ns <= TIMEOUT * 3 // 2
+    election.preempted(0, False)
+    assert TIMEOUT <= election.due_ns <= 2 * TIMEOUT
+
+
+def test_the_wait_doubles_while_scouts_collide_up_to_its_bound():
+    election = Election(TIMEOUT, 1)
+    waits = []
+    for _ in range(8):
+        election.preempted(0, True)
+        waits.append(election.wait_ns // TIMEOUT)
+    assert waits == [2, 4, 8, 16, 16, 16, 16, 16]
+
+
+def test_the_wait_shrinks_in_steps_while_a_leader_is_stable():
+    election = Election(TIMEOUT, 1)
+    for _ in range(3):
+        election.preempted(0, True)
+    before = election.wait_ns
+    election.heard(0)
+    assert before - election.wait_ns == TIMEOUT // 8
+    for _ in range(100):
+        election.heard(0)
+    assert election.wait_ns == TIMEOUT
+
+
+def test_a_suspicion_only_shortens():
+    election = Election(TIMEOUT, 1)
+    election.heard(0)
+    election.suspect(0)
+    assert TIMEOUT // 5 <= election.due_ns <= TIMEOUT // 2
+    due = election.due_ns
+    election.suspect(TIMEOUT)
+    assert election.due_ns == due
+
+
+def test_seeds_tell_waits_apart_and_repeat():
+    def draws(seed):
+        election = Election(TIMEOUT, seed)
+        return [election.random(1 << 30) for _ in range(5)]
+
+    assert draws(3) == draws(3)
+    assert len({tuple(draws(seed)) for seed in range(20)}) == 20
+
+
+# -- inside the node
+
+
+def follow(rig, at, peer=1, quorum=True, leading=True, ticks=20):
+    """The peer answers pings for two seconds."""
+    for _ in range(ticks):
+        rig.send(peer, "pong", ballot=at, nonce=1, slot_out=1, leading=leading, quorum=quorum, **NO_WATERMARK)
+        rig.tick(100)
+
+
+def scouts(rig):
+    """How often it began to scout since last asked."""
+    count = sum("scouting at" in event for event in rig.events)
+    rig.events.clear()
+    return count
+
+
+def test_while_the_winner_leads_with_its_quorum_nobody_scouts():
+    rig = Rig()
+    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(rig, ballot(3, 1), ticks=100)
+    assert scouts(rig) == 0
+    assert rig.from_peer(1, "ping")
+
+
+def test_a_node_that_comes_back_lets_the_leader_be():
+    """A scout at once would preempt it, and cost all an election."""
+    rig = Rig()
+    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    rig.sync()
+    again = rig.restart()
+    again.tick(499)
+    assert scouts(again) == 0, "nobody answers yet: dialling and shaking hands may take a while"
+    follow(again, ballot(3, 1))
+    assert scouts(again) == 0
+
+
+def test_a_node_that_comes_back_to_nobody_scouts_within_its_wait():
+    rig = Rig()
+    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    rig.sync()
+    again = rig.restart()
+    for _ in range(8):
+        again.tick(100)
+    assert scouts(again) == 1
+
+
+def test_a_node_alone_that_comes_back_waits_for_nobody():
+    rig = Rig(nodes=1)
+    for _ in range(3):
+        rig.tick(100)
+    rig.sync()
+    assert scouts(rig) == 1
+    again = rig.restart()
+    for _ in range(3):
+        again.tick(100)
+    assert scouts(again) == 1
+
+
+@pytest.mark.parametrize(("leading", "quorum"), [(True, False), (False, False), (False, True)])
+def test_a_winner_cut_off_from_its_quorum_is_not_alive(leading, quorum):
+    """It answers pings for ever; that is not enough."""
+    rig = Rig()
+    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(rig, ballot(3, 1), leading=leading, quorum=quorum)
+    assert scouts(rig) >= 1
+
+
+def test_pongs_of_a_lower_ballot_do_not_help_the_loser():
+    rig = Rig()
+    rig.send(2, "ping", ballot=ballot(4, 2), nonce=1, slot_out=1, voting=True)
+    follow(rig, ballot(3, 1))
+    assert scouts(rig) >= 1
+
+
+def test_a_preempted_scout_does_not_scout_at_once():
+    rig = Rig()
+    at = rig.begin_scout()
+    rig.promise(1, ballot(9, 1))
+    assert at < ballot(9, 1)
+    for _ in range(8):
+        rig.tick(100)
+    assert scouts(rig) == 0, "the wait has doubled: at least a second"
+
+
+def test_a_leader_without_a_quorum_steps_down():
+    rig = Rig()
+    rig.lead()
+    for _ in range(15):
+        rig.tick(100)
+    assert any("stepped down" in event for event in rig.events)
+
+
+def test_a_leader_whose_quorum_answers_stays():
+    rig = Rig()
+    at = rig.lead()
+    for _ in range(50):
+        rig.send(2, "ping", ballot=at, nonce=1, slot_out=1, voting=True)
+        rig.tick(100)
+    assert rig.node.status()["leading"]
+
+
+@pytest.mark.parametrize("fields", [{"voting": False}, {"ballot": 0}])
+def test_pings_of_another_ballot_or_of_non_voters_are_no_quorum(fields):
+    rig = Rig()
+    at = rig.lead()
+    for _ in range(15):
+        rig.send(2, "ping", **{"ballot": at, "nonce": 1, "slot_out": 1, "voting": True, **fields})
+        rig.tick(100)
+    assert any("stepped down" in event for event in rig.events)
+
+
+def test_pong_says_whether_it_leads_and_has_its_quorum():
+    rig = Rig()
+    at = rig.lead()
+
+    def ask():
+        rig.take(101)
+        rig.send(1, "ping", ballot=0, nonce=77, slot_out=1, voting=True)
+        return rig.from_peer(1, "pong")[-1]
+
+    pong = ask()
+    assert (pong["ballot"], pong["nonce"], pong["leading"], pong["quorum"]) == (at, 77, True, True)
+    for _ in range(6):
+        rig.tick(100)
+    pong = ask()
+    assert (pong["leading"], pong["quorum"]) == (True, False)
+    for _ in range(6):
+        rig.tick(100)
+    assert ask()["leading"] is False
+
+
+def test_who_does_not_lead_answers_with_the_highest_ballot_it_knows():
+    """So that who follows an old leader hears of the new one, also from a node that is no acceptor."""
+    rig = Rig(roles=[3, 7, 7])
+    rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
+    rig.take(102)
+    rig.send(2, "ping", ballot=ballot(2, 1), nonce=5, slot_out=1, voting=True)
+    assert [one["ballot"] for one in rig.from_peer(2, "pong")] == [ballot(8, 1)]
+
+
+def test_who_is_led_pings_its_leader_alone():
+    rig = Rig()
+    follow(rig, ballot(3, 1))
+    rig.take(102)
+    rig.tick(100)
+    assert rig.from_peer(1, "ping")
+    assert rig.from_peer(2, "ping") == []
+
+
+def test_who_hears_of_no_leader_tells_all_the_highest_ballot_it_knows():
+    """Found by simulation: a replica that knew of a ballot whose owner was gone, and a leader at a lower one that never
+    heard of it. And a leader that stepped down, deaf to its successor."""
+    rig = Rig(roles=[1, 7, 7])
+    rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
+    rig.take(102)
+    for _ in range(7):
+        rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")][-1] == (ballot(8, 1), False)
+
+
+def test_a_ping_is_a_vote_of_confidence_only_at_the_ballot_that_was_adopted():
+    rig = Rig()
+    rig.send(2, "phase1a", ballot=ballot(3, 2), first=1)
+    rig.sync()
+    rig.take(102)
+    rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")] == [(ballot(3, 2), True)]
+    rig.send(1, "pong", ballot=ballot(5, 1))
+    rig.take(101)
+    rig.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(1, "ping")] == [(ballot(5, 1), False)]
+
+
+def test_a_broken_link_to_the_leader_hastens():
+    rig = Rig()
+    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(rig, ballot(3, 1))
+    scouts(rig)
+    rig.node.link_down(101)
+    rig.tick(260)
+    assert scouts(rig) == 1
+
+
+def test_a_node_that_is_behind_fetches_before_it_scouts():
+    rig = Rig(window=4)
+    rig.send(2, "ping", ballot=0, nonce=1, slot_out=100, voting=True)
+    for _ in range(6):
+        rig.tick(100)
+    assert scouts(rig) == 0
+    assert [one["first"] for one in rig.from_peer(2, "fetch")][:1] == [1]
+
+
+def test_clients_are_told_whom_to_follow():
+    rig = Rig()
+    rig.client()
+    rig.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
+    assert [one["ballot"] for one in rig.take(1, "leading")] == [0, ballot(3, 1)]

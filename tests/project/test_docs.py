@@ -1,0 +1,144 @@
+"""The documents name things that exist: files behind links, messages, tests, methods.
+
+Rules. A relative link leads to a file, and its fragment to a heading of it. In docs/protocol.md every message kind of
+the schema has a row in the table of messages, and that row names every field that the schema has. In backticks, files,
+`name.py::test` and `Class.method` are looked up in the source.
+"""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+PROTOCOL = ROOT / "docs" / "protocol.md"
+SCHEMA = ROOT / "src" / "multipaxos" / "wire" / "multipaxos.capnp"
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::([\w:]+)")
+NAMED_FILE = re.compile(r"(?:tests|tools|bench|ext|src|docs)/(?:[\w/-]+\.\w+|[\w/-]*/)")
+NAMED_METHOD = re.compile(r"([A-Z]\w+)\.([a-z_]\w*)")
+
+
+def prose(document):
+    """A document without its blocks of code."""
+    return FENCED.sub("", document.read_text(encoding="utf-8"))
+
+
+def slug(heading):
+    """The fragment that a heading gets."""
+    kept = re.sub(r"[^\w\- ]", "", heading.lower())
+    return kept.strip().replace(" ", "-")
+
+
+def fragments(document):
+    """Those of all headings of a document."""
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)}
+
+
+def name(document):
+    """For the test's id."""
+    return str(document.relative_to(ROOT))
+
+
+@cache
+def known_tests(path):
+    """Every test of a file, as `test` or `Class::test`."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}::{one.name}" for one in node.body if isinstance(one, ast.FunctionDef)}
+    return found
+
+
+@cache
+def methods():
+    """{class: its methods} of the package, compiled and not."""
+    found = {}
+    sources = [*(ROOT / "ext").rglob("*.pyx"), *(ROOT / "src").rglob("*.py")]
+    for source in sources:
+        inside = None
+        for line in source.read_text(encoding="utf-8").splitlines():
+            if line and not line[0].isspace():
+                begins = re.match(r"(?:cdef )?class (\w+)", line)
+                inside = found.setdefault(begins[1], set()) if begins else None
+            elif inside is not None:
+                begins = re.match(r"    (?:async )?(?:def|cdef|cpdef) (?:inline )?(?:[\w*\[\]]+ )*\*?(\w+)\(", line)
+                inside |= {begins[1]} if begins else set()
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_links_lead_somewhere(document):
+    broken = []
+    for target in LINK.findall(prose(document)):
+        if re.match(r"[a-z]+:", target):
+            continue  # elsewhere on the web
+        path, _, fragment = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        if not file.exists() or (fragment and fragment not in fragments(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_files_named_exist(document):
+    named = {found for code in CODE.findall(prose(document)) for found in NAMED_FILE.findall(code)}
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_tests_named_exist(document):
+    missing = []
+    for file, test in NAMED_TEST.findall(prose(document)):
+        path = ROOT / file
+        if not path.exists() or test not in known_tests(path):
+            missing.append(f"{file}::{test}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_methods_named_exist(document):
+    missing = []
+    for code in CODE.findall(prose(document)):
+        for owner, method in NAMED_METHOD.findall(code):
+            if owner in methods() and method not in methods()[owner]:
+                missing.append(f"{owner}.{method}")
+    assert missing == []
+
+
+# -- the table of messages
+
+
+def schema_fields():
+    """{message kind: fields of its struct} in the schema."""
+    text = re.sub(r"#.*", "", SCHEMA.read_text(encoding="utf-8"))
+    union = re.search(r"struct Message \{\s*union \{(.*?)\}", text, re.DOTALL)
+    bodies = re.findall(r"struct (\w+) \{(.*?)\}", text, re.DOTALL)
+    structs = {struct: set(re.findall(r"(\w+) @\d+", body)) for struct, body in bodies}
+    return {kind: structs[struct] for kind, struct in re.findall(r"(\w+) @\d+ :(\w+);", union[1])}
+
+
+def message_rows():
+    """{first cell: fields cell} of the table of messages."""
+    rows = [line.split(" | ") for line in PROTOCOL.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    return {cells[0].strip("| `"): cells[2] for cells in rows if len(cells) == 6}
+
+
+def test_every_message_has_its_row():
+    assert set(message_rows()) == set(schema_fields())
+
+
+@pytest.mark.parametrize("kind", schema_fields())
+def test_a_row_names_every_field(kind):
+    """A watermark stands for its three fields."""
+    said = set(re.findall(r"\w+", message_rows()[kind]))
+    if "watermark" in said:
+        said |= {"decidedBallot", "decidedFirst", "decidedEnd"}
+    assert schema_fields()[kind] - said == set()

@@ -1,0 +1,29 @@
+"""A state machine whose state is its history: for tests of what is applied, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from multipaxos.machine.state_machine import Context, StateMachine
+
+
+class Journal(StateMachine):
+    """Appends every command to a list and answers with its place."""
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+
+    def apply(self, command: bytes, context: Context) -> bytes:
+        """Appends; the answer is the index as eight bytes."""
+        if command.startswith(b"raise"):
+            raise ValueError(f"asked to raise at length {len(self.entries)}")
+        self.entries.append(command)
+        return (len(self.entries) - 1).to_bytes(8, "little")
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Its entries."""
+        return iter(list(self.entries))
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Takes entries as `snapshot` gave them."""
+        self.entries = list(chunks)

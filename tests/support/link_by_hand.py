@@ -1,0 +1,170 @@
+"""The other side of a link, by hand: for tests of transport and server.
+
+Rules. Every test process has a loopback address of its own, so that no two of them want the same port; waits end
+with a condition, not after a time, and fail after PATIENCE_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from multipaxos.client.session import Session
+from multipaxos.config.cluster import Config, Node, Quorum
+from multipaxos.wire.codec import split
+from multipaxos.wire.schema import Hello, LinkKind, decode_status_reply, encode_status_request
+
+PATIENCE_S = 10.0
+_ports = itertools.count(20_000)
+
+
+def local_config(nodes: int = 3, name: str = "test", quorum: Quorum = "majority", **times: int) -> Config:
+    """A cluster on addresses that nobody else uses."""
+    pid = os.getpid()
+    host = f"127.{1 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
+    listed = tuple(Node(i, f"{host}:{next(_ports)}") for i in range(nodes))
+    return Config(name=name, nodes=listed, quorum=quorum, **times)
+
+
+def run(main: Coroutine[Any, Any, None], *, uv: bool = True) -> None:
+    """Runs a test in a loop of its own, under the loop that servers use or the standard one."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uv else None) as runner:
+        runner.run(asyncio.wait_for(main, 3 * PATIENCE_S))
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Waits for a condition."""
+    end = asyncio.get_running_loop().time() + PATIENCE_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, f"never came: {what or condition}"
+        await asyncio.sleep(0.002)
+
+
+class RawLink:
+    """A TCP connection that says what the test says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.nonce = 77
+        self.received = b""
+        self.frames: list[bytes] = []
+
+    @classmethod
+    async def to(cls, config: Config, node: int, **how: Any) -> RawLink:
+        """A connection to a node; nothing said yet."""
+        target = config.nodes[node]
+        return cls(*await asyncio.open_connection(target.host, target.port, **how))
+
+    def send(self, data: bytes) -> None:
+        """Bytes, as they are."""
+        self.writer.write(data)
+
+    async def frame(self) -> bytes:
+        """The next frame; raises EOFError at the end."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not self.frames:
+                data = await self.reader.read(1 << 16)
+                if not data:
+                    raise EOFError
+                frames, self.received = split(self.received + data)
+                self.frames += frames
+        return self.frames.pop(0)
+
+    async def hello(self) -> Hello:
+        """The next frame, a hello."""
+        return Hello.decode(await self.frame())
+
+    async def handshake(self, hello: Hello) -> Hello:
+        """As the side that connects: ours, theirs, ours again. Returns theirs, which may be a refusal."""
+        self.send(hello.encode())
+        theirs = await self.hello()
+        if not theirs.refusal:
+            assert theirs.echo == hello.nonce
+            self.send(Hello(**{**vars(hello), "echo": theirs.nonce}).encode())
+        return theirs
+
+    async def ended(self) -> None:
+        """Waits until the other side has closed, whatever it said before."""
+        try:
+            while True:
+                await self.frame()
+        except (EOFError, ConnectionError):
+            self.close()
+
+    def close(self) -> None:
+        """Ends it."""
+        self.writer.close()
+
+
+def peer_hello(config: Config, sender: int, **changes: Any) -> Hello:
+    """What an honest peer would say first; `changes` make it less so."""
+    fields: dict[str, Any] = {"cluster": config.name, "configuration": config.digest(), "node": sender, "kind": "peer",
+                              "incarnation": 500 + sender, "nonce": 77}  # fmt: skip
+    return Hello(**{**fields, **changes})
+
+
+def client_hello(kind: LinkKind = "client") -> Hello:
+    """What a client says first."""
+    return Hello(cluster="", kind=kind, nonce=77)
+
+
+async def ask_status(config: Config, node: int) -> dict[str, Any]:
+    """A node's status, over a link of its own."""
+    link = await RawLink.to(config, node)
+    await link.handshake(client_hello("admin"))
+    link.send(encode_status_request(9))
+    nonce, text = decode_status_reply(await link.frame())
+    assert nonce == 9
+    link.close()
+    return dict(json.loads(text))
+
+
+class Caller:
+    """A client of a node: one session, one command after another."""
+
+    def __init__(self, link: RawLink) -> None:
+        self.link = link
+        self.session = Session(int.from_bytes(os.urandom(7), "little") | 1)
+
+    @classmethod
+    async def to(cls, config: Config, node: int) -> Caller:
+        """A client whose handshake is done."""
+        link = await RawLink.to(config, node)
+        assert not (await link.handshake(client_hello())).refusal
+        return cls(link)
+
+    async def call(self, payload: bytes) -> tuple[int, bytes]:
+        """(status, answer) of one command; sent again while the cluster has no leader."""
+        sequence = self.session.submit(payload)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                self.link.send(self.session.output())
+                try:
+                    async with asyncio.timeout(0.2):
+                        answers = self.session.receive(await self.link.frame())
+                except TimeoutError:
+                    self.session.connected()
+                    continue
+                for number, status, _, data in answers:
+                    if number == sequence:
+                        return status, data
+                if self.session.rewind_wanted:
+                    self.session.rewind()
+                    await asyncio.sleep(0.01)
+
+
+def put(key: bytes, value: bytes) -> bytes:
+    """A command of the key-value machine."""
+    return b"\3" + len(key).to_bytes(2, "little") + key + value
+
+
+def get(key: bytes) -> bytes:
+    """A command of the key-value machine."""
+    return b"\4" + len(key).to_bytes(2, "little") + key

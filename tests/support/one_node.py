@@ -1,0 +1,247 @@
+"""One node's core on a bench: the test is every other node, the network, the disk and the clock.
+
+``send`` hands the node a frame from a peer; ``take`` gives what it sent to one since, decoded; nothing is durable
+until ``sync``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multipaxos.machine.machine import PythonMachine
+from multipaxos.node.node import Batch, Node
+from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.storage.lmdb import split
+from multipaxos.wire import codec
+from multipaxos.wire.schema import flatten
+from tests.support.journal import Journal
+
+MS = 1_000_000
+ALL = 7
+APPLY, OPEN_SESSION = 1, 2
+NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
+
+
+def ballot(round: int, leader: int) -> int:
+    """A ballot as the wire has it."""
+    return round << 16 | leader
+
+
+def command(
+    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0
+) -> tuple[Any, ...]:
+    """A command as ``encode_phase2a`` and ``encode_request`` take it."""
+    return session, sequence, kind, unacknowledged, payload
+
+
+class Rig:
+    """A node with `nodes` - 1 peers, all linked, founded unless `founded` is false."""
+
+    def __init__(
+        self,
+        node: int = 0,
+        nodes: int = 3,
+        *,
+        roles: list[int] | None = None,
+        founded: bool = True,
+        quorums: QuorumSystem | None = None,
+        window: int = 64,
+        sessions_max: int = 1 << 16,
+        meta: dict[bytes, bytes] | None = None,
+        records: list[tuple[int, int, int, bytes]] | None = None,
+        linked: bool = True,
+        journal: Journal | None = None,
+    ) -> None:
+        self.id = node
+        self.nodes = nodes
+        self.incarnations = [1000 + i for i in range(nodes)]
+        self.now_ns = 1000 * MS
+        self.meta = dict(meta or {})
+        self.records = list(records or [])
+        if founded:
+            self.meta.setdefault(b"voter", b"".join(i.to_bytes(8, "little") for i in self.incarnations))
+        self.journal = journal or Journal()
+        self.roles = roles or [ALL] * nodes
+        self.node = Node(
+            node=node,
+            roles=self.roles,
+            quorums=quorums or QuorumSystem.majority([i for i, role in enumerate(self.roles) if role & 4]),
+            incarnation=self.incarnations[node],
+            seed=7,
+            machine=PythonMachine(self.journal),
+            meta=self.meta,
+            records=sorted(self.records, key=lambda r: (r[1], r[0])),
+            flatten=flatten,
+            window=window,
+            sessions_max=sessions_max,
+        )
+        self.batch: Batch | None = None
+        self.reads: list[Any] = []
+        self.sent: dict[int, list[dict[str, Any]]] = {}
+        self.closed: dict[int, str] = {}
+        self.events: list[str] = []
+        self.failed = ""
+        self.tick(0)
+        if linked:
+            for peer in range(nodes):
+                if peer != node:
+                    self.link(peer)
+        self.sent.clear()
+
+    # a peer's link has the number 100 + its id, a client's what the test says
+    def link(self, peer: int, incarnation: int | None = None, number: int | None = None) -> None:
+        """A handshake with a peer is done."""
+        self.node.link_up(number or 100 + peer, peer, incarnation or self.incarnations[peer])
+        self.collect()
+
+    def client(self, number: int = 1) -> None:
+        """A client connects."""
+        self.node.link_up(number, -1, 0)
+        self.collect()
+
+    def tick(self, ms: float) -> None:
+        """Time passes."""
+        self.now_ns += int(ms * MS)
+        self.node.tick(self.now_ns, self.now_ns)
+        self.collect()
+
+    def receive(self, link: int, data: bytes) -> None:
+        """Bytes on a link."""
+        self.node.receive(link, data)
+        self.collect()
+        self.node.invariants()
+
+    def send(self, peer: int, kind: str, **fields: Any) -> None:
+        """One message from a peer; pvalues may be given as (first, end, run)."""
+        if "pvalues" in fields:
+            names = codec.PVALUES_FIELDS
+            fields["pvalues"] = [
+                one if isinstance(one, dict) else dict(zip(names, one, strict=True)) for one in fields["pvalues"]
+            ]
+        self.receive(100 + peer, codec.encode(kind, **fields))
+
+    def phase2a(
+        self,
+        peer: int,
+        at: int,
+        first: int,
+        commands: list[tuple[Any, ...]],
+        time_ns: int = 5,
+        decided: tuple[int, int, int] = (0, 1, 1),
+    ) -> bytes:
+        """A peer's phase 2a; returns the frame."""
+        frame = codec.encode_phase2a(at, first, time_ns, decided, commands)
+        self.receive(100 + peer, frame)
+        return frame
+
+    def request(self, link: int, *commands: tuple[Any, ...]) -> None:
+        """A client's (or a peer's) request."""
+        self.receive(link, codec.encode_request(list(commands)))
+
+    def collect(self) -> None:
+        """Takes one output."""
+        output = self.node.output()
+        for link, data in output.writes:
+            frames, rest = codec.split(data)
+            assert rest == b""
+            self.keep(link, frames)
+        if output.batch is not None:
+            assert self.batch is None, "a second batch while one is outstanding"
+            self.batch = output.batch
+        self.reads += output.reads
+        self.closed.update(output.closes)
+        self.events += output.events
+        self.failed = output.failed
+
+    def keep(self, link: int, frames: list[bytes]) -> None:
+        """What was sent, until it is taken."""
+        self.sent.setdefault(link, []).extend(codec.decode_message(frame) for frame in frames)
+
+    def sync(self, ok: bool = True) -> None:
+        """The outstanding batch, and those that gathered meanwhile, become durable."""
+        while self.batch is not None:
+            batch, self.batch = self.batch, None
+            if ok:
+                self.commit(batch)
+            self.node.done(batch.token, ok)
+            self.collect()
+
+    def commit(self, batch: Batch) -> None:
+        """What a disk would keep."""
+        self.meta.update(batch.meta)
+        for first, end, frame in split(batch.records):
+            self.records.append((len(self.records) + 1, first, end, frame))
+
+    def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
+        """What was sent on a link since the last call; with `kind`, only those messages (the others are dropped
+        too)."""
+        messages = self.sent.pop(link, [])
+        return [message for message in messages if kind is None or message["kind"] == kind]
+
+    def from_peer(self, peer: int, kind: str) -> list[dict[str, Any]]:
+        """What was sent to a peer."""
+        return self.take(100 + peer, kind)
+
+    # -- short ways to a state
+    def begin_scout(self) -> int:
+        """Waits until it scouts; its ballot is durable; returns the ballot."""
+        while not any(event.startswith("scouting") for event in self.events):
+            self.tick(50)
+        self.events.clear()
+        self.sync()
+        return self.node.leader.ballot
+
+    def promise(
+        self,
+        peer: int,
+        at: int,
+        *,
+        first: int = 1,
+        pvalues: tuple[Any, ...] = (),
+        mark: int = 1,
+        incarnation: int | None = None,
+        number: int = -1,
+        end: int = 2**64 - 1,
+    ) -> None:
+        """A peer's phase 1b."""
+        self.send(
+            peer,
+            "phase1b",
+            ballot=at,
+            first=first,
+            end=end,
+            mark=mark,
+            incarnation=incarnation or self.incarnations[peer],
+            number=number,
+            rejoins=(),
+            pvalues=pvalues,
+        )
+
+    def lead(self) -> int:
+        """Becomes the active leader of an empty log, with the promises of all peers; returns the ballot."""
+        at = self.begin_scout()
+        for peer in range(self.nodes):
+            if peer != self.id:
+                self.promise(peer, at)
+        self.sync()
+        assert self.node.status()["leading"]
+        self.sent.clear()
+        return at
+
+    def accept(self, peer: int, at: int, first: int, end: int, mark: int = 1) -> None:
+        """A peer's phase 2b."""
+        self.send(peer, "phase2b", ballot=at, first=first, end=end, mark=mark)
+
+    def restart(self) -> Rig:
+        """The same disk, a new process."""
+        return Rig(self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records)
+
+    def restart_with(self, journal: Journal) -> Rig:
+        """The same disk, a new process with that machine."""
+        return Rig(
+            self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records, journal=journal
+        )
+
+    def decided(self) -> list[bytes | None]:
+        """The payloads of all slots that are applied."""
+        return [(self.node.command_at(slot) or (0, 0, 0, None))[3] for slot in range(1, self.node.slot_out)]

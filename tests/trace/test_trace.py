@@ -1,0 +1,546 @@
+"""Traces: what a node tells of itself is true, complete and in time, and telling it changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multipaxos.config.cluster import Config
+from multipaxos.errors import StorageError
+from multipaxos.machine.state_machine import Context
+from multipaxos.node.node import Node
+from multipaxos.server.server import Server
+from multipaxos.storage.lmdb import MemoryStorage, Storage
+from multipaxos.trace.traced_node import HEADER_LINE, Trace, TracedNode, command_hash
+from multipaxos.wire import codec
+from tests.support.journal import Journal
+from tests.support.link_by_hand import Caller, local_config, put, run, until
+from tests.support.one_node import Rig, ballot, command
+
+
+class Traced:
+    """A rig whose core is traced."""
+
+    def __init__(self, path: Path, rig: Rig, storage: Storage | None = None) -> None:
+        self.path = path
+        self.rig = rig
+        self.trace = Trace(path, rig.id, rig.incarnations[rig.id])
+        rig.node = TracedNode(rig.node, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
+        for peer in range(rig.nodes):
+            if peer != rig.id:
+                rig.link(peer)
+        self.taken = 0
+        self.take()
+
+    def take(self, *events: str) -> list[dict[str, Any]]:
+        """What was told since the last call, of these events if any are named."""
+        told = lines(self.path)
+        new, self.taken = told[self.taken :], len(told)
+        return [line for line in new if not events or line["event"] in events]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """All events of a file, which must be whole."""
+    text = path.read_bytes()
+    assert text.startswith(HEADER_LINE)
+    assert text.endswith(b"\n")
+    return [json.loads(line) for line in text.splitlines()[1:]]
+
+
+def digest(made: tuple[Any, ...]) -> str:
+    """Of a command as `command` makes it."""
+    session, sequence, kind, _, payload = made
+    return command_hash(kind, session, sequence, payload)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a trace."""
+    return tmp_path / "trace.jsonl"
+
+
+# -- what is told
+
+
+def test_a_leader_tells_of_its_election(path: Path) -> None:
+    traced = Traced(path, Rig(1, linked=False))
+    at = traced.rig.lead()
+    told = traced.take("scouting", "adopted", "sent")
+    assert [(line["event"], line["ballot"], line.get("role")) for line in told if line["event"] != "sent"] == [
+        ("scouting", at, None),
+        ("adopted", at, "acceptor"),
+        ("adopted", at, "leader"),
+    ]
+    assert {line["first"] for line in told if line["event"] == "scouting"} == {1}
+    asked = [line for line in told if line["event"] == "sent" and line["kind"] == "phase1a"]
+    assert [(line["peer"], line["link"], line["ballot"], line["first"]) for line in asked] == [
+        (0, "link 100", at, 1),
+        (2, "link 102", at, 1),
+    ]
+
+
+def test_a_leader_tells_of_a_command_from_request_to_answer(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    rig = traced.rig
+    at = rig.lead()
+    rig.client()
+    traced.take()
+    opening = command(0, 7, b"", kind=2)
+    rig.request(1, opening)
+    rig.accept(1, at, 1, 2)
+    rig.sync()
+    told = traced.take("received", "sent", "decided", "applied")
+    kinds = [(line["event"], line.get("kind"), line.get("peer")) for line in told]
+    assert kinds == [
+        ("received", "request", -1),
+        ("sent", "phase2a", 1),
+        ("sent", "phase2a", 2),
+        ("received", "phase2b", 1),
+        ("decided", None, None),
+        ("applied", None, None),
+        ("sent", "response", -1),
+    ]
+    request, phase2a, _, phase2b, decided, applied, response = told
+    assert request["commands"] == decided["hashes"] == [digest(opening)]
+    assert decided["times_ns"] == [rig.now_ns]
+    for line in (phase2a, phase2b, decided):
+        assert (line["ballot"], line["first"], line["end"]) == (at, 1, 2)
+    assert (applied["first"], applied["end"]) == (response["first"], response["end"]) == (1, 2)
+    assert phase2a["label"].startswith("phase2a 1.0 slot 1: open")
+    assert request["bytes"] == len(codec.encode_request([opening]))
+    times = [line["at_ns"] for line in told]
+    assert times == sorted(times)
+    assert {(line["node"], line["incarnation"]) for line in told} == {(0, f"{1000:016x}")}
+
+
+def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
+    """It sends nothing to anybody: what it has written down tells them."""
+    rig = Rig(nodes=1, linked=False)
+    traced = Traced(path, rig)
+    rig.begin_scout()
+    rig.client()
+    rig.tick(3)
+    rig.request(1, command(0, 7, b"", kind=2))
+    rig.sync()
+    (decided,) = traced.take("decided")
+    assert decided["times_ns"] == [rig.now_ns]
+
+
+def test_a_leader_knows_the_times_of_what_is_decided_before_it_is_written_down(path: Path) -> None:
+    """Its disk is slow, and two others are a majority."""
+    traced = Traced(path, Rig(linked=False))
+    rig = traced.rig
+    at = rig.lead()
+    rig.client()
+    rig.request(1, command(0, 7, b"", kind=2))
+    assert rig.batch is not None
+    rig.tick(3)
+    rig.request(1, command(0, 8, b"", kind=2))
+    for peer in (1, 2):
+        rig.accept(peer, at, 1, 3)
+    (decided,) = traced.take("decided")
+    assert decided["times_ns"] == [rig.now_ns - 3_000_000, rig.now_ns]
+
+
+def test_a_follower_tells_what_a_watermark_decides(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    rig, at = traced.rig, ballot(1, 2)
+    run_of_two = [command(9, 1), command(9, 2, b"y")]
+    rig.phase2a(2, at, 1, run_of_two, time_ns=55)
+    rig.sync()
+    told = traced.take()
+    assert [line["event"] for line in told] == ["received", "adopted", "sent"]
+    assert told[1]["role"] == "acceptor"
+    rig.send(2, "decision", ballot=at, first=1, end=3)
+    received, decided, applied = traced.take()
+    assert (received["kind"], received["decided_ballot"]) == ("decision", at)
+    assert (received["decided_first"], received["decided_end"]) == (1, 3)
+    assert (decided["first"], decided["end"], decided["ballot"]) == (1, 3, at)
+    assert decided["hashes"] == [digest(one) for one in run_of_two]
+    assert decided["times_ns"] == [55, 55]
+    assert (applied["first"], applied["end"]) == (1, 3)
+
+
+def test_what_is_decided_above_a_gap_is_told_at_once_and_once(path: Path) -> None:
+    """Slots 3 and 4 come by phase 2a and are decided before 1 and 2, which are fetched, held at another ballot."""
+    traced = Traced(path, Rig(linked=False))
+    rig, at = traced.rig, ballot(2, 2)
+    commands = [command(9, number) for number in range(1, 5)]
+    rig.phase2a(2, at, 3, commands[2:], time_ns=66)
+    rig.send(2, "decision", ballot=at, first=3, end=5)
+    told = traced.take("decided", "applied")
+    assert [(line["event"], line["first"], line["end"]) for line in told] == [("decided", 3, 5)]
+    fetched = codec.encode_phase2a(ballot(1, 1), 1, 44, (0, 1, 1), commands[:2])
+    rig.send(2, "fetched", first=1, end=3, pvalues=[(1, 3, fetched)])
+    decided, applied = traced.take("decided", "applied")
+    assert (decided["first"], decided["end"], decided["ballot"]) == (1, 3, ballot(1, 1))
+    assert decided["hashes"] == [digest(one) for one in commands[:2]]
+    assert decided["times_ns"] == [44, 44]
+    assert (applied["first"], applied["end"]) == (1, 5)
+
+
+def test_what_is_fetched_above_a_gap_is_told_at_once(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    frame = codec.encode_phase2a(ballot(1, 1), 4, 44, (0, 1, 1), [command(9, 4)])
+    traced.rig.send(2, "fetched", first=4, end=5, pvalues=[(4, 5, frame)])
+    (decided,) = traced.take("decided", "applied")
+    assert (decided["first"], decided["end"], decided["times_ns"]) == (4, 5, [44])
+
+
+def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    low, high = ballot(1, 1), ballot(2, 2)
+    runs = [
+        codec.encode_phase2a(at, first, 44, (0, 1, 1), [command(9, first + i) for i in range(10)])
+        for at, first in ((low, 1), (high, 11))
+    ]
+    traced.rig.send(2, "fetched", first=1, end=16, pvalues=[(1, 11, runs[0]), (11, 16, runs[1])])
+    told = traced.take("decided", "applied")
+    assert [(line["event"], line["first"], line["end"], line.get("ballot")) for line in told] == [
+        ("decided", 1, 11, low),
+        ("decided", 11, 16, high),
+        ("applied", 1, 16, None),
+    ]
+
+
+def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path) -> None:
+    """Slot 1 was decided before, slot 2 was accepted: its time is on the disk alone."""
+    traced = Traced(path, Rig(linked=False))
+    rig, at = traced.rig, ballot(1, 2)
+    rig.phase2a(2, at, 1, [command(9, 1)], time_ns=55)
+    rig.phase2a(2, at, 2, [command(9, 2)], time_ns=66, decided=(at, 1, 2))
+    rig.sync()
+    traced.trace.close()
+    storage = MemoryStorage()
+    for _, first, end, frame in rig.records:
+        head = b"".join(number.to_bytes(8, "little") for number in (first, end, len(frame)))
+        storage.commit({}, head + frame)
+    before = len(lines(path))
+    again = Traced(path, rig.restart(), storage)
+    started = lines(path)[before]
+    assert (started["event"], started["slot_out"], started["ballot"], started["voting"]) == ("started", 2, at, True)
+    again.rig.send(2, "decision", ballot=at, first=1, end=3)
+    decided, applied = again.take("decided", "applied")
+    assert (decided["first"], decided["end"], decided["times_ns"]) == (2, 3, [66])
+    assert (applied["first"], applied["end"]) == (2, 3)
+
+
+def test_a_preempted_leader_and_one_that_steps_down_tell_it(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    at = traced.rig.lead()
+    for _ in range(40):
+        traced.rig.tick(100)
+    stepped_down, scouting = traced.take("stepped_down", "scouting")[-2:]
+    assert (stepped_down["event"], stepped_down["ballot"]) == ("stepped_down", at)
+    assert (scouting["event"], scouting["first"]) == ("scouting", 1)
+    traced.rig.send(2, "ping", ballot=ballot(9, 2))
+    (preempted,) = traced.take("preempted")
+    assert preempted["ballot"] == ballot(9, 2)
+    assert preempted["text"] == "preempted by ballot 9.2 while scouting"
+
+
+def test_founding_and_other_lines_of_the_log_are_told(path: Path) -> None:
+    traced = Traced(path, Rig(nodes=2, founded=False, linked=False))
+    rig = traced.rig
+    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[1000, 1001])
+    rig.sync()
+    (founded,) = traced.take("founded")
+    assert "ballot" not in founded
+    other = Traced(path.with_suffix(".other"), Rig(nodes=2, founded=False, linked=False))
+    other.rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[77, 1001])
+    (said,) = other.take("said")
+    assert said["text"].startswith("this incarnation is no founder")
+
+
+def test_frames_are_told_when_they_are_whole(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    rig = traced.rig
+    ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
+    stream = ping * 3
+    told = []
+    for piece in (stream[:5], stream[5 : len(ping) + 7], stream[len(ping) + 7 :]):
+        rig.receive(102, piece)
+        told.append([(line["kind"], line["bytes"]) for line in traced.take("received")])
+    assert told == [[], [("ping", len(ping))], [("ping", len(ping))] * 2]
+
+
+def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
+    traced.rig.receive(102, ping[:11])
+    traced.rig.node.link_down(102)
+    traced.rig.link(2, number=502)
+    traced.rig.receive(502, ping)
+    told = traced.take("received", "linked", "unlinked")
+    assert [(line["event"], line["link"]) for line in told] == [
+        ("unlinked", "link 102"),
+        ("linked", "link 502"),
+        ("received", "link 502"),
+    ]
+    assert traced.rig.node._rest == {}
+
+
+def test_a_frame_in_another_layout_is_told_as_the_message_it_is(path: Path) -> None:
+    """In two segments: the core has it rewritten, and takes it."""
+    traced = Traced(path, Rig(linked=False))
+    ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
+    body = ping[8:]
+    far = (0x2 | 0 << 3 | 1 << 32).to_bytes(8, "little")  # a far pointer to the start of segment 1
+    sizes = (1, 1, len(body) // 8)
+    foreign = b"".join(size.to_bytes(4, "little") for size in sizes) + b"\0" * 4 + far + body
+    traced.rig.receive(102, foreign)
+    received, *_ = traced.take("received")
+    assert (received["kind"], received["bytes"], received["ballot"]) == ("ping", len(foreign), ballot(1, 2))
+    assert "pong" in [message["kind"] for message in traced.rig.take(102)]
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\xff" * 64, codec.encode("fetch", first=1, end=2)[:16] + b"\x77" * 32], ids=["head", "body"]
+)
+def test_bytes_that_are_no_message_are_told_as_such_and_close_the_link(path: Path, bad: bytes) -> None:
+    traced = Traced(path, Rig(linked=False))
+    traced.rig.receive(102, bad)
+    (received,) = traced.take("received")
+    assert (received["kind"], received["bytes"]) == ("malformed", len(bad))
+    assert 102 in traced.rig.closed
+    assert not traced.trace.ended
+
+
+# -- when it is told
+
+
+def test_a_frame_has_come_before_anything_follows_from_it(path: Path) -> None:
+    class Timed(Journal):
+        def apply(self, command: bytes, context: Context) -> bytes:
+            applied_ns.append(time.monotonic_ns())
+            return super().apply(command, context)
+
+    applied_ns: list[int] = []
+    traced = Traced(path, Rig(linked=False, journal=Timed()))
+    rig, at = traced.rig, ballot(1, 2)
+    rig.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
+    traced.take()
+    rig.send(2, "decision", ballot=at, first=1, end=3)
+    received, applied = traced.take("received", "applied")
+    assert received["at_ns"] < applied_ns[0] < applied["at_ns"]
+
+
+def test_it_is_in_the_file_before_it_is_sent(path: Path) -> None:
+    traced = Traced(path, Rig(linked=False))
+    traced.rig.node.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
+    output = traced.rig.node.output()
+    assert [link for link, _ in output.writes] == [102]
+    received, sent = traced.take("received", "sent")
+    assert (received["kind"], sent["kind"]) == ("ping", "pong")
+
+
+def test_a_traced_core_says_what_an_untraced_one_says(path: Path) -> None:
+    """The same story, told to both: every byte, batch and event is the same."""
+
+    def story(rig: Rig) -> list[Any]:
+        rig.link(1)
+        rig.link(2)
+        at = rig.begin_scout()
+        for peer in (1, 2):
+            rig.promise(peer, at)
+        rig.sync()
+        rig.client()
+        rig.request(1, command(0, 7, b"", kind=2))
+        for slot in range(1, 4):
+            rig.accept(1, at, slot, slot + 1)
+            rig.request(1, command(1, slot, b"x%d" % slot))
+        rig.receive(102, b"\xff" * 64)
+        rig.send(1, "ping", ballot=ballot(5, 1))
+        rig.sync()
+        return [rig.sent, rig.closed, rig.events, rig.records, rig.meta, rig.decided(), rig.node.status()]
+
+    traced = Rig(linked=False)
+    trace = Trace(path, 0, 1000)
+    traced.node = TracedNode(traced.node, trace, MemoryStorage(), str)
+    assert story(traced) == story(Rig(linked=False))
+    assert not trace.ended
+
+
+# -- the file
+
+
+def test_a_cut_off_line_is_removed_and_the_next_life_appended(path: Path) -> None:
+    Traced(path, Rig(linked=False)).trace.close()
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(b'{"at_ns":1,"event":"cut' + b"." * 200_000)  # longer than a block
+    Traced(path, Rig(linked=False)).trace.close()
+    assert path.read_bytes().startswith(whole)
+    assert [line["event"] for line in lines(path)].count("started") == 2
+    assert path.read_bytes().count(HEADER_LINE) == 1
+
+
+@pytest.mark.parametrize("left", [b"", HEADER_LINE[:9]])
+def test_a_kill_while_the_first_line_was_written_does_no_harm(path: Path, left: bytes) -> None:
+    path.write_bytes(left)
+    Traced(path, Rig(linked=False)).trace.close()
+    assert lines(path)[0]["event"] == "started"
+
+
+@pytest.mark.parametrize("content", [b"no trace\n", HEADER_LINE.replace(b"1", b"2")])
+def test_a_file_that_is_no_trace_is_left_as_it_is(path: Path, caplog: Any, content: bytes) -> None:
+    path.write_bytes(content)
+    trace = Trace(path, 0, 1)
+    trace.tell(1, "said")
+    trace.close()
+    assert trace.ended
+    assert path.read_bytes() == content
+    assert "it is no trace of version 1" in caplog.text
+
+
+def test_two_processes_do_not_mix_their_traces(path: Path, caplog: Any) -> None:
+    first, second = Trace(path, 0, 1), Trace(path, 1, 2)
+    assert (first.ended, second.ended) == (False, True)
+    assert "give each node a file of its own" in caplog.text
+    first.tell(1, "said")
+    first.close()
+    assert [line["node"] for line in lines(path)] == [0]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses larger ones, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
+    traced = Traced(path, Rig(linked=False))
+    with files_of_at_most(path.stat().st_size + 100):
+        traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=3)
+    assert traced.trace.ended
+    ends = [record for record in caplog.records if "ends here, the node goes on" in record.message]
+    assert [record.levelno for record in ends] == [logging.ERROR]
+    traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=4)
+    assert [message["nonce"] for message in traced.rig.take(102) if message["kind"] == "pong"] == [3, 4]
+    assert caplog.text.count("ends here") == 1
+    assert not path.read_bytes().endswith(b"\n")  # cut off, as the next life will find it
+    Traced(path, Rig(linked=False))
+    lines(path)
+
+
+def test_a_tracer_that_is_wrong_ends_itself_and_not_the_node(path: Path, caplog: Any) -> None:
+    rig = Rig(linked=False)
+    trace = Trace(path, 0, 1)
+
+    def fails(link: int) -> str:
+        raise KeyError(link)
+
+    rig.node = TracedNode(rig.node, trace, MemoryStorage(), fails)
+    rig.link(2)
+    assert trace.ended
+    assert "KeyError(102)" in caplog.text
+    rig.send(2, "ping", ballot=ballot(1, 2), nonce=3)
+    assert rig.take(102, "pong")
+
+
+# -- in a server
+
+
+def three_nodes() -> Config:
+    """A cluster whose elections are quick."""
+    return local_config(3, election_timeout_ms=100, ping_interval_ms=20)
+
+
+def test_servers_write_traces_that_fit_together(tmp_path: Path) -> None:
+    config = three_nodes()
+    paths = [tmp_path / f"{node.id}" for node in config.nodes]
+    slot_out: list[int] = []
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            servers = [
+                await stack.enter_async_context(Server(config, node.id, MemoryStorage(), trace=paths[node.id]))
+                for node in config.nodes
+            ]
+            await until(lambda: any(server.facts()["leading"] for server in servers), "a leader")
+            caller = await Caller.to(config, 0)
+            for number in range(5):
+                await caller.call(put(b"key", b"%d" % number))
+            caller.link.close()
+            await until(lambda: len({server.node.slot_out for server in servers}) == 1)
+            slot_out.append(servers[0].node.slot_out)
+
+    run(main())
+    told = [lines(each) for each in paths]
+    for node, events in enumerate(told):
+        assert (events[0]["event"], events[0]["storage"], events[0]["slot_out"]) == ("started", "memory", 1)
+        assert (events[-1]["event"], events[-1]["reason"]) == ("ended", "stopped")
+        peers = {line["peer"]: line["link"] for line in events if line["event"] == "linked"}
+        for peer in {0, 1, 2} - {node}:
+            assert peers[peer] in {line["link"] for line in told[peer] if line["event"] == "linked"}
+        applied = [slot for line in events if line["event"] == "applied" for slot in range(line["first"], line["end"])]
+        assert applied == list(range(1, slot_out[0]))
+    decided = [
+        [
+            both
+            for line in events
+            if line["event"] == "decided"
+            for both in zip(line["hashes"], line["times_ns"], strict=True)
+        ]
+        for events in told
+    ]
+    assert decided[0] == decided[1] == decided[2]
+    assert len(decided[0]) >= 6  # a session and five writes
+    assert all(time_ns for _, time_ns in decided[0])
+
+
+def test_without_a_trace_there_is_nothing_between_shell_and_core() -> None:
+    config = local_config(1, election_timeout_ms=50, ping_interval_ms=10)
+
+    async def main() -> None:
+        async with Server(config, 0, MemoryStorage()) as server:
+            assert type(server.node) is Node
+            assert (
+                Server.received.__code__.co_names.count("trace") == Server._flush.__code__.co_names.count("trace") == 0
+            )
+
+    run(main())
+
+
+def test_a_trace_that_cannot_be_written_does_not_stop_a_node(tmp_path: Path, caplog: Any) -> None:
+    config = local_config(1, election_timeout_ms=50, ping_interval_ms=10)
+
+    async def main() -> None:
+        async with Server(config, 0, MemoryStorage(), trace=tmp_path / "missing" / "trace") as server:
+            await until(lambda: server.facts()["leading"])
+            caller = await Caller.to(config, 0)
+            assert (await caller.call(put(b"key", b"value")))[0] == codec.REPLY_STATUSES["ok"]
+            caller.link.close()
+
+    run(main())
+    assert "No such file or directory" in caplog.text
+    assert caplog.text.count("ends here, the node goes on") == 1
+
+
+def test_a_trace_says_why_a_node_ended(path: Path) -> None:
+    class Failing(MemoryStorage):
+        def commit(self, meta: Any, records: bytes) -> None:
+            raise StorageError("the disk is gone")
+
+    config = local_config(1, election_timeout_ms=50, ping_interval_ms=10)
+
+    async def main() -> None:
+        async with Server(config, 0, Failing(), trace=path) as server:
+            with pytest.raises(StorageError):
+                await server.serve_forever()
+
+    run(main())
+    assert lines(path)[-1]["reason"] == "the disk is gone"
