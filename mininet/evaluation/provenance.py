@@ -54,7 +54,7 @@ def processor() -> str | None:
 def compiled() -> dict[str, str]:
     """The hash of every compiled module of multipaxos, by its name."""
     folder = Path(multipaxos.__file__).parent
-    return {path.name.partition(".")[0]: sha256(path)[:16] for path in sorted(folder.glob("*.so"))}
+    return {str(path.relative_to(folder)).partition(".")[0]: sha256(path)[:16] for path in sorted(folder.rglob("*.so"))}
 
 
 @cache

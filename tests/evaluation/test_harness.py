@@ -247,7 +247,7 @@ def look_at(result: dict[str, Any], folder: Path) -> None:
     assert result["checks"]["failures"] == []
     assert result["checks"]["slot_out"] > 20
     origin = result["provenance"]
-    assert origin["compiled"]["acceptor"]
+    assert origin["compiled"]["paxos/acceptor"]
     assert len(origin["commit"]) == 40
     assert isinstance(origin["dirty"], bool)
     assert origin["kernel"] == os.uname().release

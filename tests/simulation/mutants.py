@@ -3,8 +3,8 @@
 A broken core is a copy of the compiled package in which one module was built from changed source. The shipped core
 knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that a slip cannot become
 stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest. `python -m
-tests.simulation.mutants` (or `make teeth`) builds and simulates all of them and prints how many seeds each took, and what
-gave it away.
+tests.simulation.mutants` (or `make teeth`) builds and simulates all of them and prints how many seeds each took, and
+what gave it away.
 
 Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`test_node.py` and
 `transcripts/refusal.txt` hold that rule), an own acceptor that is asked once only (`test_node.py`); and a rule that

@@ -789,7 +789,7 @@ def test_a_hello_that_is_none() -> None:
 
 
 def test_wrong_use_is_said() -> None:
-    with pytest.raises(ValueError, match=r"does not write 'hello'.*multipaxos\.schema"):
+    with pytest.raises(ValueError, match=r"does not write 'hello'.*multipaxos\.wire\.schema"):
         codec.encode("hello")
     with pytest.raises(TypeError, match="ping has no field slot: there are"):
         codec.encode("ping", slot=1)
