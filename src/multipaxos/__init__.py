@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from multipaxos.machine.state_machine import Context, StateMachine
     from multipaxos.server.server import Server
-    from multipaxos.storage.lmdb import LmdbStorage, MemoryStorage
+    from multipaxos.storage.lmdb import LmdbStorage
+    from multipaxos.storage.memory import MemoryStorage
 
 __all__ = [
     "BlockingClient",
@@ -59,7 +60,7 @@ _HOMES = {
     "Config": "config.cluster",
     "Context": "machine.state_machine",
     "LmdbStorage": "storage.lmdb",
-    "MemoryStorage": "storage.lmdb",
+    "MemoryStorage": "storage.memory",
     "Server": "server.server",
     "StateMachine": "machine.state_machine",
 }  # of the rest: errors

@@ -21,7 +21,7 @@ from typing import Any
 from multipaxos.client.link import fetch_status, fetch_statuses, find_leader
 from multipaxos.config.cluster import Config, format_address
 from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
-from multipaxos.storage.lmdb import is_memory_filesystem
+from multipaxos.storage.directory import is_memory_filesystem
 
 START_S = 30.0
 PORT_MIN = 10_000

@@ -26,7 +26,7 @@ from multipaxos.errors import (
 )
 from multipaxos.local_cluster import free_base_port
 from multipaxos.server.server import Server
-from multipaxos.storage.lmdb import MemoryStorage
+from multipaxos.storage.memory import MemoryStorage
 from multipaxos.wire import codec
 from multipaxos.wire.schema import Hello
 

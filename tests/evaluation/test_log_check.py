@@ -13,7 +13,8 @@ np = pytest.importorskip("numpy", reason="numpy is of the extra `evaluation`")
 from evaluation.log_check import Command, brief, lost_writes, one_log, proposed_again, read_log, same_prefix
 from evaluation.records import OPERATION, Operations
 from multipaxos.load.operation_log import OPERATIONS, OUTCOMES
-from multipaxos.storage.lmdb import HEADER, LmdbStorage
+from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.storage.records import HEADER
 from multipaxos.wire import codec
 
 PUT, GET = OPERATIONS["put"], OPERATIONS["get"]

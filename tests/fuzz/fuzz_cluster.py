@@ -18,7 +18,7 @@ from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.storage.lmdb import split
+from multipaxos.storage.records import split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.fuzz.harness import Program, chunk, main

@@ -19,7 +19,10 @@ from multipaxos.errors import ConfigurationError, DirectoryInUse, MultipaxosErro
 from multipaxos.machine.state_machine import Context, StateMachine
 from multipaxos.node.node import Read
 from multipaxos.server.server import Server, serve
-from multipaxos.storage.lmdb import LmdbStorage, MemoryStorage, Record, Storage
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.storage.memory import MemoryStorage
+from multipaxos.storage.records import Record
 from multipaxos.transport import transport
 from multipaxos.wire.codec import (
     COMMAND_KINDS,

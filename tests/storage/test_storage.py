@@ -19,17 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multipaxos.errors import DirectoryInUse, DirectoryMismatch, StorageError
+from multipaxos.storage import directory
 from multipaxos.storage import lmdb as storage_module
-from multipaxos.storage.lmdb import (
-    HEADER,
-    DroppingStorage,
-    LmdbStorage,
-    MemoryStorage,
-    Record,
-    Storage,
-    is_memory_filesystem,
-    split,
-)
+from multipaxos.storage.directory import is_memory_filesystem
+from multipaxos.storage.dropping import DroppingStorage
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.storage.memory import MemoryStorage
+from multipaxos.storage.records import HEADER, Record, split
 from multipaxos.wire.codec import RUN_SLOTS_MAX
 
 SMALL_MAP_BYTES = 1 << 20
@@ -313,7 +310,8 @@ def test_the_map_grows_while_others_read(tmp_path: Path) -> None:
 FILL = """
     import resource, signal, sys
     from multipaxos.errors import StorageError
-    from multipaxos.storage.lmdb import HEADER, LmdbStorage
+    from multipaxos.storage.lmdb import LmdbStorage
+    from multipaxos.storage.records import HEADER
     storage = LmdbStorage(sys.argv[1], "demo", 0)
     frame = bytes(50_000)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -445,8 +443,8 @@ def test_is_memory_filesystem(path: str, in_memory: bool, tmp_path: Path, monkey
     listed = tmp_path / "mounts"
     listed.write_text(MOUNTS)
     real_open: Callable[..., Any] = open
-    monkeypatch.setattr(storage_module, "open", lambda name, **how: real_open(listed, **how), raising=False)
-    monkeypatch.setattr(storage_module.os.path, "realpath", lambda path: str(path))
+    monkeypatch.setattr(directory, "open", lambda name, **how: real_open(listed, **how), raising=False)
+    monkeypatch.setattr(directory.os.path, "realpath", lambda path: str(path))
     assert is_memory_filesystem(path) is in_memory
 
 

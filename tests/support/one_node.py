@@ -11,7 +11,7 @@ from typing import Any
 from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Batch, Node
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.storage.lmdb import split
+from multipaxos.storage.records import split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal

@@ -18,7 +18,8 @@ from multipaxos.errors import StorageError
 from multipaxos.machine.state_machine import Context
 from multipaxos.node.node import Node
 from multipaxos.server.server import Server
-from multipaxos.storage.lmdb import MemoryStorage, Storage
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.memory import MemoryStorage
 from multipaxos.trace.traced_node import HEADER_LINE, Trace, TracedNode, command_hash
 from multipaxos.wire import codec
 from tests.support.journal import Journal

@@ -27,7 +27,7 @@ from multipaxos.node.node import Batch, Node, Read
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
-from multipaxos.storage.lmdb import split
+from multipaxos.storage.records import split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal

@@ -22,7 +22,10 @@ from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.local_cluster import LocalCluster, is_free
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.server.server import Server
-from multipaxos.storage.lmdb import DroppingStorage, LmdbStorage, MemoryStorage, Storage
+from multipaxos.storage.dropping import DroppingStorage
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.storage.memory import MemoryStorage
 
 # The last two are for tests: a disk that keeps nothing unsynced, with its sync and without.
 STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]

@@ -33,7 +33,7 @@ from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine, PythonMachine
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Batch, Node, Output, Read
-from multipaxos.storage.lmdb import Storage
+from multipaxos.storage.interface import Storage
 from multipaxos.trace.traced_node import Trace, TracedNode
 from multipaxos.transport.transport import Transport
 from multipaxos.wire.schema import flatten

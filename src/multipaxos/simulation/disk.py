@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from multipaxos.storage.lmdb import MemoryStorage, Record, split
+from multipaxos.storage.memory import MemoryStorage
+from multipaxos.storage.records import Record, split
 from multipaxos.wire.codec import decode_phase2a
 
 

@@ -51,8 +51,8 @@ from typing import TYPE_CHECKING, Any
 
 from multipaxos.diagram.picture import describe
 from multipaxos.paxos import ballot
-from multipaxos.storage.lmdb import Storage
-from multipaxos.storage.lmdb import split as split_records
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.records import split as split_records
 from multipaxos.wire.codec import CodecError, decode_message, decode_phase2a, split
 from multipaxos.wire.schema import flatten
 

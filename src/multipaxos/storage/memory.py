@@ -1,0 +1,64 @@
+"""Storage in memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+
+from multipaxos.storage.interface import new_incarnation
+from multipaxos.storage.records import Record, by_slot, cut, lowest_first, split
+
+
+class MemoryStorage:
+    """Nothing survives: a node that restarts has a new incarnation and does not vote."""
+
+    kind = "memory"
+    immediate = True
+
+    def __init__(self) -> None:
+        self.incarnation = new_incarnation()
+        self._meta: dict[bytes, bytes] = {}
+        self._batches: list[bytes] = []  # as they came: indexed only when somebody reads
+        self._indexed: list[Record] = []
+        self._count = 0
+
+    def meta(self) -> dict[bytes, bytes]:
+        """The core's keys."""
+        return dict(self._meta)
+
+    def records(self) -> Iterator[Record]:
+        """All records, sorted by (first, index)."""
+        self._index()
+        return iter(self._indexed)
+
+    def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
+        """Keeps the batch."""
+        if meta:
+            self._meta.update(meta)
+        if records:
+            self._batches.append(records)
+
+    def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
+        """All records over [first, covered_end)."""
+        self._index()
+        at = bisect_left(self._indexed, lowest_first(first), key=lambda record: record[1])
+        return cut((self._indexed[i] for i in range(at, len(self._indexed))), first, end, max_bytes)
+
+    def _index(self) -> None:
+        """Sorts in what came; mostly it lies above all else, so only the tail that it touches is sorted."""
+        batches, self._batches = self._batches, []
+        new: list[Record] = []
+        for batch in batches:
+            for first, end, frame in split(batch):
+                self._count += 1
+                new.append((self._count, first, end, frame))
+        if not new:
+            return
+        lowest = min(record[1] for record in new)
+        at = bisect_left(self._indexed, lowest, key=lambda record: record[1])
+        tail = self._indexed[at:] + new
+        tail.sort(key=by_slot)
+        self._indexed[at:] = tail
+
+    def close(self) -> None:
+        """Nothing to let go of."""
