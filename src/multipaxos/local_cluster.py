@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from multipaxos.client.link import fetch_status, fetch_statuses, find_leader
-from multipaxos.config.cluster import Config, format_address
+from multipaxos.config.addresses import format_address
+from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
 from multipaxos.storage.directory import is_memory_filesystem
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from multipaxos.config.cluster import Config, Grid, Node, Sizes, format_address, parse_address, parse_cluster
+from multipaxos.config.addresses import format_address, parse_address, parse_cluster
+from multipaxos.config.cluster import Config, Grid, Member, Sizes
 from multipaxos.errors import ConfigurationError
 
 GOOD = """\
@@ -36,7 +37,7 @@ def test_reads_what_is_written():
     assert config.name == "demo"
     assert config.quorum == "majority"
     assert (config.window, config.election_timeout_ms, config.ping_interval_ms) == (8192, 500, 100)
-    assert config.nodes[2] == Node(2, "paxos-2.example:7402", ("replica", "acceptor"))
+    assert config.nodes[2] == Member(2, "paxos-2.example:7402", ("replica", "acceptor"))
     assert (config.nodes[1].host, config.nodes[1].port) == ("::1", 7401)
     assert config.role_masks() == [7, 4, 5]
     assert config.quorums().acceptors == 0b111
@@ -44,8 +45,8 @@ def test_reads_what_is_written():
 
 def test_only_acceptors_make_quorums():
     nodes = (
-        Node(0, "a:1", ("replica", "leader")),
-        *(Node(i, f"a:{i + 1}", ("acceptor",)) for i in (1, 2, 3)),
+        Member(0, "a:1", ("replica", "leader")),
+        *(Member(i, f"a:{i + 1}", ("acceptor",)) for i in (1, 2, 3)),
     )
     quorums = Config("c", nodes).quorums()
     assert quorums.acceptors == 0b1110
@@ -93,7 +94,7 @@ def test_digest_covers_what_must_agree():
         dataclasses.replace(config, quorum=Grid(2, 3)),
         dataclasses.replace(config, quorum=Grid(3, 2)),
         dataclasses.replace(config, window=4096),
-        dataclasses.replace(config, nodes=(*config.nodes[:5], Node(5, "127.0.0.1:7405", ("acceptor",)))),
+        dataclasses.replace(config, nodes=(*config.nodes[:5], Member(5, "127.0.0.1:7405", ("acceptor",)))),
         Config.local(5, 7400),
     ]
     digests = {config.digest(), *(other.digest() for other in changed)}

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 
 from multipaxos import demo
 from multipaxos.client.client import Client
-from multipaxos.config.cluster import Config, Grid, Node, Sizes
+from multipaxos.config.cluster import Config, Grid, Member, Sizes
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import NoQuorum
 from multipaxos.load import operation_log as operations
@@ -229,10 +229,10 @@ def test_other_sizes(tmp_path: Path, nodes: int) -> None:
     play(tmp_path, story, nodes=nodes)
 
 
-def places(*roles: tuple[str, ...]) -> tuple[Node, ...]:
+def places(*roles: tuple[str, ...]) -> tuple[Member, ...]:
     """Nodes with these roles, on free ports."""
     base = free_base_port(len(roles))
-    return tuple(Node(id, f"127.0.0.1:{base + id}", each) for id, each in enumerate(roles))
+    return tuple(Member(id, f"127.0.0.1:{base + id}", each) for id, each in enumerate(roles))
 
 
 def test_roles_apart(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 
 from multipaxos.client.session import Session
-from multipaxos.config.cluster import Config, Node, Quorum
+from multipaxos.config.cluster import Config, Member, Quorum
 from multipaxos.wire.codec import split
 from multipaxos.wire.schema import Hello, LinkKind, decode_status_reply, encode_status_request
 
@@ -28,7 +28,7 @@ def local_config(nodes: int = 3, name: str = "test", quorum: Quorum = "majority"
     """A cluster on addresses that nobody else uses."""
     pid = os.getpid()
     host = f"127.{1 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
-    listed = tuple(Node(i, f"{host}:{next(_ports)}") for i in range(nodes))
+    listed = tuple(Member(i, f"{host}:{next(_ports)}") for i in range(nodes))
     return Config(name=name, nodes=listed, quorum=quorum, **times)
 
 

@@ -27,7 +27,7 @@ from evaluation.provenance import version_of
 from evaluation.systems import POLL_S, START_S, Ground, Settings, System
 from multipaxos.cli.serve import status_rows
 from multipaxos.client.link import fetch_statuses
-from multipaxos.config.cluster import ROLES, Config, Grid, Node, Quorum, Sizes
+from multipaxos.config.cluster import ROLES, Config, Grid, Member, Quorum, Sizes
 
 PORT = 7400
 FOLLOWS = ("replica", "acceptor")
@@ -70,7 +70,7 @@ class Multipaxos(System):
         """One node on each host."""
         leaders = spec.option("leaders", len(self.network.nodes))
         nodes = tuple(
-            Node(host.index, f"{host.address}:{PORT}", ROLES if host.index < leaders else FOLLOWS)
+            Member(host.index, f"{host.address}:{PORT}", ROLES if host.index < leaders else FOLLOWS)
             for host in self.network.nodes
         )
         times = {

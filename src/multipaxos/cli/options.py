@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from multipaxos.config.cluster import parse_address, parse_cluster
+from multipaxos.config.addresses import parse_address, parse_cluster
 from multipaxos.errors import (
     ConfigurationError,
     DirectoryInUse,

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.session import Session
-from multipaxos.config.cluster import parse_cluster
+from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
     CompareFailed,

@@ -22,17 +22,17 @@ one with its nearest name.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import ipaddress
 import json
-import re
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from multipaxos.config.addresses import parse_address
+from multipaxos.config.toml import Misfit, Place, known_only, line_of, toml_fault, toml_string
 from multipaxos.errors import ConfigurationError
 from multipaxos.paxos.quorum import QuorumSystem
 
@@ -65,24 +65,8 @@ class Grid:
 Quorum = Literal["majority"] | Sizes | Grid
 
 
-class Place(NamedTuple):
-    """Where an entry stands; `nth` of the tables of its name, from 0; an empty key means the table itself."""
-
-    table: str
-    nth: int = 0
-    key: str = ""
-
-
-class Misfit(ConfigurationError):
-    """A wrong entry and its place; `Config.parse` turns the place into file and line."""
-
-    def __init__(self, place: Place, reason: str) -> None:
-        super().__init__(reason)
-        self.place = place
-
-
 @dataclass(frozen=True)
-class Node:
+class Member:
     """One process of the cluster. Roles are kept in the order of ROLES."""
 
     id: int
@@ -107,7 +91,7 @@ class Config:
     """A cluster that can be run: one that cannot is refused when made. Nodes are kept in order of id."""
 
     name: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[Member, ...]
     quorum: Quorum = "majority"
     window: int = WINDOW_DEFAULT
     election_timeout_ms: int = 500
@@ -116,7 +100,7 @@ class Config:
     def __post_init__(self) -> None:
         check_nodes(self.nodes)
         check_cluster(self)
-        ordered = (Node(n.id, n.address, tuple(r for r in ROLES if r in n.roles)) for n in self.nodes)
+        ordered = (Member(n.id, n.address, tuple(r for r in ROLES if r in n.roles)) for n in self.nodes)
         object.__setattr__(self, "nodes", tuple(sorted(ordered, key=lambda node: node.id)))
         try:
             self.quorums()
@@ -158,7 +142,7 @@ class Config:
         quorum: Quorum = "majority",
     ) -> Config:
         """A cluster of `nodes` nodes on this machine, all with every role, node i on port `base_port` + i."""
-        listed = tuple(Node(i, f"127.0.0.1:{base_port + i}") for i in range(nodes))
+        listed = tuple(Member(i, f"127.0.0.1:{base_port + i}") for i in range(nodes))
         return cls(name=name, nodes=listed, quorum=quorum)
 
     def quorums(self) -> QuorumSystem:
@@ -209,56 +193,6 @@ class Config:
         return "\n".join(lines) + "\n"
 
 
-# -- addresses
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[IPv6]:port`` as (host without brackets, port)."""
-    match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,9})", text)
-    if match is None:
-        if text.count(":") > 1 and "[" not in text:
-            raise ConfigurationError(f"address {text!r}: an IPv6 address needs brackets, like [::1]:7400")
-        raise ConfigurationError(f"address {text!r} must be HOST:PORT, like 127.0.0.1:7400 or [::1]:7400")
-    port = int(match["port"])
-    if not 1 <= port <= 65535:
-        raise ConfigurationError(f"address {text!r}: port {port} is out of range: it must be 1 to 65535")
-    return checked_host(text, match["six"], match["host"]), port
-
-
-def checked_host(text: str, six: str | None, host: str | None) -> str:
-    """The host of the address `text`, which is either an IPv6 address `six` or a `host`."""
-    if six is not None:
-        try:
-            ipaddress.IPv6Address(six)
-        except ValueError as error:
-            raise ConfigurationError(f"address {text!r}: {error}") from None
-        return six
-    if not host or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host):
-        raise ConfigurationError(f"address {text!r}: {host!r} is neither a host name nor an IP address")
-    if re.fullmatch(r"[0-9.]+", host):
-        try:
-            ipaddress.IPv4Address(host)
-        except ValueError as error:
-            raise ConfigurationError(f"address {text!r}: {error}") from None
-    return host
-
-
-def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def parse_cluster(text: str) -> list[tuple[str, int]]:
-    """``host:port,host:port,...``, as ``--cluster`` takes it, in the order given."""
-    addresses: list[tuple[str, int]] = []
-    for item in text.split(","):
-        address = parse_address(item.strip())
-        if address in addresses:
-            raise ConfigurationError(f"address {item.strip()!r} is listed twice in {text!r}")
-        addresses.append(address)
-    return addresses
-
-
 # -- from TOML to Config: shapes and names
 
 
@@ -282,8 +216,8 @@ def config_of(document: dict[str, Any]) -> Config:
     return Config(nodes=listed, **entries)
 
 
-def node_of(entries: dict[str, Any], index: int) -> Node:
-    """Node of the `index`-th [[node]]."""
+def node_of(entries: dict[str, Any], index: int) -> Member:
+    """Member of the `index`-th [[node]]."""
     for key in entries:
         known_only(key, ("id", "address", "roles"), "key in [[node]]", Place("node", index, key))
     for key in ("id", "address"):
@@ -292,7 +226,7 @@ def node_of(entries: dict[str, Any], index: int) -> Node:
     roles = entries.get("roles", list(ROLES))
     if not isinstance(roles, list):
         raise Misfit(Place("node", index, "roles"), f"roles must be a list like {json.dumps(ROLES)}")
-    return Node(entries["id"], entries["address"], tuple(roles))
+    return Member(entries["id"], entries["address"], tuple(roles))
 
 
 def quorum_of(entry: object) -> Quorum:
@@ -314,19 +248,10 @@ def quorum_of(entry: object) -> Quorum:
     return Grid(grid[0], grid[1])
 
 
-def known_only(name: object, known: Collection[str], what: str, place: Place) -> None:
-    """Refuses a `name` that is not `known`, with the nearest that is."""
-    if name in known:
-        return
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    raise Misfit(place, f"unknown {what} {name!r}; {hint}")
-
-
 # -- what makes a Config one that can be run
 
 
-def check_nodes(nodes: Sequence[Node]) -> None:
+def check_nodes(nodes: Sequence[Member]) -> None:
     """Ids 0 to n-1, addresses and roles well-formed, no address twice, no role without a node."""
     if not 1 <= len(nodes) <= NODES_MAX:
         raise Misfit(Place("node"), f"{len(nodes)} nodes are listed: there must be 1 to {NODES_MAX}")
@@ -348,7 +273,7 @@ def check_nodes(nodes: Sequence[Node]) -> None:
             raise Misfit(Place("node"), f"no node has the role {role!r}: give it to at least one")
 
 
-def check_id(node: Node, index: int, ids: Collection[int], count: int) -> None:
+def check_id(node: Member, index: int, ids: Collection[int], count: int) -> None:
     place = Place("node", index, "id")
     if not is_whole(node.id):
         raise Misfit(place, f"node id {node.id!r} must be a whole number")
@@ -358,7 +283,7 @@ def check_id(node: Node, index: int, ids: Collection[int], count: int) -> None:
         raise Misfit(place, f"node id {node.id}: ids of {count} nodes must be 0 to {count - 1}, without gaps")
 
 
-def check_address(node: Node, index: int) -> tuple[str, int]:
+def check_address(node: Member, index: int) -> tuple[str, int]:
     """(host, port), comparable."""
     place = Place("node", index, "address")
     if not isinstance(node.address, str):
@@ -370,7 +295,7 @@ def check_address(node: Node, index: int) -> tuple[str, int]:
     return str(ipaddress.IPv6Address(host)) if ":" in host else host.lower(), port
 
 
-def check_roles(node: Node, index: int) -> None:
+def check_roles(node: Member, index: int) -> None:
     place = Place("node", index, "roles")
     for role in node.roles:
         known_only(role, ROLES, "role", place)
@@ -408,45 +333,6 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-# -- lines of a TOML file
-
-
-def toml_fault(message: str, text: str) -> tuple[str, int]:
-    """tomllib's message as (reason, line)."""
-    match = re.fullmatch(r"(?P<reason>.*) \(at line (?P<line>\d+), column \d+\)", message, re.DOTALL)
-    if match is not None:
-        return match["reason"], int(match["line"])
-    return message.removesuffix(" (at end of document)"), text.count("\n") + 1
-
-
-def line_of(text: str, place: Place) -> int:
-    """The line of an entry, from 1: that of its key, else of its table's header, else 0."""
-    table, index, key = place
-    header = 0
-    for number, current, count, stripped in tables_by_line(text.splitlines()):
-        if current.split(".")[0] != table or count != index:
-            continue
-        if stripped.startswith("["):
-            header = header or number
-            if current == f"{table}.{key}":
-                return number
-        elif key and re.match(rf"(?:{re.escape(key)}|\"{re.escape(key)}\")\s*[.=]", stripped):
-            return number
-    return header
-
-
-def tables_by_line(lines: Sequence[str]) -> Iterable[tuple[int, str, int, str]]:
-    """Of each line: its number, its table, how many tables of that name came before, and its text."""
-    current, counts = "", dict[str, int]()
-    for number, line in enumerate(lines, start=1):
-        stripped = line.strip()
-        match = re.match(r"\[{1,2}\s*([A-Za-z0-9_.\-]+)\s*\]{1,2}\s*(#.*)?$", stripped)
-        if match is not None:
-            current = match[1]
-            counts[current] = counts.get(current, -1) + 1
-        yield number, current, counts.get(current, 0), stripped
-
-
 # -- to TOML
 
 
@@ -468,8 +354,3 @@ def toml_quorum(quorum: Quorum) -> str:
             return f"{{ grid = [{rows}, {columns}] }}"
         case _:
             return toml_string("majority")
-
-
-def toml_string(text: str) -> str:
-    """A TOML basic string of printable text: JSON's escapes are TOML's."""
-    return json.dumps(text, ensure_ascii=False)

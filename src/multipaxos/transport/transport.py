@@ -35,7 +35,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from multipaxos.config.cluster import Config, format_address
+from multipaxos.config.addresses import format_address
+from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError
 from multipaxos.wire.codec import CodecError
 from multipaxos.wire.codec import split as split_frames

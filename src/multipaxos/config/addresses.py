@@ -1,0 +1,55 @@
+"""Addresses as text."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from multipaxos.errors import ConfigurationError
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[IPv6]:port`` as (host without brackets, port)."""
+    match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,9})", text)
+    if match is None:
+        if text.count(":") > 1 and "[" not in text:
+            raise ConfigurationError(f"address {text!r}: an IPv6 address needs brackets, like [::1]:7400")
+        raise ConfigurationError(f"address {text!r} must be HOST:PORT, like 127.0.0.1:7400 or [::1]:7400")
+    port = int(match["port"])
+    if not 1 <= port <= 65535:
+        raise ConfigurationError(f"address {text!r}: port {port} is out of range: it must be 1 to 65535")
+    return checked_host(text, match["six"], match["host"]), port
+
+
+def checked_host(text: str, six: str | None, host: str | None) -> str:
+    """The host of the address `text`, which is either an IPv6 address `six` or a `host`."""
+    if six is not None:
+        try:
+            ipaddress.IPv6Address(six)
+        except ValueError as error:
+            raise ConfigurationError(f"address {text!r}: {error}") from None
+        return six
+    if not host or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host):
+        raise ConfigurationError(f"address {text!r}: {host!r} is neither a host name nor an IP address")
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError as error:
+            raise ConfigurationError(f"address {text!r}: {error}") from None
+    return host
+
+
+def format_address(host: str, port: int) -> str:
+    """The inverse of `parse_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_cluster(text: str) -> list[tuple[str, int]]:
+    """``host:port,host:port,...``, as ``--cluster`` takes it, in the order given."""
+    addresses: list[tuple[str, int]] = []
+    for item in text.split(","):
+        address = parse_address(item.strip())
+        if address in addresses:
+            raise ConfigurationError(f"address {item.strip()!r} is listed twice in {text!r}")
+        addresses.append(address)
+    return addresses
