@@ -19,7 +19,7 @@ import numpy as np
 from evaluation.records import OK, Operations
 from multipaxos.load.operation_log import OPERATIONS
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.trace.traced_node import command_hash
+from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
 
 Command = tuple[int, int, str]  # session, sequence, and the hash of all of it

@@ -31,9 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.errors import BadRecords
-from multipaxos.diagram.picture import Message, Note, draw
+from multipaxos.diagram.layout import Message, Note
+from multipaxos.diagram.picture import draw
 from multipaxos.paxos import ballot
-from multipaxos.trace.traced_node import HEADER, HEADER_LINE, VERSION
+from multipaxos.trace.file import HEADER, HEADER_LINE, VERSION
 
 Event = dict[str, Any]
 Slots = tuple[int, int]  # first, end

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multipaxos.diagram.picture import CHARACTER_WIDTH, MS, Message, Note, draw, label_of
+from multipaxos.diagram.layout import CHARACTER_WIDTH, MS, Message, Note
+from multipaxos.diagram.picture import draw, label_of
 from multipaxos.wire import codec
 from tests.support.one_node import ballot, command
 

@@ -17,7 +17,7 @@ from evaluation.errors import BadRecords
 from multipaxos.client.client import Client
 from multipaxos.config.cluster import Config
 from multipaxos.local_cluster import LocalCluster, free_base_port
-from multipaxos.trace.traced_node import HEADER_LINE
+from multipaxos.trace.file import HEADER_LINE
 
 AT = 1 << 16  # ballot 1.0
 HIGHER = (2 << 16) + 1

@@ -20,7 +20,9 @@ from multipaxos.node.node import Node
 from multipaxos.server.server import Server
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.trace.traced_node import HEADER_LINE, Trace, TracedNode, command_hash
+from multipaxos.trace.file import HEADER_LINE, Trace
+from multipaxos.trace.messages import command_hash
+from multipaxos.trace.traced_node import TracedNode
 from multipaxos.wire import codec
 from tests.support.journal import Journal
 from tests.support.link_by_hand import Caller, local_config, put, run, until

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multipaxos.diagram.picture import Message, Note, draw
+from multipaxos.diagram.layout import Message, Note
+from multipaxos.diagram.picture import draw
 from multipaxos.errors import MultipaxosError
 from tests.transcripts.language import begin, perform
 from tests.transcripts.network import ARRIVED, ScriptError

@@ -16,31 +16,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
+from multipaxos.diagram.layout import (
+    DEPARTURE,
+    HEAD_HEIGHT,
+    MARGIN,
+    MS,
+    NOTE,
+    STUB_WIDTH,
+    TIME_WIDTH,
+    TITLE_CHARACTER_WIDTH,
+    Layout,
+    Message,
+    Note,
+    width_of,
+)
 from multipaxos.paxos import ballot
 from multipaxos.wire import codec
 
-MS = 1_000_000
 TO_THE_END = 2**64 - 1  # the exclusive end of a phase 1b's last part; its first in a refusal
 NAMED_MAX = 6  # commands, answers or runs that one label names
 PAYLOAD_CHARACTERS_MAX = 24
-
-ROW_HEIGHT = 22  # of a departure or a note
-ARRIVAL_HEIGHT = 20
-LOST_WIDTH = 44  # from a lost message's cross to its target
-STUB_WIDTH = 14  # of a message to oneself
-PAUSE_HEIGHT = 16  # extra, where more than PAUSE_NS pass
-PAUSE_NS = 20 * MS
-CHARACTER_WIDTH, TITLE_CHARACTER_WIDTH = 6.7, 8.6  # of the fonts at their sizes
-LABEL_CHARACTERS_MAX = 64
-GAP_MIN, GAP_MAX = 120, 250  # between two lifelines
-TIME_WIDTH = 84
-HEAD_HEIGHT = 64
-MARGIN = 24
-LEFT = TIME_WIDTH + MARGIN + 30  # of the first lifeline
 
 PALETTE = {  # class: (light, dark), after Okabe and Ito
     "phase1": ("#0072b2", "#56b4e9"),
@@ -61,26 +59,6 @@ CLASSES = {
     "response": "client",
     "leading": "client",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the wire; `arrived_ns` is None if it was lost."""
-
-    sent_ns: int
-    arrived_ns: int | None
-    source: str
-    target: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What happened at one participant. A note that begins with `crash` ends its life, one with `restart` begins it."""
-
-    at_ns: int
-    who: str
-    text: str
 
 
 # == labels
@@ -240,201 +218,13 @@ _DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-# == the layout: which event stands where
-
-ARRIVAL, NOTE, DEPARTURE, SUDDEN = range(4)  # of one moment: in this order; SUDDEN arrives as it is sent
-
-
-@dataclass(slots=True)
-class _Row:
-    """A row of one moment: what stands where in it, and what is said to whom (see `_Layout.key`)."""
-
-    y: float
-    taken: list[tuple[float, float, str]] = field(default_factory=list)
-    said: dict[tuple[str, bool, str, int], set[str]] = field(default_factory=dict)
-
-    def has_room(self, wanted: Sequence[tuple[float, float, str]]) -> bool:
-        """May this stand here too? A cross lies lower than labels."""
-        return all(
-            end <= left or right <= begin or {what, other} == {"label", "cross"}
-            for begin, end, what in wanted
-            for left, right, other in self.taken
-        )
-
-
-class _Layout:
-    """Where everything stands: lifelines from left to right, events from top to bottom.
-
-    Events of one moment share a row where their words do not meet, those of one participant in their order. The same
-    words that one participant says to several others in one moment are said once.
-    """
-
-    def __init__(self, participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note]) -> None:
-        self.messages, self.notes = messages, notes
-        self.x = self.place_lifelines(participants)
-        self.last = participants[-1] if len(participants) > 1 else ""
-        self.departures: dict[int, float] = {}
-        self.arrivals: dict[int, float] = {}
-        self.noted: dict[int, float] = {}
-        self.silent: set[int] = set()  # messages whose label another one shows
-        self.times: list[tuple[float, int]] = []
-        self.pauses: list[float] = []
-        self.rows: list[_Row] = []  # of the present moment
-        self.height = self.place_rows() + ROW_HEIGHT
-        ends = [self.extent(kind, place)[1] for kind, place in self.events() if kind in (NOTE, DEPARTURE, SUDDEN)]
-        self.width = max([*self.x.values(), *ends], default=LEFT) + MARGIN
-
-    def place_lifelines(self, participants: Sequence[str]) -> dict[str, float]:
-        """Lifelines stand as far apart as what is said from either into the gap between them wants, within bounds."""
-        places = {name: place for place, name in enumerate(participants)}
-        wanted = [float(GAP_MIN)] * len(participants)  # the gap at the right of each
-        for message in self.messages:
-            gap = places[message.source] - (places[message.target] < places[message.source])
-            wanted[gap] = max(wanted[gap], _width(message.label) + 30)
-        x, at = dict[str, float](), float(LEFT)
-        for name, room in zip(participants, wanted, strict=True):
-            x[name] = at
-            at += min(room, GAP_MAX)
-        return x
-
-    def events(self) -> list[tuple[int, int]]:
-        """(kind, place), in the order in which they stand."""
-        timed = [(note.at_ns, NOTE, place) for place, note in enumerate(self.notes)]
-        for place, message in enumerate(self.messages):
-            sudden = message.arrived_ns is not None and message.arrived_ns <= message.sent_ns
-            timed.append((message.sent_ns, SUDDEN if sudden else DEPARTURE, place))
-            if message.arrived_ns is not None and not sudden:
-                timed.append((message.arrived_ns, ARRIVAL, place))
-        return [(kind, place) for _, kind, place in sorted(timed)]
-
-    def at_ns(self, kind: int, place: int) -> int:
-        """When it happens."""
-        if kind == NOTE:
-            return self.notes[place].at_ns
-        message = self.messages[place]
-        return message.arrived_ns or 0 if kind == ARRIVAL else message.sent_ns
-
-    def is_rightward(self, message: Message) -> bool:
-        """Whither its label goes."""
-        return self.x[message.target] >= self.x[message.source]
-
-    def goes_right(self, kind: int, place: int) -> bool:
-        """To which side of their lifeline words go. A note goes right; at the last lifeline left, if it fits there."""
-        if kind != NOTE:
-            return self.is_rightward(self.messages[place])
-        note = self.notes[place]
-        return note.who != self.last or len(note.text) > self.room_at_left(note.who)
-
-    def room_at_left(self, who: str) -> int:
-        """How many characters fit between the clock and a lifeline."""
-        return int((self.x[who] - TIME_WIDTH - 28) / CHARACTER_WIDTH)
-
-    def words(self, kind: int, place: int) -> str:
-        """What is shown of a note or a label: as much as there is room for."""
-        who, text = self.said_by(kind, place)
-        room = LABEL_CHARACTERS_MAX
-        if not self.goes_right(kind, place):
-            room = min(room, self.room_at_left(who))
-        return text if len(text) <= room else text[: room - 1] + "…"
-
-    def said_by(self, kind: int, place: int) -> tuple[str, str]:
-        """Whose words they are, and all of them."""
-        if kind == NOTE:
-            return self.notes[place].who, self.notes[place].text
-        return self.messages[place].source, self.messages[place].label
-
-    def extent(self, kind: int, place: int) -> tuple[float, float]:
-        """Where words begin and end; the dot of a note and the foot of an arrow are kept free too."""
-        x, size = self.x[self.said_by(kind, place)[0]], _width(self.words(kind, place)) + 12
-        over = 6 if kind == NOTE else 0
-        return (x - over, x + size) if self.goes_right(kind, place) else (x - size, x + over)
-
-    def place_rows(self) -> float:
-        """Gives every event its height; returns the lowest."""
-        y, before, row_kind = float(HEAD_HEIGHT), -1, -1
-        for kind, place in self.events():
-            at_ns = self.at_ns(kind, place)
-            new = at_ns != before
-            if before >= 0 and at_ns - before > PAUSE_NS:
-                y += PAUSE_HEIGHT
-                self.pauses.append(y)
-            if new:
-                self.rows = []
-            if kind == ARRIVAL:
-                y += ARRIVAL_HEIGHT if new or row_kind != ARRIVAL else 0
-                self.arrivals[place] = y
-            else:
-                y = max(y, self.place_words(kind, place, y))
-            if new and (not self.times or y - self.times[-1][0] >= ARRIVAL_HEIGHT):
-                self.times.append((y, at_ns))
-            before, row_kind = at_ns, kind
-        return y
-
-    def place_words(self, kind: int, place: int, lowest: float) -> float:
-        """Gives a departure or a note a row of its moment, a new one below `lowest` where no other has room."""
-        said = self.key(kind, place)
-        row = self.row_for(kind, place)
-        if row is None:
-            row = _Row(lowest + ROW_HEIGHT)
-            self.rows.append(row)
-        if said in row.said:
-            self.silent.add(place)
-        else:
-            row.taken.append((*self.extent(kind, place), "note" if kind == NOTE else "label"))
-        row.taken += self.cross(kind, place)
-        row.said.setdefault(said, set()).add("" if kind == NOTE else self.messages[place].target)
-        (self.noted if kind == NOTE else self.departures)[place] = row.y
-        if kind == SUDDEN:
-            self.arrivals[place] = row.y
-        return row.y
-
-    def row_for(self, kind: int, place: int) -> _Row | None:
-        """A row of this moment with room. Words that are there already need none of their own, below all that the same
-        one was told before; others stand not above an earlier event of the same participant."""
-        said, cross = self.key(kind, place), self.cross(kind, place)
-        words = (*self.extent(kind, place), "note" if kind == NOTE else "label")
-        target = "" if kind == NOTE else self.messages[place].target
-        spoke, told = 0, -1
-        for number, row in enumerate(self.rows):
-            targets = [to for (who, *_), to in row.said.items() if who == said[0]]
-            spoke = number if targets else spoke
-            told = number if any(target in to for to in targets) else told
-        for row in self.rows[told + 1 :]:
-            if said in row.said and row.has_room(cross):
-                return row
-        for row in self.rows[spoke:]:
-            if said not in row.said and row.has_room([words, *cross]):
-                return row
-        return None
-
-    def cross(self, kind: int, place: int) -> list[tuple[float, float, str]]:
-        """Where a lost message's cross stands."""
-        if kind == NOTE or self.messages[place].arrived_ns is not None:
-            return []
-        x = self.end_of_lost(self.messages[place])
-        return [(x - 6, x + 6, "cross")]
-
-    def end_of_lost(self, message: Message) -> float:
-        """A lost message ends shortly before its target."""
-        x1, x2 = self.x[message.source], self.x[message.target]
-        return x2 + min(max(x1 - x2, -LOST_WIDTH), LOST_WIDTH) if x1 != x2 else x1 + STUB_WIDTH
-
-    def key(self, kind: int, place: int) -> tuple[str, bool, str, int]:
-        """Who says what, and to which side; a note is never the same as another."""
-        who, text = self.said_by(kind, place)
-        return who, self.goes_right(kind, place), text, place if kind == NOTE else -1
-
-
-# == the picture
-
-
 def draw(participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note], title: str) -> str:
     """The diagram as SVG text. Every message and note must be of `participants`, which stand from left to right."""
     named = {name for message in messages for name in (message.source, message.target)} | {note.who for note in notes}
     unknown = sorted(named - set(participants))
     if unknown:
         raise ValueError(f"{unknown[0]!r} is none of the participants {list(participants)}: name it among them")
-    picture = _Picture(_Layout(participants, messages, notes), title)
+    picture = _Picture(Layout(participants, messages, notes), title)
     ElementTree.indent(picture.root, " ")
     return ElementTree.tostring(picture.root, encoding="unicode") + "\n"
 
@@ -447,11 +237,6 @@ def _number(value: float) -> str:
 def _clean(text: str) -> str:
     """Text that XML can hold, on one line."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _width(words: str) -> float:
-    """How wide words are, at the size of labels."""
-    return len(words) * CHARACTER_WIDTH
 
 
 def _style() -> str:
@@ -480,7 +265,7 @@ def _style() -> str:
 class _Picture:
     """The SVG tree while it is drawn: lines, above them words on paper of their own, on top what ends a line."""
 
-    def __init__(self, layout: _Layout, title: str) -> None:
+    def __init__(self, layout: Layout, title: str) -> None:
         self.layout = layout
         self.width = max(layout.width, len(title) * TITLE_CHARACTER_WIDTH + 2 * MARGIN)
         self.height = layout.height + MARGIN
@@ -519,8 +304,8 @@ class _Picture:
         who, text = self.layout.said_by(kind, place)
         words, right = self.layout.words(kind, place), self.layout.goes_right(kind, place)
         x = self.layout.x[who] + (8 if right else -8)
-        left = x if right else x - _width(words)
-        self.shape(self.words, "rect", "paper", x=left - 1, y=y - 10, width=_width(words) + 2, height=13)
+        left = x if right else x - width_of(words)
+        self.shape(self.words, "rect", "paper", x=left - 1, y=y - 10, width=width_of(words) + 2, height=13)
         element = self.text(x, y, words, css, "start" if right else "end")
         if words != text:
             ElementTree.SubElement(element, "title").text = _clean(text)

@@ -34,7 +34,8 @@ from multipaxos.machine.machine import Machine, PythonMachine
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Batch, Node, Output, Read
 from multipaxos.storage.interface import Storage
-from multipaxos.trace.traced_node import Trace, TracedNode
+from multipaxos.trace.file import Trace
+from multipaxos.trace.traced_node import TracedNode
 from multipaxos.transport.transport import Transport
 from multipaxos.wire.schema import flatten
 

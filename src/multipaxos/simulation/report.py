@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from multipaxos.diagram.picture import Message, Note, draw, label_of
+from multipaxos.diagram.layout import Message, Note
+from multipaxos.diagram.picture import draw, label_of
 from multipaxos.judges.oracle import Violation
 from multipaxos.simulation import MS
 from multipaxos.simulation.scenario import scenario
