@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multipaxos.client.client import BlockingClient, Client
+    from multipaxos.client.blocking import BlockingClient
+    from multipaxos.client.client import Client
     from multipaxos.config.cluster import Config
     from multipaxos.errors import (
         ClientClosed,
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BlockingClient": "client.client",
+    "BlockingClient": "client.blocking",
     "Client": "client.client",
     "Config": "config.cluster",
     "Context": "machine.state_machine",

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from multipaxos.client.link import fetch_status, fetch_statuses, find_leader
+from multipaxos.client.discovery import fetch_status, fetch_statuses, find_leader
 from multipaxos.config.addresses import format_address
 from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum

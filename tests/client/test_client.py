@@ -11,7 +11,8 @@ import pytest
 
 from multipaxos import commands
 from multipaxos.client import client as client_module
-from multipaxos.client.client import BlockingClient, Client
+from multipaxos.client.blocking import BlockingClient
+from multipaxos.client.client import Client
 from multipaxos.config.cluster import Config
 from multipaxos.errors import (
     ClientClosed,

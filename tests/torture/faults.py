@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from subprocess import Popen
 
-from multipaxos.client.link import fetch_status
+from multipaxos.client.discovery import fetch_status
 from multipaxos.errors import MultipaxosError
 from multipaxos.local_cluster import LocalCluster
 from tests.torture.network import CLIENT, Network, Pair, both_ways

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from multipaxos import local_cluster as local
+from multipaxos.client import discovery
 from multipaxos.client import link as client_link
-from multipaxos.client.link import ClientLink, dial, fetch_status, fetch_statuses, find_leader
+from multipaxos.client.discovery import fetch_status, fetch_statuses, find_leader
+from multipaxos.client.link import ClientLink, dial
 from multipaxos.config.cluster import Config, Sizes
 from multipaxos.errors import HandshakeRefused, MultipaxosError, NoQuorum
 from multipaxos.local_cluster import free_base_port, is_free
@@ -393,7 +395,7 @@ def test_a_silent_node_keeps_nobody_from_the_leader(monkeypatch: pytest.MonkeyPa
                 given_up.append(address)
         return {"leading": address == leader}
 
-    monkeypatch.setattr(client_link, "fetch_status", ask)
+    monkeypatch.setattr(discovery, "fetch_status", ask)
     assert asyncio.run(find_leader([silent, follower, leader], 60.0)) == leader
     assert given_up == [silent]
     with pytest.raises(NoQuorum):

@@ -25,8 +25,8 @@ from evaluation.model import Spec
 from evaluation.processes import wait_for
 from evaluation.provenance import version_of
 from evaluation.systems import POLL_S, START_S, Ground, Settings, System
-from multipaxos.cli.serve import status_rows
-from multipaxos.client.link import fetch_statuses
+from multipaxos.cli.status import status_rows
+from multipaxos.client.discovery import fetch_statuses
 from multipaxos.config.cluster import ROLES, Config, Grid, Member, Quorum, Sizes
 
 PORT = 7400

@@ -1,22 +1,17 @@
-"""`serve`, `cluster` and `status`: running nodes, and looking at them."""
+"""`serve` and `cluster`: running nodes."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import logging
 import signal
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
-from multipaxos.cli.options import USAGE, Address, cluster_option, fail, reports_errors
-from multipaxos.client.link import fetch_statuses
+from multipaxos.cli.options import USAGE, Address, fail, reports_errors
 from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.local_cluster import LocalCluster, is_free
@@ -150,45 +145,4 @@ async def run_cluster(local: LocalCluster) -> None:
                 continue
 
 
-ROW_WIDTH = 140  # where nobody looks through a window
-COLUMNS = [
-    "id",
-    "address",
-    "alive",
-    "leading",
-    "ballot",
-    "slot_in",
-    "slot_out",
-    "mark",
-    "voting",
-    "state_hash",
-    "storage",
-]
-
-
-def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """One row per node; of a dead one little is known."""
-    return [
-        {"id": place, "address": f"{host}:{port}", "alive": False} if status is None else status
-        for place, ((host, port), status) in enumerate(zip(addresses, statuses, strict=True))
-    ]
-
-
-@click.command()
-@cluster_option()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@reports_errors
-def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
-    """Show one row per node."""
-    rows = status_rows(cluster, uvloop.run(fetch_statuses(cluster)))
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
-    table = Table(*COLUMNS)
-    for row in rows:
-        table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else ROW_WIDTH)
-
-
-COMMANDS = [serve, cluster, status]
+COMMANDS = [serve, cluster]

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from multipaxos.cli.options import REFUSED, cluster_option, fail, reports_errors
-from multipaxos.client.client import BlockingClient
+from multipaxos.client.blocking import BlockingClient
 from multipaxos.errors import CompareFailed
 
 Addresses = list[tuple[str, int]]

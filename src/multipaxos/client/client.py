@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
@@ -43,8 +42,6 @@ from multipaxos.errors import (
     TooLarge,
 )
 from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError
-
-T = TypeVar("T")
 
 POLL_S = 0.02
 AVOID_S = 3.0  # a node that was silent
@@ -385,91 +382,3 @@ def _version(answer: object, key: bytes) -> int:
             f"key {key!r} is at version {answer.version}, not as expected", answer.value, answer.version
         )
     raise MultipaxosError(f"an answer of an unexpected kind, {answer!r}: this is a defect")
-
-
-class BlockingClient:
-    """The client for scripts without an event loop: ``with BlockingClient("host:port,...") as kv: kv.put(b"k", b"v")``.
-
-    It has a thread of its own with a loop; calls from several threads are fine.
-    """
-
-    def __init__(self, cluster: str | Sequence[tuple[str, int]], *, timeout_s: float = 10.0) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="multipaxos-client", daemon=True)
-        self._thread.start()
-        try:
-            self._client = self._run(self._open(cluster, timeout_s))
-        except BaseException:
-            self._end()
-            raise
-
-    @staticmethod
-    async def _open(cluster: str | Sequence[tuple[str, int]], timeout_s: float) -> Client:
-        return await Client(cluster, timeout_s=timeout_s).__aenter__()
-
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        if self._loop.is_closed():
-            call.close()
-            raise ClientClosed("the client was closed")
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-
-    def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def __enter__(self) -> BlockingClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the client and its thread."""
-        if not self._loop.is_closed():
-            self._run(self._client.close())
-            self._end()
-
-    def apply(self, command: bytes) -> bytes:
-        """See `Client.apply`."""
-        return self._run(self._client.apply(command))
-
-    def get(self, key: bytes) -> bytes | None:
-        """See `Client.get`."""
-        return self._run(self._client.get(key))
-
-    def get_versioned(self, key: bytes) -> tuple[bytes, int] | None:
-        """See `Client.get_versioned`."""
-        return self._run(self._client.get_versioned(key))
-
-    def put(self, key: bytes, value: bytes) -> int:
-        """See `Client.put`."""
-        return self._run(self._client.put(key, value))
-
-    def create(self, key: bytes, value: bytes) -> int:
-        """See `Client.create`."""
-        return self._run(self._client.create(key, value))
-
-    def update(self, key: bytes, value: bytes) -> int:
-        """See `Client.update`."""
-        return self._run(self._client.update(key, value))
-
-    def remove(self, key: bytes) -> None:
-        """See `Client.remove`."""
-        self._run(self._client.remove(key))
-
-    def cas(self, key: bytes, expected: bytes | int, new: bytes) -> int:
-        """See `Client.cas`."""
-        return self._run(self._client.cas(key, expected, new))
-
-    def scan(self, prefix: bytes, limit: int = 0, after: bytes = b"") -> commands.Pairs:
-        """See `Client.scan`."""
-        return self._run(self._client.scan(prefix, limit, after))
-
-    def transact(
-        self, compares: Iterable[bytes], then: Iterable[bytes], otherwise: Iterable[bytes] = ()
-    ) -> commands.Transacted:
-        """See `Client.transact`."""
-        return self._run(self._client.transact(compares, then, otherwise))

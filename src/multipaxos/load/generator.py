@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from multipaxos.client.link import ClientLink, dial, fetch_statuses, find_leader
+from multipaxos.client.discovery import fetch_statuses, find_leader
+from multipaxos.client.link import ClientLink, dial
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import OperationsFile

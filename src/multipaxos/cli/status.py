@@ -1,0 +1,57 @@
+"""`status`: one row per node."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from multipaxos.cli.options import cluster_option, reports_errors
+from multipaxos.client.discovery import fetch_statuses
+
+ROW_WIDTH = 140  # where nobody looks through a window
+COLUMNS = [
+    "id",
+    "address",
+    "alive",
+    "leading",
+    "ballot",
+    "slot_in",
+    "slot_out",
+    "mark",
+    "voting",
+    "state_hash",
+    "storage",
+]
+
+
+def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """One row per node; of a dead one little is known."""
+    return [
+        {"id": place, "address": f"{host}:{port}", "alive": False} if status is None else status
+        for place, ((host, port), status) in enumerate(zip(addresses, statuses, strict=True))
+    ]
+
+
+@click.command()
+@cluster_option()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reports_errors
+def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
+    """Show one row per node."""
+    rows = status_rows(cluster, uvloop.run(fetch_statuses(cluster)))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else ROW_WIDTH)
+
+
+COMMANDS = [status]
