@@ -2,7 +2,7 @@
 
 Rules. Limits are judged before anything is sent (TooLarge) and again by every replica. `read_answer` is given the
 command,
-for an answer alone does not say what it answers. The encodings are in docs/design.md.
+for an answer alone does not say what it answers. The encodings are in docs/encodings.md.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Rules.
 - The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is over a
   limit, is refused with the reason, and nothing is changed.
 - A transaction is parsed whole, and its answer bounded, before any of it is applied; then nothing in it can fail.
-The encodings of commands and answers are in docs/design.md.
+The encodings of commands and answers are in docs/encodings.md.
 """
 
 cimport cython
