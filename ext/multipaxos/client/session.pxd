@@ -1,7 +1,8 @@
 # A client's side of a session: see session.pyx.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from multipaxos.wire.codec cimport Bytes, Reply
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Reply
 
 cdef struct Pending:                 # one command until its answer and all earlier ones have come
     uint8_t* payload

@@ -16,11 +16,14 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from multipaxos.wire.codec cimport (
-    AHEAD, APPLY, EXPIRED, FINE, LEADING, OPEN_SESSION, OPENED, OVERLOADED, PARTIAL, RESPONSE, RUN_SLOTS_MAX,
-    Bytes, Command, Fault, Message, Reply, bytes_free, bytes_put, bytes_take, decode, frame_size, put_request,
-    reply_at,
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.encoding cimport FINE, PARTIAL, Fault
+from multipaxos.wire.messages cimport (
+    AHEAD, APPLY, EXPIRED, LEADING, OPENED, OPEN_SESSION, OVERLOADED, RESPONSE, RUN_SLOTS_MAX, Command, Message,
+    Reply,
 )
+from multipaxos.wire.reading cimport decode, frame_size, reply_at
+from multipaxos.wire.writing cimport put_request
 
 from multipaxos.wire.codec import CodecError
 

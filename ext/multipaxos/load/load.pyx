@@ -19,7 +19,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from multipaxos.wire.codec cimport OK, Bytes, Reply, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.messages cimport OK, Reply
 from multipaxos.load.histogram cimport Histogram
 from multipaxos.load.zipf cimport Popularity
 from multipaxos.client.session cimport Pending, Session

@@ -3,7 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from multipaxos.wire.codec cimport Bytes
+from multipaxos.wire.buffer cimport Bytes
 from multipaxos.machine.machine cimport Context, Machine
 
 cdef enum:

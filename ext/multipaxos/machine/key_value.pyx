@@ -20,7 +20,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from multipaxos.wire.codec cimport KEY_BYTES_MAX, VALUE_BYTES_MAX, Bytes, bytes_put
+from multipaxos.wire.buffer cimport Bytes, bytes_put
+from multipaxos.wire.messages cimport KEY_BYTES_MAX, VALUE_BYTES_MAX
 from multipaxos.machine.machine cimport Context, Machine
 
 cdef enum:

@@ -1,6 +1,6 @@
 # A deterministic state machine as the replica sees it: see machine.pyx.
 from libc.stdint cimport uint8_t, uint64_t
-from multipaxos.wire.codec cimport Bytes
+from multipaxos.wire.buffer cimport Bytes
 
 cdef struct Context:                 # of the command being applied, the same on every replica
     uint64_t slot                    # at which it was decided

@@ -15,7 +15,8 @@ cimport cython
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from multipaxos.wire.codec cimport VALUE_BYTES_MAX, Bytes, bytes_free, bytes_put
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
+from multipaxos.wire.messages cimport VALUE_BYTES_MAX
 
 from multipaxos.machine.state_machine import Context as UserContext
 

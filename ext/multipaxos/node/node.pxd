@@ -4,7 +4,9 @@ cimport cython
 from libc.stdint cimport uint8_t, uint64_t
 
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.wire.codec cimport Bytes, Message, Run
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Message
+from multipaxos.wire.run cimport Run
 from multipaxos.node.election cimport Election
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.paxos.quorum cimport QuorumSystem

@@ -30,12 +30,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
-from multipaxos.wire.codec cimport (
-    DECISION, FETCH, FETCHED, FINE, FOREIGN, FOUNDING, OVERSIZED, PARTIAL, PHASE1A, PHASE1B, PHASE2A,
-    PHASE2B, PING, PONG, REQUEST, Bytes, Command, Fault, Message, Pvalues, Run, Watermark, bytes_free,
-    bytes_put, bytes_take, decode, frame_size, number_at, put_decision, put_fetch, put_fetched, put_founding,
-    put_leading, put_phase1a, put_phase1b, put_phase2b, put_ping, put_pong, pvalues_at, pvalues_bytes,
-    run_command, run_drop, run_from, run_read, set_watermark,
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
+from multipaxos.wire.messages cimport (
+    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, Command, Message,
+    Pvalues, Watermark,
+)
+from multipaxos.wire.reading cimport decode, frame_size, number_at, pvalues_at
+from multipaxos.wire.run cimport Run, run_command, run_drop, run_from, run_read, set_watermark
+from multipaxos.wire.writing cimport (
+    put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b, put_phase2b,
+    put_ping, put_pong, pvalues_bytes,
 )
 from multipaxos.node.election cimport Election
 from multipaxos.paxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual

@@ -3,7 +3,8 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-from multipaxos.wire.codec cimport Bytes, Run
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.run cimport Run
 from multipaxos.paxos.slots cimport Ring
 
 

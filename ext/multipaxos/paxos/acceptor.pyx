@@ -25,7 +25,10 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from multipaxos.wire.codec cimport Bytes, Pvalues, Run, put_phase1b, pvalues_bytes
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Pvalues
+from multipaxos.wire.run cimport Run
+from multipaxos.wire.writing cimport put_phase1b, pvalues_bytes
 from multipaxos.paxos.slots cimport Ring, Row
 
 from multipaxos.errors import InvariantViolation

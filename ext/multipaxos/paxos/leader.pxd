@@ -3,7 +3,8 @@ cimport cython
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from multipaxos.wire.codec cimport Command, Message, Run, Watermark
+from multipaxos.wire.messages cimport Command, Message, Watermark
+from multipaxos.wire.run cimport Run
 from multipaxos.paxos.pmax cimport PMax
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.slots cimport Ring

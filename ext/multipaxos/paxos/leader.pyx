@@ -29,10 +29,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from multipaxos.paxos.ballot cimport ballot_of, ballot_round
-from multipaxos.wire.codec cimport (
-    NOOP, RUN_SLOTS_MAX, Command, Message, Pvalues, Run, Watermark, command_bytes, pvalues_at, run_command,
-    run_drop, run_new, run_read,
-)
+from multipaxos.wire.messages cimport NOOP, RUN_SLOTS_MAX, Command, Message, Pvalues, Watermark
+from multipaxos.wire.reading cimport pvalues_at
+from multipaxos.wire.run cimport Run, run_command, run_drop, run_new, run_read
+from multipaxos.wire.writing cimport command_bytes
 from multipaxos.paxos.pmax cimport PMax
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.slots cimport Ring, Row

@@ -1,6 +1,6 @@
 # What a scout has heard of each slot: see pmax.pyx.
 from libc.stdint cimport uint64_t
-from multipaxos.wire.codec cimport Run
+from multipaxos.wire.run cimport Run
 
 cimport cython
 

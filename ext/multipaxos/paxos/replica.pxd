@@ -3,7 +3,9 @@ cimport cython
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from multipaxos.wire.codec cimport Bytes, Command, Commands, Reply, Run
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Command, Commands, Reply
+from multipaxos.wire.run cimport Run
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.session_table cimport Outcome, Session, Sessions

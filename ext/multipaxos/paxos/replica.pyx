@@ -31,11 +31,13 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memset
 
-from multipaxos.wire.codec cimport (
-    ACKNOWLEDGED, APPLY, EXPIRED, OPEN_SESSION, OPENED, OVERLOADED, RUN_SLOTS_MAX, Bytes, Command, Commands,
-    Reply, Run, bytes_free, bytes_put, command_at, command_bytes, put_request, put_response, run_command,
-    run_drop, run_hold, run_new,
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
+from multipaxos.wire.messages cimport (
+    ACKNOWLEDGED, APPLY, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, RUN_SLOTS_MAX, Command, Commands, Reply,
 )
+from multipaxos.wire.reading cimport command_at
+from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new
+from multipaxos.wire.writing cimport command_bytes, put_request, put_response
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.session_table cimport SESSIONS_MAX, Answer, Outcome, Session, Sessions, answer_data

@@ -3,7 +3,8 @@ cimport cython
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from multipaxos.wire.codec cimport Bytes, Command
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Command
 from multipaxos.machine.machine cimport Context, Machine
 
 cdef enum:

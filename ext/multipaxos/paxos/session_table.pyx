@@ -20,9 +20,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from multipaxos.wire.codec cimport (
-    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPEN_SESSION, OPENED, OVERLOADED, REFUSED, Bytes, Command,
-    bytes_free,
+from multipaxos.wire.buffer cimport Bytes, bytes_free
+from multipaxos.wire.messages cimport (
+    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, Command,
 )
 from multipaxos.machine.machine cimport Context, Machine
 

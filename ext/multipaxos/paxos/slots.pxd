@@ -1,7 +1,7 @@
 # The ring of slots: see slots.pyx. All that the hot loops use is inline here.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from multipaxos.wire.codec cimport Run, run_drop, run_hold
+from multipaxos.wire.run cimport Run, run_drop, run_hold
 
 cimport cython
 

@@ -16,7 +16,7 @@ stay where they are: a pointer to one is good until the row is cleared or falls 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
-from multipaxos.wire.codec cimport Run, run_drop, run_read
+from multipaxos.wire.run cimport Run, run_drop, run_read
 
 cimport cython
 

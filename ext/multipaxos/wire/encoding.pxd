@@ -8,7 +8,6 @@
 # them within a traversal limit.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from multipaxos.wire.codec cimport Fault, FINE, FOREIGN, MALFORMED, OVERSIZED
 
 cdef extern from *:
     """
@@ -16,6 +15,16 @@ cdef extern from *:
     #error "multipaxos reads and writes its wire format in place and needs a little-endian machine"
     #endif
     """
+
+# What reading returns.
+cdef enum Fault:
+    FINE = 0
+    PARTIAL = 1                      # more bytes are needed
+    # Well-framed but not in our layout (several segments, out of order, far pointers): rewrite it with
+    # pycapnp (schema.flatten) and decode again.
+    FOREIGN = 2
+    MALFORMED = 3                    # a pointer, length or count that does not hold
+    OVERSIZED = 4
 
 cdef enum ElementSize:               # of Cap'n Proto lists
     VOID_ELEMENTS = 0
@@ -33,11 +42,11 @@ cdef struct Struct:                  # checked; all zero for a null pointer
     uint32_t data_words
     uint32_t pointers
 
-cdef struct List:                    # checked; of structs
-    const uint8_t* base
+cdef struct List:                    # checked; of structs, or of 64-bit numbers
+    const uint8_t* base              # first element
     uint32_t count
-    uint32_t stride
-    uint32_t data_bytes
+    uint32_t stride                  # bytes from one element to the next
+    uint32_t data_bytes              # of an element's data section (a newer schema may have more)
 
 
 cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
@@ -152,11 +161,12 @@ cdef inline Fault read_structs(Segment* segment, const uint8_t* pointer, List* o
     return FINE
 
 
-cdef inline Fault read_words(Segment* segment, const uint8_t* pointer, const uint8_t** base,
-                             uint32_t* count) noexcept nogil:
-    """A list of 64-bit numbers."""
-    base[0] = NULL
-    count[0] = 0
+cdef inline Fault read_words(Segment* segment, const uint8_t* pointer, List* out) noexcept nogil:
+    """A list of 64-bit numbers. `pointer` may be NULL: an empty list."""
+    out.base = NULL
+    out.count = 0
+    out.stride = 8
+    out.data_bytes = 8
     cdef uint64_t raw = 0 if pointer == NULL else load64(pointer)
     if raw == 0:
         return FINE
@@ -164,9 +174,9 @@ cdef inline Fault read_words(Segment* segment, const uint8_t* pointer, const uin
         return not_the_kind(raw)
     if (raw >> 32) & 7 != WORD_ELEMENTS:
         return FOREIGN if (raw >> 32) & 7 == STRUCT_ELEMENTS else MALFORMED
-    cdef Fault fault = claim(segment, pointer, raw, raw >> 35, base)
+    cdef Fault fault = claim(segment, pointer, raw, raw >> 35, &out.base)
     if fault == FINE:
-        count[0] = <uint32_t>(raw >> 35)
+        out.count = <uint32_t>(raw >> 35)
     return fault
 
 

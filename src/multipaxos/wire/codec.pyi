@@ -9,6 +9,7 @@ KEY_BYTES_MAX: Final[int]
 PAYLOAD_BYTES_MAX: Final[int]
 RUN_BYTES_MAX: Final[int]
 RUN_SLOTS_MAX: Final[int]
+SLOTS_END: Final[int]
 
 KINDS: Final[tuple[str, ...]]
 FAULTS: Final[tuple[str, ...]]

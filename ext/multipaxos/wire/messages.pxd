@@ -1,0 +1,87 @@
+# The messages as C structs, after the schema `src/multipaxos/wire/multipaxos.capnp`: kinds, fields, limits.
+#
+# Rules. Enumerators have the schema's numbers, in its order. Fields have the schema's names. No field of a `Message`
+# outlives the frame that it was read from: its lists and payloads point into that frame.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from multipaxos.wire.encoding cimport List
+
+cdef extern from *:
+    """
+    #define SLOTS_END UINT64_MAX
+    """
+    const uint64_t SLOTS_END         # exclusive end of all slots: of a phase 1b's last part; first = end in a refusal
+
+cdef enum:
+    FRAME_BYTES_MAX = 4 << 20        # a whole frame, segment table included
+    VALUE_BYTES_MAX = 1 << 20
+    KEY_BYTES_MAX = 480
+    PAYLOAD_BYTES_MAX = 2 << 20      # one command's payload (a transaction holds several values)
+    RUN_BYTES_MAX = 3 << 20          # a phase2a frame; so that a Fetched with one run fits a frame
+    RUN_SLOTS_MAX = 1024             # commands in one run
+
+# Discriminants of Message.
+cdef enum MessageKind:
+    HELLO, PHASE1A, PHASE1B, PHASE2A, PHASE2B, DECISION, FETCH, FETCHED, PING, PONG, FOUNDING
+    REQUEST, RESPONSE, LEADING, STATUS_REQUEST, STATUS_REPLY
+
+cdef enum CommandKind:
+    NOOP, APPLY, OPEN_SESSION, REJOIN
+
+cdef enum ReplyStatus:
+    OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED
+
+cdef enum:
+    # Bytes before a message's own struct: segment table, root pointer, discriminant, pointer.
+    BODY = 32
+    # Words in the data section of those structs that stand in lists, and of Phase2a.
+    COMMAND_DATA = 3
+    REPLY_DATA = 3
+    PVALUES_DATA = 2
+    REJOIN_DATA = 3
+    PHASE2A_DATA = 6
+    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where a run's first command is: after pointer and tag
+
+cdef struct Command:
+    uint64_t session
+    uint64_t sequence
+    uint16_t kind
+    uint32_t unacknowledged
+    uint32_t size
+    const uint8_t* payload
+
+cdef struct Reply:
+    uint64_t sequence, slot
+    uint16_t status
+    uint32_t size
+    const uint8_t* data
+
+cdef struct Pvalues:                 # the slots [first, end) of a run
+    uint64_t first
+    uint64_t end
+    const uint8_t* run               # phase2a frame, itself not yet checked
+    uint32_t size
+
+cdef struct Rejoin:
+    uint64_t node, slot, incarnation
+
+cdef struct Watermark:               # [first, end) decided at ballot, everything below first decided too
+    uint64_t ballot, first, end
+
+# Lists inside a frame, checked by `decode`; their elements are read with the `*_at` functions of `reading`.
+ctypedef List Commands
+ctypedef List ReplyList
+ctypedef List PvaluesList
+ctypedef List RejoinList
+ctypedef List NumberList             # of uint64_t
+
+cdef struct Message:                 # the fields of every kind; only those of `kind` are set
+    MessageKind kind
+    uint64_t ballot, first, end, mark, time_ns, nonce, slot_out, incarnation, session
+    int64_t number
+    bint voting, leading, quorum, fresh
+    Watermark decided
+    Commands commands                # PHASE2A, REQUEST
+    PvaluesList pvalues              # PHASE1B, FETCHED
+    RejoinList rejoins               # PHASE1B
+    ReplyList replies                # RESPONSE
+    NumberList incarnations          # FOUNDING

@@ -1,0 +1,129 @@
+# A run: commands for slots [first, first + count), as one phase2a frame in our own layout.
+#
+# Theory. The frame that brought the commands, the rows of every ring and the durable record share the same bytes: a run
+# is one allocation, shared by reference count.
+#
+# Rules. A run's frame never changes, but for its watermark, which the sender sets just before it sends. Whoever keeps a
+# run holds a reference (`run_hold`) and drops it once (`run_drop`).
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+from multipaxos.wire.encoding cimport FINE, load64, padded
+from multipaxos.wire.messages cimport (
+    BODY, COMMAND_DATA, PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, Command, Commands, Message, Watermark,
+)
+from multipaxos.wire.reading cimport command_at, decode
+from multipaxos.wire.writing cimport phase2a_size, write_head, write_phase2a, write_watermark
+
+cdef struct Run:
+    uint64_t references
+    uint64_t ballot, first, time_ns
+    uint32_t count                   # slots [first, first + count)
+    uint32_t size                    # of the frame
+    Commands commands                # points into frame
+    uint8_t* frame                   # allocated together with the Run
+
+
+cdef inline Run* run_hold(Run* run) noexcept:
+    run.references += 1
+    return run
+
+
+cdef inline void run_drop(Run* run) noexcept:
+    run.references -= 1
+    if run.references == 0:
+        free(run)
+
+
+# The command of one of the run's slots.
+cdef inline void run_command(const Run* run, uint64_t slot, Command* out) noexcept:
+    command_at(&run.commands, <uint32_t>(slot - run.first), out)
+
+
+# Overwrites the watermark of a phase2a frame in our own layout, and nothing else.
+cdef inline void set_watermark(uint8_t* phase2a_frame, const Watermark* decided) noexcept:
+    write_watermark(phase2a_frame + BODY + 24, decided)
+
+
+# -- making runs; each comes with one reference
+
+# A run whose frame is still to be written.
+cdef inline Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count,
+                          size_t size) except NULL:
+    cdef Run* run = <Run*>malloc(sizeof(Run) + size)
+    if run == NULL:
+        raise MemoryError(f"no memory for a run of {size} bytes")
+    run.references = 1
+    run.ballot = ballot
+    run.first = first
+    run.time_ns = time_ns
+    run.count = count
+    run.size = <uint32_t>size
+    run.frame = <uint8_t*>run + sizeof(Run)
+    run.commands.base = run.frame + PHASE2A_COMMANDS
+    run.commands.count = count
+    run.commands.stride = 8 * (COMMAND_DATA + 1)
+    run.commands.data_bytes = 8 * COMMAND_DATA
+    return run
+
+
+# Of these commands, with a watermark of zeros. Raises ValueError and TooLarge as `phase2a_size` does.
+cdef inline Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands,
+                         uint32_t count) except NULL:
+    cdef Watermark nothing = Watermark(0, 0, 0)
+    cdef size_t size = phase2a_size(first, commands, count)
+    cdef Run* run = run_room(ballot, first, time_ns, count, size)
+    write_phase2a(run.frame, size, ballot, first, time_ns, &nothing, commands, count)
+    return run
+
+
+# Is the checked phase2a `frame` laid out as `write_phase2a` does it?
+cdef inline bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t size) noexcept:
+    cdef uint8_t[BODY] head
+    cdef const uint8_t* pointer
+    cdef size_t total = PHASE2A_COMMANDS
+    cdef uint32_t _
+    if commands.base != frame + PHASE2A_COMMANDS or commands.data_bytes != 8 * COMMAND_DATA:
+        return False
+    if commands.stride != 8 * (COMMAND_DATA + 1):
+        return False
+    write_head(head, size, PHASE2A, PHASE2A_DATA, 1)
+    if memcmp(head, frame, BODY) != 0:
+        return False
+    # Objects don't overlap and come in order: there are no gaps if they fill the frame.
+    pointer = commands.base + 8 * COMMAND_DATA
+    for _ in range(commands.count):
+        total += commands.stride + padded(load64(pointer) >> 35)
+        pointer += commands.stride
+    return total == size
+
+
+# Of a frame that was just decoded: a copy of its bytes, or the same commands in our own layout.
+cdef inline Run* run_from(const Message* phase2a, const uint8_t* frame, size_t size) except NULL:
+    cdef uint32_t count = phase2a.commands.count
+    cdef Command* commands
+    cdef Run* run
+    cdef uint32_t i
+    if is_our_layout(&phase2a.commands, frame, size):
+        run = run_room(phase2a.ballot, phase2a.first, phase2a.time_ns, count, size)
+        memcpy(run.frame, frame, size)
+        return run
+    commands = <Command*>malloc(count * sizeof(Command))
+    if commands == NULL:
+        raise MemoryError(f"no memory for a run of {count} commands")
+    try:
+        for i in range(count):
+            command_at(&phase2a.commands, i, &commands[i])
+        run = run_new(phase2a.ballot, phase2a.first, phase2a.time_ns, commands, count)
+    finally:
+        free(commands)
+    set_watermark(run.frame, &phase2a.decided)
+    return run
+
+
+# Of a frame that is not yet checked. NULL without an exception: it is not a valid phase2a.
+cdef inline Run* run_read(const uint8_t* frame, size_t size) except? NULL:
+    cdef Message message
+    if decode(frame, size, &message) != FINE or message.kind != PHASE2A:
+        return NULL
+    return run_from(&message, frame, size)

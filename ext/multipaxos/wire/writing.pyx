@@ -1,0 +1,233 @@
+"""Writing frames: one function per kind of message, in our own layout.
+
+Theory. pycapnp writes the same bytes for a message whose fields are set in schema order, and its reader accepts ours
+(tests hold the codec to both). Each `put_...` computes the size of its frame first, reserves it once, and then writes
+it front to back.
+
+Rules. Nothing is written that no reader would accept: what is over a limit raises TooLarge before a byte of it is
+appended. Every frame has one segment, and its size is a whole number of words.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from multipaxos.wire.buffer cimport Bytes, bytes_reserve
+from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, padded, store64, write_bytes, write_list
+from multipaxos.wire.messages cimport (
+    BODY, COMMAND_DATA, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, PAYLOAD_BYTES_MAX, PHASE1A,
+    PHASE1B, PHASE2A, PHASE2A_DATA, PHASE2B, PING, PONG, PVALUES_DATA, REJOIN_DATA, REPLY_DATA, REQUEST, RESPONSE,
+    RUN_BYTES_MAX, RUN_SLOTS_MAX, Command, MessageKind, Pvalues, Rejoin, Reply, Watermark,
+)
+
+from multipaxos.errors import TooLarge
+
+
+cdef uint8_t* append_frame(Bytes* out, MessageKind kind, uint64_t data_words, uint64_t pointers,
+                           size_t content) except NULL:
+    """Room for a frame whose struct is followed by `content` bytes of lists; its head is written."""
+    cdef size_t size = BODY + 8 * (data_words + pointers) + content
+    cdef uint8_t* body
+    if size > FRAME_BYTES_MAX:
+        raise TooLarge(f"a frame of {size} bytes is over the limit of {FRAME_BYTES_MAX}: send less at once")
+    bytes_reserve(out, size)
+    body = write_head(out.data + out.size, size, kind, data_words, pointers)
+    out.size += size
+    return body
+
+
+cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1:
+    cdef uint8_t* body = append_frame(out, PHASE1A, 2, 0, 0)
+    store64(body, ballot)
+    store64(body + 8, first)
+    return 0
+
+
+cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
+                     uint64_t incarnation, int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
+                     const Pvalues* pvalues, uint32_t count) except -1:
+    cdef size_t rejoin_bytes = 8 + <size_t>rejoin_count * 8 * REJOIN_DATA
+    cdef uint8_t* body = append_frame(out, PHASE1B, 6, 2, rejoin_bytes + pvalues_list_bytes(pvalues, count))
+    cdef uint8_t* element
+    cdef uint32_t i
+    store64(body, ballot)
+    store64(body + 8, first)
+    store64(body + 16, end)
+    store64(body + 24, mark)
+    store64(body + 32, incarnation)
+    store64(body + 40, <uint64_t>number)
+    element = write_list(body + 48, body + 64, rejoin_count, REJOIN_DATA, 0)
+    for i in range(rejoin_count):
+        store64(element, rejoins[i].node)
+        store64(element + 8, rejoins[i].slot)
+        store64(element + 16, rejoins[i].incarnation)
+        element += 8 * REJOIN_DATA
+    write_pvalues(body + 56, element, pvalues, count)
+    return 0
+
+
+cdef size_t pvalues_list_bytes(const Pvalues* pvalues, uint32_t count) noexcept:
+    cdef size_t total = 8
+    cdef uint32_t i
+    for i in range(count):
+        total += pvalues_bytes(&pvalues[i])
+    return total
+
+
+cdef void write_pvalues(uint8_t* pointer, uint8_t* content, const Pvalues* pvalues, uint32_t count) noexcept:
+    cdef uint8_t* element = write_list(pointer, content, count, PVALUES_DATA, 1)
+    cdef uint32_t i
+    content = element + <size_t>count * 8 * (PVALUES_DATA + 1)
+    for i in range(count):
+        store64(element, pvalues[i].first)
+        store64(element + 8, pvalues[i].end)
+        content = write_bytes(element + 16, content, pvalues[i].run, pvalues[i].size)
+        element += 8 * (PVALUES_DATA + 1)
+
+
+cdef inline size_t commands_list_bytes(const Command* commands, uint32_t count) noexcept nogil:
+    cdef size_t total = 8 + <size_t>count * 8 * (COMMAND_DATA + 1)
+    cdef uint32_t i
+    for i in range(count):
+        total += padded(commands[i].size)
+    return total
+
+
+cdef inline void write_commands(uint8_t* pointer, uint8_t* content, const Command* commands,
+                                uint32_t count) noexcept nogil:
+    cdef uint8_t* element = write_list(pointer, content, count, COMMAND_DATA, 1)
+    cdef uint32_t i
+    content = element + <size_t>count * 8 * (COMMAND_DATA + 1)
+    for i in range(count):
+        store64(element, commands[i].session)
+        store64(element + 8, commands[i].sequence)
+        store64(element + 16, commands[i].kind | (<uint64_t>commands[i].unacknowledged << 32))
+        content = write_bytes(element + 24, content, commands[i].payload, commands[i].size)
+        element += 8 * (COMMAND_DATA + 1)
+
+
+cdef int check_payloads(const Command* commands, uint32_t count) except -1:
+    """Refuses a payload that no reader would accept."""
+    cdef uint32_t i
+    for i in range(count):
+        if commands[i].size > PAYLOAD_BYTES_MAX:
+            raise TooLarge(f"a command of {commands[i].size} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
+    return 0
+
+
+cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count) except 0:
+    cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
+    if count == 0 or first == 0 or first + count < first:
+        raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 on")
+    if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
+        raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} "
+                       f"commands or {RUN_BYTES_MAX} bytes: make it two")
+    if size > PAYLOAD_BYTES_MAX:
+        check_payloads(commands, count)
+    return size
+
+
+cdef void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
+                        const Watermark* decided, const Command* commands, uint32_t count) noexcept nogil:
+    cdef uint8_t* body = write_head(frame, size, PHASE2A, PHASE2A_DATA, 1)
+    store64(body, ballot)
+    store64(body + 8, first)
+    store64(body + 16, time_ns)
+    write_watermark(body + 24, decided)
+    write_commands(body + 48, body + 56, commands, count)
+
+
+cdef int put_phase2b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1:
+    cdef uint8_t* body = append_frame(out, PHASE2B, 4, 0, 0)
+    store64(body, ballot)
+    store64(body + 8, first)
+    store64(body + 16, end)
+    store64(body + 24, mark)
+    return 0
+
+
+cdef int put_decision(Bytes* out, const Watermark* decided) except -1:
+    write_watermark(append_frame(out, DECISION, 3, 0, 0), decided)
+    return 0
+
+
+cdef int put_fetch(Bytes* out, uint64_t first, uint64_t end) except -1:
+    cdef uint8_t* body = append_frame(out, FETCH, 2, 0, 0)
+    store64(body, first)
+    store64(body + 8, end)
+    return 0
+
+
+cdef int put_fetched(Bytes* out, uint64_t first, uint64_t end, uint64_t mark, const Pvalues* pvalues,
+                     uint32_t count) except -1:
+    cdef uint8_t* body = append_frame(out, FETCHED, 3, 1, pvalues_list_bytes(pvalues, count))
+    store64(body, first)
+    store64(body + 8, end)
+    store64(body + 16, mark)
+    write_pvalues(body + 24, body + 32, pvalues, count)
+    return 0
+
+
+cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint voting) except -1:
+    cdef uint8_t* body = append_frame(out, PING, 4, 0, 0)
+    store64(body, ballot)
+    store64(body + 8, nonce)
+    store64(body + 16, slot_out)
+    store64(body + 24, voting != 0)
+    return 0
+
+
+cdef int put_pong(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint leading, bint quorum,
+                  const Watermark* decided) except -1:
+    cdef uint8_t* body = append_frame(out, PONG, 7, 0, 0)
+    store64(body, ballot)
+    store64(body + 8, nonce)
+    store64(body + 16, slot_out)
+    store64(body + 24, <uint64_t>(leading != 0) | (<uint64_t>(quorum != 0) << 1))
+    write_watermark(body + 32, decided)
+    return 0
+
+
+cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64_t* incarnations,
+                      uint32_t count) except -1:
+    cdef uint8_t* body = append_frame(out, FOUNDING, 2, 1, 8 * <size_t>count)
+    store64(body, incarnation)
+    store64(body + 8, fresh != 0)
+    store64(body + 16, list_pointer(0, WORD_ELEMENTS, count))
+    if count != 0:
+        memcpy(body + 24, incarnations, 8 * <size_t>count)
+    return 0
+
+
+cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except -1:
+    cdef size_t content = commands_list_bytes(commands, count)
+    cdef uint8_t* body
+    if content > PAYLOAD_BYTES_MAX:
+        check_payloads(commands, count)
+    body = append_frame(out, REQUEST, 0, 1, content)
+    write_commands(body, body + 8, commands, count)
+    return 0
+
+
+cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32_t count) except -1:
+    cdef size_t total = 8
+    cdef uint8_t* body
+    cdef uint8_t* element
+    cdef uint8_t* content
+    cdef uint32_t i
+    for i in range(count):
+        total += reply_bytes(&replies[i])
+    body = append_frame(out, RESPONSE, 1, 1, total)
+    store64(body, session)
+    element = write_list(body + 8, body + 16, count, REPLY_DATA, 1)
+    content = element + <size_t>count * 8 * (REPLY_DATA + 1)
+    for i in range(count):
+        store64(element, replies[i].sequence)
+        store64(element + 8, replies[i].slot)
+        store64(element + 16, replies[i].status)
+        content = write_bytes(element + 24, content, replies[i].data, replies[i].size)
+        element += 8 * (REPLY_DATA + 1)
+    return 0
+
+
+cdef int put_leading(Bytes* out, uint64_t ballot) except -1:
+    store64(append_frame(out, LEADING, 1, 0, 0), ballot)
+    return 0

@@ -1,0 +1,1 @@
+# Nothing for Python: the compiled modules read frames with it. `codec` is its face.
