@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from multipaxos.config.addresses import format_address, parse_address, parse_cluster
-from multipaxos.config.cluster import Config, Grid, Member, Sizes
+from multipaxos.config.cluster import Config, Grid, Sizes
+from multipaxos.config.members import Member
 from multipaxos.errors import ConfigurationError
 
 GOOD = """\

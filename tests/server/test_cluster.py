@@ -26,7 +26,8 @@ from click.testing import CliRunner
 
 from multipaxos import demo
 from multipaxos.client.client import Client
-from multipaxos.config.cluster import Config, Grid, Member, Sizes
+from multipaxos.config.cluster import Config, Grid, Sizes
+from multipaxos.config.members import Member
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import NoQuorum
 from multipaxos.load import operation_log as operations

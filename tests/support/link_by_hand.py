@@ -16,7 +16,8 @@ from typing import Any
 import uvloop
 
 from multipaxos.client.session import Session
-from multipaxos.config.cluster import Config, Member, Quorum
+from multipaxos.config.cluster import Config, Quorum
+from multipaxos.config.members import Member
 from multipaxos.wire.codec import split
 from multipaxos.wire.schema import Hello, LinkKind, decode_status_reply, encode_status_request
 

@@ -27,7 +27,8 @@ from evaluation.provenance import version_of
 from evaluation.systems import POLL_S, START_S, Ground, Settings, System
 from multipaxos.cli.status import status_rows
 from multipaxos.client.discovery import fetch_statuses
-from multipaxos.config.cluster import ROLES, Config, Grid, Member, Quorum, Sizes
+from multipaxos.config.cluster import Config, Grid, Quorum, Sizes
+from multipaxos.config.members import ROLES, Member
 
 PORT = 7400
 FOLLOWS = ("replica", "acceptor")

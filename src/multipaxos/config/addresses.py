@@ -1,4 +1,8 @@
-"""Addresses as text."""
+"""Addresses as text: ``HOST:PORT`` and ``[IPv6]:PORT``, as configurations and the command line have them.
+
+Rules. A host is a host name, an IPv4 address, or an IPv6 address in brackets; a port is 1 to 65535. An address is not
+resolved here: whether a host name exists shows when a connection is made.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from multipaxos.errors import ConfigurationError
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[IPv6]:port`` as (host without brackets, port)."""
+    """The host (without brackets) and the port of an address. Raises ConfigurationError."""
     match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,9})", text)
     if match is None:
         if text.count(":") > 1 and "[" not in text:
@@ -18,11 +22,11 @@ def parse_address(text: str) -> tuple[str, int]:
     port = int(match["port"])
     if not 1 <= port <= 65535:
         raise ConfigurationError(f"address {text!r}: port {port} is out of range: it must be 1 to 65535")
-    return checked_host(text, match["six"], match["host"]), port
+    return _checked_host(text, match["six"], match["host"]), port
 
 
-def checked_host(text: str, six: str | None, host: str | None) -> str:
-    """The host of the address `text`, which is either an IPv6 address `six` or a `host`."""
+def _checked_host(text: str, six: str | None, host: str | None) -> str:
+    """The host of the address `text`: either the IPv6 address `six` or the name or IPv4 address `host`."""
     if six is not None:
         try:
             ipaddress.IPv6Address(six)
@@ -40,12 +44,21 @@ def checked_host(text: str, six: str | None, host: str | None) -> str:
 
 
 def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`."""
+    """The text that `parse_address` reads back to `host` and `port`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def canonical(address: tuple[str, int]) -> tuple[str, int]:
+    """The address in the one form that equal addresses share: IPv6 shortened, a host name in lower case."""
+    host, port = address
+    return str(ipaddress.IPv6Address(host)) if ":" in host else host.lower(), port
+
+
 def parse_cluster(text: str) -> list[tuple[str, int]]:
-    """``host:port,host:port,...``, as ``--cluster`` takes it, in the order given."""
+    """The addresses of ``HOST:PORT,HOST:PORT,...``, as ``--cluster`` takes it, in the order given.
+
+    Raises ConfigurationError, also where an address is listed twice.
+    """
     addresses: list[tuple[str, int]] = []
     for item in text.split(","):
         address = parse_address(item.strip())
