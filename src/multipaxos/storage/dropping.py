@@ -1,4 +1,9 @@
-"""A disk for tests."""
+"""A disk for tests that keeps nothing that was not synced.
+
+Theory. SIGKILL alone cannot show that a sync is missing, because the kernel's page cache survives the process. This
+storage buffers writes in its process's memory, as a disk's cache does, and hands them to the real storage in its sync:
+a SIGKILL then loses exactly what was not synced.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +13,48 @@ from pathlib import Path
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.records import Record, by_slot, cut, split
 
+UNSYNCED_INDEX = 1 << 62  # unsynced records have no index of the disk yet: theirs are above all
+
 
 class DroppingStorage:
-    """A disk that keeps nothing that was not synced: SIGKILL alone cannot show a missing sync, for the page
-    cache survives it.
-
-    It buffers writes in memory, as a disk's cache does, and writes them down in its sync. `broken` leaves
-    out the sync in `commit`.
-    """
+    """An LmdbStorage that loses unsynced writes in a crash; `broken` leaves out the sync in `commit`."""
 
     kind = "lmdb"
     immediate = False
 
-    def __init__(self, directory: str | Path, cluster: str, node: int, *, broken: bool = False) -> None:
-        self._disk = LmdbStorage(directory, cluster, node)
+    def __init__(self, directory: str | Path, cluster: str, node_id: int, *, broken: bool = False) -> None:
+        self._disk = LmdbStorage(directory, cluster, node_id)
         self.incarnation = self._disk.incarnation
         self._broken = broken
         self._unsynced: list[tuple[dict[bytes, bytes], bytes]] = []
 
     def meta(self) -> dict[bytes, bytes]:
-        """What was synced when the process started."""
+        """The keys that are synced."""
         return self._disk.meta()
 
     def records(self) -> Iterator[Record]:
-        """What was synced when the process started."""
+        """The records that are synced."""
         return self._disk.records()
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        """Writes, and syncs as it must."""
+        """Writes, and syncs unless the disk is `broken`."""
         self._unsynced.append((dict(meta), records))
         if not self._broken:
             self.sync()
 
     def sync(self) -> None:
-        """Only now is anything on the disk."""
+        """Makes durable what was written so far."""
         writes, self._unsynced = self._unsynced, []
         for meta, records in writes:
             self._disk.commit(meta, records)
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """From the disk and from what it has not yet synced."""
+        """(covered_end, records), see `Storage.read`; unsynced records are among them."""
         waiting = [record for _, batch in list(self._unsynced) for record in split(batch)]
-        unsynced = [((1 << 62) + place, *record) for place, record in enumerate(waiting)]
+        unsynced = [(UNSYNCED_INDEX + place, *record) for place, record in enumerate(waiting)]
         covered, records = self._disk.read(first, end, max_bytes)
         return cut(sorted([*records, *unsynced], key=by_slot), first, covered, max_bytes)
 
     def close(self) -> None:
-        """Lets go of the directory."""
+        """Releases the directory; what was not synced is lost."""
         self._disk.close()

@@ -1,4 +1,13 @@
-"""What a server needs of its disk."""
+"""What a server needs of its disk: the acceptor's memory, behind one small interface.
+
+Theory. The core appends *records* (runs of slots, see `records`) and puts a few keys of *meta*, in batches. A batch
+survives a crash as a whole, or not at all, once `commit` has returned.
+
+Rules.
+- A storage has an incarnation: a random number that is made with it and that no other storage has. A node whose
+  incarnation is new has forgotten what its predecessor promised.
+- A commit that fails makes every later commit fail: what a disk did with a failed sync cannot be known.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +22,35 @@ class Storage(Protocol):
     """What a server needs of its disk."""
 
     kind: str
+    """What a node's status calls it: "lmdb" or "memory"."""
     incarnation: int
+    """The storage's random number, never 0; see `new_incarnation`."""
     immediate: bool
+    """True if `commit` takes no time, so that the caller need not leave it to a thread."""
 
     def meta(self) -> dict[bytes, bytes]:
-        """The core's keys."""
+        """The keys that the core has put, and no others."""
 
     def records(self) -> Iterator[Record]:
         """All records, sorted by (first, index)."""
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        """Makes a batch durable; returns when it is. Thread-safe. Raises StorageError."""
+        """Makes a batch durable, and returns when it is; `records` is laid out as `records.pack` does.
+
+        Thread-safe. Raises StorageError.
+        """
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """(covered_end, records): all over [first, covered_end), covered_end > first, about max_bytes."""
+        """(covered_end, records): every record with slots in [first, covered_end), sorted by (first, index).
+
+        covered_end is above `first`; it is below `end` if the records would have more than about `max_bytes`.
+        Thread-safe.
+        """
 
     def close(self) -> None:
-        """Lets go of the directory."""
+        """Releases the data directory. Closing twice is harmless."""
 
 
 def new_incarnation() -> int:
-    """A random number that no other life of any disk has; never 0."""
+    """A random number that no other storage has; never 0."""
     return secrets.randbits(63) | 1

@@ -1,4 +1,8 @@
-"""Storage in memory."""
+"""A storage in memory: nothing survives, so a node that restarts has a new incarnation and does not vote.
+
+Theory. Records are rarely read: only when a peer lags. So batches are kept as they come, and are sorted in when a
+reader asks. Most new records lie above all others, so sorting only touches the tail that they overlap.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from multipaxos.storage.records import Record, by_slot, cut, lowest_first, split
 
 
 class MemoryStorage:
-    """Nothing survives: a node that restarts has a new incarnation and does not vote."""
+    """A storage that forgets everything when its process ends; see `Storage`."""
 
     kind = "memory"
     immediate = True
@@ -18,12 +22,12 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.incarnation = new_incarnation()
         self._meta: dict[bytes, bytes] = {}
-        self._batches: list[bytes] = []  # as they came: indexed only when somebody reads
+        self._batches: list[bytes] = []  # as they came, not yet sorted in
         self._indexed: list[Record] = []
         self._count = 0
 
     def meta(self) -> dict[bytes, bytes]:
-        """The core's keys."""
+        """The keys that the core has put."""
         return dict(self._meta)
 
     def records(self) -> Iterator[Record]:
@@ -39,13 +43,13 @@ class MemoryStorage:
             self._batches.append(records)
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """All records over [first, covered_end)."""
+        """(covered_end, records), see `Storage.read`."""
         self._index()
         at = bisect_left(self._indexed, lowest_first(first), key=lambda record: record[1])
         return cut((self._indexed[i] for i in range(at, len(self._indexed))), first, end, max_bytes)
 
     def _index(self) -> None:
-        """Sorts in what came; mostly it lies above all else, so only the tail that it touches is sorted."""
+        """Sorts in the batches that came since the last reader."""
         batches, self._batches = self._batches, []
         new: list[Record] = []
         for batch in batches:
@@ -61,4 +65,4 @@ class MemoryStorage:
         self._indexed[at:] = tail
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing: memory storage holds no directory."""
