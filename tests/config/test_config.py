@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from multipaxos.config.addresses import format_address, parse_address, parse_cluster
 from multipaxos.config.cluster import Config, Grid, Sizes
 from multipaxos.config.members import Member
 from multipaxos.errors import ConfigurationError
@@ -217,26 +216,3 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config.local(3, 7400).name = "other"
-
-
-# -- addresses
-
-
-def test_parse_cluster():
-    assert parse_cluster("a:1, b.c:2,[::1]:3,10.0.0.1:65535") == [
-        ("a", 1),
-        ("b.c", 2),
-        ("::1", 3),
-        ("10.0.0.1", 65535),
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "a:1,", ",", "a", "a:b", "a:1,a:1", "::1:5", "a:-1", "a b:1", "[::1]", "[a]:1"])
-def test_parse_cluster_refuses(text):
-    with pytest.raises(ConfigurationError, match="address"):
-        parse_cluster(text)
-
-
-@pytest.mark.parametrize("text", ["a:1", "[::1]:7400", "10.0.0.1:80"])
-def test_address_round_trip(text):
-    assert format_address(*parse_address(text)) == text

@@ -40,7 +40,7 @@ def test_a_directory_remembers(tmp_path: Path) -> None:
 
 
 def test_the_names_of_what_is_made_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A synced file is lost all the same if a directory above it never reached the disk."""
+    """A synced file is lost nevertheless if the name of a directory above it never reached the disk."""
     synced: list[str] = []
     real = os.fsync
 
@@ -73,7 +73,7 @@ def test_another_nodes_directory_is_refused(tmp_path: Path, cluster: str, node: 
     LmdbStorage(tmp_path, "demo", 0).close()
     with pytest.raises(DirectoryMismatch, match=text):
         LmdbStorage(tmp_path, cluster, node)
-    LmdbStorage(tmp_path, "demo", 0).close()  # a refusal lets go of it
+    LmdbStorage(tmp_path, "demo", 0).close()  # a refusal releases the directory
 
 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is it a data directory"):
         LmdbStorage(tmp_path, "demo", 0)
     (tmp_path / "data.mdb").unlink()
-    LmdbStorage(tmp_path, "demo", 0).close()  # the refusal let go of the lock
+    LmdbStorage(tmp_path, "demo", 0).close()  # the refusal released the lock
 
 
 def test_a_place_that_cannot_be_a_directory_is_refused(tmp_path: Path) -> None:
