@@ -14,7 +14,7 @@ from multipaxos.diagram.picture import draw, label_of
 from multipaxos.wire import codec
 from tests.support.one_node import ballot, command
 
-LAST = 2**64 - 1
+LAST = codec.SLOTS_END
 NODES = ("n0", "n1", "n2")
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -26,7 +26,7 @@ from tests.fuzz.states import CLIENT, COMMANDS, STATES
 from tests.support.one_node import Rig, ballot, command
 
 STEPS_MAX = 60
-LAST = 2**64 - 1
+LAST = codec.SLOTS_END
 MEMORY_MIN, MEMORY_TIMES = 64 << 10, 8
 PEER_KINDS = (
     "phase1a",

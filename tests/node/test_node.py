@@ -15,7 +15,7 @@ from multipaxos.wire import codec
 from multipaxos.wire.schema import SCHEMA
 from tests.support.one_node import MS, OPEN_SESSION, Rig, ballot, command
 
-LAST = 2**64 - 1
+LAST = codec.SLOTS_END
 
 
 def run(at: int, first: int, *payloads: bytes, time_ns: int = 5) -> bytes:

@@ -116,8 +116,8 @@ SLIPS = [
     Slip(
         "a phase 1b without its mark",
         "paxos/acceptor",
-        "put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, self.mark,",
-        "put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, 1,",
+        "put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark,",
+        "put_phase1b(out, self.ballot_num, part_first, SLOTS_END, 1,",
     ),
     Slip(
         "proposals below start kept",

@@ -45,7 +45,7 @@ from tests.specification.terms import (
 from tests.support.journal import Journal
 from tests.support.one_node import APPLY, MS, OPEN_SESSION, Rig
 
-LAST = 2**64 - 1
+LAST = codec.SLOTS_END
 PASSIVE, SCOUTING, ACTIVE = range(3)
 STATUSES = {number: name for name, number in codec.REPLY_STATUSES.items()}
 CLIENT = 1

@@ -22,7 +22,7 @@ Rules.
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
@@ -33,8 +33,8 @@ from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
 from multipaxos.wire.messages cimport (
-    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, Command, Message,
-    Pvalues, Watermark,
+    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, SLOTS_END, Command,
+    Message, Pvalues, Watermark,
 )
 from multipaxos.wire.reading cimport decode, frame_size, number_at, pvalues_at
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_from, run_read, set_watermark
@@ -67,8 +67,6 @@ cdef enum:
     FETCH_BYTES = 1 << 20                # of one answer to a fetch
     FETCH_ENTRIES = 4096
     RESEND_BYTES = 256 << 10             # to one acceptor at a time
-
-cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF
 
 
 class Batch:
@@ -480,7 +478,7 @@ cdef class Node:
             self.acceptor.answer_phase1a(&self.scratch, message.first, self.incarnation)
         else:
             # A refusal covers no slot: the same leader's next scout would take it for an adoption of nothing.
-            put_phase1b(&self.scratch, self.acceptor.ballot_num, LAST, LAST, self.acceptor.mark,
+            put_phase1b(&self.scratch, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark,
                         self.incarnation, -1, NULL, 0, NULL, 0)
         return self.hold_promise(link.node, bytes_take(&self.scratch))
 
@@ -1377,7 +1375,7 @@ cdef class Node:
         cdef Link link
         state_hash = None
         if self.is_replica:
-            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain) & LAST:016x}"
+            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain) & <uint64_t>UINT64_MAX:016x}"
         return {
             "id": self.id,
             "leading": self.leader.state == ACTIVE,

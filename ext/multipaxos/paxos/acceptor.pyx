@@ -26,7 +26,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from multipaxos.wire.buffer cimport Bytes
-from multipaxos.wire.messages cimport Pvalues
+from multipaxos.wire.messages cimport SLOTS_END, Pvalues
 from multipaxos.wire.run cimport Run
 from multipaxos.wire.writing cimport put_phase1b, pvalues_bytes
 from multipaxos.paxos.slots cimport Ring, Row
@@ -36,8 +36,6 @@ from multipaxos.errors import InvariantViolation
 cdef enum:
     PART_BYTES = 1 << 20             # of a phase 1b: one part stays below this, or holds a single run
     PART_ENTRIES = 4096
-
-LAST = 0xFFFFFFFFFFFFFFFF            # the end of the last part of a phase 1b
 
 
 @cython.final
@@ -135,7 +133,7 @@ cdef class Acceptor:
                     part_bytes += pvalues_bytes(&entries[count])
                     count += 1
                 slot += 1
-            put_phase1b(out, self.ballot_num, part_first, <uint64_t>LAST, self.mark, incarnation, -1, NULL, 0,
+            put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark, incarnation, -1, NULL, 0,
                         entries, count)
         finally:
             free(entries)

@@ -29,7 +29,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from multipaxos.paxos.ballot cimport ballot_of, ballot_round
-from multipaxos.wire.messages cimport NOOP, RUN_SLOTS_MAX, Command, Message, Pvalues, Watermark
+from multipaxos.wire.messages cimport NOOP, RUN_SLOTS_MAX, SLOTS_END, Command, Message, Pvalues, Watermark
 from multipaxos.wire.reading cimport pvalues_at
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_new, run_read
 from multipaxos.wire.writing cimport command_bytes
@@ -42,8 +42,6 @@ from multipaxos.errors import InvariantViolation
 cdef enum:
     ROW_DECIDED = 1
     REPROPOSED_BYTES = 256 << 10     # a run made of other runs' commands is cut here
-
-cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF
 
 
 @cython.final
@@ -89,7 +87,7 @@ cdef class Scout:
                 run_drop(run)
         self.mark = max(self.mark, message.mark)
         self.covered[acceptor] = max(self.covered[acceptor], message.end)
-        if self.covered[acceptor] == LAST and not self.answered >> acceptor & 1:
+        if self.covered[acceptor] == SLOTS_END and not self.answered >> acceptor & 1:
             self.answered |= <uint64_t>1 << acceptor
             if self.quorums.is_phase1(self.answered):
                 leader.virtual(ADOPTED, self.ballot, 0, 0)

@@ -2,8 +2,6 @@ from typing import final
 
 from multipaxos.paxos.slots import Ring
 
-LAST: int
-
 @final
 class Acceptor:
     @property
