@@ -1,8 +1,9 @@
 """The documents name things that exist: files behind links, messages, tests, methods.
 
 Rules. A relative link leads to a file, and its fragment to a heading of it. In docs/protocol.md every message kind of
-the schema has a row in the table of messages, and that row names every field that the schema has. In backticks, files,
-`name.py::test` and `Class.method` are looked up in the source.
+the schema has a row in the table of messages and an entry in the list below it, and that entry names every field that
+the schema has. In backticks, files, `name.py::test` and `Class.method` are looked up in the source. The operations of
+the key-value machine have the numbers that docs/encodings.md says.
 """
 
 import ast
@@ -134,20 +135,26 @@ def schema_fields():
     return {kind: structs[struct] for kind, struct in re.findall(r"(\w+) @\d+ :(\w+);", union[1])}
 
 
-def message_rows():
-    """{first cell: fields cell} of the table of messages."""
-    rows = [line.split(" | ") for line in PROTOCOL.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    return {cells[0].strip("| `"): cells[2] for cells in rows if len(cells) == 6}
+def section(heading):
+    """The lines of docs/protocol.md under a heading of the second level."""
+    return PROTOCOL.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def test_every_message_has_its_row():
-    assert set(message_rows()) == set(schema_fields())
+def message_fields():
+    """{message kind: what its entry says of fields}: the list under the table of messages."""
+    entries = re.split(r"(?m)^- \*\*`", section("4 Messages"))[1:]
+    return {entry.partition("`")[0]: entry.partition("*Sent*")[0] for entry in entries}
+
+
+def test_every_message_has_its_row_and_its_entry():
+    rows = re.findall(r"(?m)^\| `(\w+)` \|", section("4 Messages"))
+    assert rows == list(message_fields()) == list(schema_fields())
 
 
 @pytest.mark.parametrize("kind", schema_fields())
-def test_a_row_names_every_field(kind):
+def test_an_entry_names_every_field(kind):
     """A watermark stands for its three fields."""
-    said = set(re.findall(r"\w+", message_rows()[kind]))
+    said = set(re.findall(r"\w+", message_fields()[kind]))
     if "watermark" in said:
         said |= {"decidedBallot", "decidedFirst", "decidedEnd"}
     assert schema_fields()[kind] - said == set()
