@@ -1,7 +1,9 @@
-"""Multi-Paxos, as *Paxos Made Moderately Complex* describes it: a replicated key-value store, and a library to
-replicate any deterministic state machine. `docs/design.md` tells how it is built.
+"""Multi-Paxos, as *Paxos Made Moderately Complex* describes it: a replicated key-value store, and a library that
+replicates any deterministic state machine.
 
-The names below are imported when they are first used: who embeds a client does not pay for the server.
+Public are the names in `__all__`, the modules `multipaxos.commands` (the store's commands as bytes) and
+`multipaxos.errors`, and the command line. Every other module is private and may change in any release; docs/design.md
+says what each is for. A name is imported when it is first used, so a program with a client does not load the server.
 """
 
 from __future__ import annotations
@@ -64,14 +66,14 @@ _HOMES = {
     "MemoryStorage": "storage.memory",
     "Server": "server.server",
     "StateMachine": "machine.state_machine",
-}  # of the rest: errors
+}  # every other name is in errors
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
-    globals()[name] = value  # the next use does not come here
+    globals()[name] = value  # so that Python finds it itself the next time
     return value
 
 

@@ -1,8 +1,10 @@
-"""The commands of the key-value store, as bytes: what `store.pyx` reads, and what it answers.
+"""The commands of the key-value store as bytes, and the store's answers.
 
-Rules. Limits are judged before anything is sent (TooLarge) and again by every replica. `read_answer` is given the
-command,
-for an answer alone does not say what it answers. The encodings are in docs/encodings.md.
+Rules.
+- A command over a limit is refused here (TooLarge), before it is sent, and again by every replica.
+- `read_answer` needs the command too, because an answer alone does not say what it answers.
+- The codes below are this package's only ones in Python; those of `machine/key_value.pyx` and `load/load.pyx` are
+  equal, which a test holds. docs/encodings.md has the encodings.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ COUNTS = struct.Struct("<HHH")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A write, a cas or a remove was done; the version is the slot in which it was."""
+    """A write, a `cas` or a `remove` was done; `version` is the slot in which it was done."""
 
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a `get` found."""
+    """`get`: the key's value and version."""
 
     value: bytes
     version: int
@@ -41,17 +43,17 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """`create`: the key is there."""
+    """`create`: the key exists, so nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """The key is not there."""
+    """The key does not exist, so nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """`cas`: this is there instead."""
+    """`cas`: the key has this value and version instead of the expected, so nothing was changed."""
 
     value: bytes
     version: int
@@ -59,7 +61,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A page of a scan: (key, value, version) in key order; `more`: go on after the last key."""
+    """`scan`: (key, value, version) in key order; `more` says that keys follow after the last of these."""
 
     pairs: tuple[tuple[bytes, bytes, int], ...]
     more: bool
@@ -67,7 +69,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Transacted:
-    """A transaction: did the compares hold, and each command's answer."""
+    """`transact`: did all compares hold, and the answer to each command of the branch that was taken."""
 
     succeeded: bool
     answers: tuple[Answer, ...]
@@ -95,39 +97,42 @@ def _long(value: bytes) -> bytes:
 
 
 def put(key: bytes, value: bytes) -> bytes:
-    """Sets the key, there or not."""
+    """Sets the key, whether or not it exists. Raises TooLarge."""
     return bytes([PUT]) + _key(key) + _value(value)
 
 
 def create(key: bytes, value: bytes) -> bytes:
-    """Sets a key that is not there."""
+    """Sets a key that does not exist. Raises TooLarge."""
     return bytes([CREATE]) + _key(key) + _value(value)
 
 
 def update(key: bytes, value: bytes) -> bytes:
-    """Sets a key that is there."""
+    """Sets a key that exists. Raises TooLarge."""
     return bytes([UPDATE]) + _key(key) + _value(value)
 
 
 def get(key: bytes) -> bytes:
-    """Reads a key."""
+    """Reads a key. Raises TooLarge."""
     return bytes([GET]) + _key(key)
 
 
 def remove(key: bytes) -> bytes:
-    """Removes a key."""
+    """Removes a key. Raises TooLarge."""
     return bytes([REMOVE]) + _key(key)
 
 
 def cas(key: bytes, expected: bytes | int, new: bytes) -> bytes:
-    """Sets the key if its value (bytes) or its version (int) is `expected`."""
+    """Sets the key if its value (bytes) or its version (int) is `expected`. Raises TooLarge."""
     if isinstance(expected, int):
         return bytes([CAS_VERSION]) + _key(key) + VERSION.pack(expected) + _value(new)
     return bytes([CAS_VALUE]) + _key(key) + _long(_value(expected)) + _value(new)
 
 
 def scan(prefix: bytes, limit: int = 0, after: bytes = b"") -> bytes:
-    """Reads the keys with a prefix, after `after`, at most `limit` (0: as many as an answer holds)."""
+    """Reads the keys that begin with `prefix` and are greater than `after`: at most `limit` of them.
+
+    A `limit` of 0 means as many as an answer holds. Raises TooLarge.
+    """
     for name, part in (("prefix", prefix), ("after", after)):
         if len(part) > KEY_BYTES_MAX:
             raise TooLarge(f"{name} has at most {KEY_BYTES_MAX} bytes, as a key has, not {len(part)}")
@@ -135,27 +140,30 @@ def scan(prefix: bytes, limit: int = 0, after: bytes = b"") -> bytes:
 
 
 def exists(key: bytes) -> bytes:
-    """A compare: the key is there."""
+    """A compare: the key exists. Raises TooLarge."""
     return bytes([IS_THERE]) + _key(key)
 
 
 def missing(key: bytes) -> bytes:
-    """A compare: the key is not there."""
+    """A compare: the key does not exist. Raises TooLarge."""
     return bytes([IS_MISSING]) + _key(key)
 
 
 def value_equals(key: bytes, value: bytes) -> bytes:
-    """A compare: the key is there with this value."""
+    """A compare: the key exists and has this value. Raises TooLarge."""
     return bytes([VALUE_EQUALS]) + _key(key) + _long(_value(value))
 
 
 def version_equals(key: bytes, version: int) -> bytes:
-    """A compare: the key is there at this version."""
+    """A compare: the key exists and has this version. Raises TooLarge."""
     return bytes([VERSION_EQUALS]) + _key(key) + VERSION.pack(version)
 
 
 def transact(compares: Sequence[bytes], then: Sequence[bytes], otherwise: Sequence[bytes] = ()) -> bytes:
-    """`then` if all compares hold, else `otherwise`: one slot, all or nothing. No scan and no transaction inside."""
+    """Does the commands `then` if all compares hold, else the commands `otherwise`: all of them in one slot.
+
+    The commands may be neither scans nor transactions. Raises TooLarge.
+    """
     for name, parts in (("compares", compares), ("then", then), ("otherwise", otherwise)):
         if len(parts) > 0xFFFF:
             raise TooLarge(f"a transaction has at most 65535 {name}, not {len(parts)}")
@@ -174,8 +182,7 @@ def transact(compares: Sequence[bytes], then: Sequence[bytes], otherwise: Sequen
 
 
 def read_answer(command: bytes, answer: bytes, slot: int) -> Answer:
-    """What a command was answered; `slot` is that of the reply. Raises ValueError for bytes that are no answer to
-    it."""
+    """The answer to a command; `slot` is the reply's. Raises ValueError for bytes that are no answer to the command."""
     try:
         return _read(command, answer, slot)
     except (struct.error, IndexError) as error:

@@ -1,22 +1,25 @@
 """The errors that a user of multipaxos can meet.
 
-Each names what is wrong and what to do next. ``MultipaxosError`` is the root; what the command line does with
-each is its exit code: 1 for a refusal, 2 for a wrong use, 3 for no quorum in time.
+Rules. `MultipaxosError` is the root of all of them. Every message says what is wrong and what to do next. The command
+line ends with an exit code of the error's kind: 1 for a refusal, 2 for a wrong use, 3 for no quorum in time.
 """
 
 from __future__ import annotations
 
 
 class MultipaxosError(Exception):
-    """Root of every error of this package."""
+    """The root of every error of this package."""
+
+
+# -- configuration and storage
 
 
 class ConfigurationError(MultipaxosError):
-    """A configuration that cannot be run: the message says which entry, and why."""
+    """A configuration cannot be run: the message says which entry is wrong, and why."""
 
 
 class StorageError(MultipaxosError):
-    """A data directory that cannot be used, or a disk that failed; the node stops promising."""
+    """A data directory cannot be used, or its disk failed: the node stops promising."""
 
 
 class DirectoryInUse(StorageError):
@@ -24,64 +27,73 @@ class DirectoryInUse(StorageError):
 
 
 class DirectoryMismatch(StorageError):
-    """The data directory belongs to another cluster or node."""
-
-
-class HandshakeRefused(MultipaxosError):
-    """The other side refused the link, or we refused it: another cluster, node, version or configuration."""
-
-
-class NoQuorum(MultipaxosError, TimeoutError):
-    """No answer within the time-out. The command may yet take effect: the session repeats it."""
-
-
-class SessionExpired(MultipaxosError):
-    """The cluster no longer knows the session: the outcome of what was in flight is unknown."""
-
-
-class Refused(MultipaxosError):
-    """The state machine raised while applying the command: the text is its error. Nothing else happened."""
-
-
-class TooLarge(MultipaxosError, ValueError):
-    """A key, value or command beyond its limit, or an empty key: it was not sent."""
-
-
-class Overloaded(MultipaxosError):
-    """Too many commands of this client are unanswered: wait for some of them, then go on."""
-
-
-class ClientClosed(MultipaxosError):
-    """The client was closed before the answer came: the outcome of what was in flight is unknown."""
+    """The data directory belongs to another cluster or node, or has another format."""
 
 
 class CorruptLog(StorageError):
-    """What the disk holds cannot have been written by this program: the message says where it breaks."""
+    """The disk holds bytes that this program cannot have written: the message says where."""
 
 
-class InvariantViolation(MultipaxosError):
-    """A rule of the protocol does not hold inside this node: a defect. The node stops rather than go on."""
+# -- links and sessions
+
+
+class HandshakeRefused(MultipaxosError):
+    """This node or its peer refused the link: another cluster, node, version or configuration."""
+
+
+class NoQuorum(MultipaxosError, TimeoutError):
+    """No answer came within the time-out. The command may still take effect: the session repeats it."""
+
+
+class SessionExpired(MultipaxosError):
+    """The cluster no longer knows the session: the outcome of unanswered commands is unknown."""
+
+
+class ClientClosed(MultipaxosError):
+    """The client was closed before the answer came: the outcome of unanswered commands is unknown."""
+
+
+class Overloaded(MultipaxosError):
+    """Too many commands of this client are unanswered: wait for some of the answers, then go on."""
+
+
+# -- commands
+
+
+class TooLarge(MultipaxosError, ValueError):
+    """A key, value or command exceeds its limit, or a key is empty: the command was not sent."""
+
+
+class Refused(MultipaxosError):
+    """The state machine raised an error for the command, whose text this is. Nothing was changed."""
 
 
 class CommandFailed(MultipaxosError):
-    """The store answered that the command does not apply as things are; nothing was changed."""
+    """The store answered that the command does not apply to its present contents. Nothing was changed."""
 
 
 class KeyExists(CommandFailed):
-    """`create` of a key that is there."""
+    """`create`: the key exists."""
 
 
 class NoSuchKey(CommandFailed, KeyError):
-    """`update`, `remove` or `cas` of a key that is not there."""
+    """`update`, `remove` or `cas`: the key does not exist."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class CompareFailed(CommandFailed):
-    """`cas` whose expectation does not hold; `value` and `version` are what is there."""
+    """`cas`: the expectation does not hold; `value` and `version` are what the key has instead."""
 
     def __init__(self, message: str, value: bytes, version: int) -> None:
         super().__init__(message)
         self.value = value
         self.version = version
+
+
+# -- the node itself
+
+
+class InvariantViolation(MultipaxosError):
+    """A rule of the protocol does not hold inside this node, which is a bug. The node stops rather than go on."""

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from multipaxos import commands
 from multipaxos.commands import Exists, Mismatch, NotFound, Pairs, Transacted, Value, Written
-from multipaxos.errors import TooLarge
 from multipaxos.machine.key_value import KeyValue
 
 KEY_MAX, VALUE_MAX = 480, 1 << 20
@@ -353,27 +352,7 @@ def test_no_operation(payload):
     assert refusal(KeyValue(), payload).startswith("Malformed: ")
 
 
-# -- the builders
-
-
-@pytest.mark.parametrize("key", [b"", b"k" * (KEY_MAX + 1)])
-@pytest.mark.parametrize("build", [commands.get, commands.remove, commands.exists, commands.missing])
-def test_builders_refuse_a_key(build, key):
-    with pytest.raises(TooLarge, match=r"1 to 480"):
-        build(key)
-
-
-@pytest.mark.parametrize("build", [commands.put, commands.create, commands.update, commands.value_equals])
-def test_builders_refuse_a_value(build):
-    with pytest.raises(TooLarge, match=r"at most 1048576"):
-        build(b"k", b"v" * (VALUE_MAX + 1))
-
-
-def test_builders_refuse_a_transaction():
-    with pytest.raises(TooLarge, match=r"split it"):
-        commands.transact([], [commands.put(b"k", b"v" * VALUE_MAX)] * 2)
-    with pytest.raises(TooLarge, match=r"65535"):
-        commands.transact([], [commands.get(b"k")] * 65536)
+# -- bytes that do not answer a command
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[0])

@@ -13,6 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
+from multipaxos.commands import GET, PUT
+
 LAYOUT = [
     ("planned_ns", "<u8"),  # of an open loop: when it was due; of a closed one: when it was sent
     ("sent_ns", "<u8"),
@@ -24,7 +26,7 @@ LAYOUT = [
     ("client", "<u2"),
 ]
 ROW_BYTES = 40
-OPERATIONS = {"put": 3, "get": 4}
+OPERATIONS = {"put": PUT, "get": GET}
 OUTCOMES = {"unanswered": 0, "ok": 1, "refused": 2}
 HEADER_BYTES = 256
 _MAGIC = b"\x93NUMPY\x01\x00"

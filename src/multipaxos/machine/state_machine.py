@@ -1,12 +1,10 @@
-"""The interface of a replicated state machine: write one, and any number of nodes keep it identical.
+"""The interface of a replicated state machine: implement it, and every replica of a cluster keeps the same state.
 
-Rules for whoever writes one. `apply` is called on every replica with the same commands in the same order, and must
-do the same
-there: no clock (use ``context.time_ns``), no randomness, no IO, no iteration over sets, no dependence on the
-process. An exception is an
-answer too: its type and text go to the client that sent the command, and must be the same everywhere; the state must
-be unchanged
-when it is raised.
+Rules for an implementation.
+- Every replica calls `apply` with the same commands in the same order, and `apply` must do the same on all of them: no
+  clock (use ``context.time_ns``), no randomness, no IO, no iteration over sets, nothing that depends on the process.
+- An exception is an answer too: its type and text are sent to the client, so they must be equal on every replica; and
+  `apply` must leave the state as it was when it raises one.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import NamedTuple
 
 
 class Context(NamedTuple):
-    """What a command may know of its circumstances, equal on every replica."""
+    """What `apply` may know beside the command; equal on every replica."""
 
     slot: int
     """The slot that the command was decided in."""
@@ -28,16 +26,16 @@ class Context(NamedTuple):
 
 
 class StateMachine(ABC):
-    """A deterministic machine. ``multipaxos.Server(..., machine=YourMachine())`` replicates it."""
+    """A deterministic state machine. ``multipaxos.Server(..., machine=YourMachine())`` replicates it."""
 
     @abstractmethod
     def apply(self, command: bytes, context: Context) -> bytes:
-        """Changes the state as `command` says and returns the answer, at most 1 MiB."""
+        """Executes `command` and returns the answer, of at most 1 MiB."""
 
     @abstractmethod
     def snapshot(self) -> Iterator[bytes]:
-        """The whole state, in chunks of at most 1 MiB, in an order that the state alone decides."""
+        """The whole state, in chunks of at most 1 MiB. Equal states must give equal chunks in the same order."""
 
     @abstractmethod
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replaces the state by what `snapshot` gave."""
+        """Replaces the state by the one whose `snapshot` gave `chunks`."""
