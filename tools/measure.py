@@ -33,7 +33,7 @@ from multipaxos.client.client import Client
 from multipaxos.config.cluster import Config
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import MultipaxosError
-from multipaxos.load import generator as bench
+from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
 
 NODES = 3
@@ -118,8 +118,8 @@ def load(storage: str, outstanding: int) -> Measurement:
 
     async def measure(directory: Path, duration_s: float) -> Figures:
         async with fresh(directory, storage) as cluster:
-            options = bench.Options(outstanding=outstanding, duration_s=duration_s)
-            result = await bench.run(cluster.addresses, options)
+            options = generator.Options(outstanding=outstanding, duration_s=duration_s)
+            result = await generator.run(cluster.addresses, options)
         if result["errors"]:
             raise MultipaxosError(f"{result['errors']} commands were answered with an error")
         latency = {f"{name}_us": value for name, value in result["latency_us"].items()}

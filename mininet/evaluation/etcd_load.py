@@ -24,7 +24,7 @@ from typing import Any
 import click
 import uvloop
 
-from multipaxos.load.operation_log import OPERATIONS, OUTCOMES, OperationsFile
+from multipaxos.load.operation_log import OPERATIONS, OUTCOMES, OperationLog
 
 ROW = struct.Struct("<QQQQIBBH")
 RETRY_S = 0.02
@@ -74,7 +74,7 @@ def body_of(data: bytes, at: int, fields: Mapping[str, str]) -> tuple[bytes, int
 class Load:
     """All connections, and the file."""
 
-    def __init__(self, endpoints: list[tuple[str, int]], file: OperationsFile, options: dict[str, Any]) -> None:
+    def __init__(self, endpoints: list[tuple[str, int]], file: OperationLog, options: dict[str, Any]) -> None:
         self.endpoints = endpoints
         self.file = file
         self.options = options
@@ -167,12 +167,12 @@ def main(endpoints: str, records: Path, **options: Any) -> None:
     """Puts on etcd until a signal comes."""
     places = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in endpoints.split(","))]
 
-    async def run(file: OperationsFile) -> int:
+    async def run(file: OperationLog) -> int:
         load = Load(places, file, options)
         await load.run()
         return load.number
 
-    with OperationsFile(records) as file:
+    with OperationLog(records) as file:
         commands = uvloop.run(run(file))
     click.echo(json.dumps({"commands": commands}))
 

@@ -20,7 +20,7 @@ from multipaxos import commands
 from multipaxos.client.client import Client
 from multipaxos.config.cluster import Config
 from multipaxos.errors import MultipaxosError
-from multipaxos.load import generator as bench
+from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
 
 WRITERS = 8
@@ -127,7 +127,7 @@ async def demo(console: Console, directory: Path) -> None:
             f"[bold]2.[/] A load of 1,000 outstanding writes of 64 bytes for {LOAD_S:g} s, "
             "each synced by two nodes before its answer"
         )
-        result = await bench.run(cluster.addresses, bench.Options(outstanding=1000, duration_s=LOAD_S))
+        result = await generator.run(cluster.addresses, generator.Options(outstanding=1000, duration_s=LOAD_S))
         latency = result["latency_us"]
         console.print(
             f"   {result['throughput_per_s']:,.0f} writes/s, latency p50 {latency['p50'] / 1000:.2f} ms, "

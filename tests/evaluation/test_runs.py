@@ -15,7 +15,7 @@ from evaluation import runs
 from evaluation.errors import BadRecords
 from evaluation.model import Fault, Spec, Topology, Workload
 from evaluation.records import REFUSED
-from multipaxos.load.operation_log import OperationsFile
+from multipaxos.load.operation_log import OperationLog
 from tests.evaluation.rows import at, rows
 
 SPEC = Spec(
@@ -49,7 +49,7 @@ def make(out, *clients, spec=SPEC, repetition=0, **changes):
         if isinstance(client, str):
             (place / name).write_text(client)
         else:
-            with OperationsFile(place / name) as file:
+            with OperationLog(place / name) as file:
                 file.write(client.tobytes())
     result = {
         "spec": spec.to_json(),
@@ -118,7 +118,7 @@ def test_a_file_of_a_client_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path)
     place = make(tmp_path, rows(FOUR))
     whole = (place / "operations-0.npy").read_bytes()
     fresh = tmp_path / "cut.npy"
-    file = OperationsFile(fresh)
+    file = OperationLog(fresh)
     file.write(rows(FOUR[:2]).tobytes() + b"half a row")
     file._file.close()  # as SIGKILL would: the header still says 0 rows
     (place / "operations-0.npy").write_bytes(fresh.read_bytes())

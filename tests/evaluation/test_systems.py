@@ -28,7 +28,7 @@ from evaluation.errors import EvaluationError, SystemFailed
 from evaluation.model import Spec, Topology, Workload
 from evaluation.systems import Settings, System, etcd, libpaxos, multipaxos, system, systems
 from multipaxos.config.cluster import Config, Grid, Sizes
-from multipaxos.load.operation_log import OperationsFile
+from multipaxos.load.operation_log import OperationLog
 from tests.evaluation.standins import StandInNetwork, ground, libpaxos_programs
 
 LINE = "12345 value/sec, 7.53 Mbps, latency min 120 us max 900 us avg 181 us"
@@ -414,7 +414,7 @@ def test_the_load_on_etcd_tells_what_it_does_not_understand(tmp_path: Path) -> N
         await load.run()
 
     options = {"seed": 1, "key_size": 8, "keys": 10, "value_size": 8, "client": 0, "outstanding": 1}
-    with socket.create_server(("127.0.0.1", 0)) as server, OperationsFile(tmp_path / "operations-0.npy") as file:
+    with socket.create_server(("127.0.0.1", 0)) as server, OperationLog(tmp_path / "operations-0.npy") as file:
         port = server.getsockname()[1]
 
         def answer() -> None:
@@ -557,7 +557,7 @@ def checked(
     spec = Spec(experiment="some", system="multipaxos", topology=Topology(nodes=3))
     one = multipaxos.Multipaxos(ground(spec, network, tmp_path))
     one.clients.append(network.clients[0].popen(["true"], tmp_path / "client0.log"))
-    with OperationsFile(tmp_path / "operations-0.npy"):
+    with OperationLog(tmp_path / "operations-0.npy"):
         pass
     failures: list[str] = one.check()["failures"]
     return failures

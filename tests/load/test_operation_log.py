@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from multipaxos.load import operation_log as operations
-from multipaxos.load.operation_log import HEADER_BYTES, LAYOUT, ROW_BYTES, OperationsFile
+from multipaxos.load import operation_log
+from multipaxos.load.operation_log import HEADER_BYTES, LAYOUT, ROW_BYTES, OperationLog
 
 np = pytest.importorskip("numpy", reason="numpy is of the extras bench and evaluation")
 
@@ -22,7 +22,7 @@ def rows(count: int) -> bytes:
 
 def test_numpy_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "operations.npy"
-    with OperationsFile(path) as file:
+    with OperationLog(path) as file:
         file.write(rows(3))
         file.write(b"")
         file.write(rows(2))
@@ -35,7 +35,7 @@ def test_numpy_reads_it(tmp_path: Path) -> None:
 
 def test_what_was_cut_off_is_there(tmp_path: Path) -> None:
     path = tmp_path / "operations.npy"
-    file = OperationsFile(path)
+    file = OperationLog(path)
     file.write(rows(1000))
     file._file.flush()  # killed here
     assert np.load(path).shape == (0,)
@@ -47,10 +47,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "operations.npy"
     path.write_text("mine")
     with pytest.raises(FileExistsError):
-        OperationsFile(path)
+        OperationLog(path)
     assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2**63])
 def test_the_header_has_one_length(count: int) -> None:
-    assert len(operations.header(count)) == HEADER_BYTES
+    assert len(operation_log.header(count)) == HEADER_BYTES

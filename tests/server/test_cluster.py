@@ -30,7 +30,7 @@ from multipaxos.config.cluster import Config, Grid, Sizes
 from multipaxos.config.members import Member
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import NoQuorum
-from multipaxos.load import operation_log as operations
+from multipaxos.load import operation_log
 from multipaxos.local_cluster import LocalCluster, free_base_port
 
 pytestmark = pytest.mark.timeout(180)
@@ -458,7 +458,7 @@ def test_bench_keeps_records(tmp_path: Path) -> None:
     )
     try:
         end = time.monotonic() + 60
-        while not path.exists() or path.stat().st_size < operations.HEADER_BYTES + 2000 * operations.ROW_BYTES:
+        while not path.exists() or path.stat().st_size < operation_log.HEADER_BYTES + 2000 * operation_log.ROW_BYTES:
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -470,10 +470,10 @@ def test_bench_keeps_records(tmp_path: Path) -> None:
     assert process.returncode == 0, err
     found = json.loads(out)
     kept = path.read_bytes()
-    rows = (len(kept) - operations.HEADER_BYTES) // operations.ROW_BYTES
-    assert kept[: operations.HEADER_BYTES] == operations.header(rows)
+    rows = (len(kept) - operation_log.HEADER_BYTES) // operation_log.ROW_BYTES
+    assert kept[: operation_log.HEADER_BYTES] == operation_log.header(rows)
     assert rows >= found["completed"]
-    sequences = [row[4] for row in struct.iter_unpack("<QQQQIBBH", kept[operations.HEADER_BYTES :])]
+    sequences = [row[4] for row in struct.iter_unpack("<QQQQIBBH", kept[operation_log.HEADER_BYTES :])]
     assert sorted(sequences) == list(range(1, rows + 1))
     again = multipaxos(*command)
     assert again.returncode == 2

@@ -1,9 +1,9 @@
-"""The front of the load generator: one process, one session, a compiled core, and a histogram at the end.
+"""The front of the load generator: one process with one session drives a compiled `Load` and reports its histogram.
 
-Theory. The generator is a client like any other: it follows the leader, and on a broken or silent link it sends what
-is unanswered again elsewhere. A warm-up of a second is not counted. Latencies are counted in C in HdrHistogram's
-buckets. With `records` every operation is kept too, also those of the warm-up and those that were never answered: such
-a load can be ended early (`stop`), and is given DRAIN_S for what is on its way.
+Theory. The generator is a client like any other: it follows the leader, and when its link breaks or stays silent it
+sends the unanswered commands again over a new link. A warm-up of WARM_UP_S is not counted. Latencies are counted in C,
+in HdrHistogram's buckets. With `records` every operation is kept too, including those of the warm-up and those that are
+never answered. A load with records can be ended early (`stop`), and waits up to DRAIN_S for the last answers.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
-from multipaxos.load.operation_log import OperationsFile
-from multipaxos.load.timerfd import PreciseTimer
+from multipaxos.load.operation_log import OperationLog
+from multipaxos.load.timerfd import Timer
 
 WARM_UP_S = 1.0
-SILENCE_S = 0.5
+SILENCE_S = 0.5  # without an answer while commands are unanswered: then the link is replaced
 DRAIN_S = 2.0
 RECORDS_EVERY_S = 0.05
-PACE_NS = 50_000  # an open loop wakes no more often than that; at higher rates several commands share a wake-up
+CONNECT_S = 30.0  # at the start
+RECONNECT_S = 60.0
+PACE_NS = 50_000  # an open loop does not wake more often; at higher rates several commands share a wake-up
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `multipaxos bench` takes."""
+    """What to load the cluster with; see `multipaxos bench --help`. A `rate_per_s` above 0 makes an open loop."""
 
     outstanding: int = 1
     duration_s: float = 10.0
@@ -51,7 +53,7 @@ class Options:
 
 
 class Generator:
-    """Drives one `Load` over one link at a time."""
+    """Drives one `Load` over one link at a time. Made inside the event loop that it runs in."""
 
     def __init__(self, addresses: list[tuple[str, int]], options: Options) -> None:
         self.addresses = addresses
@@ -82,7 +84,7 @@ class Generator:
         self._stop.set()
 
     def on_data(self, data: bytes) -> None:
-        """The hot path: one call into the core and one write per chunk."""
+        """Takes a chunk of bytes. The hot path: one call into the compiled load and one write."""
         out = self.load.pump(time.monotonic_ns(), data)
         if out and self.link is not None:
             self.link.write(out)
@@ -90,7 +92,7 @@ class Generator:
             self._drained.set()
 
     async def connect(self, timeout_s: float) -> None:
-        """To the leader; everything unanswered is sent again."""
+        """Connects to the leader and sends the unanswered commands again. Raises NoQuorum after `timeout_s`."""
         deadline = self.loop.time() + timeout_s
         while True:
             address = await find_leader(self.addresses, max(0.1, deadline - self.loop.time()))
@@ -104,7 +106,10 @@ class Generator:
         self.link.write(self.load.pump(time.monotonic_ns()))
 
     async def tend(self) -> None:
-        """Follows the leader for ever: after a broken link, or silence while something is unanswered."""
+        """Reconnects for ever: when the link breaks, or stays silent while commands are unanswered.
+
+        Raises SessionExpired, NoQuorum.
+        """
         answered, since = self.load.answered, self.loop.time()
         while True:
             if self.load.expired:
@@ -118,38 +123,41 @@ class Generator:
                 self.reconnects += 1
                 if self.link is not None:
                     self.link.close()
-                await self.connect(60.0)
+                await self.connect(RECONNECT_S)
                 since = self.loop.time()
             await asyncio.sleep(0.02)
 
     def pump(self) -> None:
-        """Sends what is due."""
+        """Sends the commands that are due."""
         out = self.load.pump(time.monotonic_ns())
         if out and self.link is not None and not self.link.paused:
             self.link.write(out)
 
-    def pace(self) -> PreciseTimer:
-        """Wakes an open loop when its next command is due."""
+    def pace(self) -> Timer:
+        """A timer that sends the commands of an open loop when they are due."""
 
         def on_due() -> None:
             self.pump()
             timer.arm(max(self.load.next_due_ns(), time.monotonic_ns() + PACE_NS))
 
-        timer = PreciseTimer(self.loop, on_due)
+        timer = Timer(self.loop, on_due)
         timer.arm(1)
         return timer
 
-    async def keep_records(self, file: OperationsFile) -> None:
-        """Writes what was answered, for ever."""
+    async def keep_records(self, file: OperationLog) -> None:
+        """Writes the answered operations to the file, for ever."""
         while True:
             file.write(self.load.take_rows())
             await asyncio.sleep(RECORDS_EVERY_S)
 
     async def run(self, progress: Callable[[float], None]) -> dict[str, Any]:
-        """Warm-up, measurement, result. `progress` gets the share done."""
+        """Warms up, measures, and returns what `result` says. `progress` is called with the share done, 0 to 1.
+
+        Raises SessionExpired, NoQuorum, OSError.
+        """
         if self.options.records is None:
             return await self._run(progress)
-        with OperationsFile(self.options.records) as file:
+        with OperationLog(self.options.records) as file:
             keeping = self.loop.create_task(self.keep_records(file))
             try:
                 return await self._run(progress)
@@ -161,7 +169,7 @@ class Generator:
 
     async def _run(self, progress: Callable[[float], None]) -> dict[str, Any]:
         options = self.options
-        await self.connect(30.0)
+        await self.connect(CONNECT_S)
         tending = self.loop.create_task(self.tend())
         pacing = self.pace() if options.rate_per_s else None
         try:
@@ -196,7 +204,7 @@ class Generator:
                 pass
 
     async def _drain(self, tending: asyncio.Task[None]) -> None:
-        """Nothing new is sent; waits for what is on its way."""
+        """Sends nothing new, and waits up to DRAIN_S for the answers that are missing."""
         self.load.draining = True
         if self.load.unanswered:
             drained = self.loop.create_task(self._drained.wait())
@@ -204,7 +212,7 @@ class Generator:
             drained.cancel()
 
     def result(self, duration_s: float) -> dict[str, Any]:
-        """The object that `bench --json` prints, but for the cluster's own facts."""
+        """The object that `bench --json` prints, without the facts of the cluster. Latencies are in microseconds."""
         histogram, options = self.load.histogram, self.options
         latency_us: dict[str, float] = {"min": 0.0, "mean": 0.0, **dict.fromkeys(PERCENTILES, 0.0), "max": 0.0}
         if histogram.total:
@@ -234,7 +242,10 @@ class Generator:
 async def run(
     addresses: list[tuple[str, int]], options: Options, progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Any]:
-    """Measures a running cluster; with records SIGINT and SIGTERM end the measurement, not its result."""
+    """Measures a running cluster; see `Generator.run`.
+
+    With records SIGINT and SIGTERM end the measurement early, and the result is still returned.
+    """
     generator = Generator(addresses, options)
     if options.records is not None:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,6 +1,6 @@
-"""The core's histograms as those of the hdrhistogram package, to be encoded, logged and plotted by its tools.
+"""The compiled histograms as those of the hdrhistogram package, whose tools encode, log and plot them.
 
-The core counts (`multipaxos.load.histogram`) in the same buckets, so nothing is lost or rounded on the way.
+Theory. `multipaxos.load.histogram` counts in the same buckets, so that nothing is lost or rounded on the way.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from multipaxos.load.histogram import SIGNIFICANT_DIGITS, Histogram
 
 
 def to_hdrh(histogram: Histogram) -> HdrHistogram:
-    """A HdrHistogram that counts the same."""
+    """A HdrHistogram with the same counts."""
     answer = HdrHistogram(1, histogram.highest, SIGNIFICANT_DIGITS)
     for value, count in histogram.nonzero():
         answer.record_value(value, count)

@@ -1,9 +1,11 @@
-"""A timer of an event loop that is exact to microseconds: what an open loop of load needs.
+"""A timer that is exact to microseconds, as an open loop of load needs it.
 
-Theory. Event loops keep timers in milliseconds, which is longer than a command takes. The kernel's timerfd is exact,
-and a loop can wait for it as for any file. Before Python 3.13 `os` does not have it, so it is called in the C library.
+Theory. Event loops keep their timers in milliseconds, which is longer than a command takes. The kernel's timerfd is
+exact, and an event loop can wait for it as for any file. `os` has timerfd only since Python 3.13, so the C library is
+called.
 
-Rules. `arm` replaces what was armed. Times are of CLOCK_MONOTONIC, in nanoseconds; one in the past fires at once.
+Rules. Times are nanoseconds of CLOCK_MONOTONIC. A timer never fires before its time; for a time in the past it fires at
+once. `arm` replaces the time that was armed before.
 """
 
 from __future__ import annotations
@@ -17,14 +19,13 @@ from collections.abc import Callable
 TFD_NONBLOCK = os.O_NONBLOCK
 TFD_CLOEXEC = os.O_CLOEXEC
 TFD_TIMER_ABSTIME = 1
-BILLION = 1_000_000_000
+SECOND_NS = 1_000_000_000
+
+_Timerspec = ctypes.c_long * 4  # the interval as seconds and nanoseconds, then the time likewise
 
 
-_Timerspec = ctypes.c_long * 4  # the interval in seconds and nanoseconds, then the time
-
-
-class PreciseTimer:
-    """Calls `on_due` in the loop. Raises OSError where the kernel has no timerfd."""
+class Timer:
+    """Calls `on_due` in the event loop when the armed time has come. Raises OSError if the kernel has no timerfd."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[], None]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -41,20 +42,20 @@ class PreciseTimer:
         return result
 
     def arm(self, at_ns: int) -> None:
-        """Fires once, at that time or as soon after it as can be."""
+        """Fires once, at `at_ns` or as soon as possible after it."""
         at_ns = max(at_ns, 1)  # 0 would disarm it
-        spec = _Timerspec(0, 0, at_ns // BILLION, at_ns % BILLION)
+        spec = _Timerspec(0, 0, at_ns // SECOND_NS, at_ns % SECOND_NS)
         self._check(self._libc.timerfd_settime(self._file, TFD_TIMER_ABSTIME, ctypes.byref(spec), None))
 
     def _fire(self) -> None:
         try:
             os.read(self._file, 8)
         except BlockingIOError:
-            return  # it was armed anew in the meantime
+            return  # it was armed again in the meantime
         self._on_due()
 
     def close(self) -> None:
-        """Never fires again."""
+        """Ends the timer: it does not fire again. Closing twice is harmless."""
         if self._file >= 0:
             self._loop.remove_reader(self._file)
             os.close(self._file)
