@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from multipaxos.errors import InvariantViolation
-from multipaxos.node.node import Batch
+from multipaxos.node.output import Batch
 from multipaxos.wire import codec
 from tests.fuzz.harness import Program, chunk, main
 from tests.fuzz.states import CLIENT, COMMANDS, STATES

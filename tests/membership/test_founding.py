@@ -130,7 +130,7 @@ def test_a_vote_waits_for_the_voter_record():
     rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
     assert not rig.node.voting
     rig.tick(5000)
-    assert not any("scouting" in event for event in rig.events)
+    assert not any(event.kind == "scouting" for event in rig.events)
     assert rig.batch.meta[b"voter"] == b"".join(one.to_bytes(8, "little") for one in view)
     rig.sync()
     assert rig.node.voting
@@ -152,7 +152,7 @@ def test_a_wiped_node_learns_without_voting_or_leading():
     rig = Rig(founded=False)
     rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
     rig.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
-    assert any("no founder" in event for event in rig.events)
+    assert any(event.kind == "not_founder" for event in rig.events)
     rig.phase2a(1, ballot(1, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
     rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
     rig.sync()
@@ -160,7 +160,7 @@ def test_a_wiped_node_learns_without_voting_or_leading():
         rig.tick(100)
     assert rig.node.slot_out == 2
     assert not rig.node.voting
-    assert not any("scouting" in event for event in rig.events)
+    assert not any(event.kind == "scouting" for event in rig.events)
     assert [one for one in rig.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
 
 
@@ -207,9 +207,7 @@ def test_a_witness_says_that_it_blocks_a_founding():
     for _ in range(2):
         for peer in (1, 2):
             rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
-    assert [event for event in rig.events if "cannot found" in event] == [
-        "this node holds a log and no voter record: it cannot found a cluster with empty ones"
-    ]
+    assert [event.kind for event in rig.events].count("witness") == 1
 
 
 def test_who_has_learnt_is_founded_by_its_founders():

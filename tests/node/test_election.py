@@ -72,7 +72,7 @@ def follow(rig, at, peer=1, quorum=True, leading=True, ticks=20):
 
 def scouts(rig):
     """How often it began to scout since last asked."""
-    count = sum("scouting at" in event for event in rig.events)
+    count = sum(event.kind == "scouting" for event in rig.events)
     rig.events.clear()
     return count
 
@@ -150,7 +150,7 @@ def test_a_leader_without_a_quorum_steps_down():
     rig.lead()
     for _ in range(15):
         rig.tick(100)
-    assert any("stepped down" in event for event in rig.events)
+    assert any(event.kind == "stepped_down" for event in rig.events)
 
 
 def test_a_leader_whose_quorum_answers_stays():
@@ -169,7 +169,7 @@ def test_pings_of_another_ballot_or_of_non_voters_are_no_quorum(fields):
     for _ in range(15):
         rig.send(2, "ping", **{"ballot": at, "nonce": 1, "slot_out": 1, "voting": True, **fields})
         rig.tick(100)
-    assert any("stepped down" in event for event in rig.events)
+    assert any(event.kind == "stepped_down" for event in rig.events)
 
 
 def test_pong_says_whether_it_leads_and_has_its_quorum():

@@ -36,7 +36,7 @@ def requested(rig, *commands):
 
 def test_the_ballot_is_durable_before_the_first_phase_1a():
     rig = Rig()
-    while not any("scouting" in event for event in rig.events):
+    while not any(event.kind == "scouting" for event in rig.events):
         rig.tick(50)
     for _ in range(5):
         rig.tick(150)

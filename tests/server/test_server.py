@@ -17,7 +17,7 @@ import pytest
 from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, DirectoryInUse, MultipaxosError, StorageError
 from multipaxos.machine.state_machine import Context, StateMachine
-from multipaxos.node.node import Read
+from multipaxos.node.output import Read
 from multipaxos.server.server import Server, serve
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage

@@ -220,9 +220,9 @@ class Pair:
         self.core.tick(ms)
         self.spec.now = self.core.utc_ns
         for event in self.core.events:
-            if event.startswith("scouting"):
+            if event.kind == "scouting":
                 self.spec.scout()
-            elif event.startswith("stepped down"):
+            elif event.kind == "stepped_down":
                 self.spec.step_down()
         self.finish(wakes)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from multipaxos.machine.machine import PythonMachine
-from multipaxos.node.node import Batch, Node
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Event
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.storage.records import split
 from multipaxos.wire import codec
@@ -79,7 +80,7 @@ class Rig:
         self.reads: list[Any] = []
         self.sent: dict[int, list[dict[str, Any]]] = {}
         self.closed: dict[int, str] = {}
-        self.events: list[str] = []
+        self.events: list[Event] = []
         self.failed = ""
         self.tick(0)
         if linked:
@@ -185,7 +186,7 @@ class Rig:
     # -- short ways to a state
     def begin_scout(self) -> int:
         """Waits until it scouts; its ballot is durable; returns the ballot."""
-        while not any(event.startswith("scouting") for event in self.events):
+        while not any(event.kind == "scouting" for event in self.events):
             self.tick(50)
         self.events.clear()
         self.sync()

@@ -363,7 +363,15 @@ def test_a_traced_core_says_what_an_untraced_one_says(path: Path) -> None:
         rig.receive(102, b"\xff" * 64)
         rig.send(1, "ping", ballot=ballot(5, 1))
         rig.sync()
-        return [rig.sent, rig.closed, rig.events, rig.records, rig.meta, rig.decided(), rig.node.status()]
+        return [
+            rig.sent,
+            rig.closed,
+            [event.text for event in rig.events],
+            rig.records,
+            rig.meta,
+            rig.decided(),
+            rig.node.status(),
+        ]
 
     traced = Rig(linked=False)
     trace = Trace(path, 0, 1000)

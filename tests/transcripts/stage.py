@@ -23,7 +23,8 @@ from typing import Any
 from multipaxos.client.session import Session
 from multipaxos.diagram.picture import label_of
 from multipaxos.machine.machine import PythonMachine
-from multipaxos.node.node import Batch, Node, Read
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Read
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
@@ -129,7 +130,7 @@ class Actor:
         act(node)
         output = node.output()
         for event in output.events:
-            self.stage.say("event", self.name, event)
+            self.stage.say("event", self.name, event.text)
         self.watch(node)
         for link, reason in output.closes:
             self.stage.say("event", self.name, f"closes the link to {self.links.get(link, 'nobody')}: {reason}")

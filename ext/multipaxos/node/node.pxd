@@ -90,6 +90,7 @@ cdef class Node:
     cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1
+    cdef int note(self, str kind, uint64_t ballot, uint64_t slot, str text) except -1
     cdef int refuse(self, Link link, str reason) except -1
     cdef int on_phase1a(self, Link link, const Message* message) except -1
     cdef int on_phase1b(self, Link link, const Message* message) except -1

@@ -43,6 +43,7 @@ from multipaxos.wire.writing cimport (
     put_ping, put_pong, pvalues_bytes,
 )
 from multipaxos.node.election cimport Election
+from multipaxos.node.output cimport Batch, Event, Output, Read
 from multipaxos.paxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.pmax cimport SPAN_MAX
@@ -54,6 +55,7 @@ from multipaxos.paxos.slots cimport Row
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.errors import CorruptLog
 from multipaxos.membership.founding import Founding
+import multipaxos.node.output as keys
 
 cdef enum:
     REPLICA_ROLE = 1
@@ -67,44 +69,6 @@ cdef enum:
     FETCH_BYTES = 1 << 20                # of one answer to a fetch
     FETCH_ENTRIES = 4096
     RESEND_BYTES = 256 << 10             # to one acceptor at a time
-
-
-class Batch:
-    """What has to become durable, in one transaction: `meta` to be put, `records` appended. Then `done(token, ok)`."""
-
-    __slots__ = ("meta", "records", "token")
-
-    def __init__(self, token, meta, records):
-        self.token = token
-        self.meta = meta
-        self.records = records
-
-
-class Read:
-    """Records wanted: all that overlap [first, end), cut at about `max_bytes`. Then `done(token, ok, (covered_end,
-    records))`."""
-
-    __slots__ = ("end", "first", "max_bytes", "token")
-
-    def __init__(self, token, first, end, max_bytes):
-        self.token = token
-        self.first = first
-        self.end = end
-        self.max_bytes = max_bytes
-
-
-class Output:
-    """The effects of the verbs since the last `output()`."""
-
-    __slots__ = ("batch", "closes", "events", "failed", "reads", "writes")
-
-    def __init__(self, writes, batch, reads, closes, events, failed):
-        self.writes = writes
-        self.batch = batch
-        self.reads = reads
-        self.closes = closes
-        self.events = events
-        self.failed = failed
 
 
 @cython.final
@@ -163,18 +127,18 @@ cdef class Node:
         self.closes, self.events, self.keep = [], [], []
         self.failed = ""
         self.fetch_source = -1
-        voter = meta.get(b"voter")
+        voter = meta.get(keys.META_VOTER)
         founders = None if voter is None else tuple(
             int.from_bytes(voter[i:i + 8], "little") for i in range(0, len(voter), 8))
         self.founding = Founding(node, self.nodes, incarnation, founders)
-        self.known_ballot = int.from_bytes(meta.get(b"ballot", b""), "little")
-        self.acceptor = Acceptor(capacity, self.known_ballot, int.from_bytes(meta.get(b"mark", b"\1"), "little"),
+        self.known_ballot = int.from_bytes(meta.get(keys.META_BALLOT, b""), "little")
+        self.acceptor = Acceptor(capacity, self.known_ballot, int.from_bytes(meta.get(keys.META_MARK, b"\1"), "little"),
                                  founders is not None and self.is_acceptor)
         self.leader = Leader(node, quorums, capacity)
         self.leader.ballot = self.ballot_put = self.known_ballot
         self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4,
                                sessions_max)
-        self.decided_put = int.from_bytes(meta.get(b"decided", b"\1"), "little")
+        self.decided_put = int.from_bytes(meta.get(keys.META_DECIDED, b"\1"), "little")
         if not self.is_replica:
             self.begin_at(self.acceptor.mark)
         self.load(records)
@@ -449,6 +413,10 @@ cdef class Node:
             return self.on_founding(link, message)
         return self.refuse(link, f"message {<int>message.kind}, which peers do not send")
 
+    cdef int note(self, str kind, uint64_t ballot, uint64_t slot, str text) except -1:
+        self.events.append(Event(kind, ballot, slot, text))
+        return 0
+
     cdef int refuse(self, Link link, str reason) except -1:
         """Closes a link for what it sent."""
         self.bad_frames += 1
@@ -538,7 +506,7 @@ cdef class Node:
         a phase 2a or a decision that lay outside our ring."""
         if ballot > self.ballot_put:
             self.ballot_put = ballot
-            self.put_meta(b"ballot", ballot)
+            self.put_meta(keys.META_BALLOT, ballot)
         return 0
 
     cdef uint64_t newest_batch(self) noexcept:
@@ -552,7 +520,7 @@ cdef class Node:
         self.emitted_out = self.replica.slot_out
         if self.emitted_out > self.decided_put:
             self.decided_put = self.emitted_out
-            self.put_meta(b"decided", self.decided_put)
+            self.put_meta(keys.META_DECIDED, self.decided_put)
         batch = Batch(self.next_token, self.meta, bytes_take(&self.records))
         self.batch_token = self.next_token
         self.next_token += 1
@@ -656,8 +624,8 @@ cdef class Node:
         if self.acceptor.adopt(self.leader.ballot):
             self.acceptor.answer_phase1a(&self.scratch, self.replica.slot_out, self.incarnation)
             self.hold_promise(self.id, bytes_take(&self.scratch))
-        self.events.append(
-            f"scouting at ballot {describe_ballot(self.leader.ballot)} from slot {self.replica.slot_out}")
+        self.note("scouting", self.leader.ballot, self.replica.slot_out,
+                  f"scouting at ballot {describe_ballot(self.leader.ballot)} from slot {self.replica.slot_out}")
         return 0
 
     cdef int own_promise(self, bytes data) except -1:
@@ -751,8 +719,9 @@ cdef class Node:
         for i in range(self.leader.unsent_count):
             self.send_run(self.leader.unsent[i])
         self.leader.drop_unsent()
-        self.events.append(f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
-                           f"proposed again up to slot {self.leader.slot_end - 1}")
+        self.note("adopted", self.leader.ballot, self.leader.start,
+                  f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
+                  f"proposed again up to slot {self.leader.slot_end - 1}")
         self.see_leading(self.leader.ballot)
         for link in self.peers:
             if link is not None:
@@ -768,8 +737,8 @@ cdef class Node:
         self.known_ballot = max(self.known_ballot, ballot)
         self.replica.forget_forwarded()
         self.ping_due_ns = self.now_ns
-        self.events.append(
-            f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
+        self.note("preempted", ballot, 0,
+                  f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
         return 0
 
     cdef int step_down(self, str why) except -1:
@@ -777,7 +746,8 @@ cdef class Node:
         self.scout_batch = 0
         self.election.preempted(self.now_ns, False)
         self.replica.forget_forwarded()
-        self.events.append(f"stepped down from ballot {describe_ballot(self.leader.ballot)}: {why}")
+        self.note("stepped_down", self.leader.ballot, 0,
+                  f"stepped down from ballot {describe_ballot(self.leader.ballot)}: {why}")
         return 0
 
     cdef int on_decided(self) except -1:
@@ -1037,7 +1007,7 @@ cdef class Node:
             return 0
         link.reading = False
         if not ok:
-            self.events.append(f"could not read slots {first} to {end} for node {link.node}")
+            self.note("unreadable", 0, first, f"could not read slots {first} to {end} for node {link.node}")
             return 0
         covered_end, records = data
         upto = min(end, <uint64_t>covered_end)
@@ -1207,9 +1177,10 @@ cdef class Node:
         if self.founding.on_founding(link.node, message.incarnation, message.fresh, listed) is not None:
             self.founded()
         elif self.founding.is_refused() and not refused:
-            self.events.append("this incarnation is no founder of its cluster: it learns and does not vote")
+            self.note("not_founder", 0, 0, "this incarnation is no founder of its cluster: it learns and does not vote")
         elif self.founding.is_witness() and not witness:
-            self.events.append("this node holds a log and no voter record: it cannot found a cluster with empty ones")
+            self.note("witness", 0, 0,
+                      "this node holds a log and no voter record: it cannot found a cluster with empty ones")
         elif self.founding.is_foreign(link.node):
             return self.refuse(link, "a founder of another cluster: one of the two has to be wiped")
         if message.fresh and not fresh:
@@ -1219,7 +1190,7 @@ cdef class Node:
     cdef int founded(self) except -1:
         """We know the founders: the voter record is made durable, then we vote."""
         record = b"".join(incarnation.to_bytes(8, "little") for incarnation in self.founding.founders)
-        self.put_meta(b"voter", record)
+        self.put_meta(keys.META_VOTER, record)
         self.founding_batch = self.gathering
         return 0
 
@@ -1229,7 +1200,7 @@ cdef class Node:
         if self.is_acceptor:
             self.acceptor.set_voting()
         self.election.soon(self.now_ns)
-        self.events.append("founded: the voter record is durable, this node votes")
+        self.note("founded", 0, 0, "founded: the voter record is durable, this node votes")
         for peer in self.peers:
             if peer is not None:
                 self.send_founding(peer)

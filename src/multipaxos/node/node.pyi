@@ -4,40 +4,11 @@ from typing import final
 from multipaxos.machine.machine import Machine
 from multipaxos.membership.founding import Founding
 from multipaxos.node.election import Election
+from multipaxos.node.output import Output
 from multipaxos.paxos.acceptor import Acceptor
 from multipaxos.paxos.leader import Leader
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.replica import Replica
-
-class Batch:
-    token: int
-    meta: dict[bytes, bytes]
-    records: bytes
-    def __init__(self, token: int, meta: dict[bytes, bytes], records: bytes) -> None: ...
-
-class Read:
-    token: int
-    first: int
-    end: int
-    max_bytes: int
-    def __init__(self, token: int, first: int, end: int, max_bytes: int) -> None: ...
-
-class Output:
-    writes: list[tuple[int, bytes]]
-    batch: Batch | None
-    reads: list[Read]
-    closes: list[tuple[int, str]]
-    events: list[str]
-    failed: str
-    def __init__(
-        self,
-        writes: list[tuple[int, bytes]],
-        batch: Batch | None,
-        reads: list[Read],
-        closes: list[tuple[int, str]],
-        events: list[str],
-        failed: str,
-    ) -> None: ...
 
 @final
 class Link:

@@ -32,7 +32,8 @@ from multipaxos.errors import ConfigurationError, MultipaxosError, StorageError
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine, PythonMachine
 from multipaxos.machine.state_machine import StateMachine
-from multipaxos.node.node import Batch, Node, Output, Read
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Output, Read
 from multipaxos.storage.interface import Storage
 from multipaxos.trace.file import Trace
 from multipaxos.trace.traced_node import TracedNode
@@ -250,7 +251,7 @@ class Server:
     def _rare(self, output: Output) -> None:
         """What most outputs do not have."""
         for event in output.events:
-            log.info("node %d: %s", self.id, event)
+            log.info("node %d: %s", self.id, event.text)
         for link, reason in output.closes:
             connection = self.transport.links.get(link)
             if connection is not None:

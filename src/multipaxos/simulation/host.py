@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from multipaxos.machine.key_value import KeyValue
-from multipaxos.node.node import Batch, Node, Read
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation import ACCEPTOR, MS
 from multipaxos.simulation.disk import Disk
@@ -145,7 +146,8 @@ class Host:
         world = self.world
         output = node.output()
         for event in output.events:
-            world.note(self.id, event)
+            world.elections += event.kind == "adopted"
+            world.note(self.id, event.text)
         for link, reason in output.closes:
             world.note(self.id, f"closes link {link}: {reason}")
             world.network.close(self.id, link)

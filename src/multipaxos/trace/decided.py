@@ -12,7 +12,8 @@ from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
 
 if TYPE_CHECKING:
-    from multipaxos.node.node import Batch, Node
+    from multipaxos.node.node import Node
+    from multipaxos.node.output import Batch
 
 READ_BYTES = 64 << 20
 

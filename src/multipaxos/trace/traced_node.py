@@ -39,13 +39,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multipaxos.diagram.picture import describe
-from multipaxos.paxos import ballot
 from multipaxos.storage.interface import Storage
 from multipaxos.trace.decided import DecidedSlots
 from multipaxos.trace.file import Trace
@@ -53,14 +51,12 @@ from multipaxos.trace.messages import facts, read
 from multipaxos.wire.codec import CodecError, split
 
 if TYPE_CHECKING:
-    from multipaxos.node.node import Node, Output
+    from multipaxos.node.node import Node
+    from multipaxos.node.output import Event, Output
 
 log = logging.getLogger("multipaxos.trace")
 
-SAID = re.compile(
-    r"(?P<event>scouting|adopted|preempted|stepped down|founded)\b"
-    r"(?:.*?\bballot (?P<round>\d+)\.(?P<leader>\d+))?(?:.*?\b(?:slot|start) (?P<first>\d+))?"
-)
+TOLD = {"scouting", "adopted", "preempted", "stepped_down", "founded"}  # kinds of events with a line of their own
 
 
 class TracedNode:
@@ -170,8 +166,8 @@ class TracedNode:
     def _told(self, output: Output) -> None:
         """What one step of the core has brought: first what it is now, then what it sends."""
         at_ns = time.monotonic_ns()
-        for text in output.events:
-            self._said(at_ns, text)
+        for event in output.events:
+            self._said(at_ns, event)
         if self.core.acceptor.ballot_num > self._ballot:
             self._ballot = self.core.acceptor.ballot_num
             self.trace.tell(at_ns, "adopted", ballot=self._ballot, role="acceptor")
@@ -192,20 +188,19 @@ class TracedNode:
             return None
         return message
 
-    def _said(self, at_ns: int, text: str) -> None:
-        """One of the core's lines for the log."""
-        match = SAID.match(text)
+    def _said(self, at_ns: int, event: Event) -> None:
+        """One of the core's events."""
         fields: dict[str, Any] = {}
-        if match is None:
-            self.trace.tell(at_ns, "said", text=text)
+        if event.kind not in TOLD:
+            self.trace.tell(at_ns, "said", text=event.text)
             return
-        if match["round"]:
-            fields["ballot"] = ballot.make(int(match["round"]), int(match["leader"]))
-        if match["event"] == "adopted":
+        if event.ballot:
+            fields["ballot"] = event.ballot
+        if event.kind == "adopted":
             fields["role"] = "leader"
-        if match["first"]:
-            fields["first"] = int(match["first"])
-        self.trace.tell(at_ns, match["event"].replace(" ", "_"), **fields, text=text)
+        if event.slot:
+            fields["first"] = event.slot
+        self.trace.tell(at_ns, event.kind, **fields, text=event.text)
 
     def _tell_frame(self, at_ns: int, event: str, link: int, frame: bytes, message: Mapping[str, Any] | None) -> None:
         peer, name = self._links[link]

@@ -1,0 +1,36 @@
+# What leaves the core: see output.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+
+@cython.final
+cdef class Event:
+    cdef readonly str kind
+    cdef readonly uint64_t ballot
+    cdef readonly uint64_t slot
+    cdef readonly str text
+
+
+@cython.final
+cdef class Batch:
+    cdef readonly uint64_t token
+    cdef readonly dict meta
+    cdef readonly bytes records
+
+
+@cython.final
+cdef class Read:
+    cdef readonly uint64_t token
+    cdef readonly uint64_t first, end
+    cdef readonly uint64_t max_bytes
+
+
+@cython.final
+cdef class Output:
+    cdef readonly list writes
+    cdef readonly Batch batch
+    cdef readonly list reads
+    cdef readonly list closes
+    cdef readonly list events
+    cdef readonly str failed

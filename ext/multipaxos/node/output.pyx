@@ -1,0 +1,93 @@
+"""What leaves the core: effects as data, and the names of the metadata that it keeps.
+
+Theory. The core does no IO. The shell calls a verb, takes one `Output` and carries it out. The core has already held
+back what must wait for the disk, so the shell has one duty of order only: it reports a batch as done after the batch is
+durable, never before.
+
+Rules.
+- Everything in one output may be carried out at once and in any order, except that frames of one link keep their order.
+- `text` of an event is for people. Programs read `kind`, `ballot` and `slot`; nothing parses the text.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+# Keys of the core's metadata. Values are unsigned 64-bit integers, little-endian.
+META_VOTER = b"voter"                # the voter record: the incarnations of the founders, by node id
+META_BALLOT = b"ballot"              # the highest ballot that a promise or a scout of this node rests on
+META_MARK = b"mark"                  # all slots below it are decided and were collected
+META_DECIDED = b"decided"            # all slots below it are decided and in the log
+
+
+@cython.final
+cdef class Event:
+    """Something that happened, for logs, traces and tests.
+
+    `kind`: "scouting", "adopted", "preempted", "stepped_down", "founded", "not_founder", "witness" or "unreadable".
+    `ballot`: that the node scouts or leads at, was preempted by, or left; 0: none.
+    `slot`: the scout's first slot, the start of the reign, or the first slot that could not be read; 0: none.
+    `text`: one line of English.
+    """
+
+    def __init__(self, str kind not None, uint64_t ballot, uint64_t slot, str text not None):
+        self.kind = kind
+        self.ballot = ballot
+        self.slot = slot
+        self.text = text
+
+    def __repr__(self):
+        return f"<{self.kind} {self.ballot} {self.slot}: {self.text}>"
+
+
+@cython.final
+cdef class Batch:
+    """What has to become durable in one transaction; then `done(token, True)`, or `done(token, False)` if it failed.
+
+    `meta`: metadata to put, bytes by key.
+    `records`: to append, each: first, end, size (unsigned 64-bit integers, little-endian) and a frame of `size` bytes.
+    """
+
+    def __init__(self, uint64_t token, dict meta not None, bytes records not None):
+        self.token = token
+        self.meta = meta
+        self.records = records
+
+
+@cython.final
+cdef class Read:
+    """Records that the core wants: all that overlap [first, end), cut at about `max_bytes`; then
+    `done(token, ok, (covered_end, records))`. Only durable records are asked for."""
+
+    def __init__(self, uint64_t token, uint64_t first, uint64_t end, uint64_t max_bytes):
+        self.token = token
+        self.first = first
+        self.end = end
+        self.max_bytes = max_bytes
+
+
+@cython.final
+cdef class Output:
+    """The effects of the verbs since the last `output()`.
+
+    `writes`: [(link, bytes)] to send at once. What had to be durable before it leaves is durable: for a phase 1b or 2b
+        everything that was gathered when it was made, for a scout's phase 1a its ballot, for a list of founders the
+        voter record. A phase 2a, a decision or an answer to a client waits for no disk of its own: a phase-2 quorum of
+        acceptors has stored what it tells, or is yet to do so before anything is decided.
+    `batch`: a `Batch` to make durable, or None. At most one is outstanding: the next comes after `done`.
+    `reads`: [Read] of records that are durable.
+    `closes`: [(link, reason)] to close, count and log. Nothing more is read from these links or written to them.
+    `events`: [Event] that happened. They wait for nothing, so a crash may undo what they tell: an adopted ballot is
+        durable, a promise that a scout counts on may not be.
+    `failed`: not empty: the disk failed. Nothing waits any more, nothing more is promised; the shell reports the text
+        and ends the process.
+    """
+
+    def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,
+                 list events not None, str failed not None):
+        self.writes = writes
+        self.batch = batch
+        self.reads = reads
+        self.closes = closes
+        self.events = events
+        self.failed = failed
