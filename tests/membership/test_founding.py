@@ -6,8 +6,8 @@ import random
 import pytest
 
 from multipaxos.membership.founding import Founding
-from multipaxos.simulation import MS
 from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
 from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
@@ -292,17 +292,17 @@ def test_founding_under_wipes_is_of_one_list(seed):
     """
     world = World(seed, Scenario(faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS))))
     for _ in range(6):
-        world.run_until(lambda: False, world.random.randint(1, 60) * MS)
-        host = world.random.choice(world.hosts)
-        if host.node.founding.fresh and not any(one.node.voting for one in world.hosts):
+        world.timeline.run_for(world.chance.random.randint(1, 60) * MS)
+        host = world.chance.random.choice(world.hosts)
+        if host.core.founding.fresh and not any(one.core.voting for one in world.hosts):
             host.crash()
             host.lose_disk()
             world.adversary.restart(host)
-    world.run_until(lambda: False, 3000 * MS)
+    world.timeline.run_for(3000 * MS)
     records = {host.disk.voters for host in world.hosts if host.disk.voters is not None}
     assert len(records) == 1
     for host in world.hosts:
-        assert host.node.voting == (host.disk.incarnation.to_bytes(8, "little") in next(iter(records)))
+        assert host.core.voting == (host.disk.incarnation.to_bytes(8, "little") in next(iter(records)))
 
 
 def test_the_message_carries_the_view_on_the_wire():

@@ -76,18 +76,8 @@ def forbidden_calls(code):
 
 
 def python_imports(path):
-    """Modules of the package that a Python file imports at run time."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for child in node.body
-        for inner in ast.walk(child)
-    }
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
+    """Modules of the package that a Python file imports, also where only a type checker sees the import."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "multipaxos":
@@ -242,6 +232,7 @@ def made_up(tmp_path, monkeypatch, sources):
     [
         ("low/a.py", "from multipaxos.high.b import thing\n"),
         ("low/a.py", "def later():\n    import multipaxos.high.b\n"),
+        ("low/a.py", "if TYPE_CHECKING:\n    from multipaxos.high.b import Thing\n"),
         ("low/a.pyx", "from multipaxos.high.b import thing\n"),
         ("low/a.pyx", "from multipaxos.high.b cimport Thing\n"),
         ("low/a.pxd", "from multipaxos.high.b cimport (\n    Thing,\n)\n"),
@@ -258,10 +249,14 @@ def test_an_import_from_above_is_seen(tmp_path, monkeypatch, low, line):
     "sources",
     [
         {"low/a.py": "from multipaxos.low.b import x\n", "low/b.py": "from multipaxos.low.a import x\n"},
+        {
+            "low/a.py": "from multipaxos.low.b import x\n",
+            "low/b.py": "if TYPE_CHECKING:\n    from multipaxos.low.a import X\n",
+        },
         {"low/a.pxd": "from multipaxos.low.b cimport X\n", "low/b.pxd": "from multipaxos.low.a cimport X\n"},
         {"low/a.pyx": "from multipaxos.low.b import x\n", "low/b.py": "from multipaxos.low.a import x\n"},
     ],
-    ids=["python", "headers", "both sides"],
+    ids=["python", "for a type checker", "headers", "both sides"],
 )
 def test_a_circle_is_seen(tmp_path, monkeypatch, sources):
     paths = made_up(tmp_path, monkeypatch, sources)

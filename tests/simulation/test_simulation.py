@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from multipaxos.judges.oracle import Violation
 from multipaxos.judges.quorums import Quorums
-from multipaxos.judges.session_model import APPLY, OPEN_SESSION, LiveSessions
+from multipaxos.judges.session_model import APPLY, OPEN_SESSION, SessionModel
+from multipaxos.judges.violation import Violation
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.simulation import ALL_ROLES, MS, REPLICA
-from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.disk import Disk
+from multipaxos.simulation.drawing import scenario
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.report import add_up, judge, run_seed
-from multipaxos.simulation.scenario import EVENTS, Faults, Scenario, scenario
+from multipaxos.simulation.scenario import ALL_ROLES, EVENTS, REPLICA, Faults, Scenario
+from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
 
@@ -76,7 +76,7 @@ def test_a_run_is_a_number():
     runs = [World(11, scenario(11)) for _ in range(2)]
     for world in runs:
         world.run()
-    assert runs[0].notes == runs[1].notes
+    assert runs[0].timeline.notes == runs[1].timeline.notes
     assert runs[0].history() == runs[1].history()
     assert runs[0].oracle.chosen == runs[1].oracle.chosen
     assert [one.frame for one in runs[0].network.trace] == [one.frame for one in runs[1].network.trace]
@@ -117,7 +117,7 @@ def test_plain_quorums_are_those_of_the_core(seed):
 
 def test_live_sessions():
     """The least recently used one goes; a repeated nonce opens nothing."""
-    table = LiveSessions(2)
+    table = SessionModel(2)
     for slot, command in enumerate(
         [(OPEN_SESSION, 0, 91), (OPEN_SESSION, 0, 92), (APPLY, 1, 1), (OPEN_SESSION, 0, 91)], 1
     ):
@@ -145,12 +145,12 @@ def test_a_wiped_node_learns_and_does_not_vote():
     wiped.crash()
     wiped.lose_disk()
     world.adversary.restart(wiped)
-    top = max(host.node.slot_out for host in world.hosts if host is not wiped)
-    assert world.run_until(lambda: wiped.node.slot_out >= top, 20_000 * MS)
-    world.run_until(lambda: False, 3000 * MS)
-    assert not wiped.node.voting
-    assert not wiped.node.status()["founded"]
-    assert not wiped.node.status()["leading"]
+    top = max(host.core.slot_out for host in world.hosts if host is not wiped)
+    assert world.timeline.run_until(lambda: wiped.core.slot_out >= top, 20_000 * MS)
+    world.timeline.run_for(3000 * MS)
+    assert not wiped.core.voting
+    assert not wiped.core.status()["founded"]
+    assert not wiped.core.status()["leading"]
     assert wiped.machine.items() == world.hosts[0].machine.items()
 
 
@@ -162,13 +162,13 @@ def test_with_one_wiped_and_one_crashed_nothing_is_decided_until_the_crashed_is_
     crashed.crash()
     wiped.lose_disk()
     world.adversary.restart(wiped)
-    before = world.hosts[2].node.slot_out
-    world.clients.append(SimulatedClient(world, 7))
-    world.run_until(lambda: False, 5000 * MS)
-    assert world.hosts[2].node.slot_out == before
-    assert not world.hosts[2].node.status()["leading"]
+    before = world.hosts[2].core.slot_out
+    world.add_client(7)
+    world.timeline.run_for(5000 * MS)
+    assert world.hosts[2].core.slot_out == before
+    assert not world.hosts[2].core.status()["leading"]
     world.adversary.restart(crashed)
-    assert world.run_until(lambda: world.clients[-1].done, 60_000 * MS), world.describe()
+    assert world.timeline.run_until(lambda: world.clients[-1].done, 60_000 * MS), world.describe()
 
 
 def test_a_failed_sync_ends_the_process():
@@ -177,10 +177,10 @@ def test_a_failed_sync_ends_the_process():
     host = world.hosts[0]
     host.fail_syncs = True
     life = host.life
-    world.clients.append(SimulatedClient(world, 7))
-    assert world.run_until(lambda: host.node is None, 20_000 * MS)
-    assert any("the storage failed" in text for _, node, text in world.notes if node == 0)
-    assert world.run_until(lambda: world.clients[-1].done, 60_000 * MS), world.describe()
+    world.add_client(7)
+    assert world.timeline.run_until(lambda: host.core is None, 20_000 * MS)
+    assert any("the storage failed" in note.text for note in world.timeline.notes if note.node_id == 0)
+    assert world.timeline.run_until(lambda: world.clients[-1].done, 60_000 * MS), world.describe()
     assert host.life > life
 
 
@@ -211,20 +211,20 @@ def found(seed, network=Network):
     """A founding in which one of the disks is lost again and again, and hellos come late; the world after it."""
     world = type("Founding", (World,), {"network_type": network})(seed, FOUNDING)
     world.adversary.begin()
-    world.run_until(lambda: False, 600 * MS)
+    world.timeline.run_for(600 * MS)
     return world
 
 
 def test_founding_while_a_disk_is_lost():
     """All who found name the same founders, though connections of the dead come up late."""
     worlds = [found(seed) for seed in range(200)]
-    assert sum("refuses a connection" in text for world in worlds for _, _, text in world.notes) > 50
+    assert sum("refuses a connection" in note.text for world in worlds for note in world.timeline.notes) > 50
 
 
 class Credulous(Network):
     """Takes a connection of an earlier life for one of the present."""
 
-    def is_outlived(self, id, peer, link, incarnation):
+    def is_outlived(self, node_id, peer_id, link, incarnation):
         return False
 
 
@@ -242,7 +242,7 @@ class EarlyHost(Host):
     def synced(self, batch):
         self.batch = None
         self.later(60 * MS, lambda: self.commit(batch))
-        self.wake(lambda node: node.done(batch.token, True))
+        self.wake(lambda core: core.done(batch.token, True))
 
 
 class LosingDisk(Disk):
@@ -271,7 +271,8 @@ class CopiedHost(Host):
 
     def crash(self):
         super().crash()
-        old, self.disk = self.disk, Disk(self.disk.incarnation)
+        old = self.disk
+        self.mount(Disk(old.incarnation))
         if old.voters is not None:
             self.disk.commit({b"voter": old.voters}, b"")
 
@@ -283,10 +284,9 @@ class Rewriter(Network):
         changed = self.rewrite(codec.decode_message(frame))
         if changed is not None and deliver is not None and source.startswith("node") and target.startswith("node"):
             frame = changed
-            link = next(
-                key for key, peer in self.peers.items() if peer[0] == int(source[5:]) and key[0] == int(target[5:])
-            )
-            deliver = lambda: self.to_node(*link, frame, 0)  # noqa: E731
+            ids = int(source[5:]), int(target[5:])
+            end = next(end for end, other in self.peers.items() if (other.node_id, end.node_id) == ids)
+            deliver = lambda: self.to_node(end, frame, 0)  # noqa: E731
         super().carry(source, target, frame, kind, deliver, queue)
 
 
@@ -348,7 +348,7 @@ class Deaf(Network):
     """From half a second on no frame of clients arrives."""
 
     def send_request(self, client, id, link, frame):
-        if self.world.now_ns < 500 * MS:
+        if self.timeline.now_ns < 500 * MS:
             super().send_request(client, id, link, frame)
 
 
@@ -363,12 +363,9 @@ def test_a_lost_write_shows_in_the_history():
     """Only the linearizability check sees a machine that forgets: state that is equal everywhere, and wrong."""
 
     class Forgetful(Host):
-        def start(self):
-            super().start()
-
-        def flush(self, node):
+        def on_events(self, events):
             self.machine.apply_bytes(1 << 40, 0, 0, b"\5\4\0key0")
-            super().flush(node)
+            super().on_events(events)
 
     world = type("Forgetting", (World,), {"host_type": Forgetful})(1, cluster(keys=1))
     with pytest.raises(Violation, match="not linearizable, key b'key0'"):
@@ -391,7 +388,7 @@ def test_a_failure_is_reported_and_drawn():
 
 def test_an_expiry_that_the_log_does_not_know_is_a_violation():
     world = settled(8)
-    with pytest.raises(Violation, match="is told to be expired, and lives"):
+    with pytest.raises(Violation, match="is reported to be expired, and lives"):
         world.oracle.on_expired(world.clients[0].session.id)
     world.oracle.on_expired(10**6)
 
@@ -399,6 +396,6 @@ def test_an_expiry_that_the_log_does_not_know_is_a_violation():
 def test_replicas_that_differ_are_found():
     world = settled(9)
     world.hosts[2].machine.apply_bytes(1 << 40, 0, 0, b"\3\4\0key0another")
-    assert world.roles[2] & REPLICA
+    assert world.scenario.roles[2] & REPLICA
     with pytest.raises(Violation, match="nodes 0 and 2"):
         world.judge()

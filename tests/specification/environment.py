@@ -88,7 +88,7 @@ class Environment:
     def p1a(self) -> None:
         """Another scout asks."""
         leader = self.peer()
-        first = max(self.slot() - 2, self.pair.core.node.acceptor.accepted.base)
+        first = max(self.slot() - 2, self.pair.core.acceptor.accepted.base)
         self.pair.send(leader, "phase1a", ballot=to_wire(self.ballot_of(leader)), first=first)
 
     def p2a(self) -> None:
@@ -219,7 +219,7 @@ class Environment:
         if not self.pair.spec.leader.scouting:
             return
         first = self.pair.spec.replica.slot_out
-        scout_first = self.pair.core.node.leader.scout.first
+        scout_first = self.pair.core.leader.scout.first
         part = self.choose(6)
         middle, end = scout_first + 2, max(first, scout_first) + SLOTS
         if part == 0:

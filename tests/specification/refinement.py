@@ -1,6 +1,6 @@
 """A core beside the specification's node: the same inputs to both, and after every step the same state and outputs.
 
-A `Pair` is the core of one node (on the bench of `rig.py`) and a `specification.node.Node`. Whatever arrives at the
+A `Pair` is the core of one node (`tests/support/one_node.py`) and a `specification.node.Node`. Whatever arrives at the
 core is put into the specification's words and given to its node: a phase 2a that carries a run is a 2a per slot, a
 watermark is a watermark. What timers do - to begin a scout, to step down - the core does by its clock; the
 specification's node may do it at any time, and does it when the core says so. After every step `check` compares all
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from multipaxos.node.node import Node as CoreNode
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.wire import codec
 from tests.specification.amended import NOOP, NOWHERE
@@ -43,7 +44,7 @@ from tests.specification.terms import (
     rows,
 )
 from tests.support.journal import Journal
-from tests.support.one_node import APPLY, MS, OPEN_SESSION, Rig
+from tests.support.one_node import APPLY, MS, OPEN_SESSION, OneNode
 
 LAST = codec.SLOTS_END
 PASSIVE, SCOUTING, ACTIVE = range(3)
@@ -143,8 +144,8 @@ SYSTEMS = {
 }
 
 
-class Core(Rig):
-    """A bench that keeps the frames as they left, and whose calendar is another clock than its timers'."""
+class Bare(OneNode):
+    """A core whose frames are kept as they left, and whose calendar is another clock than that of its timers."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.frames: list[tuple[int, bytes]] = []
@@ -155,11 +156,11 @@ class Core(Rig):
         """Time passes; the calendar is slow, so that no request grows old."""
         self.now_ns += int(ms * MS)
         self.utc_ns += 1
-        self.node.tick(self.now_ns, self.utc_ns)
+        self.core.tick(self.now_ns, self.utc_ns)
         self.collect()
 
-    def keep(self, link: int, frames: list[bytes]) -> None:
-        """As they are."""
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Kept as they are."""
         self.frames += [(link, frame) for frame in frames]
 
 
@@ -177,7 +178,7 @@ class Pair:
 
     def boot(self, meta: dict[bytes, bytes], records: list[Any]) -> None:
         """A process begins."""
-        self.core = Core(
+        self.one = Bare(
             self.number,
             self.system.nodes,
             quorums=self.system.core,
@@ -186,18 +187,23 @@ class Pair:
             records=records,
             journal=Journal(),
         )
-        self.core.client(CLIENT)
+        self.one.client(CLIENT)
         self.asked.clear()
         self.writing = False
         self.finish()
+
+    @property
+    def core(self) -> CoreNode:
+        """The core."""
+        return self.one.core
 
     # -- steps
 
     def receive(self, peer: int, frame: bytes) -> None:
         """A frame from another node."""
         message = codec.decode_message(frame)
-        self.core.receive(100 + peer, frame)
-        self.spec.now = self.core.utc_ns
+        self.one.receive(100 + peer, frame)
+        self.spec.now = self.one.utc_ns
         self.tell_spec(peer, message)
         self.finish()
 
@@ -207,8 +213,8 @@ class Pair:
 
     def request(self, *commands: Command) -> None:
         """A client's request."""
-        self.core.receive(CLIENT, codec.encode_request([fields_of(c) for c in commands]))
-        self.spec.now = self.core.utc_ns
+        self.one.receive(CLIENT, codec.encode_request([fields_of(c) for c in commands]))
+        self.spec.now = self.one.utc_ns
         for c in commands:
             self.asked.add((c.client, c.cid))
             self.spec.replica.receive(Request(c))
@@ -216,10 +222,10 @@ class Pair:
 
     def tick(self, ms: float) -> None:
         """Time passes. If a timer was due it is a wake-up; what timers did is in the events."""
-        wakes = self.core.now_ns + int(ms * MS) >= self.core.node.next_tick_ns()
-        self.core.tick(ms)
-        self.spec.now = self.core.utc_ns
-        for event in self.core.events:
+        wakes = self.one.now_ns + int(ms * MS) >= self.core.next_tick_ns()
+        self.one.tick(ms)
+        self.spec.now = self.one.utc_ns
+        for event in self.one.events:
             if event.kind == "scouting":
                 self.spec.scout()
             elif event.kind == "stepped_down":
@@ -228,12 +234,12 @@ class Pair:
 
     def sync(self) -> bool:
         """The outstanding batch becomes durable; false if there is none."""
-        batch, self.core.batch = self.core.batch, None
+        batch, self.one.batch = self.one.batch, None
         if batch is None:
             return False
-        self.core.commit(batch)
-        self.core.node.done(batch.token, True)
-        self.core.collect()
+        self.one.commit(batch)
+        self.core.done(batch.token, True)
+        self.one.collect()
         self.writing = False
         self.spec.disk.synced()
         self.spec.disk.release()
@@ -249,25 +255,25 @@ class Pair:
 
     def read(self) -> bool:
         """One read of the disk is answered; false if none is wanted."""
-        if not self.core.reads:
+        if not self.one.reads:
             return False
-        wanted = self.core.reads.pop(0)
-        records = sorted(self.core.records, key=lambda record: (record[1], record[0]))
+        wanted = self.one.reads.pop(0)
+        records = sorted(self.one.records, key=lambda record: (record[1], record[0]))
         found = [record for record in records if record[1] < wanted.end and record[2] > wanted.first]
-        self.core.node.done(wanted.token, True, (wanted.end, found))
-        self.core.collect()
+        self.core.done(wanted.token, True, (wanted.end, found))
+        self.one.collect()
         self.finish(wakes=False)
         return True
 
     def crash(self) -> None:
         """The process ends, and begins again with what is on the disk."""
         self.spec.crash()
-        self.boot(self.core.meta, self.core.records)
+        self.boot(self.one.meta, self.one.records)
 
     def relink(self, peer: int) -> None:
         """The link to a peer breaks, and there is a new one."""
-        self.core.node.link_down(100 + peer)
-        self.core.link(peer)
+        self.core.link_down(100 + peer)
+        self.one.link(peer)
         self.finish(wakes=False)
 
     def take(self, kind: str | None = None) -> list[tuple[int, dict[str, Any]]]:
@@ -308,11 +314,11 @@ class Pair:
         """The end of a step: the specification's wake-up, the disk, and the comparison."""
         if wakes:
             self.spec.finish()
-        if self.core.batch is not None and not self.writing:
+        if self.one.batch is not None and not self.writing:
             self.spec.disk.write()
             self.writing = True
-        self.core.events.clear()
-        ring = self.core.node.acceptor.accepted
+        self.one.events.clear()
+        ring = self.core.acceptor.accepted
         self.spec.acceptor.memory = range(ring.base, ring.base + ring.capacity)
         self.check()
 
@@ -320,13 +326,13 @@ class Pair:
 
     def check(self) -> None:
         """Everything."""
-        if self.core.failed or self.core.closed:
-            raise Mismatch(f"the core gave up: {self.core.failed} {self.core.closed}")
-        self.core.node.invariants()
+        if self.one.failed or self.one.closed:
+            raise Mismatch(f"the core gave up: {self.one.failed} {self.one.closed}")
+        self.core.invariants()
         self.check_acceptor()
         self.check_leader()
         self.check_replica()
-        frames, self.core.frames = self.core.frames, []
+        frames, self.one.frames = self.one.frames, []
         self.sent += [(link - 100, frame) for link, frame in frames if link > CLIENT]
         self.check_frames([(link, codec.decode_message(frame)) for link, frame in frames])
 
@@ -337,17 +343,17 @@ class Pair:
 
     def check_acceptor(self) -> None:
         """ballot_num and accepted; what the core dropped from memory is decided, and on disk."""
-        core, spec = self.core.node.acceptor, self.spec.acceptor
+        core, spec = self.core.acceptor, self.spec.acceptor
         self.same("ballot_num", from_wire(core.ballot_num), spec.ballot_num)
         held = sorted((p.slot, to_wire(p.ballot)) for p in spec.accepted if p.slot >= core.accepted.base)
         self.same("accepted", core.pvalues(), held)
 
     def check_leader(self) -> None:
         """Its state; a scout's answers, or the commanders' votes."""
-        core, spec = self.core.node.leader, self.spec.leader
+        core, spec = self.core.leader, self.spec.leader
         state = ACTIVE if spec.active else SCOUTING if spec.scouting else PASSIVE
         self.same("leader's state", core.state, state)
-        self.same("known ballot", from_wire(self.core.node.known_ballot), max(spec.seen, spec.ballot_num))
+        self.same("known ballot", from_wire(self.core.known_ballot), max(spec.seen, spec.ballot_num))
         if state == SCOUTING:
             self.check_scout()
         if state == ACTIVE:
@@ -359,7 +365,7 @@ class Pair:
 
     def check_scout(self) -> None:
         """Which acceptors have wholly answered, and the greatest mark."""
-        core, leader = self.core.node.leader.scout, self.spec.leader
+        core, leader = self.core.leader.scout, self.spec.leader
         spec = self.spec.processes[("scout", leader.id, leader.ballot_num)]
         assert core is not None
         self.same("scout", (from_wire(core.ballot), core.first, core.mark), (spec.b, spec.first, spec.mark))
@@ -367,7 +373,7 @@ class Pair:
 
     def check_commander(self, slot: int) -> None:
         """Its votes. One that knows its slot chosen has ended, and counts no more."""
-        row = self.core.node.leader.proposals.row(slot)
+        row = self.core.leader.proposals.row(slot)
         if row is None:
             raise Mismatch(f"node {self.number}: slot {slot} has no commander")
         votes = self.ids(row[1])
@@ -382,20 +388,20 @@ class Pair:
 
     def check_replica(self) -> None:
         """slot_in, slot_out, requests, proposals, decisions, and the state."""
-        core, spec = self.core.node.replica, self.spec.replica
+        core, spec = self.core.replica, self.spec.replica
         self.same("slot_in, slot_out", (core.slot_in, core.slot_out), (spec.slot_in, spec.slot_out))
         self.same("number of requests", core.waiting_count(), len(spec.requests))
         self.same("proposals", core.proposals.slots(), sorted(spec.proposals))
         self.same("re-proposals", core.reproposal_count(), spec.reproposals)
         decided = {s: fields_of(c) for s, c in spec.decisions}
         for slot in range(core.decisions.base, core.slot_out + 2 * self.window):
-            found, expected = self.core.node.command_at(slot), decided.get(slot)
+            found, expected = self.core.command_at(slot), decided.get(slot)
             if expected is not None:
                 session, sequence, kind, _, payload = expected
                 self.same(f"decision of slot {slot}", found, (kind, session, sequence, payload))
             else:
                 self.same(f"decision of slot {slot}", found, None)
-        self.same("state", tuple(self.core.journal.entries), spec.state)
+        self.same("state", tuple(self.one.journal.entries), spec.state)
 
     # -- what left
 

@@ -110,11 +110,11 @@ class Cluster:
                 pair.tick(50)
             if self.is_done():
                 return
-        raise AssertionError(f"not everything was performed: {[pair.core.node.status() for pair in self.pairs]}")
+        raise AssertionError(f"not everything was performed: {[pair.core.status() for pair in self.pairs]}")
 
     def is_done(self) -> bool:
         """Is the last request performed everywhere, and is everyone equally far?"""
-        ends = {pair.core.node.slot_out for pair in self.pairs}
+        ends = {pair.core.slot_out for pair in self.pairs}
         return len(ends) == 1 and all(self.nonce in pair.spec.replica.opened for pair in self.pairs)
 
     def judge(self) -> None:
@@ -131,7 +131,7 @@ class Cluster:
         for at, slot, c in chosen:
             for (b, s), other in proposed.items():
                 assert s != slot or b <= at or other == c, f"C2: {c} chosen at {at}, slot {s}, {other} proposed at {b}"
-        assert len({pair.core.node.status()["state_hash"] for pair in self.pairs}) == 1
+        assert len({pair.core.status()["state_hash"] for pair in self.pairs}) == 1
 
 
 @pytest.mark.parametrize("system", NAMES)

@@ -9,8 +9,8 @@ import pytest
 
 from multipaxos.errors import InvariantViolation
 from multipaxos.judges.quorums import Quorums
-from multipaxos.simulation import MS
 from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
 from tests.support.one_node import OPEN_SESSION, Rig, ballot, command

@@ -1,23 +1,25 @@
-"""One node's core on a bench: the test is every other node, the network, the disk and the clock.
+"""One node's core alone: the test is every other node, the network, the disk and the clock.
 
-``send`` hands the node a frame from a peer; ``take`` gives what it sent to one since, decoded; nothing is durable
-until ``sync``.
+``send`` hands the core a message from a peer; ``take`` gives what the core has sent on a link since, decoded; nothing
+is durable until ``sync``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Event
+from multipaxos.node.output import Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.simulation.shell import carry_out
+from multipaxos.simulation.timeline import MS as MS
 from multipaxos.storage.records import split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 
-MS = 1_000_000
 ALL = 7
 APPLY, OPEN_SESSION = 1, 2
 NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
@@ -35,8 +37,8 @@ def command(
     return session, sequence, kind, unacknowledged, payload
 
 
-class Rig:
-    """A node with `nodes` - 1 peers, all linked, founded unless `founded` is false."""
+class OneNode:
+    """A core with `nodes` - 1 peers, all linked, founded unless `founded` is false."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Rig:
             self.meta.setdefault(b"voter", b"".join(i.to_bytes(8, "little") for i in self.incarnations))
         self.journal = journal or Journal()
         self.roles = roles or [ALL] * nodes
-        self.node = Node(
+        self.core = Node(
             node=node,
             roles=self.roles,
             quorums=quorums or QuorumSystem.majority([i for i, role in enumerate(self.roles) if role & 4]),
@@ -77,7 +79,7 @@ class Rig:
             sessions_max=sessions_max,
         )
         self.batch: Batch | None = None
-        self.reads: list[Any] = []
+        self.reads: list[Read] = []
         self.sent: dict[int, list[dict[str, Any]]] = {}
         self.closed: dict[int, str] = {}
         self.events: list[Event] = []
@@ -89,28 +91,38 @@ class Rig:
                     self.link(peer)
         self.sent.clear()
 
-    # a peer's link has the number 100 + its id, a client's what the test says
+    # A new name is on its way: `node` is `core`.
+    @property
+    def node(self) -> Node:
+        """The core."""
+        return self.core
+
+    @node.setter
+    def node(self, core: Node) -> None:
+        self.core = core
+
+    # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives
     def link(self, peer: int, incarnation: int | None = None, number: int | None = None) -> None:
         """A handshake with a peer is done."""
-        self.node.link_up(number or 100 + peer, peer, incarnation or self.incarnations[peer])
+        self.core.link_up(number or 100 + peer, peer, incarnation or self.incarnations[peer])
         self.collect()
 
     def client(self, number: int = 1) -> None:
         """A client connects."""
-        self.node.link_up(number, -1, 0)
+        self.core.link_up(number, -1, 0)
         self.collect()
 
     def tick(self, ms: float) -> None:
         """Time passes."""
         self.now_ns += int(ms * MS)
-        self.node.tick(self.now_ns, self.now_ns)
+        self.core.tick(self.now_ns, self.now_ns)
         self.collect()
 
     def receive(self, link: int, data: bytes) -> None:
         """Bytes on a link."""
-        self.node.receive(link, data)
+        self.core.receive(link, data)
         self.collect()
-        self.node.invariants()
+        self.core.invariants()
 
     def send(self, peer: int, kind: str, **fields: Any) -> None:
         """One message from a peer; pvalues may be given as (first, end, run)."""
@@ -140,57 +152,69 @@ class Rig:
         self.receive(link, codec.encode_request(list(commands)))
 
     def collect(self) -> None:
-        """Takes one output."""
-        output = self.node.output()
-        for link, data in output.writes:
-            frames, rest = codec.split(data)
-            assert rest == b""
-            self.keep(link, frames)
-        if output.batch is not None:
-            assert self.batch is None, "a second batch while one is outstanding"
-            self.batch = output.batch
-        self.reads += output.reads
-        self.closed.update(output.closes)
-        self.events += output.events
-        self.failed = output.failed
+        """Takes one output of the core."""
+        carry_out(self.core, self)
 
-    def keep(self, link: int, frames: list[bytes]) -> None:
-        """What was sent, until it is taken."""
+    # -- the effects of the core
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Kept, until a test clears them."""
+        self.events += events
+
+    def on_close(self, link: int, reason: str) -> None:
+        """The link stays; that the core closed it is kept."""
+        self.closed[link] = reason
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Decoded, and kept until a test takes them."""
         self.sent.setdefault(link, []).extend(codec.decode_message(frame) for frame in frames)
 
+    def on_read(self, read: Read) -> None:
+        """Kept, until the test answers it."""
+        self.reads.append(read)
+
+    def on_batch(self, batch: Batch) -> None:
+        """Kept, until `sync`."""
+        assert self.batch is None, "a second batch while one is outstanding"
+        self.batch = batch
+
+    def on_failed(self, why: str) -> None:
+        """Kept."""
+        self.failed = why
+
+    # -- the disk
     def sync(self, ok: bool = True) -> None:
-        """The outstanding batch, and those that gathered meanwhile, become durable."""
+        """The outstanding batch becomes durable, and those that gather meanwhile; not `ok`: its sync fails."""
         while self.batch is not None:
             batch, self.batch = self.batch, None
             if ok:
                 self.commit(batch)
-            self.node.done(batch.token, ok)
+            self.core.done(batch.token, ok)
             self.collect()
 
     def commit(self, batch: Batch) -> None:
-        """What a disk would keep."""
+        """The disk keeps a batch."""
         self.meta.update(batch.meta)
         for first, end, frame in split(batch.records):
             self.records.append((len(self.records) + 1, first, end, frame))
 
     def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
-        """What was sent on a link since the last call; with `kind`, only those messages (the others are dropped
-        too)."""
+        """The messages that were sent on a link since the last call; with `kind`, only those of that kind (the others
+        are dropped too)."""
         messages = self.sent.pop(link, [])
         return [message for message in messages if kind is None or message["kind"] == kind]
 
     def from_peer(self, peer: int, kind: str) -> list[dict[str, Any]]:
-        """What was sent to a peer."""
+        """The messages of one kind that were sent to a peer since the last call."""
         return self.take(100 + peer, kind)
 
     # -- short ways to a state
     def begin_scout(self) -> int:
-        """Waits until it scouts; its ballot is durable; returns the ballot."""
+        """Lets time pass until the core scouts; makes its ballot durable; returns the ballot."""
         while not any(event.kind == "scouting" for event in self.events):
             self.tick(50)
         self.events.clear()
         self.sync()
-        return self.node.leader.ballot
+        return self.core.leader.ballot
 
     def promise(
         self,
@@ -219,13 +243,13 @@ class Rig:
         )
 
     def lead(self) -> int:
-        """Becomes the active leader of an empty log, with the promises of all peers; returns the ballot."""
+        """The core becomes the active leader of an empty log, with the promises of all peers; returns the ballot."""
         at = self.begin_scout()
         for peer in range(self.nodes):
             if peer != self.id:
                 self.promise(peer, at)
         self.sync()
-        assert self.node.status()["leading"]
+        assert self.core.status()["leading"]
         self.sent.clear()
         return at
 
@@ -233,16 +257,19 @@ class Rig:
         """A peer's phase 2b."""
         self.send(peer, "phase2b", ballot=at, first=first, end=end, mark=mark)
 
-    def restart(self) -> Rig:
+    def restart(self) -> OneNode:
         """The same disk, a new process."""
-        return Rig(self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records)
+        return OneNode(self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records)
 
-    def restart_with(self, journal: Journal) -> Rig:
+    def restart_with(self, journal: Journal) -> OneNode:
         """The same disk, a new process with that machine."""
-        return Rig(
+        return OneNode(
             self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records, journal=journal
         )
 
     def decided(self) -> list[bytes | None]:
         """The payloads of all slots that are applied."""
-        return [(self.node.command_at(slot) or (0, 0, 0, None))[3] for slot in range(1, self.node.slot_out)]
+        return [(self.core.command_at(slot) or (0, 0, 0, None))[3] for slot in range(1, self.core.slot_out)]
+
+
+Rig = OneNode

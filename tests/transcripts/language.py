@@ -36,8 +36,8 @@ import re
 from collections.abc import Callable
 
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.simulation import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from multipaxos.simulation.disk import Disk
+from multipaxos.simulation.scenario import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from tests.transcripts.network import HELD, LOST, Cut, Pattern, ScriptError
 from tests.transcripts.stage import MS, QUIET, Actor, Client, Stage
 

@@ -1,7 +1,7 @@
 """`simulate`: whole clusters on virtual time, a scenario per seed.
 
-Rules. Seeds are shared out over processes; the result does not depend on how many. A violation is told with the command
-that runs its seed again and the file of its diagram.
+Rules. The seeds are distributed over processes; the result does not depend on how many there are. A violation is
+reported with the command that runs its seed again and the file of its diagram.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 from multipaxos.cli.options import REFUSED
-from multipaxos.simulation.report import Result, Total, add_up, run_seed, timeline
-from multipaxos.simulation.scenario import scenario
+from multipaxos.simulation.drawing import scenario
+from multipaxos.simulation.report import Result, Total, add_up, run_seed, story
 from multipaxos.simulation.world import World
 
 SHARE = 8  # seeds that a process takes at a time
@@ -38,7 +38,7 @@ class Seeds(click.ParamType[range]):
             return value
         first, _, end = str(value).partition(":")
         if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
-            self.fail(f"{value!r} is no range of seeds: give A:B with A below B, as 0:100", param, ctx)
+            self.fail(f"{value!r} is not a range of seeds: give A:B with A below B, as 0:100", param, ctx)
         return range(int(first), int(end))
 
 
@@ -98,7 +98,7 @@ def tell(seeds: range) -> None:
     try:
         world.run()
     finally:
-        click.echo("\n".join(timeline(world)))
+        click.echo("\n".join(story(world)))
 
 
 def explain(result: Result, diagrams: Path) -> None:

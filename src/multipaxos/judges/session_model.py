@@ -1,8 +1,8 @@
-"""Which sessions live, by the log alone: so that nobody is turned away who need not be.
+"""Which sessions live, computed from the log alone: so that no client is refused without a reason.
 
-Rules. Those of `ext/multipaxos/paxos/session_table.pyx`: a session lives from the slot that opens it (a
-repeated nonce opens nothing new) until a full table evicts the one whose last use lies lowest; every command that names
-it uses it.
+Rules. Those of `ext/multipaxos/paxos/session_table.pyx`. A session lives from the slot that opens it (a repeated nonce
+opens no new session) until a full table evicts it, because its last use has the lowest slot of all. Every command that
+names a session uses it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from multipaxos.wire.codec import COMMAND_KINDS
 APPLY, OPEN_SESSION = COMMAND_KINDS["apply"], COMMAND_KINDS["open_session"]
 
 
-class LiveSessions:
-    """The table as it is after the slots told so far, which come in order."""
+class SessionModel:
+    """The session table after the slots that were applied so far, which come in order."""
 
     def __init__(self, sessions_max: int) -> None:
         self.sessions_max = sessions_max
@@ -23,7 +23,7 @@ class LiveSessions:
         self.slot_out = 1
 
     def apply(self, slot: int, kind: int, session: int, sequence: int) -> None:
-        """One chosen command."""
+        """Applies the command that is chosen in a slot."""
         self.slot_out = slot + 1
         if kind == OPEN_SESSION:
             session = next((id for id, nonce in self.nonces.items() if nonce == sequence), slot)

@@ -1,15 +1,19 @@
-"""Whole clusters in one process, on virtual time, under faults.
+"""Whole clusters in one process, on virtual time, under faults. Private: `multipaxos simulate` and the tests use it.
 
-Theory. The core is deterministic and does no IO, so a heap of events ordered by virtual time can be its network, its
+Theory. The core is deterministic and does no IO, so a heap of events, ordered by virtual time, can be its network, its
 disks and its clocks. Everything random comes from one seed, so a failing run is a number: the same seed gives the same
-run, event by event (the way of FoundationDB and TigerBeetle). Nothing of the core knows that it is simulated.
+run, event by event (FoundationDB and TigerBeetle do the same). Nothing in the core knows that it is simulated.
 
-`scenario` makes of a seed what is to be run; `world` runs it: `host` (a process, its disk, its clocks), `network`
-(links that lose, repeat, delay and break), `clients` (the shipped client session, and the history of what it was told),
-`adversary` (what goes wrong, and when). Two judges look on from outside: `oracle` at every record, frame and applied
-slot, `multipaxos.judges.linearizability` at the whole history. `report` says what happened, and draws a failure.
+From the ground up, each file knows only those above it in this list:
+
+- `timeline`: virtual time, what is planned, notes of what happened; `shell`: one wake-up of a core;
+- `scenario`: a cluster, a load and how hostile its world is; `drawing`: the scenario of a seed;
+- `chance`: the one source of random numbers, what becomes of frames and syncs, and how often each fault took effect;
+- `disk`; `network`: links that lose, repeat, delay and break; `host`: a process, its disk, its clocks; `clients`: the
+  shipped client session, and the history of the answers that it received;
+- `cluster`: all of these together; `link_faults`, `host_faults`, `log_faults`: what goes wrong; `adversary`: when;
+- `world`: assembles a cluster and runs it through its scenario; `report`: says what happened and draws a failure.
+
+Two judges watch from outside: `multipaxos.judges.oracle` every record, frame and applied slot,
+`multipaxos.judges.linearizability` the whole history.
 """
-
-MS = 1_000_000
-REPLICA, LEADER, ACCEPTOR = 1, 2, 4
-ALL_ROLES = REPLICA | LEADER | ACCEPTOR

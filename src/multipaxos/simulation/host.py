@@ -1,111 +1,156 @@
-"""A host: a process that runs a node, its disk and its two clocks.
+"""A host: a process that runs a core, its disk and its two clocks.
 
-Rules. It does for the core what the server does: tick, the verb, then all that comes out. A paused process (SIGSTOP)
-handles what came meanwhile when it goes on. Its monotonic clock has a rate and an offset of its own, its calendar an
-offset that may jump. A failed sync ends the process, as the core demands.
+Rules. A host does for the core what the server does (`shell`). A paused process (SIGSTOP) handles what came meanwhile
+when it goes on. Its monotonic clock has a rate and an offset of its own, its calendar an offset that may jump. A failed
+sync ends the process, as the core demands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Read
+from multipaxos.node.output import Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.simulation import ACCEPTOR, MS
+from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.disk import Disk
+from multipaxos.simulation.network import Network
+from multipaxos.simulation.scenario import Scenario
+from multipaxos.simulation.shell import Act, nothing, wake
+from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
-if TYPE_CHECKING:
-    from multipaxos.simulation.world import World
-
 MILLION = 1_000_000
+SLEEP_MIN_NS, SLEEP_MAX_NS = MS // 10, 50 * MS
+
+
+class Watcher(Protocol):
+    """Sees everything that hosts do, and raises Violation where one breaks a promise."""
+
+    def on_disk(self, node_id: int, disk: Disk) -> None:
+        """This is the node's disk from now on."""
+
+    def on_disk_lost(self, node_id: int) -> None:
+        """The node's former disk is gone."""
+
+    def on_start(self, node_id: int, life: int, core: Node) -> None:
+        """A process has started from its disk."""
+
+    def on_send(self, node_id: int, message: dict[str, Any], frame: bytes) -> None:
+        """A node sends a frame; `message` is the frame, decoded."""
+
+    def on_commit(self, node_id: int) -> None:
+        """A batch of the node is on its disk."""
+
+    def on_step(self, node_id: int, core: Node) -> None:
+        """A wake-up of the node has ended."""
 
 
 class Host:
-    """One machine. Tests that break a promise on purpose put another class in."""
+    """One machine. `on_end`: called when its process ends by itself. Tests that break a promise on purpose use a
+    subclass."""
 
     disk_type: type[Disk] = Disk
 
-    def __init__(self, world: World, id: int) -> None:
-        self.world = world
+    def __init__(
+        self,
+        id: int,
+        *,
+        scenario: Scenario,
+        timeline: Timeline,
+        chance: Chance,
+        network: Network,
+        watcher: Watcher,
+        on_end: Callable[[Host], None],
+    ) -> None:
         self.id = id
-        self.disk = self.new_disk()
-        self.node: Node | None = None
+        self.scenario = scenario
+        self.timeline = timeline
+        self.chance = chance
+        self.network = network
+        self.watcher = watcher
+        self.on_end = on_end
+        self.core: Node | None = None
         self.machine = KeyValue()
         self.life = 0
         self.paused = False
-        self.backlog: list[Callable[[Node], None]] = []
-        self.batch: Batch | None = None
+        self.backlog: list[Act] = []
+        self.batch: Batch | None = None  # on its way to the disk
         self.clock_offset_ns = 0
         self.clock_ppm = 0  # how much faster its monotonic clock runs
         self.calendar_offset_ns = 0
         self.fail_syncs = False
+        self.disk = self.mount(self.new_disk())
 
     @property
     def quorums(self) -> QuorumSystem:
-        """The quorum system this host was configured with."""
-        return self.world.quorums
+        """The quorum system that this host is configured with."""
+        return self.scenario.quorums.system()
+
+    # -- as the network sees it
+    @property
+    def alive(self) -> bool:
+        """Does a process run here?"""
+        return self.core is not None
 
     @property
-    def may_vote(self) -> bool:
-        """Has it the role of an acceptor?"""
-        return bool(self.world.roles[self.id] & ACCEPTOR)
+    def awake(self) -> bool:
+        """Does a process run here that is not paused?"""
+        return self.core is not None and not self.paused
 
-    def new_disk(self) -> Disk:
-        """An empty data directory."""
-        return self.disk_type(self.world.random.getrandbits(63) | 1)
+    @property
+    def incarnation(self) -> int:
+        """That of its disk."""
+        return self.disk.incarnation
 
     # -- the process
     def start(self) -> None:
         """The process starts from its disk."""
-        world = self.world
         self.life += 1
         self.paused = False
         self.backlog = []
         self.batch = None
         self.machine = KeyValue()
-        self.node = Node(
+        self.core = self.new_core()
+        self.timeline.note(self.id, f"starts, life {self.life}")
+        self.watcher.on_start(self.id, self.life, self.core)
+        self.wake(nothing)
+        self.schedule_tick()
+
+    def new_core(self) -> Node:
+        """A core, made from what the disk holds."""
+        scenario = self.scenario
+        return Node(
             node=self.id,
-            roles=world.roles,
+            roles=scenario.roles,
             quorums=self.quorums,
             incarnation=self.disk.incarnation,
-            seed=world.random.getrandbits(63),
+            seed=self.chance.number(),
             machine=self.machine,
             meta=self.disk.meta(),
             records=self.disk.records(),
             flatten=flatten,
-            window=world.scenario.window,
-            ring_bytes=world.scenario.ring_bytes,
-            sessions_max=world.scenario.sessions_max,
-            election_timeout_ns=world.scenario.election_timeout_ns,
-            ping_interval_ns=world.scenario.election_timeout_ns // 5,
+            window=scenario.window,
+            ring_bytes=scenario.ring_bytes,
+            sessions_max=scenario.sessions_max,
+            election_timeout_ns=scenario.election_timeout_ns,
+            ping_interval_ns=scenario.election_timeout_ns // 5,
         )
-        world.note(self.id, f"starts, life {self.life}")
-        world.oracle.on_start(self, self.node)
-        self.wake(lambda node: None)
-        self.schedule_tick()
 
     def crash(self) -> None:
         """The process dies. Of the batch that was on its way all or nothing is kept."""
-        if self.batch is not None and self.world.random.random() < 0.5:
+        if self.batch is not None and self.chance.random.random() < 0.5:
             self.commit(self.batch)
         self.batch = None
         self.life += 1
-        self.node = None
+        self.core = None
         self.paused = False
         self.backlog = []
-        self.world.network.host_died(self.id)
-        self.world.note(self.id, "crashes")
-
-    def lose_disk(self) -> None:
-        """A new, empty data directory, with a new incarnation."""
-        self.disk = self.new_disk()
-        self.world.oracle.on_disk_lost(self.id, any(host.disk.accepted for host in self.world.hosts))
-        self.world.note(self.id, "lost its disk")
+        self.network.host_died(self.id)
+        self.timeline.note(self.id, "crashes")
 
     def later(self, delay_ns: int, act: Callable[[], None]) -> None:
         """Does `act` in `delay_ns`, if this process still lives then."""
@@ -115,21 +160,24 @@ class Host:
             if self.life == life:
                 act()
 
-        self.world.after(delay_ns, happen)
+        self.timeline.after(delay_ns, happen)
 
-    def wake(self, act: Callable[[Node], None]) -> None:
-        """One wake-up of the shell."""
-        if self.node is None:
+    def wake(self, act: Act) -> None:
+        """One wake-up of the process, if it lives; after the pause, if it is paused."""
+        if self.core is None:
             return
         if self.paused:
             self.backlog.append(act)
             return
-        node = self.node
-        now_ns = self.world.now_ns
-        node.tick(self.clock(now_ns), now_ns + self.calendar_offset_ns)
-        act(node)
-        self.flush(node)
-        self.world.oracle.on_step(self)
+        now_ns = self.timeline.now_ns
+        wake(self.core, act, self.clock_ns(now_ns), now_ns + self.calendar_offset_ns, self)
+        if self.core is not None:
+            self.watcher.on_step(self.id, self.core)
+
+    def pause(self) -> None:
+        """As by SIGSTOP."""
+        self.paused = True
+        self.timeline.note(self.id, "is paused")
 
     def resume(self) -> None:
         """Goes on after a pause, if it is paused; what came meanwhile is handled now."""
@@ -139,73 +187,86 @@ class Host:
         backlog, self.backlog = self.backlog, []
         for act in backlog:
             self.wake(act)
-        self.wake(lambda node: None)
+        self.wake(nothing)
 
-    def flush(self, node: Node) -> None:
-        """Carries out one output of the core."""
-        world = self.world
-        output = node.output()
-        for event in output.events:
-            world.elections += event.kind == "adopted"
-            world.note(self.id, event.text)
-        for link, reason in output.closes:
-            world.note(self.id, f"closes link {link}: {reason}")
-            world.network.close(self.id, link)
-        for link, data in output.writes:
-            frames, rest = codec.split(data)
-            assert not rest, "the core wrote half a frame"
-            for frame in frames:
-                world.network.send(self, link, frame)
-        for read in output.reads:
-            self.read(read)
-        if output.batch is not None:
-            self.sync(output.batch)
-        if output.failed:
-            self.fail(output.failed)
+    # -- the effects of the core
+    def on_events(self, events: Sequence[Event]) -> None:
+        """What the core reports is noted."""
+        for event in events:
+            self.timeline.note(self.id, event.text, event.kind)
 
-    def fail(self, why: str) -> None:
-        """The core has stopped promising: the server ends, and is started again."""
-        self.world.note(self.id, f"failed: {why}")
-        self.world.adversary.crash(self)
+    def on_close(self, link: int, reason: str) -> None:
+        """The core closes a link."""
+        self.timeline.note(self.id, f"closes link {link}: {reason}")
+        self.network.close(self.id, link)
 
-    # -- the disk
-    def read(self, read: Read) -> None:
-        """Reads now, and tells later."""
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """The core sends frames."""
+        for frame in frames:
+            message = codec.decode_message(frame)
+            self.watcher.on_send(self.id, message, frame)
+            self.network.send(self.id, link, str(message["kind"]), frame)
+
+    def on_read(self, read: Read) -> None:
+        """Reads now, answers later."""
         answer = self.disk.read(read.first, read.end, read.max_bytes)
-        self.later(MS, lambda: self.wake(lambda node: node.done(read.token, True, answer)))
+        self.later(MS, lambda: self.wake(lambda core: core.done(read.token, True, answer)))
 
-    def sync(self, batch: Batch) -> None:
+    def on_batch(self, batch: Batch) -> None:
         """Begins to make a batch durable."""
         self.batch = batch
-        self.later(self.world.adversary.sync_ns(), lambda: self.synced(batch))
+        self.later(self.chance.sync_ns(), lambda: self.synced(batch))
+
+    def on_failed(self, why: str) -> None:
+        """The core has stopped promising: the process ends."""
+        self.timeline.note(self.id, f"failed: {why}")
+        self.on_end(self)
+
+    # -- the disk
+    def new_disk(self) -> Disk:
+        """An empty data directory."""
+        return self.disk_type(self.chance.number() | 1)
+
+    def mount(self, disk: Disk) -> Disk:
+        """This host's disk, from now on."""
+        self.disk = disk
+        self.watcher.on_disk(self.id, disk)
+        return disk
+
+    def lose_disk(self) -> None:
+        """A new, empty data directory, with a new incarnation."""
+        self.mount(self.new_disk())
+        self.watcher.on_disk_lost(self.id)
+        self.timeline.note(self.id, "lost its disk")
 
     def synced(self, batch: Batch) -> None:
-        """It is durable, or failed; a sync that failed may have written all the same."""
+        """The batch is durable, or its sync failed; a sync that failed may have written all the same."""
         self.batch = None
         ok = not self.fail_syncs
         self.fail_syncs = False
-        if ok or self.world.random.random() < 0.5:
+        if ok or self.chance.random.random() < 0.5:
             self.commit(batch)
-        self.wake(lambda node: node.done(batch.token, ok))
+        self.wake(lambda core: core.done(batch.token, ok))
 
     def commit(self, batch: Batch) -> None:
-        """On the disk."""
+        """The batch is on the disk."""
         self.disk.commit(batch.meta, batch.records)
-        self.world.oracle.on_commit(self.id, self.disk)
+        self.watcher.on_commit(self.id)
 
     # -- clocks
-    def clock(self, world_ns: int) -> int:
+    def clock_ns(self, world_ns: int) -> int:
         """The monotonic clock of this host."""
         return world_ns + world_ns * self.clock_ppm // MILLION + self.clock_offset_ns
 
     def schedule_tick(self) -> None:
-        """Calls tick when the core wants it."""
-        if self.node is None:
+        """Plans the next tick for when the core wants it."""
+        if self.core is None:
             return
-        wait_ns = (self.node.next_tick_ns() - self.clock(self.world.now_ns)) * MILLION // (MILLION + self.clock_ppm)
-        self.later(min(max(MS // 10, wait_ns), 50 * MS), self.on_tick)
+        wait_ns = self.core.next_tick_ns() - self.clock_ns(self.timeline.now_ns)
+        wait_ns = wait_ns * MILLION // (MILLION + self.clock_ppm)
+        self.later(min(max(SLEEP_MIN_NS, wait_ns), SLEEP_MAX_NS), self.on_tick)
 
     def on_tick(self) -> None:
         """The timer."""
-        self.wake(lambda node: None)
+        self.wake(nothing)
         self.schedule_tick()

@@ -1,11 +1,12 @@
-"""A pretend network: links between nodes and to clients, and what becomes of frames.
+"""A simulated network: links between nodes and to clients, and what becomes of frames.
 
-Rules. The node of the lower id dials, as in the transport. Both have to live for a handshake; it ends on the dialling
-side first, and on the other with a hello that travels, and may arrive when its sender is dead. As in the transport it
-does not count there if the connection is older than one with another incarnation of that node. Every frame travels on
-its own: it may be lost, repeated, delayed, and so overtaken. A pair that is cut off loses all frames, one way or both,
-and its links stay up: nobody is told. A pair that is stalled keeps them, as TCP does: they come late, all together and
-in any order. A link that breaks is noticed by one side at once, by the other later.
+Rules. The node of the lower id dials, as in the transport. Both nodes have to live for a handshake. It ends on the
+dialling side first, and on the other side with a hello that travels, and may arrive when its sender is dead. As in the
+transport, that hello does not count if the connection is older than one with another incarnation of the same node.
+Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair of nodes that is cut loses
+all frames, one way or both, and its links stay up: no node is told. A pair that is stalled keeps its frames, as TCP
+does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
+later.
 """
 
 from __future__ import annotations
@@ -13,19 +14,66 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
-from multipaxos.simulation import MS
-from multipaxos.wire import codec
-
-if TYPE_CHECKING:
-    from multipaxos.node.node import Node
-    from multipaxos.simulation.clients import SimulatedClient
-    from multipaxos.simulation.host import Host
-    from multipaxos.simulation.world import World
+from multipaxos.node.node import Node
+from multipaxos.simulation.chance import Chance
+from multipaxos.simulation.shell import Act
+from multipaxos.simulation.timeline import MS, Timeline
 
 TRACE_FRAMES = 4000  # kept for the diagram of a failure
 REDIAL_NS = 50 * MS
+
+Pair = tuple[int, int]  # two node ids; where a direction is meant: from, to
+
+
+class Endpoint(Protocol):
+    """A node, as the network sees it."""
+
+    @property
+    def id(self) -> int:
+        """Its node id."""
+
+    @property
+    def alive(self) -> bool:
+        """Does its process run?"""
+
+    @property
+    def awake(self) -> bool:
+        """Does its process run, and is it not paused?"""
+
+    @property
+    def incarnation(self) -> int:
+        """What it names in a handshake."""
+
+    def wake(self, act: Act) -> None:
+        """Something happens on one of its links."""
+
+
+class Caller(Protocol):
+    """A client, as the network sees it."""
+
+    name: str
+
+    def on_frame(self, frame: bytes) -> None:
+        """A frame arrives."""
+
+    def on_closed(self) -> None:
+        """Its link is gone."""
+
+
+class End(NamedTuple):
+    """One end of a link: the node, and the number that the link has there."""
+
+    node_id: int
+    link: int
+
+
+class Met(NamedTuple):
+    """The latest incarnation with which a handshake was done, and the first link number after that handshake."""
+
+    incarnation: int
+    next_link: int
 
 
 @dataclass(slots=True)
@@ -41,21 +89,24 @@ class Sent:
 
 
 class Network:
-    """All links of a world."""
+    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, timeline: Timeline, chance: Chance, reliable_clients: bool = False) -> None:
+        self.timeline = timeline
+        self.chance = chance
+        self.reliable_clients = reliable_clients
+        self.endpoints: list[Endpoint] = []  # the place of a node is its id
         self.next_link = 1
-        self.peers: dict[tuple[int, int], tuple[int, int]] = {}  # (host, link) -> (host, link) of the other side
-        self.clients: dict[tuple[int, int], SimulatedClient] = {}
-        self.cut: set[tuple[int, int]] = set()  # (from, to): nothing arrives
-        self.stalled: dict[tuple[int, int], list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
-        self.opening: dict[tuple[int, int], list[bytes]] = {}  # (host, link) whose last hello travels: frames after it
-        self.met: dict[tuple[int, int], tuple[int, int]] = {}  # (host, peer) -> its incarnation, the first later link
-        self.newest: dict[tuple[int, int], int] = {}  # (host, link) -> number of the newest frame that has arrived
-        self.dialling: set[tuple[int, int]] = set()
+        self.peers: dict[End, End] = {}  # each end of a link between nodes -> its other end
+        self.clients: dict[End, Caller] = {}
+        self.cut: set[Pair] = set()  # (from, to): nothing arrives
+        self.stalled: dict[Pair, list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
+        self.opening: dict[End, list[bytes]] = {}  # ends whose last hello travels -> frames that came before it
+        self.met: dict[Pair, Met] = {}  # (node, peer)
+        self.newest: dict[End, int] = {}  # number of the newest frame that has arrived
+        self.dialling: set[Pair] = set()  # (lower id, higher id)
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
-        self.messages = 0
+        self.messages = 0  # frames that nodes have sent to nodes
 
     # -- links
     def dial(self, a: int, b: int, delay_ns: int = 0) -> None:
@@ -63,121 +114,119 @@ class Network:
         pair = min(a, b), max(a, b)
         if pair not in self.dialling:
             self.dialling.add(pair)
-            self.world.after(delay_ns, lambda: self.shake_hands(*pair))
+            self.timeline.after(delay_ns, lambda: self.shake_hands(*pair))
 
     def shake_hands(self, a: int, b: int) -> None:
-        """A handshake, if both live and hear each other."""
+        """A handshake, if both nodes live and hear each other and have no link."""
         self.dialling.discard((a, b))
-        one, two = self.world.hosts[a], self.world.hosts[b]
-        if any(host == a and peer[0] == b for (host, _), peer in self.peers.items()):
+        one, two = self.endpoints[a], self.endpoints[b]
+        if any(end.node_id == a and other.node_id == b for end, other in self.peers.items()):
             return
-        deaf = one.node is None or two.node is None or one.paused or two.paused
-        if deaf or not {(a, b), (b, a)}.isdisjoint(self.cut | self.stalled.keys()):
+        apart = not {(a, b), (b, a)}.isdisjoint(self.cut | self.stalled.keys())
+        if apart or not one.awake or not two.awake:
             self.dial(a, b, REDIAL_NS)
             return
-        link_a, link_b = self.next_link, self.next_link + 1
+        end_a, end_b = End(a, self.next_link), End(b, self.next_link + 1)
         self.next_link += 2
-        self.peers[a, link_a] = b, link_b
-        self.peers[b, link_b] = a, link_a
-        self.opening[b, link_b] = []
-        self.world.note(a, f"linked to node {b}")
-        self.met[a, b] = two.disk.incarnation, self.next_link
-        one.wake(lambda node: node.link_up(link_a, b, two.disk.incarnation))
-        self.send_hello(b, link_b, one.disk.incarnation)
+        self.peers[end_a] = end_b
+        self.peers[end_b] = end_a
+        self.opening[end_b] = []
+        self.timeline.note(a, f"linked to node {b}")
+        incarnation = two.incarnation
+        self.met[a, b] = Met(incarnation, self.next_link)
+        one.wake(lambda core: core.link_up(end_a.link, b, incarnation))
+        self.send_hello(end_b, one.incarnation)
 
-    def send_hello(self, id: int, link: int, incarnation: int) -> None:
-        """The last hello of a handshake sets out; it waits where nothing arrives, as TCP sends it again."""
-        delay_ns = self.world.adversary.delay_ns("hello")
-        self.world.after(delay_ns, lambda: self.on_hello(id, link, incarnation))
+    def send_hello(self, end: End, incarnation: int) -> None:
+        """Sends the last hello of a handshake; where nothing arrives it waits, because TCP sends it again."""
+        self.timeline.after(self.chance.delay_ns("hello"), lambda: self.on_hello(end, incarnation))
 
-    def on_hello(self, id: int, link: int, incarnation: int) -> None:
-        """It is there, if the link still is."""
-        if (id, link) not in self.opening:
+    def on_hello(self, end: End, incarnation: int) -> None:
+        """The last hello arrives, if its link still exists."""
+        if end not in self.opening:
             return
-        if (self.peers[id, link][0], id) in self.cut:
-            self.send_hello(id, link, incarnation)
+        if (self.peers[end].node_id, end.node_id) in self.cut:
+            self.send_hello(end, incarnation)
         else:
-            self.world.hosts[id].wake(lambda node: self.come_up(node, link, incarnation))
+            self.endpoints[end.node_id].wake(lambda core: self.come_up(core, end, incarnation))
 
-    def come_up(self, node: Node, link: int, incarnation: int) -> None:
+    def come_up(self, core: Node, end: End, incarnation: int) -> None:
         """The handshake is done on this side too."""
-        frames = self.opening.pop((node.id, link), None)
+        frames = self.opening.pop(end, None)
         if frames is None:
             return
-        peer = self.peers[node.id, link][0]
-        if self.is_outlived(node.id, peer, link, incarnation):
-            self.world.note(node.id, f"refuses a connection of an earlier life of node {peer}")
-            self.close(node.id, link)
+        node_id, peer_id = end.node_id, self.peers[end].node_id
+        if self.is_outlived(node_id, peer_id, end.link, incarnation):
+            self.timeline.note(node_id, f"refuses a connection of an earlier life of node {peer_id}")
+            self.close(node_id, end.link)
             return
-        self.met[node.id, peer] = incarnation, self.next_link
-        node.link_up(link, peer, incarnation)
+        self.met[node_id, peer_id] = Met(incarnation, self.next_link)
+        core.link_up(end.link, peer_id, incarnation)
         for frame in frames:
-            node.receive(link, frame)
+            core.receive(end.link, frame)
 
-    def is_outlived(self, id: int, peer: int, link: int, incarnation: int) -> bool:
-        """Was a handshake with another incarnation of the peer done since this connection was made?"""
-        met, later = self.met.get((id, peer), (incarnation, 0))
-        return met != incarnation and link < later
+    def is_outlived(self, node_id: int, peer_id: int, link: int, incarnation: int) -> bool:
+        """Was a handshake with another incarnation of the peer done after this connection was made?"""
+        met = self.met.get((node_id, peer_id), Met(incarnation, 0))
+        return met.incarnation != incarnation and link < met.next_link
 
-    def close(self, id: int, link: int) -> None:
+    def close(self, node_id: int, link: int) -> None:
         """One side ends a link and knows it; the other side will notice."""
-        client = self.clients.pop((id, link), None)
+        end = End(node_id, link)
+        client = self.clients.pop(end, None)
         if client is not None:
             client.on_closed()
-        peer = self.peers.pop((id, link), None)
-        self.opening.pop((id, link), None)
-        self.world.hosts[id].wake(lambda node: node.link_down(link))
-        if peer is not None:
-            world = self.world
-            notice_ns = world.random.randint(MS // 10, world.adversary.faults.notice_ns)
-            world.after(notice_ns, lambda: self.notice(*peer))
-            self.dial(id, peer[0], world.random.randint(MS, REDIAL_NS))
+        other = self.peers.pop(end, None)
+        self.opening.pop(end, None)
+        self.endpoints[node_id].wake(lambda core: core.link_down(link))
+        if other is not None:
+            self.timeline.after(self.chance.notice_ns(), lambda: self.notice(other))
+            self.dial(node_id, other.node_id, self.chance.random.randint(MS, REDIAL_NS))
 
-    def notice(self, id: int, link: int) -> None:
-        """The other side is told, if it lives to hear it."""
-        peer = self.peers.pop((id, link), None)
-        self.opening.pop((id, link), None)
-        if peer is not None:
-            self.world.hosts[id].wake(lambda node: node.link_down(link))
-            self.dial(id, peer[0], REDIAL_NS)
+    def notice(self, end: End) -> None:
+        """The other side notices that its link is gone, if it lives."""
+        other = self.peers.pop(end, None)
+        self.opening.pop(end, None)
+        if other is not None:
+            self.endpoints[end.node_id].wake(lambda core: core.link_down(end.link))
+            self.dial(end.node_id, other.node_id, REDIAL_NS)
 
-    def host_died(self, id: int) -> None:
-        """Its links end."""
-        for key in [key for key in self.peers if key[0] == id]:
-            self.close(*key)
-        for key in [key for key in self.clients if key[0] == id]:
-            self.clients.pop(key).on_closed()
-        self.met = {key: value for key, value in self.met.items() if key[0] != id}
+    def host_died(self, node_id: int) -> None:
+        """All links of a node end."""
+        for end in [end for end in self.peers if end.node_id == node_id]:
+            self.close(*end)
+        for end in [end for end in self.clients if end.node_id == node_id]:
+            self.clients.pop(end).on_closed()
+        self.met = {pair: met for pair, met in self.met.items() if pair[0] != node_id}
 
-    def connect_client(self, client: SimulatedClient, id: int) -> int:
-        """A client's link to a node; its number."""
+    def connect_client(self, client: Caller, node_id: int) -> int:
+        """Links a client to a node; returns the link's number."""
         link = self.next_link
         self.next_link += 1
-        self.clients[id, link] = client
-        self.world.hosts[id].wake(lambda node: node.link_up(link, -1, 0))
+        self.clients[End(node_id, link)] = client
+        self.endpoints[node_id].wake(lambda core: core.link_up(link, -1, 0))
         return link
 
     # -- frames
-    def send(self, host: Host, link: int, frame: bytes) -> None:
-        """A node's frame sets out."""
-        client = self.clients.get((host.id, link))
+    def send(self, node_id: int, link: int, kind: str, frame: bytes) -> None:
+        """A node sends a frame, to a client or to a peer."""
+        end = End(node_id, link)
+        client = self.clients.get(end)
         if client is not None:
-            self.carry(f"node {host.id}", client.name, frame, "response", lambda: self.to_client(host.id, link, frame))
+            self.carry(f"node {node_id}", client.name, frame, "response", lambda: self.to_client(end, frame))
             return
-        message = codec.decode_message(frame)
-        self.world.oracle.on_send(host, message, frame)
-        peer = self.peers.get((host.id, link))
-        if peer is None:
+        other = self.peers.get(end)
+        if other is None:
             return
         self.messages += 1
         number = self.messages
-        pair, kind = (host.id, peer[0]), str(message["kind"])
-        deliver = None if pair in self.cut else lambda: self.to_node(*peer, frame, number)
-        self.carry(f"node {host.id}", f"node {peer[0]}", frame, kind, deliver, self.stalled.get(pair))
+        pair = node_id, other.node_id
+        deliver = None if pair in self.cut else lambda: self.to_node(other, frame, number)
+        self.carry(f"node {node_id}", f"node {other.node_id}", frame, kind, deliver, self.stalled.get(pair))
 
-    def send_request(self, client: SimulatedClient, id: int, link: int, frame: bytes) -> None:
-        """A client's frame sets out."""
-        self.carry(client.name, f"node {id}", frame, "request", lambda: self.to_node(id, link, frame, 0))
+    def send_request(self, client: Caller, node_id: int, link: int, frame: bytes) -> None:
+        """A client sends a frame."""
+        self.carry(client.name, f"node {node_id}", frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
 
     def carry(
         self,
@@ -188,54 +237,53 @@ class Network:
         deliver: Callable[[], None] | None,
         queue: list[tuple[Sent, Callable[[], None]]] | None = None,
     ) -> None:
-        """What becomes of a frame is chance; `deliver` None: it goes nowhere; a `queue`: it waits there."""
-        world = self.world
-        sent = Sent(world.now_ns, source, target, frame, kind)
+        """Chance decides what becomes of a frame. `deliver` None: it is lost; with a `queue` it waits there."""
+        sent = Sent(self.timeline.now_ns, source, target, frame, kind)
         self.trace.append(sent)
         if deliver is None:
             return
-        reliable = world.scenario.patient and "client" in source + target
-        for copy in range(1 if reliable else world.adversary.copies(kind)):
+        reliable = self.reliable_clients and "client" in source + target
+        for copy in range(1 if reliable else self.chance.copies(kind)):
             if queue is None:
                 self.travel(sent, deliver, late=copy > 0)
             else:
                 queue.append((sent, deliver))
 
     def travel(self, sent: Sent, deliver: Callable[[], None], late: bool = False) -> None:
-        """It arrives in a while; a copy may do so long after it is expected."""
-        self.world.after(self.world.adversary.delay_ns(sent.kind, late), lambda: self.arrive(sent, deliver))
+        """A frame arrives after its delay; a second copy may arrive long after the first."""
+        self.timeline.after(self.chance.delay_ns(sent.kind, late), lambda: self.arrive(sent, deliver))
 
-    def stall(self, pairs: set[tuple[int, int]]) -> None:
-        """From now on frames wait."""
+    def stall(self, pairs: set[Pair]) -> None:
+        """From now on frames between these wait."""
         for pair in pairs:
             self.stalled.setdefault(pair, [])
 
-    def go_on(self, pairs: set[tuple[int, int]]) -> None:
-        """All that waited sets out."""
+    def go_on(self, pairs: set[Pair]) -> None:
+        """All frames that waited travel on."""
         for pair in sorted(pairs):
             for sent, deliver in self.stalled.pop(pair, []):
                 self.travel(sent, deliver)
 
     def arrive(self, sent: Sent, deliver: Callable[[], None]) -> None:
-        """It is there."""
-        sent.arrived_ns = self.world.now_ns
+        """A frame arrives."""
+        sent.arrived_ns = self.timeline.now_ns
         deliver()
 
-    def to_node(self, id: int, link: int, frame: bytes, number: int) -> None:
+    def to_node(self, end: End, frame: bytes, number: int) -> None:
         """A frame arrives at a node, unless its link is gone."""
-        if (id, link) in self.opening:
-            self.opening[id, link].append(frame)
+        if end in self.opening:
+            self.opening[end].append(frame)
             return
-        if (id, link) in self.peers:
-            if number < self.newest.get((id, link), 0):
-                self.world.adversary.counts["reordered"] += 1
-            self.newest[id, link] = max(number, self.newest.get((id, link), 0))
-        elif (id, link) not in self.clients:
+        if end in self.peers:
+            newest = self.newest.get(end, 0)
+            self.chance.counts["reordered"] += number < newest
+            self.newest[end] = max(number, newest)
+        elif end not in self.clients:
             return
-        self.world.hosts[id].wake(lambda node: node.receive(link, frame))
+        self.endpoints[end.node_id].wake(lambda core: core.receive(end.link, frame))
 
-    def to_client(self, id: int, link: int, frame: bytes) -> None:
+    def to_client(self, end: End, frame: bytes) -> None:
         """A frame arrives at a client, unless its link is gone."""
-        client = self.clients.get((id, link))
+        client = self.clients.get(end)
         if client is not None:
             client.on_frame(frame)

@@ -1,7 +1,7 @@
-"""What a seed did, in numbers; and for a seed that failed the picture of its last messages.
+"""The result of a seed, in numbers; and for a seed that failed the picture of its last messages.
 
-Rules. `run_seed` never raises for a broken promise: it is what is reported. The picture is drawn from the run itself,
-for a run keeps its last frames: all that travelled in the last stretch before the violation.
+Rules. `run_seed` never raises for a broken promise: it reports it. The picture is drawn from the run itself, because a
+run keeps its last frames: all that travelled just before the violation.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from multipaxos.diagram.layout import Message, Note
 from multipaxos.diagram.picture import draw, label_of
-from multipaxos.judges.oracle import Violation
-from multipaxos.simulation import MS
-from multipaxos.simulation.scenario import scenario
+from multipaxos.judges.violation import Violation
+from multipaxos.simulation.drawing import scenario
+from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 
 DIAGRAM_MESSAGES = 120
@@ -22,11 +22,11 @@ NOTE_CHARACTERS = 110
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One seed."""
+    """The result of one seed."""
 
     seed: int
     violation: str  # empty: every promise was kept
-    diagram: str  # SVG of the last messages before the violation; empty where there is none
+    diagram: str  # SVG of the last messages before the violation; empty if there is none
     steps: int
     messages: int
     elections: int
@@ -36,7 +36,7 @@ class Result:
 
 @dataclass(slots=True)
 class Total:
-    """Of many seeds; as JSON it is what `multipaxos simulate --json` prints."""
+    """The sum of many results; `multipaxos simulate --json` prints it as JSON."""
 
     seeds: int
     violations: int
@@ -53,7 +53,7 @@ def run_seed(seed: int) -> Result:
 
 
 def judge(world: World) -> Result:
-    """Runs a world."""
+    """Runs a world and reports its result."""
     violation = ""
     try:
         world.run()
@@ -63,27 +63,31 @@ def judge(world: World) -> Result:
         seed=world.seed,
         violation=violation,
         diagram=picture(world, violation) if violation else "",
-        steps=world.steps,
+        steps=world.timeline.steps,
         messages=world.network.messages,
         elections=world.elections,
         operations=sum(len(client.history) for client in world.clients),
-        faults=dict(world.adversary.counts),
+        faults=dict(world.chance.counts),
     )
 
 
 def picture(world: World, title: str) -> str:
-    """The last messages of a run."""
+    """The last messages of a run as SVG."""
     sent = list(world.network.trace)[-DIAGRAM_MESSAGES:]
     messages = [Message(one.sent_ns, one.arrived_ns, one.source, one.target, label_of(one.frame)) for one in sent]
     begin = sent[0].sent_ns if sent else 0
-    notes = [Note(at, f"node {node}", text) for at, node, text in world.notes if at >= begin and node >= 0]
+    notes = [
+        Note(note.at_ns, f"node {note.node_id}", note.text)
+        for note in world.timeline.notes
+        if note.at_ns >= begin and note.node_id >= 0
+    ]
     spoke = {name for message in messages for name in (message.source, message.target)} | {note.who for note in notes}
     names = [f"node {host.id}" for host in world.hosts] + [client.name for client in world.clients]
     return draw([name for name in names if name in spoke], messages, notes, title.splitlines()[0][:NOTE_CHARACTERS])
 
 
 def add_up(results: Iterable[Result]) -> Total:
-    """The sum."""
+    """The sum of the results."""
     total = Total(0, 0, 0, 0, 0, 0, {})
     for result in results:
         total.seeds += 1
@@ -97,6 +101,9 @@ def add_up(results: Iterable[Result]) -> Total:
     return total
 
 
-def timeline(world: World) -> list[str]:
-    """All that was noted, one line each."""
-    return [f"{at / MS:10.3f} ms  {f'node {node}' if node >= 0 else '':8}{text}" for at, node, text in world.notes]
+def story(world: World) -> list[str]:
+    """All notes of a run, one line each."""
+    return [
+        f"{note.at_ns / MS:10.3f} ms  {f'node {note.node_id}' if note.node_id >= 0 else '':8}{note.text}"
+        for note in world.timeline.notes
+    ]

@@ -1,0 +1,145 @@
+"""Draws the scenario of a seed: everything that a user may configure, and faults of every kind and pace.
+
+Rules. The same seed is the same scenario: the order of the draws is part of what a seed means.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from multipaxos.judges.quorums import Quorums
+from multipaxos.simulation.scenario import (
+    ACCEPTOR,
+    ALL_ROLES,
+    EVENTS,
+    LEADER,
+    PATIENT_NS,
+    REPLICA,
+    SESSIONS_MAX,
+    Faults,
+    Scenario,
+)
+from multipaxos.simulation.timeline import MS
+
+NODES_MAX = 9
+OF_ITS_OWN = ("learners_behind",)  # drawn in scenarios of its own, not with the other kinds
+VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
+
+
+def scenario(seed: int) -> Scenario:
+    """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that."""
+    chance = random.Random(f"scenario {seed}")
+    drawn = draw(chance)
+    return left_behind(chance, drawn) if seed % 10 == 9 else drawn
+
+
+def draw(chance: random.Random) -> Scenario:
+    """A scenario of any kind but the one of `left_behind`."""
+    nodes = chance.choice((1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 8, NODES_MAX))
+    roles = draw_roles(chance, nodes)
+    quorums = draw_quorums(chance, [id for id, role in enumerate(roles) if role & ACCEPTOR])
+    crowded = chance.random() < 0.2
+    clients = 4 if crowded else chance.randint(1, 4)
+    # For patient clients elections have to be quick, because a request is dropped when it is ten seconds old; and only
+    # one operation may be outstanding, because a command that overtakes a lost one is void: both would be repeated.
+    patient = chance.random() < 0.2
+    election_timeout_ns = chance.choice((50, 100) if patient else (50, 100, 200, 500)) * MS
+    return Scenario(
+        roles=roles,
+        quorums=quorums,
+        faults=draw_faults(chance, election_timeout_ns),
+        window=chance.choice((4, 8, 16, 64)),
+        ring_bytes=chance.choice((1 << 14, 1 << 20)),
+        sessions_max=clients - 1 if crowded else SESSIONS_MAX,
+        election_timeout_ns=election_timeout_ns,
+        clients=clients,
+        operations=chance.choice((20, 40, 80)),
+        outstanding=1 if patient else chance.choice((1, 4, 12)),
+        keys=chance.randint(1, 5),
+        patience_ns=PATIENT_NS if patient else chance.choice((150, 600)) * MS,
+        hostile_ns=chance.randint(1500, 4000) * MS,
+        hostile_founding=chance.random() < 0.3,
+        some_stay_dead=chance.random() < 0.3,
+        expendable=draw_expendable(chance, roles, quorums),
+        lossy=chance.random() < 0.1,
+        patient=patient,
+    )
+
+
+def left_behind(chance: random.Random, drawn: Scenario) -> Scenario:
+    """One role for each node, as in PMMC. WINDOW is so large that a leader does not fetch the slots that it lacks
+    before it scouts."""
+    roles = (REPLICA, REPLICA, ACCEPTOR, ACCEPTOR, ACCEPTOR) + (LEADER,) * chance.choice((2, 2, 3))
+    quorums = draw_quorums(chance, [2, 3, 4])
+    faults = replace(
+        drawn.faults,
+        learners_behind=chance.randint(200, 500) * MS,
+        down_ns=(20 * MS, 300 * MS),
+        suspended=chance.choice((0.0, 0.5)),
+    )
+    return replace(
+        drawn,
+        roles=roles,
+        quorums=quorums,
+        expendable=draw_expendable(chance, roles, quorums),
+        faults=faults,
+        window=512,
+        lossy=False,
+    )
+
+
+def draw_roles(chance: random.Random, nodes: int) -> tuple[int, ...]:
+    """Mostly every node has all roles; else any roles, such that each role is there."""
+    if chance.random() < 0.6 or nodes == 1:
+        return (ALL_ROLES,) * nodes
+    while True:
+        roles = tuple(chance.randint(1, ALL_ROLES) for _ in range(nodes))
+        if all(any(role & one for role in roles) for one in (REPLICA, LEADER, ACCEPTOR)):
+            return roles
+
+
+def draw_quorums(chance: random.Random, acceptors: list[int]) -> Quorums:
+    """One of all quorum systems."""
+    count = len(acceptors)
+    kind = chance.random()
+    grids = [rows for rows in range(2, count) if count % rows == 0]
+    if kind < 0.25 and grids:
+        rows = chance.choice(grids)
+        return Quorums(tuple(acceptors), "grid", rows, count // rows)
+    if kind < 0.5:
+        phase1 = chance.randint(1, count)
+        return Quorums(tuple(acceptors), "sizes", phase1, chance.randint(count + 1 - phase1, count))
+    return Quorums(tuple(acceptors))
+
+
+def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quorums) -> tuple[int, ...]:
+    """As many nodes as can be spared, tried in a random order."""
+    expendable: list[int] = []
+    for id in chance.sample(range(len(roles)), len(roles)):
+        left = [other for other in range(len(roles)) if other != id and other not in expendable]
+        together = 0
+        for other in left:
+            together |= roles[other]
+        if together == ALL_ROLES and quorums.is_phase1(set(left)) and quorums.is_phase2(set(left)):
+            expendable.append(id)
+    return tuple(expendable)
+
+
+def draw_faults(chance: random.Random, election_timeout_ns: int) -> Faults:
+    """Each kind of fault happens or not, at its own pace."""
+    drawn = [name for name in EVENTS if name not in OF_ITS_OWN]
+    means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in drawn}
+    return Faults(
+        lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
+        repeated=chance.choice((0.0, 0.05, 0.15)),
+        delayed=chance.choice((0.0, 0.02, 0.2)),
+        delay_ns=(MS // 10, chance.choice((MS, 5 * MS, 20 * MS, 40 * MS, election_timeout_ns * 3 // 10))),
+        delayed_ns=chance.choice((40, 400, 2000)) * MS,
+        victims=tuple(chance.sample(VICTIMS, chance.randint(1, 3))) if chance.random() < 0.5 else (),
+        sync_ns=(MS // 10, chance.choice((1, 5, 20, 60)) * MS),
+        down_ns=(20 * MS, chance.choice((200, 500, 2000)) * MS),
+        notice_ns=chance.choice((1, 50, 500)) * MS,
+        skew_ppm=chance.choice((0, 0, 1000, 100_000)),
+        **means,
+    )

@@ -1,0 +1,75 @@
+"""One wake-up of a core: the time, a verb, then everything that comes out of it.
+
+Theory. Each simulated process, each node of a transcript and of a fuzzer does for its core what the server does: it
+calls `tick`, then a verb, then carries out the output. Only what becomes of each effect differs: that is `Effects`.
+
+Rules. Effects come in one order: events, closes, frames, reads, the batch, the failure. An effect may wake the same
+core up again (a link that is closed does); the rest of this output is carried out after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Event, Read
+from multipaxos.wire import codec
+
+Act = Callable[[Node], None]
+
+
+class Effects(Protocol):
+    """What becomes of the effects of a core."""
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """What the core reports for the log. Called for every output, also without events."""
+
+    def on_close(self, link: int, reason: str) -> None:
+        """The core closes a link."""
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """The core sends frames on a link."""
+
+    def on_read(self, read: Read) -> None:
+        """The core wants records; answer with `done`."""
+
+    def on_batch(self, batch: Batch) -> None:
+        """The core wants a batch to be durable; answer with `done`."""
+
+    def on_failed(self, why: str) -> None:
+        """The core has stopped promising: its process has to end."""
+
+
+def wake(core: Node, act: Act, now_ns: int, utc_ns: int, effects: Effects) -> None:
+    """One wake-up: `tick`, `act` (one verb, or nothing), the output."""
+    core.tick(now_ns, utc_ns)
+    act(core)
+    carry_out(core, effects)
+
+
+def carry_out(core: Node, effects: Effects) -> None:
+    """Takes one output and carries it out."""
+    output = core.output()
+    effects.on_events(output.events)
+    for link, reason in output.closes:
+        effects.on_close(link, reason)
+    for link, data in output.writes:
+        effects.on_frames(link, whole_frames(data))
+    for read in output.reads:
+        effects.on_read(read)
+    if output.batch is not None:
+        effects.on_batch(output.batch)
+    if output.failed:
+        effects.on_failed(output.failed)
+
+
+def nothing(core: Node) -> None:
+    """The act of a wake-up that only lets the core see the time."""
+
+
+def whole_frames(data: bytes) -> list[bytes]:
+    """The frames of what was written in one piece. Raises AssertionError if the last one is incomplete."""
+    frames, rest = codec.split(data)
+    assert not rest, "half a frame was written"
+    return frames
