@@ -32,7 +32,9 @@ PACKAGE = ROOT / "src" / "multipaxos"
 CORE = ROOT / "ext" / "multipaxos"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 CORES = len(os.sched_getaffinity(0))
-# Who imports these tests more than the core: processes, sockets, the simulator as a whole.
+# Folders of tests that drive a whole core and have no folder of the same name in ext/multipaxos.
+OF_A_WHOLE_CORE = {"specification", "transcripts"}
+# A test file that imports one of these tests more than the core: processes, sockets, the whole simulator.
 BEYOND_THE_CORE = {
     "asyncio",
     "multiprocessing",
@@ -91,11 +93,14 @@ def modules() -> list[str]:
 
 
 def core_tests() -> list[str]:
-    """The test files of the core: they import compiled modules, and nothing of what lies beyond."""
+    """The test files of the core: in the folders that the core has too, or of a whole core; they import compiled
+    modules, and nothing of BEYOND_THE_CORE."""
     compiled = {f"multipaxos.{name.replace('/', '.')}" for name in modules()} | {"tests.support.one_node"}
+    folders = {path.name for path in CORE.iterdir() if path.is_dir()} | OF_A_WHOLE_CORE
     return [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for folder in sorted(folders)
+        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))
         if (used := imports_of(path)) & compiled and not used & BEYOND_THE_CORE
     ]
 

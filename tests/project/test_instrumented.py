@@ -44,7 +44,8 @@ class TestBuilds:
         """Read from its text: running it would build."""
         text = (ROOT / "setup.py").read_text(encoding="utf-8")
         for name, value in instrumented.directives().items():
-            assert f'"{name}": {value},' in text
+            shown = f'"{value}"' if isinstance(value, str) else value
+            assert f'"{name}": {shown},' in text
         assert instrumented.directives()["boundscheck"] is False
 
     def test_a_missing_compiler_is_named_with_the_command_that_installs_it(
