@@ -1,4 +1,12 @@
-"""The layout of a timing diagram."""
+"""The layout of a timing diagram: which lifeline and which event stands where.
+
+Theory. Time runs down the page. In a distributed system events come in bursts with long waits between them, so distance
+down the page counts events, not milliseconds. Departures and notes of one moment share a row if there is room in it for
+the words of all of them; otherwise each has a row of its own. The words that one participant sends to several others in
+one moment are written once.
+
+Rules. Words never overlap words, however many events there are. Positions and sizes are in pixels of the picture.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +15,11 @@ from dataclasses import dataclass, field
 
 MS = 1_000_000
 
-ROW_HEIGHT = 22  # of a departure or a note
+ROW_HEIGHT = 22  # for a departure or a note
 ARRIVAL_HEIGHT = 20
 LOST_WIDTH = 44  # from a lost message's cross to its target
-STUB_WIDTH = 14  # of a message to oneself
-PAUSE_HEIGHT = 16  # extra, where more than PAUSE_NS pass
+STUB_WIDTH = 14  # of a participant's message to itself
+PAUSE_HEIGHT = 16  # in addition, where more than PAUSE_NS pass
 PAUSE_NS = 20 * MS
 CHARACTER_WIDTH, TITLE_CHARACTER_WIDTH = 6.7, 8.6  # of the fonts at their sizes
 LABEL_CHARACTERS_MAX = 64
@@ -21,12 +29,14 @@ HEAD_HEIGHT = 64
 MARGIN = 24
 LEFT = TIME_WIDTH + MARGIN + 30  # of the first lifeline
 
-ARRIVAL, NOTE, DEPARTURE, SUDDEN = range(4)  # of one moment: in this order; SUDDEN arrives as it is sent
+# Kinds of events, in the order in which events of one moment stand. A SUDDEN message arrives in the moment of its
+# departure.
+ARRIVAL, NOTE, DEPARTURE, SUDDEN = range(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the wire; `arrived_ns` is None if it was lost."""
+    """One message; `arrived_ns` is None if it was lost. Times are nanoseconds of any one clock."""
 
     sent_ns: int
     arrived_ns: int | None
@@ -37,7 +47,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What happened at one participant. A note that begins with `crash` ends its life, one with `restart` begins it."""
+    """An event at one participant. A text that begins with `crash` ends its life, one with `restart` begins it."""
 
     at_ns: int
     who: str
@@ -45,20 +55,20 @@ class Note:
 
 
 def width_of(words: str) -> float:
-    """How wide words are, at the size of labels."""
+    """The width of words at the size of labels."""
     return len(words) * CHARACTER_WIDTH
 
 
 @dataclass(slots=True)
 class _Row:
-    """A row of one moment: what stands where in it, and what is said to whom (see `Layout.key`)."""
+    """A row of one moment: which stretches of it are taken, and which words go to whom (see `Layout.key`)."""
 
     y: float
     taken: list[tuple[float, float, str]] = field(default_factory=list)
-    said: dict[tuple[str, bool, str, int], set[str]] = field(default_factory=dict)
+    targets: dict[tuple[str, bool, str, int], set[str]] = field(default_factory=dict)
 
     def has_room(self, wanted: Sequence[tuple[float, float, str]]) -> bool:
-        """May this stand here too? A cross lies lower than labels."""
+        """Is there room for all of `wanted`? A cross may overlap a label because it lies lower."""
         return all(
             end <= left or right <= begin or {what, other} == {"label", "cross"}
             for begin, end, what in wanted
@@ -69,8 +79,9 @@ class _Row:
 class Layout:
     """Where everything stands: lifelines from left to right, events from top to bottom.
 
-    Events of one moment share a row where their words do not meet, those of one participant in their order. The same
-    words that one participant says to several others in one moment are said once.
+    `x`: of each lifeline. `departures`, `arrivals`, `noted`: the height of each event, by its place in `messages` or
+    `notes`. `silent`: messages whose label another message shows. `times`: (height, time) of the clock's marks.
+    `pauses`: the heights of long waits.
     """
 
     def __init__(self, participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note]) -> None:
@@ -80,7 +91,7 @@ class Layout:
         self.departures: dict[int, float] = {}
         self.arrivals: dict[int, float] = {}
         self.noted: dict[int, float] = {}
-        self.silent: set[int] = set()  # messages whose label another one shows
+        self.silent: set[int] = set()
         self.times: list[tuple[float, int]] = []
         self.pauses: list[float] = []
         self.rows: list[_Row] = []  # of the present moment
@@ -89,9 +100,9 @@ class Layout:
         self.width = max([*self.x.values(), *ends], default=LEFT) + MARGIN
 
     def place_lifelines(self, participants: Sequence[str]) -> dict[str, float]:
-        """Lifelines stand as far apart as what is said from either into the gap between them wants, within bounds."""
+        """The x of each lifeline: gaps are as wide as the labels in them need, within GAP_MIN and GAP_MAX."""
         places = {name: place for place, name in enumerate(participants)}
-        wanted = [float(GAP_MIN)] * len(participants)  # the gap at the right of each
+        wanted = [float(GAP_MIN)] * len(participants)  # of the gap at the right of each
         for message in self.messages:
             gap = places[message.source] - (places[message.target] < places[message.source])
             wanted[gap] = max(wanted[gap], width_of(message.label) + 30)
@@ -102,7 +113,7 @@ class Layout:
         return x
 
     def events(self) -> list[tuple[int, int]]:
-        """(kind, place), in the order in which they stand."""
+        """(kind, place) of every event, in the order in which they stand."""
         timed = [(note.at_ns, NOTE, place) for place, note in enumerate(self.notes)]
         for place, message in enumerate(self.messages):
             sudden = message.arrived_ns is not None and message.arrived_ns <= message.sent_ns
@@ -112,49 +123,49 @@ class Layout:
         return [(kind, place) for _, kind, place in sorted(timed)]
 
     def at_ns(self, kind: int, place: int) -> int:
-        """When it happens."""
+        """When an event happens."""
         if kind == NOTE:
             return self.notes[place].at_ns
         message = self.messages[place]
         return message.arrived_ns or 0 if kind == ARRIVAL else message.sent_ns
 
     def is_rightward(self, message: Message) -> bool:
-        """Whither its label goes."""
+        """Does a message go to the right, or to its own sender?"""
         return self.x[message.target] >= self.x[message.source]
 
     def goes_right(self, kind: int, place: int) -> bool:
-        """To which side of their lifeline words go. A note goes right; at the last lifeline left, if it fits there."""
+        """Do an event's words stand right of their lifeline? A note's do, but left of the last lifeline if they fit."""
         if kind != NOTE:
             return self.is_rightward(self.messages[place])
         note = self.notes[place]
         return note.who != self.last or len(note.text) > self.room_at_left(note.who)
 
     def room_at_left(self, who: str) -> int:
-        """How many characters fit between the clock and a lifeline."""
+        """The number of characters that fit between the clock and a lifeline."""
         return int((self.x[who] - TIME_WIDTH - 28) / CHARACTER_WIDTH)
 
     def words(self, kind: int, place: int) -> str:
-        """What is shown of a note or a label: as much as there is room for."""
-        who, text = self.said_by(kind, place)
+        """The words of an event, cut to the room that there is."""
+        who, text = self.source_and_text(kind, place)
         room = LABEL_CHARACTERS_MAX
         if not self.goes_right(kind, place):
             room = min(room, self.room_at_left(who))
         return text if len(text) <= room else text[: room - 1] + "…"
 
-    def said_by(self, kind: int, place: int) -> tuple[str, str]:
-        """Whose words they are, and all of them."""
+    def source_and_text(self, kind: int, place: int) -> tuple[str, str]:
+        """The participant at whose lifeline an event's words stand, and all of the words."""
         if kind == NOTE:
             return self.notes[place].who, self.notes[place].text
         return self.messages[place].source, self.messages[place].label
 
     def extent(self, kind: int, place: int) -> tuple[float, float]:
-        """Where words begin and end; the dot of a note and the foot of an arrow are kept free too."""
-        x, size = self.x[self.said_by(kind, place)[0]], width_of(self.words(kind, place)) + 12
+        """Where an event's words begin and end, with the dot of a note and the foot of an arrow."""
+        x, size = self.x[self.source_and_text(kind, place)[0]], width_of(self.words(kind, place)) + 12
         over = 6 if kind == NOTE else 0
         return (x - over, x + size) if self.goes_right(kind, place) else (x - size, x + over)
 
     def place_rows(self) -> float:
-        """Gives every event its height; returns the lowest."""
+        """Gives every event its height and returns the lowest."""
         y, before, row_kind = float(HEAD_HEIGHT), -1, -1
         for kind, place in self.events():
             at_ns = self.at_ns(kind, place)
@@ -175,55 +186,58 @@ class Layout:
         return y
 
     def place_words(self, kind: int, place: int, lowest: float) -> float:
-        """Gives a departure or a note a row of its moment, a new one below `lowest` where no other has room."""
-        said = self.key(kind, place)
+        """Puts a departure or a note into a row of its moment, or into a new one below `lowest`; returns its height."""
+        key = self.key(kind, place)
         row = self.row_for(kind, place)
         if row is None:
             row = _Row(lowest + ROW_HEIGHT)
             self.rows.append(row)
-        if said in row.said:
+        if key in row.targets:
             self.silent.add(place)
         else:
             row.taken.append((*self.extent(kind, place), "note" if kind == NOTE else "label"))
         row.taken += self.cross(kind, place)
-        row.said.setdefault(said, set()).add("" if kind == NOTE else self.messages[place].target)
+        row.targets.setdefault(key, set()).add("" if kind == NOTE else self.messages[place].target)
         (self.noted if kind == NOTE else self.departures)[place] = row.y
         if kind == SUDDEN:
             self.arrivals[place] = row.y
         return row.y
 
     def row_for(self, kind: int, place: int) -> _Row | None:
-        """A row of this moment with room. Words that are there already need none of their own, below all that the same
-        one was told before; others stand not above an earlier event of the same participant."""
-        said, cross = self.key(kind, place), self.cross(kind, place)
+        """A row of this moment that has room, if there is one.
+
+        Words that stand in a row already need no room of their own, but must lie below everything that was sent to the
+        same target before. Other words must not lie above an earlier event of the same participant.
+        """
+        key, cross = self.key(kind, place), self.cross(kind, place)
         words = (*self.extent(kind, place), "note" if kind == NOTE else "label")
         target = "" if kind == NOTE else self.messages[place].target
-        spoke, told = 0, -1
+        own, sent = 0, -1
         for number, row in enumerate(self.rows):
-            targets = [to for (who, *_), to in row.said.items() if who == said[0]]
-            spoke = number if targets else spoke
-            told = number if any(target in to for to in targets) else told
-        for row in self.rows[told + 1 :]:
-            if said in row.said and row.has_room(cross):
+            targets = [to for (who, *_), to in row.targets.items() if who == key[0]]
+            own = number if targets else own
+            sent = number if any(target in to for to in targets) else sent
+        for row in self.rows[sent + 1 :]:
+            if key in row.targets and row.has_room(cross):
                 return row
-        for row in self.rows[spoke:]:
-            if said not in row.said and row.has_room([words, *cross]):
+        for row in self.rows[own:]:
+            if key not in row.targets and row.has_room([words, *cross]):
                 return row
         return None
 
     def cross(self, kind: int, place: int) -> list[tuple[float, float, str]]:
-        """Where a lost message's cross stands."""
+        """The stretch that the cross of a lost message takes."""
         if kind == NOTE or self.messages[place].arrived_ns is not None:
             return []
         x = self.end_of_lost(self.messages[place])
         return [(x - 6, x + 6, "cross")]
 
     def end_of_lost(self, message: Message) -> float:
-        """A lost message ends shortly before its target."""
+        """The x at which a lost message ends: shortly before its target."""
         x1, x2 = self.x[message.source], self.x[message.target]
         return x2 + min(max(x1 - x2, -LOST_WIDTH), LOST_WIDTH) if x1 != x2 else x1 + STUB_WIDTH
 
     def key(self, kind: int, place: int) -> tuple[str, bool, str, int]:
-        """Who says what, and to which side; a note is never the same as another."""
-        who, text = self.said_by(kind, place)
+        """What makes the words of two events the same: participant, side and text. A note equals no other note."""
+        who, text = self.source_and_text(kind, place)
         return who, self.goes_right(kind, place), text, place if kind == NOTE else -1

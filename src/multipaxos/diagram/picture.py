@@ -1,15 +1,14 @@
-"""Timing diagrams: what participants sent each other and when, as SVG text.
+"""Timing diagrams as SVG text: which messages participants sent each other, and when.
 
-Theory. A protocol is understood from its diagrams: time runs downwards, each participant is a vertical lifeline, a
-message is an arrow that slants from the moment it was sent to the moment it arrived. In a distributed system moments
-come in bursts with long waits between them, so distance down the page counts events, not milliseconds, and the clock is
-written at the left. Departures and notes of one moment share a row where their words have room in it; else each has its
-own. Words never overlap words, however many events there are.
+Theory. Time runs down the page. Each participant is a vertical lifeline; a message is an arrow that slants from the
+moment of its departure to the moment of its arrival. `layout` says where everything stands; the clock is written at the
+left.
 
-Rules. `draw` and `label_of` are pure: equal input, equal text, byte for byte. A label stands at the sending end of its
-arrow, in the row of the departure. Colour says what kind of message it is, but
-never alone: the label says it too, and a lost message is dashed and ends in a cross. The colours are Okabe and Ito's,
-which colour-blind readers tell apart. `label_of` gives a line for any bytes, also for those that are no message.
+Rules.
+- `draw` is pure: equal input gives equal text, byte for byte.
+- A label stands at the sending end of its arrow, in the row of the departure.
+- Colour shows the kind of a message, but never alone: the label names the kind too, and a lost message is dashed and
+  ends in a cross. The colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -219,7 +218,10 @@ _DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def draw(participants: Sequence[str], messages: Sequence[Message], notes: Sequence[Note], title: str) -> str:
-    """The diagram as SVG text. Every message and note must be of `participants`, which stand from left to right."""
+    """The diagram as SVG text; `participants` stand from left to right.
+
+    Raises ValueError if a message or a note names another participant.
+    """
     named = {name for message in messages for name in (message.source, message.target)} | {note.who for note in notes}
     unknown = sorted(named - set(participants))
     if unknown:
@@ -230,17 +232,17 @@ def draw(participants: Sequence[str], messages: Sequence[Message], notes: Sequen
 
 
 def _number(value: float) -> str:
-    """At most one decimal."""
+    """A number with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def _clean(text: str) -> str:
-    """Text that XML can hold, on one line."""
+    """The text without characters that XML cannot hold, on one line."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _style() -> str:
-    """Light by default, dark where the reader's system is."""
+    """The style sheet: light by default, dark if the reader's system is dark."""
 
     def rules(dark: bool) -> str:
         ink, paper, faint = ("#e6e6e6", "#16181c", "#5a5f66") if dark else ("#1a1a1a", "#ffffff", "#b4b4b4")
@@ -263,7 +265,7 @@ def _style() -> str:
 
 
 class _Picture:
-    """The SVG tree while it is drawn: lines, above them words on paper of their own, on top what ends a line."""
+    """The SVG tree while it is drawn: lines below, words on paper of their own above them, ends of lines on top."""
 
     def __init__(self, layout: Layout, title: str) -> None:
         self.layout = layout
@@ -299,9 +301,8 @@ class _Picture:
         return element
 
     def on_paper(self, kind: int, place: int, css: str, y: float) -> None:
-        """Words that lines do not run through, beside their lifeline; all of them are in the tool tip where they were
-        cut."""
-        who, text = self.layout.said_by(kind, place)
+        """Writes an event's words beside their lifeline, on paper that hides lines; cut words have a tool tip."""
+        who, text = self.layout.source_and_text(kind, place)
         words, right = self.layout.words(kind, place), self.layout.goes_right(kind, place)
         x = self.layout.x[who] + (8 if right else -8)
         left = x if right else x - width_of(words)
@@ -315,13 +316,13 @@ class _Picture:
 
     # -- parts
     def lifelines(self) -> None:
-        """The lifelines, interrupted from a crash to the restart after it."""
+        """Draws the lifelines, interrupted from each crash to the restart after it."""
         top, bottom = HEAD_HEIGHT - 6.0, self.layout.height
         for name, x in self.layout.x.items():
             self.text(x, top - 8, name, "name", "middle")
             self.line("life", x, top, x, bottom)
             crash = None
-            noted = [(y, self.layout.said_by(NOTE, place)) for place, y in self.layout.noted.items()]
+            noted = [(y, self.layout.source_and_text(NOTE, place)) for place, y in self.layout.noted.items()]
             for y, words in sorted((y, words) for y, (who, words) in noted if who == name):
                 if words.startswith("crash") and crash is None:
                     crash = y
@@ -332,7 +333,7 @@ class _Picture:
                 self.line("dead", x, crash, x, bottom)
 
     def clock(self) -> None:
-        """Times at the left, and three dots where it stands still for long."""
+        """Writes times at the left, and three dots where much time passes between two events."""
         for y, at_ns in self.layout.times:
             self.text(TIME_WIDTH, y + 3, f"{at_ns / MS:.3f}".rstrip("0").rstrip(".") + " ms", "time", "end")
             self.line("tick", TIME_WIDTH + 6, y, TIME_WIDTH + 14, y)
@@ -344,7 +345,7 @@ class _Picture:
         x1, y1 = self.layout.x[message.source], self.layout.departures[place]
         x2, y2 = self.layout.x[message.target], self.layout.arrivals.get(place, y1)
         if message.source == message.target:
-            x2 = x1 + STUB_WIDTH  # to itself: a stub beside the lifeline
+            x2 = x1 + STUB_WIDTH  # a stub beside the lifeline
         if message.arrived_ns is None:
             self.lost(css, x1, y1, self.layout.end_of_lost(message))
         else:
@@ -354,13 +355,13 @@ class _Picture:
             self.on_paper(DEPARTURE, place, css, y1 - 4)
 
     def lost(self, css: str, x1: float, y1: float, x2: float) -> None:
-        """Dashed, and a cross where it ends; all of it in the row of the departure."""
+        """Draws a lost message: dashed, with a cross at its end, within the row of the departure."""
         self.line(f"{css} lost", x1, y1, x2, y1 + 4)
         for turn in (1, -1):
             self.shape(self.ends, "line", css, x1=x2 - 5, y1=y1 + 4 - 5 * turn, x2=x2 + 5, y2=y1 + 4 + 5 * turn)
 
     def tip(self, css: str, x1: float, y1: float, x2: float, y2: float) -> None:
-        """The head of an arrow: a triangle along its direction."""
+        """Draws the head of an arrow: a triangle along its direction."""
         length = ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5 or 1.0
         dx, dy = (x2 - x1) / length, (y2 - y1) / length
         corners = [(x2, y2)]
@@ -369,7 +370,7 @@ class _Picture:
         self.shape(self.ends, "polygon", f"tip {css}", points=points)
 
     def note(self, place: int, note: Note) -> None:
-        """A dot on the lifeline and the words beside it; at the last lifeline to the left, where there is room."""
+        """Draws a note: a dot on its lifeline, and the words beside it."""
         x, y = self.layout.x[note.who], self.layout.noted[place]
         self.shape(self.ends, "circle", "dot", cx=x, cy=y, r=3.5)
         self.on_paper(NOTE, place, "note", y + 4)
