@@ -1,6 +1,6 @@
 """Traces of all hosts made one: merged, each message sent joined to its arrival, checked, counted, drawn.
 
-Theory. The hosts share one clock, so the traces (see `multipaxos.trace.traced_node` for the format) are merged by time
+Theory. The hosts share one clock, so the traces (see `multipaxos.trace.file` for the format) are merged by time
 alone. A connection has one name at both its ends and hands over bytes in order: of what an end sent, the n-th frame is
 the n-th that the other end received, and what has no counterpart there was lost. What a node decided and applied
 stands in its trace by the hash of the command; so agreement is seen without any node's help.

@@ -405,7 +405,7 @@ def test_a_kill_while_the_first_line_was_written_does_no_harm(path: Path, left: 
 def test_a_file_that_is_no_trace_is_left_as_it_is(path: Path, caplog: Any, content: bytes) -> None:
     path.write_bytes(content)
     trace = Trace(path, 0, 1)
-    trace.tell(1, "said")
+    trace.add(1, "said")
     trace.close()
     assert trace.ended
     assert path.read_bytes() == content
@@ -416,7 +416,7 @@ def test_two_processes_do_not_mix_their_traces(path: Path, caplog: Any) -> None:
     first, second = Trace(path, 0, 1), Trace(path, 1, 2)
     assert (first.ended, second.ended) == (False, True)
     assert "give each node a file of its own" in caplog.text
-    first.tell(1, "said")
+    first.add(1, "said")
     first.close()
     assert [line["node"] for line in lines(path)] == [0]
 

@@ -1,4 +1,8 @@
-"""Messages in a trace."""
+"""Messages in a trace: how they are read, and what a line says of them.
+
+Rules. A command is named by its hash, so that lines stay short and tell no values. What a client has acknowledged is
+not part of the hash, because it differs between repetitions of one command.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,12 @@ MESSAGE_FIELDS = ("ballot", "first", "end", "slot_out", "decided_ballot", "decid
 
 
 def command_hash(kind: int, session: int, sequence: int, payload: bytes) -> str:
-    """Sixteen hexadecimal digits of a command: blake2b of kind, session and sequence (uint64, little-endian) and
-    payload. What a client has acknowledged is not part of it."""
+    """Sixteen hexadecimal digits: blake2b of kind, session and sequence (uint64, little-endian) and the payload."""
     return hashlib.blake2b(COMMAND.pack(kind, session, sequence) + payload, digest_size=8).hexdigest()
 
 
 def read(frame: bytes) -> Mapping[str, Any]:
-    """A message in any layout that a node takes. Raises CodecError."""
+    """The message of a frame, in any layout that a node accepts. Raises CodecError."""
     try:
         return decode_message(frame)
     except CodecError as error:
@@ -31,15 +34,15 @@ def read(frame: bytes) -> Mapping[str, Any]:
 
 
 def hashes_of(commands: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of a request's commands."""
+    """The hash of each of a request's commands."""
     return [command_hash(one["kind"], one["session"], one["sequence"], one["payload"]) for one in commands]
 
 
 def facts(message: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line says of a message beside its kind."""
+    """The fields of a line about a message, without its kind, size and label."""
     found = {name: message[name] for name in MESSAGE_FIELDS if name in message}
     kind = message["kind"]
-    if kind == "decision":  # is nothing but a watermark
+    if kind == "decision":  # it is nothing but a watermark
         found = {"ballot": found["ballot"], **{f"decided_{name}": value for name, value in found.items()}}
     elif kind == "phase2a":
         found["end"] = found["first"] + len(message["commands"])
