@@ -123,6 +123,27 @@ def test_methods_named_exist(document):
     assert missing == []
 
 
+CITED = re.compile(r'docs/(\w+\.md)`?[,;:]? (?:the section )?"([^"]+)"(?: and "([^"]+)")?')
+
+
+def cited_sections():
+    """(document, heading) of every section that sources, tests or transcripts cite by its name."""
+    for folder in ("ext", "src", "tests", "bench", "tools", "mininet"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".pyx", ".pxd", ".pyi", ".txt", ".capnp") and path != Path(__file__):
+                text = " ".join(path.read_text(encoding="utf-8").split())
+                yield from ((document, one) for document, *cited in CITED.findall(text) for one in cited if one)
+
+
+def test_sections_cited_exist():
+    """A citation may leave out the first words of a heading."""
+    cited = set(cited_sections())
+    assert len(cited) > 5  # they are found
+    headings = {name: fragments(ROOT / "docs" / name) for name, _ in cited}
+    missing = [(name, one) for name, one in sorted(cited) if not any(f.endswith(slug(one)) for f in headings[name])]
+    assert missing == []
+
+
 # -- the table of messages
 
 
