@@ -3,14 +3,16 @@
 import pytest
 
 from multipaxos.node.election import Election
+from multipaxos.paxos.quorum import QuorumSystem
 from tests.support.one_node import MS, NO_WATERMARK, OPEN_SESSION, Rig, ballot, command
 
 TIMEOUT = 500 * MS
+QUORUMS = QuorumSystem.majority(range(3))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_bounds_of_the_wait(seed):
-    election = Election(TIMEOUT, seed)
+    election = Election(TIMEOUT, seed, QUORUMS)
     election.soon(0)
     assert 0 <= election.due_ns <= TIMEOUT // 2
     for quiet in (election.heard, election.passive):
@@ -21,7 +23,7 @@ def test_bounds_of_the_wait(seed):
 
 
 def test_the_wait_doubles_while_scouts_collide_up_to_its_bound():
-    election = Election(TIMEOUT, 1)
+    election = Election(TIMEOUT, 1, QUORUMS)
     waits = []
     for _ in range(8):
         election.preempted(0, True)
@@ -30,7 +32,7 @@ def test_the_wait_doubles_while_scouts_collide_up_to_its_bound():
 
 
 def test_the_wait_shrinks_in_steps_while_a_leader_is_stable():
-    election = Election(TIMEOUT, 1)
+    election = Election(TIMEOUT, 1, QUORUMS)
     for _ in range(3):
         election.preempted(0, True)
     before = election.wait_ns
@@ -42,7 +44,7 @@ def test_the_wait_shrinks_in_steps_while_a_leader_is_stable():
 
 
 def test_a_suspicion_only_shortens():
-    election = Election(TIMEOUT, 1)
+    election = Election(TIMEOUT, 1, QUORUMS)
     election.heard(0)
     election.suspect(0)
     assert TIMEOUT // 5 <= election.due_ns <= TIMEOUT // 2
@@ -53,7 +55,7 @@ def test_a_suspicion_only_shortens():
 
 def test_seeds_tell_waits_apart_and_repeat():
     def draws(seed):
-        election = Election(TIMEOUT, seed)
+        election = Election(TIMEOUT, seed, QUORUMS)
         return [election.random(1 << 30) for _ in range(5)]
 
     assert draws(3) == draws(3)

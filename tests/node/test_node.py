@@ -245,7 +245,7 @@ class TestMarks:
         again = rig.begin_scout()
         rig.sent.clear()
         rig.promise(1, again, mark=5)
-        assert rig.node.leader.start == 5
+        assert rig.node.leader.commanders.start == 5
         proposed = [m["first"] for m in rig.from_peer(2, "phase2a")]
         assert all(first >= 5 for first in proposed)
 
@@ -270,7 +270,7 @@ class TestMarks:
         rig.promise(1, at, mark=3, end=4)
         assert not rig.node.status()["leading"]
         rig.promise(1, at, first=4, mark=2)
-        assert rig.node.leader.start == 3
+        assert rig.node.leader.commanders.start == 3
 
     def test_a_part_that_came_out_of_turn_does_not_count(self) -> None:
         rig = Rig()
@@ -335,7 +335,7 @@ class TestMarks:
         rig.promise(1, at, mark=9, pvalues=(entry(run(1, 40, b"far"), 40, 41),))
         assert not rig.closed
         assert rig.node.status()["leading"]
-        assert (rig.node.leader.start, rig.node.leader.slot_end) == (9, 41)
+        assert (rig.node.leader.commanders.start, rig.node.leader.commanders.slot_end) == (9, 41)
 
     def test_start_is_above_what_an_earlier_reign_decided(self) -> None:
         """Its rows are gone: what lies below is decided, whatever the marks of this quorum say."""
@@ -346,10 +346,10 @@ class TestMarks:
         rig.request(1, *[command(0, n, b"", OPEN_SESSION) for n in (1, 2, 3)])
         rig.sync()
         rig.accept(1, at, 5, 8)
-        assert (rig.node.leader.decided_end, rig.node.slot_out) == (8, 1)
+        assert (rig.node.leader.commanders.decided_end, rig.node.slot_out) == (8, 1)
         rig.send(2, "phase2b", ballot=ballot(9, 2), first=1, end=1, mark=1)
         rig.promise(1, rig.begin_scout())
-        assert rig.node.leader.start == 8
+        assert rig.node.leader.commanders.start == 8
 
     def test_a_2b_below_a_mark_is_no_vote_and_moves_the_start(self) -> None:
         rig = Rig()
@@ -357,7 +357,7 @@ class TestMarks:
         rig.client()
         rig.request(1, *[command(0, n, b"", OPEN_SESSION) for n in range(1, 9)])
         rig.accept(1, at, 1, 1, mark=4)
-        assert rig.node.leader.start == 4
+        assert rig.node.leader.commanders.start == 4
         assert rig.node.slot_out == 1
         rig.tick(1)
         assert [(m["first"], m["end"]) for m in rig.from_peer(1, "fetch") + rig.from_peer(2, "fetch")] == [(1, 4)]
@@ -745,7 +745,7 @@ class TestLeading:
         rig.promise(1, at, first=17, pvalues=((17, 41, run),))
         rig.promise(2, at, first=17)
         rig.sync()
-        assert rig.node.leader.slot_end == 41
+        assert rig.node.leader.commanders.slot_end == 41
         rig.accept(1, at, 17, 41)
         rig.tick(10)
         assert rig.node.slot_out == 33  # our acceptor had no room for more

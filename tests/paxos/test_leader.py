@@ -88,7 +88,7 @@ def test_the_mark_of_an_answer_raises_start():
     at = rig.begin_scout()
     rig.sent.clear()
     rig.promise(1, at, mark=5)
-    assert rig.node.leader.start == 5
+    assert rig.node.leader.commanders.start == 5
     assert {slot: one[1] for slot, one in proposed(rig).items()} == {5: 900, 6: 901}
     rig.tick(5)
     assert [one["first"] for peer in (1, 2) for one in rig.from_peer(peer, "fetch")][:1] == [1]
@@ -134,10 +134,10 @@ def test_a_mark_seen_while_leading_moves_start():
     at = rig.lead()
     requested(rig, *COMMANDS[:4])
     rig.accept(1, at, 1, 1, mark=3)
-    assert rig.node.leader.start == 3
+    assert rig.node.leader.commanders.start == 3
     assert rig.node.slot_out == 1
     rig.accept(1, at, 3, 5, mark=3)
-    assert rig.node.leader.decided_end == 5
+    assert rig.node.leader.commanders.decided_end == 5
     assert rig.node.slot_out == 1
     assert [one["first"] for peer in (1, 2) for one in rig.from_peer(peer, "fetch")][:1] == [1]
 
@@ -148,7 +148,7 @@ def test_the_greatest_mark_of_the_parts_counts():
     rig.promise(1, at, first=1, end=10, mark=7)
     assert not rig.node.status()["leading"]
     rig.promise(1, at, first=10, mark=2)
-    assert rig.node.leader.start == 7
+    assert rig.node.leader.commanders.start == 7
 
 
 # -- answers in parts

@@ -75,8 +75,9 @@ class TestBuilds:
         for _ in range(2):
             library = instrumented.build_changed(tmp_path, changed)
         program = (
-            "import multipaxos.paxos.ballot; from multipaxos.node.election import Election;"
-            "print({Election(1000, 0x9E3779B97F4A7C15).random(1 << 40) for _ in range(9)})"
+            "from multipaxos.node.election import Election; from multipaxos.paxos.quorum import QuorumSystem;"
+            "election = Election(1000, 0x9E3779B97F4A7C15, QuorumSystem.majority([0]));"
+            "print({election.random(1 << 40) for _ in range(9)})"
         )
         done = subprocess.run(
             [sys.executable, "-c", program],

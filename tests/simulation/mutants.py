@@ -104,14 +104,14 @@ SLIPS = [
     Slip(
         "pvalues of the quorum not proposed again",
         "paxos/leader",
-        "        if run != NULL:\n            return run\n        row = self.proposals.find(slot)",
-        "        row = self.proposals.find(slot)",
+        "        if run != NULL:\n            return run\n        row = self.commanders.proposals.find(slot)",
+        "        row = self.commanders.proposals.find(slot)",
     ),
     Slip(
         "no-ops below the scout's first slot",
         "paxos/leader",
-        "        self.start = max(self.scout.first, self.scout.mark, self.proposals.base)\n",
-        "        self.start = max(<uint64_t>1, self.scout.mark - min(self.scout.mark - 1, <uint64_t>2))\n",
+        "start = max(self.scout.first, self.scout.mark, self.commanders.proposals.base)\n",
+        "start = max(<uint64_t>1, self.scout.mark - min(self.scout.mark - 1, <uint64_t>2))\n",
     ),
     Slip(
         "a phase 1b without its mark",
@@ -122,8 +122,8 @@ SLIPS = [
     Slip(
         "proposals below start kept",
         "paxos/leader",
-        "        self.start = max(self.scout.first, self.scout.mark, self.proposals.base)\n",
-        "        self.start = max(self.scout.first, self.proposals.base)\n",
+        "start = max(self.scout.first, self.scout.mark, self.commanders.proposals.base)\n",
+        "start = max(self.scout.first, self.commanders.proposals.base)\n",
     ),
     Slip(
         "a time that changes when proposed again",
@@ -133,13 +133,13 @@ SLIPS = [
     ),
     Slip(
         "a phase 2b of another ballot counted",
-        "paxos/leader",
-        "        if self.state != ACTIVE or ballot != self.ballot:\n            return 0\n        if mark",
-        "        if self.state != ACTIVE:\n            return 0\n        ballot = self.ballot\n        if mark",
+        "paxos/commander",
+        "        if self.ballot == 0 or ballot != self.ballot:\n",
+        "        ballot = self.ballot\n        if self.ballot == 0:\n",
     ),
     Slip(
         "a phase 2b counted twice",
-        "paxos/leader",
+        "paxos/commander",
         "            row.votes |= <uint64_t>1 << acceptor\n",
         "            if row.votes >> acceptor & 1:\n"
         "                row.votes |= row.votes << 1 | row.votes >> 1\n"
@@ -147,7 +147,7 @@ SLIPS = [
     ),
     Slip(
         "a phase 1b of an earlier ballot counted",
-        "paxos/leader",
+        "paxos/scout",
         "if message.ballot < self.ballot or message.first > self.covered[acceptor]:",
         "if message.first > self.covered[acceptor]:",
     ),

@@ -358,9 +358,10 @@ class Pair:
             self.check_scout()
         if state == ACTIVE:
             self.same("leader's ballot", from_wire(core.ballot), spec.ballot_num)
-            reign = core.start, core.decided_end, core.slot_end
+            commanders = core.commanders
+            reign = commanders.start, commanders.decided_end, commanders.slot_end
             self.same("start, told and next slot", reign, (spec.start_slot, spec.told, spec.next_slot()))
-            for slot in range(core.decided_end, core.slot_end):
+            for slot in range(commanders.decided_end, commanders.slot_end):
                 self.check_commander(slot)
 
     def check_scout(self) -> None:
@@ -373,7 +374,7 @@ class Pair:
 
     def check_commander(self, slot: int) -> None:
         """Its votes. One that knows its slot chosen has ended, and counts no more."""
-        row = self.core.leader.proposals.row(slot)
+        row = self.core.leader.commanders.proposals.row(slot)
         if row is None:
             raise Mismatch(f"node {self.number}: slot {slot} has no commander")
         votes = self.ids(row[1])

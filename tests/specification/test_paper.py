@@ -255,7 +255,7 @@ class TestScoutAndLeader:
         assert rig.from_peer(1, "phase2a") == []
         rig.lead()
         rig.tick(1)
-        assert rig.node.leader.slot_end == 2
+        assert rig.node.leader.commanders.slot_end == 2
 
 
 class TestReplica:

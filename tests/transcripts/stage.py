@@ -158,10 +158,10 @@ class Actor:
     def watch(self, node: Node) -> None:
         """What it decided and applied in this wake-up, from its queries."""
         leads_at = node.leader.ballot if node.status()["leading"] else 0
-        if leads_at and leads_at == self.leads_at and node.leader.decided_end > self.decided:
-            ended = slots(self.decided, node.leader.decided_end)
+        if leads_at and leads_at == self.leads_at and node.leader.commanders.decided_end > self.decided:
+            ended = slots(self.decided, node.leader.commanders.decided_end)
             self.stage.say("decided", self.name, f"decided {ended} at {describe_ballot(leads_at)}")
-        self.leads_at, self.decided = leads_at, node.leader.decided_end
+        self.leads_at, self.decided = leads_at, node.leader.commanders.decided_end
         if node.slot_out > self.applied:
             commands = [self.command(node, slot) for slot in range(self.applied, node.slot_out)]
             self.stage.say("applied", self.name, f"applied {slots(self.applied, node.slot_out)}: {' '.join(commands)}")

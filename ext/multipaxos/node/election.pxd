@@ -3,13 +3,19 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX
+from multipaxos.paxos.quorum cimport QuorumSystem
+
 
 @cython.final
 cdef class Election:
     cdef readonly uint64_t timeout_ns
     cdef readonly uint64_t wait_ns   # the present wait, between timeout_ns and WAIT_MAX times that
     cdef readonly uint64_t due_ns    # a passive leader scouts from here on
-    cdef uint64_t state
+    cdef uint64_t state              # of the random numbers
+    cdef QuorumSystem quorums
+    cdef uint64_t reign              # the ballot at which this node leads; 0: it does not
+    cdef uint64_t[ACCEPTORS_MAX] contact_ns  # by node id: its last sign of life at that ballot; 0: none
 
     cpdef uint64_t random(self, uint64_t below) noexcept
     cpdef void heard(self, uint64_t now_ns) noexcept
@@ -17,3 +23,6 @@ cdef class Election:
     cpdef void passive(self, uint64_t now_ns) noexcept
     cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept
     cpdef void soon(self, uint64_t now_ns) noexcept
+    cpdef void begin_reign(self, uint64_t ballot, uint64_t votes, uint64_t now_ns) noexcept
+    cpdef void note_contact(self, int acceptor, uint64_t ballot, uint64_t now_ns) noexcept
+    cpdef bint has_quorum(self, uint64_t now_ns, uint64_t timeout_ns) noexcept

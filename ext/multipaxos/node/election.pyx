@@ -1,22 +1,32 @@
-"""When a passive leader scouts (PMMC section 3).
+"""When a passive leader scouts, and whether an active one still has its quorum (PMMC section 3).
 
 Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits for the winner:
-it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When it passes, the loser scouts.
-The wait is random, and adapts: it doubles when a scout is preempted - others want to lead too - and shrinks by a step
-at each sign of a stable leader (additive decrease here stands for PMMC's "decrease linearly", since the wait, not the
-rate, is what adapts).
+it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When that moment has passed, the
+loser scouts. The wait is random, and adapts: it doubles when a scout is preempted, because other nodes want to lead
+too, and shrinks by a step at each sign of a stable leader (additive decrease here stands for PMMC's "decrease
+linearly", because the wait adapts here, and not the rate).
+
+The winner in turn notes when each acceptor last showed that it follows the winner's ballot (`note_contact`). A leader
+without a phase-2 quorum of recent contacts cannot decide anything: it does not claim to have a quorum, and after a
+while its node steps down.
 
 Rules.
 - Randomness comes from the seed alone.
 - A lost connection to the leader is a suspicion, not a verdict: it shortens the wait to a fraction of the time-out, in
   which a leader that is alive reconnects and answers.
-- A node that starts with a ballot on its disk waits as if it had just heard the leader, for the others most likely have
-  one: a scout at once would preempt it for nothing. Others may dial it only after a while, so less would not do.
+- A node that starts with a ballot on its disk waits as if it had just heard the leader, because the others most likely
+  have one: a scout at once would preempt it for nothing. Other nodes may dial it only after a while, so a shorter wait
+  would not do.
 """
 
 cimport cython
 
 from libc.stdint cimport uint64_t
+from libc.string cimport memset
+
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX
+from multipaxos.paxos.quorum cimport QuorumSystem
+from multipaxos.paxos.random cimport random_bits
 
 cdef enum:
     WAIT_MAX = 16                    # times the time-out
@@ -25,23 +35,22 @@ cdef enum:
 
 @cython.final
 cdef class Election:
-    """`timeout_ns`: how long a leader may be silent; `seed`: of this node's randomness."""
+    """`timeout_ns`: how long a leader may be silent; `seed`: of this node's randomness; `quorums`: of the cluster."""
 
-    def __cinit__(self, uint64_t timeout_ns, uint64_t seed):
+    def __cinit__(self, uint64_t timeout_ns, uint64_t seed, QuorumSystem quorums not None):
         self.timeout_ns = timeout_ns
         self.wait_ns = timeout_ns
+        self.quorums = quorums
         self.state = seed ^ <uint64_t>0x9E3779B97F4A7C15
         if self.state == 0:
             self.state = 1
         self.random(1)
 
     cpdef uint64_t random(self, uint64_t below) noexcept:
-        """xorshift64*, in [0, below)."""
-        self.state ^= self.state >> 12
-        self.state ^= self.state << 25
-        self.state ^= self.state >> 27
-        return ((self.state * <uint64_t>0x2545F4914F6CDD1D) >> 11) % below
+        """A random number in [0, below)."""
+        return (random_bits(&self.state) >> 11) % below
 
+    # -- a passive leader
     cpdef void heard(self, uint64_t now_ns) noexcept:
         """The winner leads and has its quorum."""
         cdef uint64_t step = self.timeout_ns // STEP
@@ -49,7 +58,7 @@ cdef class Election:
         self.passive(now_ns)
 
     cpdef void passive(self, uint64_t now_ns) noexcept:
-        """Somebody may lead, and gets the time to show it: after each sign of it, and when we come back."""
+        """Some node may lead, and gets the time to show it: after each sign of it, and when this node starts again."""
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
     cpdef void suspect(self, uint64_t now_ns) noexcept:
@@ -59,11 +68,39 @@ cdef class Election:
             self.due_ns = due
 
     cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept:
-        """A higher ballot was seen; while scouting it means that somebody else wants to lead at the same time."""
+        """A higher ballot was seen, or this leader stepped down. A scout's preemption means that another node wants to
+        lead at the same time."""
+        self.reign = 0
         if scouting:
             self.wait_ns = min(self.wait_ns * 2, self.timeout_ns * WAIT_MAX)
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns + 1)
 
     cpdef void soon(self, uint64_t now_ns) noexcept:
-        """Nobody leads as far as we know, as after the founding."""
+        """No node leads as far as this one knows, as after the founding."""
         self.due_ns = now_ns + self.random(self.timeout_ns // 2 + 1)
+
+    # -- an active leader
+    cpdef void begin_reign(self, uint64_t ballot, uint64_t votes, uint64_t now_ns) noexcept:
+        """This node's ballot was adopted now by the acceptors of the mask `votes`."""
+        cdef int i
+        self.reign = ballot
+        memset(self.contact_ns, 0, sizeof(self.contact_ns))
+        for i in range(ACCEPTORS_MAX):
+            if votes >> i & 1:
+                self.contact_ns[i] = now_ns
+
+    cpdef void note_contact(self, int acceptor, uint64_t ballot, uint64_t now_ns) noexcept:
+        """An acceptor says that it follows `ballot`; of interest if that is the ballot at which this node leads."""
+        if ballot == self.reign and ballot:
+            self.contact_ns[acceptor] = now_ns
+
+    cpdef bint has_quorum(self, uint64_t now_ns, uint64_t timeout_ns) noexcept:
+        """Does this node lead, and has a phase-2 quorum shown within `timeout_ns` that it follows its ballot?"""
+        cdef uint64_t votes = 0
+        cdef int i
+        if not self.reign:
+            return False
+        for i in range(ACCEPTORS_MAX):
+            if self.contact_ns[i] and now_ns - self.contact_ns[i] <= timeout_ns:
+                votes |= <uint64_t>1 << i
+        return self.quorums.is_phase2(votes)

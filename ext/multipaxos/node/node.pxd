@@ -8,6 +8,7 @@ from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Message
 from multipaxos.wire.run cimport Run
 from multipaxos.node.election cimport Election
+from multipaxos.paxos.commander cimport Commanders
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
@@ -42,6 +43,7 @@ cdef class Node:
     cdef readonly object incarnation
     cdef readonly Acceptor acceptor
     cdef readonly Leader leader
+    cdef Commanders commanders       # the leader's
     cdef readonly Replica replica
     cdef readonly Election election
     cdef readonly object founding
@@ -116,7 +118,7 @@ cdef class Node:
     cdef int release_acks(self) except -1
     cdef int put_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1
     cdef int after(self) except -1
-    cdef int drain_queue(self) except -1
+    cdef int act_on_verdicts(self) except -1
     cdef int on_adopted(self) except -1
     cdef int on_preempted(self, uint64_t ballot) except -1
     cdef int on_decided(self) except -1

@@ -10,8 +10,8 @@ Rules.
   `hold_promise`, `release`); a scout's phase 1a waits for its ballot; a vote waits for the voter record. Our own
   acceptor's votes wait like any other's. A phase 2a leaves at once.
 - One batch is outstanding at a time; while it is made durable the next one gathers. Batches become durable in order.
-- Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: the leader's queue is
-  drained, decisions applied, requests proposed or forwarded, gaps fetched.
+- Handlers (`on_...`) only take; what follows from them is done once per wake-up, in `after`: verdicts of the scout and
+  the commanders are acted upon, decisions applied, requests proposed or forwarded, gaps fetched.
 - Whatever a higher ballot shows in, the leader hears of it (PREEMPTED) before anything rests on its own.
 - A watermark (b, first, end) is believed where the pvalue held is of ballot b or above; any other slot is fetched.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or WINDOW below our mark, is not
@@ -22,7 +22,7 @@ Rules.
 
 cimport cython
 
-from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
@@ -44,13 +44,14 @@ from multipaxos.wire.writing cimport (
 )
 from multipaxos.node.election cimport Election
 from multipaxos.node.output cimport Batch, Event, Output, Read
-from multipaxos.paxos.leader cimport ACTIVE, ADOPTED, DECIDED, PASSIVE, PREEMPTED, SCOUTING, Leader, Virtual
+from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
+from multipaxos.paxos.limits cimport SPAN_MAX
 from multipaxos.machine.machine cimport Machine
-from multipaxos.paxos.pmax cimport SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.session_table cimport SESSIONS_MAX
-from multipaxos.paxos.slots cimport Row
+from multipaxos.paxos.slots cimport Ring, Row
+from multipaxos.paxos.verdict cimport MALFORMED
 
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.errors import CorruptLog
@@ -116,7 +117,7 @@ cdef class Node:
         self.window = window
         self.ring_bytes = ring_bytes
         self.ping_interval_ns = ping_interval_ns
-        self.election = Election(election_timeout_ns, seed)
+        self.election = Election(election_timeout_ns, seed, quorums)
         self.links = {}
         self.peers = [None] * self.nodes
         self.meta = {}
@@ -135,6 +136,7 @@ cdef class Node:
         self.acceptor = Acceptor(capacity, self.known_ballot, int.from_bytes(meta.get(keys.META_MARK, b"\1"), "little"),
                                  founders is not None and self.is_acceptor)
         self.leader = Leader(node, quorums, capacity)
+        self.commanders = self.leader.commanders
         self.leader.ballot = self.ballot_put = self.known_ballot
         self.replica = Replica(machine if self.is_replica else None, capacity, window, ring_bytes // 4,
                                sessions_max)
@@ -593,7 +595,7 @@ cdef class Node:
     cdef int put_ack(self, int node, uint64_t ballot, uint64_t first, uint64_t end) except -1:
         cdef Link link
         if node == self.id:
-            self.leader.hears(node, ballot, self.now_ns)
+            self.election.note_contact(node, ballot, self.now_ns)
             self.leader.on_phase2b(node, ballot, first, end, self.acceptor.mark)
             return 0
         link = self.peers[node]
@@ -655,7 +657,7 @@ cdef class Node:
         if message.incarnation != link.incarnation:
             return self.refuse(link, "a phase1b of another incarnation than the link's")
         self.see_ballot(message.ballot)
-        if self.leader.on_phase1b(link.node, message):
+        if self.leader.on_phase1b(link.node, message) == MALFORMED:
             return self.refuse(link, "a phase1b whose pvalues are not pvalues")
         return 0
 
@@ -663,8 +665,9 @@ cdef class Node:
         self.see_ballot(message.ballot)
         if link.incarnation != self.leader.founders[link.node]:
             return 0
-        self.leader.hears(link.node, message.ballot, self.now_ns)
-        return self.leader.on_phase2b(link.node, message.ballot, message.first, message.end, message.mark)
+        self.election.note_contact(link.node, message.ballot, self.now_ns)
+        self.leader.on_phase2b(link.node, message.ballot, message.first, message.end, message.mark)
+        return 0
 
     cdef int see_ballot(self, uint64_t ballot) except -1:
         """A ballot shows: if it is higher than ours, our leader hears of it before anything else rests on ours."""
@@ -687,23 +690,13 @@ cdef class Node:
                 put_leading(&link.outgoing, ballot)
         return 0
 
-    cdef int drain_queue(self) except -1:
-        """What scouts and commanders said to their leader."""
-        cdef uint64_t i = 0
-        cdef Virtual virtual
-        while i < self.leader.queue_size:
-            virtual = self.leader.queue[i]
-            i += 1
-            if virtual.kind == PREEMPTED:
-                if virtual.ballot > self.leader.ballot and self.leader.state != PASSIVE:
-                    self.on_preempted(virtual.ballot)
-            elif virtual.ballot != self.leader.ballot:
-                continue
-            elif virtual.kind == ADOPTED and self.leader.state == SCOUTING:
-                self.on_adopted()
-            elif virtual.kind == DECIDED and self.leader.state == ACTIVE:
-                self.on_decided()
-        self.leader.queue_size = 0
+    cdef int act_on_verdicts(self) except -1:
+        """What the scout and the commanders told their leader since it was last looked at."""
+        if self.leader.adopted:
+            self.on_adopted()
+        if self.leader.decided:
+            self.leader.decided = False
+            self.on_decided()
         return 0
 
     cdef int on_adopted(self) except -1:
@@ -711,17 +704,15 @@ cdef class Node:
         cdef uint64_t i, answered = self.leader.scout.answered
         self.leader.adopt_proposals(self.utc_ns)
         self.adopted_ns = self.now_ns
-        for i in range(64):
-            if answered >> i & 1:
-                self.leader.heard_ns[i] = self.now_ns
+        self.election.begin_reign(self.leader.ballot, answered, self.now_ns)
         self.election.heard(self.now_ns)
         self.resend_due_ns = self.now_ns + RETRY
         for i in range(self.leader.unsent_count):
             self.send_run(self.leader.unsent[i])
         self.leader.drop_unsent()
-        self.note("adopted", self.leader.ballot, self.leader.start,
-                  f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.leader.start}, "
-                  f"proposed again up to slot {self.leader.slot_end - 1}")
+        self.note("adopted", self.leader.ballot, self.commanders.start,
+                  f"adopted at ballot {describe_ballot(self.leader.ballot)}: start {self.commanders.start}, "
+                  f"proposed again up to slot {self.commanders.slot_end - 1}")
         self.see_leading(self.leader.ballot)
         for link in self.peers:
             if link is not None:
@@ -754,17 +745,18 @@ cdef class Node:
         """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's
         rows. What our acceptor had no room for when it was proposed is recorded now, for all below slot_out must be in
         our log."""
-        cdef uint64_t slot = self.leader.proposals.base, upto
-        cdef uint64_t end = min(self.leader.decided_end, self.replica.decisions.base + self.replica.decisions.capacity)
+        cdef uint64_t slot = self.commanders.proposals.base, upto
+        cdef uint64_t end = self.replica.decisions.base + self.replica.decisions.capacity
         cdef Row* row
+        end = min(end, self.commanders.decided_end)
         while slot < end:
-            row = self.leader.proposals.find(slot)
+            row = self.commanders.proposals.find(slot)
             upto = min(end, row.run.first + row.run.count)
             if self.acceptor.learn(row.run, slot, upto):
                 self.record(row.run, slot, upto)
             self.replica.decide(row.run, slot, upto)
             slot = upto
-        self.leader.proposals.advance(end)
+        self.commanders.proposals.advance(end)
         self.resend_due_ns = self.now_ns + RETRY
         if not self.decision_due_ns:
             self.decision_due_ns = self.now_ns + DECISION_DELAY
@@ -789,7 +781,7 @@ cdef class Node:
         return self.take(run)
 
     cdef int send_run_to(self, Link link, Run* run) except -1:
-        cdef Watermark watermark = self.leader.watermark()
+        cdef Watermark watermark = self.commanders.watermark()
         cdef size_t at = link.outgoing.size
         bytes_put(&link.outgoing, run.frame, run.size)
         set_watermark(link.outgoing.data + at, &watermark)
@@ -798,13 +790,16 @@ cdef class Node:
 
     cdef int propose(self) except -1:
         cdef Run* run
-        if self.leader.decided_end == self.leader.slot_end:
+        cdef Ring ring = self.commanders.proposals
+        if self.commanders.decided_end == self.commanders.slot_end:
             self.resend_due_ns = self.now_ns + RETRY
         while True:
-            run = self.replica.propose(self.leader, self.utc_ns)
+            run = self.replica.propose(self.leader.ballot, self.commanders.slot_end, ring.base + ring.capacity,
+                                       self.utc_ns)
             if run == NULL:
                 return 0
             try:
+                self.commanders.propose(run)
                 self.send_run(run)
             finally:
                 run_drop(run)
@@ -824,19 +819,19 @@ cdef class Node:
         cdef uint64_t slot
         cdef Row* row
         cdef Run* last = NULL
-        for slot in range(self.leader.decided_end, self.leader.slot_end):
-            row = self.leader.proposals.find(slot)
+        for slot in range(self.commanders.decided_end, self.commanders.slot_end):
+            row = self.commanders.proposals.find(slot)
             if row != NULL and row.run != last and not row.votes >> self.id & 1:
                 last = row.run
                 self.take(last)
         return 0
 
     cdef int resend_to(self, Link link) except -1:
-        cdef uint64_t slot = self.leader.decided_end, bytes_sent = 0
+        cdef uint64_t slot = self.commanders.decided_end, bytes_sent = 0
         cdef Row* row
         cdef Run* last = NULL
-        while slot < self.leader.slot_end and bytes_sent < RESEND_BYTES:
-            row = self.leader.proposals.find(slot)
+        while slot < self.commanders.slot_end and bytes_sent < RESEND_BYTES:
+            row = self.commanders.proposals.find(slot)
             if row != NULL and row.run != last and not row.votes >> link.node & 1:
                 last = row.run
                 self.send_run_to(link, last)
@@ -847,7 +842,7 @@ cdef class Node:
     cdef int send_decisions(self, bint all_links) except -1:
         """The watermark on its own: to all who were not told, or only to those with clients that wait."""
         cdef Link link
-        cdef Watermark watermark = self.leader.watermark()
+        cdef Watermark watermark = self.commanders.watermark()
         for link in self.peers:
             if link is not None and link.told_end < watermark.end and (
                     all_links or (link.forwards_ns and self.now_ns - link.forwards_ns < 1000 * MILLISECOND)):
@@ -1095,16 +1090,16 @@ cdef class Node:
         link.heard_ns = self.now_ns
         self.see_ballot(message.ballot)
         if message.voting:
-            self.leader.hears(link.node, message.ballot, self.now_ns)
+            self.election.note_contact(link.node, message.ballot, self.now_ns)
         return self.send_pong(link, message.nonce)
 
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
         cdef Watermark watermark
         cdef bint leading = self.leader.state == ACTIVE
-        cdef bint quorum = self.leader.has_quorum(self.now_ns, self.election.timeout_ns)
+        cdef bint quorum = self.election.has_quorum(self.now_ns, self.election.timeout_ns)
         memset(&watermark, 0, sizeof(Watermark))
         if leading:
-            watermark = self.leader.watermark()
+            watermark = self.commanders.watermark()
             link.told_end = watermark.end
         put_pong(&link.outgoing, self.leader.ballot if leading else self.known_ballot, nonce,
                  self.replica.slot_out, leading, quorum, &watermark)
@@ -1225,7 +1220,7 @@ cdef class Node:
         if self.leader.state == ACTIVE:
             if self.decision_due_ns:
                 due = min(due, self.decision_due_ns)
-            if self.leader.decided_end < self.leader.slot_end:
+            if self.commanders.decided_end < self.commanders.slot_end:
                 due = min(due, self.resend_due_ns)
         elif self.leader.state == SCOUTING:
             due = min(due, self.scout_due_ns)
@@ -1241,7 +1236,7 @@ cdef class Node:
         if self.leader.state == ACTIVE:
             if self.decision_due_ns and self.now_ns >= self.decision_due_ns:
                 self.send_decisions(True)
-            if self.leader.decided_end < self.leader.slot_end and self.now_ns >= self.resend_due_ns:
+            if self.commanders.decided_end < self.commanders.slot_end and self.now_ns >= self.resend_due_ns:
                 self.resend()
         elif self.leader.state == SCOUTING:
             if self.now_ns >= self.scout_due_ns:
@@ -1255,9 +1250,9 @@ cdef class Node:
         self.send_ping()
         if self.leader.state == ACTIVE:
             if self.acceptor.voting:
-                self.leader.hears(self.id, self.acceptor.ballot_num, self.now_ns)
+                self.election.note_contact(self.id, self.acceptor.ballot_num, self.now_ns)
             if (self.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
-                    and not self.leader.has_quorum(self.now_ns, 2 * self.election.timeout_ns)):
+                    and not self.election.has_quorum(self.now_ns, 2 * self.election.timeout_ns)):
                 self.step_down("no phase-2 quorum answers")
         if self.founding.fresh and self.now_ns >= self.founding_due_ns:
             self.founding_due_ns = self.now_ns + 2 * self.ping_interval_ns
@@ -1280,20 +1275,20 @@ cdef class Node:
 
     cdef int after(self) except -1:
         """What follows from all that was taken."""
-        self.drain_queue()
+        self.act_on_verdicts()
         while True:
             self.replica.perform()
             if self.leader.state == ACTIVE:
-                if self.leader.proposals.base < self.leader.decided_end:
+                if self.commanders.proposals.base < self.commanders.decided_end:
                     self.on_decided()
                     self.replica.perform()
                 self.propose()
-                if self.leader.start > self.replica.slot_out:
-                    self.fetch_end = max(self.fetch_end, self.leader.start)
+                if self.commanders.start > self.replica.slot_out:
+                    self.fetch_end = max(self.fetch_end, self.commanders.start)
             self.release()
-            if not self.leader.queue_size:
+            if not self.leader.decided and not self.leader.adopted:
                 break
-            self.drain_queue()
+            self.act_on_verdicts()
         if self.replica.fresh_count:
             self.replica.stash(self.utc_ns)
         if self.replica.waiting():
@@ -1346,7 +1341,7 @@ cdef class Node:
         cdef Link link
         state_hash = None
         if self.is_replica:
-            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain) & <uint64_t>UINT64_MAX:016x}"
+            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain):016x}"
         return {
             "id": self.id,
             "leading": self.leader.state == ACTIVE,

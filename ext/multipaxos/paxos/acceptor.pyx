@@ -29,13 +29,13 @@ from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport SLOTS_END, Pvalues
 from multipaxos.wire.run cimport Run
 from multipaxos.wire.writing cimport put_phase1b, pvalues_bytes
+from multipaxos.paxos.limits cimport PROMISE_BYTES
 from multipaxos.paxos.slots cimport Ring, Row
 
 from multipaxos.errors import InvariantViolation
 
 cdef enum:
-    PART_BYTES = 1 << 20             # of a phase 1b: one part stays below this, or holds a single run
-    PART_ENTRIES = 4096
+    PART_ENTRIES = 4096              # of one part of a phase 1b
 
 
 @cython.final
@@ -123,7 +123,7 @@ cdef class Acceptor:
                 elif row.run == previous:
                     entries[count - 1].end = slot + 1
                 else:
-                    if count and (part_bytes + row.run.size > PART_BYTES or count == PART_ENTRIES):
+                    if count and (part_bytes + row.run.size > PROMISE_BYTES or count == PART_ENTRIES):
                         put_phase1b(out, self.ballot_num, part_first, slot, self.mark, incarnation, -1, NULL, 0,
                                     entries, count)
                         part_first, part_bytes, count = slot, 0, 0

@@ -1,167 +1,105 @@
-"""Leaders with their scouts and commanders (PMMC sections 2.3 and 2.4; section 4.1 on keeping less).
+"""Leaders (PMMC sections 2.3 and 2.4).
 
-Theory. A leader is passive, scouting or active. A scout secures its ballot: it gathers a phase-1 quorum of adoptions,
-merges what they hold with *pmax*, and says ADOPTED; a commander gathers a phase-2 quorum for one slot and the row says
-decided; either says PREEMPTED when it sees a higher ballot. They say so through the leader's queue of virtual messages,
-which the node drains: no handler changes the leader under the feet of another. A commander is a row of the ring
-`proposals`, not an object: its ballot, its votes, and a reference to the run that holds its command.
+Theory. A leader is passive, scouting or active. While scouting it has a `Scout`, which secures its ballot; while active
+it has `Commanders`, one per slot in flight. In the paper these are processes that send their leader `adopted`,
+`preempted` and `decision` over a channel. Here they return a verdict from the handler of the message that brought it
+about, and the leader keeps it as a flag: `adopted`, `decided`. This is the channel between them, with room for one
+message of each kind.
+
+Its rules are those of the paper's channel, as far as they matter. No handler of a message changes the leader: the node
+acts on both flags once per wake-up, when all messages of the chunk are handled. So an adoption merges the answers of
+the whole chunk, and one look at the decided slots serves all votes of the chunk. A verdict is of one ballot and is void
+when that ballot is left: `begin_scout` and `preempted` clear both flags, and only the scout of the present ballot can
+set `adopted`. A second verdict of a kind adds nothing to the first: more answers to an adopted scout, more slots below
+the same `decided_end`. `preempted` needs no room: the node compares the ballot of every message with the leader's
+before it hands the message on, and preempts the leader at once; scouts and commanders keep the paper's rule by
+themselves.
 
 Rules.
 - A ballot is used for one attempt only, and is durable before the scout's first phase 1a leaves (the node sees to
   that).
-- `first` of a scout is the first slot its node does not know decided. An answer counts when complete, with the
-  greatest mark.
-- An answer counts only from an incarnation that founded the cluster: one that has forgotten must not vote as if it
-  had not.
 - start = max(first, every mark in the quorum, the slot below which commanders of an earlier reign have decided all).
-  Below it all is decided: what was proposed there is dropped, and a proposal there is refused for the whole reign.
+  Below it every slot is decided: what was proposed there is dropped, and a proposal there is refused for the whole
+  reign.
 - From start on: proposals ◁ pmax(pvalues); no-ops into gaps below the highest slot seen; times of pvalues are kept.
-- C1: one command per (ballot, slot): a row of this reign never changes its run.
-- C2: a slot is decided when a phase-2 quorum accepted it at this ballot. A phase 2b counts only where slot and ballot
-  match the row, and once per acceptor (votes are a mask).
-- A 2b below its acceptor's mark is no vote: those slots were decided before; the reign starts above them.
 """
 
 cimport cython
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.ballot cimport ballot_of, ballot_round
-from multipaxos.wire.messages cimport NOOP, RUN_SLOTS_MAX, SLOTS_END, Command, Message, Pvalues, Watermark
-from multipaxos.wire.reading cimport pvalues_at
-from multipaxos.wire.run cimport Run, run_command, run_drop, run_new, run_read
-from multipaxos.wire.writing cimport command_bytes
-from multipaxos.paxos.pmax cimport PMax
+from multipaxos.paxos.commander cimport Commanders
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX, RUN_BYTES
 from multipaxos.paxos.quorum cimport QuorumSystem
-from multipaxos.paxos.slots cimport Ring, Row
+from multipaxos.paxos.scout cimport Scout
+from multipaxos.paxos.slots cimport Row
+from multipaxos.paxos.verdict cimport ADOPTED, DECIDED, NOTHING
+from multipaxos.wire.messages cimport NOOP, RUN_SLOTS_MAX, Command, Message
+from multipaxos.wire.run cimport Run, run_command, run_drop, run_new
+from multipaxos.wire.writing cimport command_bytes
 
 from multipaxos.errors import InvariantViolation
-
-cdef enum:
-    ROW_DECIDED = 1
-    REPROPOSED_BYTES = 256 << 10     # a run made of other runs' commands is cut here
-
-
-@cython.final
-cdef class Scout:
-    """One attempt to have a ballot adopted."""
-
-    def __cinit__(self, uint64_t ballot, uint64_t first, QuorumSystem quorums):
-        cdef int i
-        self.ballot = ballot
-        self.first = first
-        self.mark = first
-        self.quorums = quorums
-        self.pvalues = PMax(first)
-        for i in range(64):
-            self.covered[i] = first
-
-    cdef int on_phase1b(self, int acceptor, const Message* message, Leader leader) except -1:
-        """Takes one part of an answer. Returns 1 if its bytes are no such answer: nothing of that part counts."""
-        cdef Pvalues entry
-        cdef uint32_t i
-        cdef Run* run
-        if message.ballot > self.ballot:
-            leader.virtual(PREEMPTED, message.ballot, 0, 0)
-            return 0
-        if message.ballot < self.ballot or message.first > self.covered[acceptor]:
-            return 0
-        if message.number != -1 or message.incarnation != leader.founders[acceptor]:
-            return 0
-        for i in range(message.pvalues.count):
-            pvalues_at(&message.pvalues, i, &entry)
-            run = run_read(entry.run, entry.size)
-            if run == NULL:
-                return 1
-            try:
-                if run.ballot > self.ballot or entry.first < run.first or entry.end > run.first + run.count:
-                    return 1
-                if entry.end > max(self.first, message.mark) + leader.proposals.capacity:
-                    return 1             # no acceptor holds slots so far above the first that it was asked for
-                self.pvalues.add(run, entry.first, entry.end)
-            except OverflowError:
-                return 1
-            finally:
-                run_drop(run)
-        self.mark = max(self.mark, message.mark)
-        self.covered[acceptor] = max(self.covered[acceptor], message.end)
-        if self.covered[acceptor] == SLOTS_END and not self.answered >> acceptor & 1:
-            self.answered |= <uint64_t>1 << acceptor
-            if self.quorums.is_phase1(self.answered):
-                leader.virtual(ADOPTED, self.ballot, 0, 0)
-        return 0
 
 
 @cython.final
 cdef class Leader:
-    """The leader of one node. `capacity` is the number of slots its ring spans, a power of two."""
+    """The leader of one node. `capacity`: how many slots the rings of the cluster span, a power of two."""
 
     def __cinit__(self, int node, QuorumSystem quorums, uint64_t capacity):
         self.node = node
         self.quorums = quorums
-        self.proposals = Ring(capacity)
+        self.commanders = Commanders(quorums, capacity)
+        self.founders = (0,) * ACCEPTORS_MAX
         self.state = PASSIVE
-        self.start = self.decided_end = self.slot_end = 1
 
     def __dealloc__(self):
         self.drop_unsent()
         free(self.unsent)
-        free(self.queue)
 
     cdef void drop_unsent(self) noexcept:
         while self.unsent_count:
             self.unsent_count -= 1
             run_drop(self.unsent[self.unsent_count])
 
-    cdef int virtual(self, VirtualKind kind, uint64_t ballot, uint64_t first, uint64_t end) except -1:
-        cdef Virtual* room
-        if self.queue_size == self.queue_room:
-            room = <Virtual*>realloc(self.queue, (self.queue_room + 16) * 2 * sizeof(Virtual))
-            if room == NULL:
-                raise MemoryError("no memory for the leader's queue")
-            self.queue = room
-            self.queue_room = (self.queue_room + 16) * 2
-        self.queue[self.queue_size] = Virtual(kind, ballot, first, end)
-        self.queue_size += 1
-        return 0
-
     def set_founders(self, incarnations):
-        """Whose votes count: the incarnation of each node that founded the cluster."""
-        cdef int i
-        for i, incarnation in enumerate(incarnations):
-            self.founders[i] = incarnation
+        """Whose votes count: by node id, the incarnation of each node that founded the cluster."""
+        self.founders = tuple(incarnations)
 
-    # -- scout
+    # -- phase 1
     def begin_scout(self, uint64_t above, uint64_t first):
-        """A new attempt, with a ballot greater than `above` and every one used before; returns that ballot, which must
-        be durable before `scout` asks anyone."""
+        """Begins a new attempt, with a ballot greater than `above` and than every one used before. `first` is the first
+        slot that this node does not know to be decided. Returns the ballot, which must be durable before the scout's
+        first phase 1a leaves."""
         self.ballot = ballot_of(ballot_round(max(above, self.ballot)) + 1, self.node)
-        self.scout = Scout(self.ballot, first, self.quorums)
+        self.scout = Scout(self.ballot, first, self.quorums, self.founders, self.commanders.proposals.capacity)
         self.state = SCOUTING
+        self.adopted = self.decided = False
         self.drop_unsent()
         return self.ballot
 
     cdef int on_phase1b(self, int acceptor, const Message* message) except -1:
+        """One part of an answer to the scout; returns its Verdict, NOTHING where there is no scout."""
+        cdef int verdict
         if self.state != SCOUTING:
-            if message.ballot > self.ballot and self.state == ACTIVE:
-                self.virtual(PREEMPTED, message.ballot, 0, 0)
-            return 0
-        return self.scout.on_phase1b(acceptor, message, self)
+            return NOTHING
+        verdict = self.scout.on_phase1b(acceptor, message)
+        if verdict == ADOPTED:
+            self.adopted = True
+        return verdict
 
     cdef int adopt_proposals(self, uint64_t utc_ns) except -1:
         """ADOPTED: start, proposals ◁ pmax(pvalues), no-ops into gaps, commanders for all (in `unsent`)."""
-        cdef uint64_t end
+        cdef uint64_t start = max(self.scout.first, self.scout.mark, self.commanders.proposals.base)
+        cdef uint64_t end = max(start, self.commanders.slot_end, self.scout.pvalues.end)
+        self.adopted = False
         self.state = ACTIVE
-        self.start = max(self.scout.first, self.scout.mark, self.proposals.base)
-        end = max(self.start, self.slot_end, self.scout.pvalues.end)
-        self.proposals.advance(self.start)
-        self.decided_end = self.start
-        self.repropose(self.start, end, utc_ns)
-        self.slot_end = end
+        self.commanders.begin_reign(self.ballot, start, end)
+        self.repropose(start, end, utc_ns)
         self.scout = None
-        memset(self.heard_ns, 0, sizeof(self.heard_ns))
         return 0
 
     cdef int repropose(self, uint64_t first, uint64_t end, uint64_t utc_ns) except -1:
@@ -185,7 +123,7 @@ cdef class Leader:
                     run_command(winner, slot, &command)
                     slot_time_ns = winner.time_ns
                 if count and (slot_time_ns != time_ns or count == RUN_SLOTS_MAX
-                              or size + command_bytes(&command) > REPROPOSED_BYTES):
+                              or size + command_bytes(&command) > RUN_BYTES):
                     self.place(begin, time_ns, commands, count)
                     begin, count, size = slot, 0, 0
                 commands[count] = command
@@ -204,120 +142,43 @@ cdef class Leader:
         cdef Row* row
         if run != NULL:
             return run
-        row = self.proposals.find(slot)
+        row = self.commanders.proposals.find(slot)
         return row.run if row != NULL else NULL
 
     cdef int place(self, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except -1:
-        """Makes one run of re-proposed commands, its rows, and puts it among the unsent."""
+        """Makes one run of re-proposed commands and its commanders, and puts it among the unsent."""
         cdef Run* run
-        cdef Run** room
         if self.unsent_count == self.unsent_room:
-            room = <Run**>realloc(self.unsent, (self.unsent_room + 16) * 2 * sizeof(Run*))
-            if room == NULL:
-                raise MemoryError("no memory to propose again")
-            self.unsent = room
-            self.unsent_room = (self.unsent_room + 16) * 2
+            self.unsent = <Run**>array_grow(self.unsent, &self.unsent_room, sizeof(Run*))
         run = run_new(self.ballot, first, time_ns, commands, count)
-        self.set_rows(run)
+        self.commanders.set_rows(run)
         self.unsent[self.unsent_count] = run
         self.unsent_count += 1
         return 0
 
-    cdef int set_rows(self, Run* run) except -1:
-        cdef uint64_t slot
-        cdef Row* row
-        for slot in range(run.first, run.first + run.count):
-            row = self.proposals.put(slot)
-            if row == NULL:
-                raise InvariantViolation(f"the leader proposes slot {slot}, beyond its ring at {self.proposals.base}")
-            row.ballot = run.ballot
-            row.votes = 0
-            row.flags = 0
-            self.proposals.set_run(row, run)
-        return 0
-
-    # -- commanders
-    cdef int on_propose(self, Run* run) except -1:
-        """PMMC's propose, for a run: commanders for its slots. Returns 1 if refused: not active, or not the next
-        slots."""
-        if self.state != ACTIVE or run.ballot != self.ballot or run.first != self.slot_end or run.first < self.start:
-            return 1
-        self.set_rows(run)
-        self.slot_end = run.first + run.count
-        return 0
-
+    # -- phase 2
     cdef int on_phase2b(self, int acceptor, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1:
-        cdef uint64_t slot, before = self.decided_end
-        cdef Row* row
-        if ballot > self.ballot and self.state != PASSIVE:
-            self.virtual(PREEMPTED, ballot, 0, 0)
-        if self.state != ACTIVE or ballot != self.ballot:
-            return 0
-        if mark > self.start:
-            self.restart_at(min(mark, self.slot_end))
-        for slot in range(max(first, self.decided_end), min(end, self.slot_end)):
-            row = self.proposals.find(slot)
-            if row == NULL or row.ballot != ballot or row.flags & ROW_DECIDED:
-                continue
-            row.votes |= <uint64_t>1 << acceptor
-            if self.quorums.is_phase2(row.votes):
-                row.flags |= ROW_DECIDED
-        self.advance()
-        if self.decided_end > before:
-            self.virtual(DECIDED, ballot, before, self.decided_end)
-        return 0
-
-    cdef void advance(self) noexcept:
-        """Moves decided_end over the rows decided in a row."""
-        cdef Row* row
-        while self.decided_end < self.slot_end:
-            row = self.proposals.find(self.decided_end)
-            if row == NULL or not row.flags & ROW_DECIDED:
-                return
-            self.decided_end += 1
-
-    cdef void restart_at(self, uint64_t mark) noexcept:
-        """An acceptor's mark is above our start: those slots were decided before us; their rows go."""
-        self.start = mark
-        if self.decided_end < mark:
-            self.decided_end = mark
-        self.proposals.advance(mark)
+        """A vote for the slots [first, end) at `ballot`; returns the Verdict of the commanders."""
+        cdef int verdict = self.commanders.on_phase2b(acceptor, ballot, first, end, mark)
+        if verdict == DECIDED:
+            self.decided = True
+        return verdict
 
     cdef void preempted(self) noexcept:
-        """PREEMPTED, or no quorum: passive. Proposals stay: the arrow of the next adoption asks for them."""
+        """PREEMPTED, or no quorum: passive. Proposals stay, because the arrow of the next adoption asks for them."""
         self.state = PASSIVE
         self.scout = None
+        self.adopted = self.decided = False
+        self.commanders.end_reign()
         self.drop_unsent()
 
-    cdef Watermark watermark(self) noexcept:
-        """What may be told of this reign: [start, decided_end) at our ballot, and everything below start."""
-        return Watermark(self.ballot, self.start, self.decided_end)
-
-    # -- contact with the quorum
-    cdef void hears(self, int acceptor, uint64_t ballot, uint64_t now_ns) noexcept:
-        if ballot == self.ballot and self.state == ACTIVE:
-            self.heard_ns[acceptor] = now_ns
-
-    cdef bint has_quorum(self, uint64_t now_ns, uint64_t timeout_ns) noexcept:
-        """Did a phase-2 quorum show within `timeout_ns` that it still follows this ballot?"""
-        cdef uint64_t votes = 0
-        cdef int i
-        if self.state != ACTIVE:
-            return False
-        for i in range(64):
-            if self.heard_ns[i] and now_ns - self.heard_ns[i] <= timeout_ns:
-                votes |= <uint64_t>1 << i
-        return self.quorums.is_phase2(votes)
-
     def invariants(self):
-        """C1 and C2 for the rows in flight: each is of this reign and its run, and decided rows have their quorum."""
-        cdef uint64_t slot
-        cdef Row* row
-        if self.state != ACTIVE:
-            return
-        for slot in range(self.decided_end, self.slot_end):
-            row = self.proposals.find(slot)
-            if row == NULL or row.run == NULL or row.ballot != self.ballot or row.run.ballot != self.ballot:
-                raise InvariantViolation(f"C1: slot {slot} has no commander at ballot {self.ballot}")
-            if bool(row.flags & ROW_DECIDED) != self.quorums.is_phase2(row.votes):
-                raise InvariantViolation(f"C2: slot {slot} is decided without a phase-2 quorum, or undecided with one")
+        """A scout where it scouts, a reign of its ballot where it is active; and what both demand of themselves."""
+        if (self.scout is not None) != (self.state == SCOUTING) or (self.adopted and self.state != SCOUTING):
+            raise InvariantViolation(f"the leader is in state {self.state}, which does not fit its scout")
+        if self.commanders.ballot != (self.ballot if self.state == ACTIVE else 0):
+            raise InvariantViolation(f"the commanders are at ballot {self.commanders.ballot}, the leader's is "
+                                     f"{self.ballot} in state {self.state}")
+        if self.scout is not None:
+            self.scout.invariants()
+        self.commanders.invariants()

@@ -4,9 +4,6 @@ from multipaxos.wire.run cimport Run
 
 cimport cython
 
-cdef enum:
-    SPAN_MAX = 1 << 19               # slots above `first`: more than rings of the largest WINDOW hold
-
 cdef struct PmaxRow:
     uint64_t ballot
     Run* run                         # one reference is held; NULL: nothing is known of the slot

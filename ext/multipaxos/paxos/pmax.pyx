@@ -21,6 +21,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
+from multipaxos.paxos.limits cimport SPAN_MAX
 from multipaxos.wire.run cimport Run, run_drop, run_hold, run_read
 
 cimport cython

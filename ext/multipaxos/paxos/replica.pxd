@@ -6,7 +6,6 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Command, Commands, Reply
 from multipaxos.wire.run cimport Run
-from multipaxos.paxos.leader cimport Leader
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.session_table cimport Outcome, Session, Sessions
 from multipaxos.paxos.slots cimport Ring
@@ -50,7 +49,7 @@ cdef class Replica:
 
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands) except -1
     cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session) except -1
-    cdef Run* propose(self, Leader leader, uint64_t utc_ns) except? NULL
+    cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL
     cdef int gather(self, Command* commands, uint32_t room, uint64_t utc_ns) except -1
     cdef int grow_fresh(self, uint32_t more) except -1
     cdef int remember(self, dict who, uint64_t key, uint64_t link) except -1

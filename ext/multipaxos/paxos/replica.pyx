@@ -38,7 +38,6 @@ from multipaxos.wire.messages cimport (
 from multipaxos.wire.reading cimport command_at
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new
 from multipaxos.wire.writing cimport command_bytes, put_request, put_response
-from multipaxos.paxos.leader cimport Leader
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.session_table cimport SESSIONS_MAX, Answer, Outcome, Session, Sessions, answer_data
 from multipaxos.paxos.slots cimport Ring, Row
@@ -299,17 +298,18 @@ cdef class Replica:
         return total
 
     # -- proposals
-    cdef Run* propose(self, Leader leader, uint64_t utc_ns) except? NULL:
-        """PMMC's propose(), for as many requests as fit one run: gives them slots and the leader their commanders. The
-        caller sends the run and drops it. NULL (no exception): nothing to propose, or no room in WINDOW or bytes."""
-        cdef uint64_t room, slot, limit
+    cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL:
+        """PMMC's propose(), for as many requests as fit one run: gives them slots from `next_slot` on, the leader's
+        next, and below `limit`. The caller gives the run, which is of `ballot`, to the leader and drops it. NULL (no
+        exception): nothing to propose, or no room in WINDOW or bytes."""
+        cdef uint64_t room, slot
         cdef Command* commands
         cdef uint32_t count
         cdef Run* run
         cdef Row* row
-        self.slot_in = max(self.slot_in, leader.slot_end)
-        limit = min(self.slot_out + self.window, self.decisions.base + self.decisions.capacity)
-        limit = min(limit, leader.proposals.base + leader.proposals.capacity)
+        self.slot_in = max(self.slot_in, next_slot)
+        limit = min(limit, self.slot_out + self.window)
+        limit = min(limit, self.decisions.base + self.decisions.capacity)
         if self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
             return NULL
         if self.fresh_count == 0 and self.requests_head == self.requests_tail:
@@ -322,13 +322,10 @@ cdef class Replica:
             count = self.gather(commands, <uint32_t>room, utc_ns)
             if count == 0:
                 return NULL
-            run = run_new(leader.ballot, self.slot_in, utc_ns, commands, count)
+            run = run_new(ballot, self.slot_in, utc_ns, commands, count)
         finally:
             free(commands)
         self.taken(count)
-        if leader.on_propose(run):
-            run_drop(run)
-            raise InvariantViolation(f"the leader refused slot {self.slot_in}, its next is {leader.slot_end}")
         for slot in range(run.first, run.first + run.count):
             row = self.proposals.put(slot)
             if row != NULL:

@@ -182,8 +182,8 @@ class Oracle:
         if leader.state != ACTIVE:
             return
         ballot = leader.ballot
-        begin = max(leader.start, self.decided.get(ballot, 1))
-        for slot in range(begin, leader.decided_end):
+        begin = max(leader.commanders.start, self.decided.get(ballot, 1))
+        for slot in range(begin, leader.commanders.decided_end):
             accepted = self.votes.get((ballot, slot), set())
             knowing = {other for other, disk in self.disks.items() if disk.decided > slot}
             if not self.quorums.is_phase2(accepted | knowing):
@@ -191,7 +191,7 @@ class Oracle:
                     f"C2: at ballot {describe(ballot)} node {node_id} calls slot {slot} decided, accepted by "
                     f"{sorted(accepted)} only"
                 )
-        self.decided[ballot] = max(begin, leader.decided_end)
+        self.decided[ballot] = max(begin, leader.commanders.decided_end)
 
     def on_applied(self, node_id: int, slot: int, applied: tuple[int, int, int, bytes]) -> None:
         """A node has applied a command."""

@@ -90,10 +90,10 @@ class DecidedSlots:
 
     def add(self, at_ns: int) -> None:
         """Adds what was decided and applied since the last call."""
-        end, leader = self.core.slot_out, self.core.leader
+        end, commanders = self.core.slot_out, self.core.leader.commanders
         new = [slot for slot in range(self.next, end) if slot not in self.early]
-        if leader.decided_end > end:
-            self.places.append((leader.start, leader.decided_end))
+        if commanders.decided_end > end:
+            self.places.append((commanders.start, commanders.decided_end))
         above = self._decided_above(end)
         self.early |= above
         self._add_decided(at_ns, [*new, *sorted(above)])

@@ -1,0 +1,28 @@
+# Room for arrays that only grow, for every C array of the core.
+from libc.stdint cimport uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+# `items` moved to where more than `*room` of them fit; `*room` becomes that number. The caller asks only when the array
+# is full, and stores what is returned in place of `items` at once. Raises MemoryError; then `items` is as it was.
+cdef inline void* array_grow(void* items, uint64_t* room, size_t item_bytes) except NULL:
+    cdef uint64_t larger = (room[0] + 64) * 2
+    cdef void* grown = realloc(items, larger * item_bytes)
+    if grown == NULL:
+        raise MemoryError(f"no memory for {larger} items of {item_bytes} bytes")
+    room[0] = larger
+    return grown
+
+# The same for a ring of `*room` items, a power of two or 0, whose item i lies at i & (*room - 1). Its items [head,
+# tail) move to a ring of twice the room, at the start to one of `least`.
+cdef inline void* ring_grow(void* items, uint64_t* room, uint64_t head, uint64_t tail, size_t item_bytes,
+                            uint64_t least) except NULL:
+    cdef uint64_t larger = max(least, room[0] * 2), i
+    cdef uint8_t* grown = <uint8_t*>malloc(larger * item_bytes)
+    if grown == NULL:
+        raise MemoryError(f"no memory for {larger} items of {item_bytes} bytes")
+    for i in range(head, tail):
+        memcpy(grown + (i & (larger - 1)) * item_bytes, <uint8_t*>items + (i & (room[0] - 1)) * item_bytes, item_bytes)
+    free(items)
+    room[0] = larger
+    return grown

@@ -1,0 +1,35 @@
+# The limits of the cast that stand in more than one file, with the relations between them.
+#
+# A relation is an enumerator 1 // (condition): where the condition does not hold the C compiler stops at the division
+# by zero. Limits of the wire (frames, runs, keys, values) are in wire/messages.pxd.
+from multipaxos.wire.messages cimport FRAME_BYTES_MAX, RUN_BYTES_MAX, RUN_SLOTS_MAX
+
+cdef enum:
+    ACCEPTORS_MAX = 64               # a vote mask has one bit for each
+    RUN_BYTES = 256 << 10            # the core ends a run or a request that it fills here, or after one larger command
+    PROMISE_BYTES = 1 << 20          # one part of a phase 1b stays below this, or holds a single run
+
+    # Sessions, as every replica judges them when it applies a command.
+    UNACKNOWLEDGED_MAX = 16384       # commands in flight in one session, and answers kept for it: a power of two
+    ANSWER_BYTES_MAX = 16 << 20      # of the answers kept for one session; above this its commands are void
+    SESSIONS_MAX = 65536             # live sessions; the least recently used one is evicted
+
+    # One replica's memory for those that ask it. Volatile.
+    REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`
+    REQUESTS_BYTES_MAX = 64 << 20
+    REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up
+    UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
+
+    # Slots.
+    WINDOW_MAX = 1 << 16             # the largest WINDOW that a configuration may have
+    RING_WINDOWS = 4                 # a ring spans this many times WINDOW
+    SPAN_MAX = 1 << 19               # slots above a scout's first that its merge of pvalues holds
+
+cdef enum:                           # the relations
+    RUNS_FIT_FRAMES = 1 // (RUN_BYTES_MAX - RUN_BYTES > 0)
+    PROMISES_FIT_FRAMES = 1 // (PROMISE_BYTES + RUN_BYTES_MAX <= FRAME_BYTES_MAX)
+    UNACKNOWLEDGED_FIT_A_RING = 1 // ((UNACKNOWLEDGED_MAX & (UNACKNOWLEDGED_MAX - 1)) == 0)
+    ONE_SESSION_FITS_THE_QUEUE = 1 // (UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
+    ONE_RUN_FITS_A_SESSION = 1 // (UNACKNOWLEDGED_MAX - RUN_SLOTS_MAX >= 0)
+    EVERY_SESSION_IS_REMEMBERED = 1 // (SESSIONS_MAX <= UNKNOWN_MAX)
+    SCOUTS_MERGE_WHAT_RINGS_HOLD = 1 // ((RING_WINDOWS + 1) * WINDOW_MAX <= SPAN_MAX)
