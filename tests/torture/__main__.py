@@ -1,4 +1,4 @@
-"""``python -m tests.torture``: see the package. Ends 0 only if every promise was kept."""
+"""``python -m tests.torture``: see the package. The exit code is 0 only if the cluster kept every promise."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import uvloop
 
 from multipaxos.local_cluster import disk_directory
 from tests.torture import judge
-from tests.torture.run import HISTORY, Options, Play, Verdict
+from tests.torture.run import HISTORY, Options, Torture, Verdict
 
 BROKEN, INTERRUPTED = 1, 130
 
 
 @contextlib.contextmanager
 def kept_if_it_fails(prefix: str) -> Iterator[Path]:
-    """A directory on a disk, removed in the end, but for a failure: then it is kept, and named."""
+    """A directory on a disk that is removed at the end, unless the torture fails: then its name is printed."""
     directory = disk_directory(prefix)
     try:
         yield directory
@@ -39,20 +39,20 @@ def kept_if_it_fails(prefix: str) -> Iterator[Path]:
 
 
 class Broken(Exception):
-    """A promise was not kept: the verdict says which."""
+    """The cluster did not keep a promise: the verdict says which."""
 
 
-async def played(play: Play) -> None:
-    """The play; SIGTERM ends it as Ctrl-C does, which counts also where a shell in the background had it ignored."""
+async def run(torture: Torture) -> None:
+    """Runs the torture. SIGTERM and Ctrl-C both cancel it, also if a shell in the background had Ctrl-C ignored."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await play.run()
+    await torture.run()
 
 
 def words(verdict: Verdict) -> str:
-    """For people."""
+    """The verdict as text for people."""
     unknown = ", ".join(f"{why} {count:,}" for why, count in sorted(verdict.unknown.items())) or "none"
     return "\n".join(
         [
@@ -62,7 +62,7 @@ def words(verdict: Verdict) -> str:
             f"faults {sum(verdict.faults.values()):,}: "
             + ", ".join(f"{kind} {count:,}" for kind, count in verdict.faults.items()),
             f"elections {verdict.elections:,}, slots {verdict.slots:,}, longest time without any answer "
-            f"{verdict.longest_gap_s:.2f} s, without faults until everybody was answered at most "
+            f"{verdict.longest_gap_s:.2f} s, without faults until every worker was answered at most "
             f"{verdict.longest_recovery_s:.2f} s",
             f"the history was judged in {verdict.check_s:.1f} s",
         ]
@@ -70,12 +70,12 @@ def words(verdict: Verdict) -> str:
 
 
 def again(verdict: Verdict) -> str:
-    """What plays the same plan once more."""
+    """The command that runs the same plan once more."""
     return f"python -m tests.torture --seed {verdict.seed} --duration {verdict.duration_s:g} --nodes {verdict.nodes}"
 
 
-def tell(verdict: Verdict, directory: Path, as_json: bool) -> None:
-    """The verdict; raises Broken."""
+def report(verdict: Verdict, directory: Path, as_json: bool) -> None:
+    """Prints the verdict. Raises Broken if the cluster did not keep a promise."""
     click.echo(json.dumps(asdict(verdict)) if as_json else words(verdict))
     if verdict.failures:
         click.echo("\n".join(["BROKEN", *verdict.failures]), err=True)
@@ -83,24 +83,24 @@ def tell(verdict: Verdict, directory: Path, as_json: bool) -> None:
         click.echo(f"again with: {again(verdict)}", err=True)
         raise Broken
     if not as_json:
-        click.echo("all is well: linearizable, nothing lost, all nodes level and equal; nothing is left behind")
+        click.echo("passed: linearizable, nothing lost, all nodes level and equal; nothing is left behind")
 
 
 def check(path: Path) -> None:
-    """Judges a history that was kept."""
+    """Judges the history in a file."""
     history = judge.load(path)
     failures = judge.judge(history)
-    click.echo("\n".join(failures) if failures else f"{len(history):,} operations, all is well")
+    click.echo("\n".join(failures) if failures else f"{len(history):,} operations, passed")
     if failures:
         sys.exit(BROKEN)
 
 
 @click.command()
 @click.option("--duration", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds of faults.")
-@click.option("--seed", type=int, help="Of the plan of faults; default: a random one, which is told.")
+@click.option("--seed", type=int, help="Of the plan of faults; default: a random one, which is printed.")
 @click.option("--nodes", type=click.IntRange(2, 9), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--check", "history", type=click.Path(path_type=Path), help="Judge a kept history instead.")
+@click.option("--check", "history", type=click.Path(path_type=Path), help="Judge the history in a file instead.")
 def main(duration: float, seed: int | None, nodes: int, as_json: bool, history: Path | None) -> None:
     """Torture a cluster of real processes, and judge what its clients saw."""
     if history is not None:
@@ -110,11 +110,11 @@ def main(duration: float, seed: int | None, nodes: int, as_json: bool, history: 
     click.echo(f"seed {options.seed}", err=True)
     try:
         with kept_if_it_fails("multipaxos-torture-") as directory:
-            play = Play(options, directory, lambda text: click.echo(text, err=True))
-            uvloop.run(played(play))
+            torture = Torture(options, directory, lambda text: click.echo(text, err=True))
+            uvloop.run(run(torture))
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
-            tell(play.judge(), directory, as_json)
+            report(torture.judge(), directory, as_json)
     except Broken:
         sys.exit(BROKEN)
     except (KeyboardInterrupt, asyncio.CancelledError):

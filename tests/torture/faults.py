@@ -1,14 +1,14 @@
-"""What goes wrong: a plan from a seed, and who carries it out on real processes.
+"""Faults: a plan from a seed, and the adversary that carries it out on real processes.
 
 Theory. Hostile phases and calm ones take turns. In a hostile phase faults begin at random moments, last for random
-times and so overlap; all end with the phase. The calm one lasts until everybody has an answer: progress is asserted
-again and again, not hoped for. The plan is a function of the seed alone; what it does to a cluster depends on the
-moment, so a fault is counted only when it really took effect: a process that ended by our SIGKILL, one that the kernel
-shows as stopped, a cut that held something back, a reset of a link that was open.
+times and so overlap; all of them end with the phase. A calm phase lasts until every worker has an answer, so progress
+is asserted again and again. The plan is a function of the seed alone, but its effect on a cluster depends on the
+moment. So a fault is counted only if it took effect: a process ended by our SIGKILL, a process that the kernel shows as
+stopped, a cut that held something back, a reset of a link that was open.
 
-Rules. A fault undoes what it did itself and nothing else: it starts the nodes that it killed, continues those that it
-stopped, heals its own cut. Where there is nothing to be done - no leader, a node that is dead already - it does nothing
-and is not counted.
+Rules. A fault undoes what it did itself and nothing else: it starts the nodes that it killed, continues the nodes that
+it stopped, heals its own cut. A fault that finds nothing to act on (no leader, or a node that is already dead) does
+nothing and is not counted.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tests.torture.network import CLIENT, Network, Pair, both_ways
 HOSTILE_S = (4.0, 10.0)
 EVERY_S = 0.5  # between the beginnings of faults, on average
 LENGTH_S = (0.1, 3.0)
-LED_S = 0.6  # who led so long ago is taken for the leader
+LED_S = 0.6  # a node that led not longer ago is taken for the leader
 LOOK_S = 0.2
 STOPPED_S = 2.0  # how long a process may take to stop: its threads may be inside the kernel
 
-# How often each kind, in proportion.
+# How often each kind of fault is planned, in proportion.
 WEIGHTS = {
     "kill": 3,
     "kill leader": 3,
@@ -54,7 +54,7 @@ KINDS = tuple(WEIGHTS)
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: when it begins in its phase, how long it lasts, and the seed of all else."""
+    """One fault: when it begins in its phase, how long it lasts, and the seed of its other choices."""
 
     kind: str
     begin_s: float
@@ -64,14 +64,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Phase:
-    """A hostile phase."""
+    """A hostile phase and its faults."""
 
     length_s: float
     faults: tuple[Fault, ...]
 
 
 def plan(seed: int, kinds: Sequence[str] = KINDS) -> Iterator[Phase]:
-    """Hostile phases without end, the same for the same seed and kinds."""
+    """Hostile phases without end; equal seeds and kinds give equal phases."""
     chance = Random(f"faults {seed}")
     weights = [WEIGHTS[kind] for kind in kinds]
     while True:
@@ -86,7 +86,7 @@ def plan(seed: int, kinds: Sequence[str] = KINDS) -> Iterator[Phase]:
 
 
 class NodeEnded(MultipaxosError):
-    """A node's process ended though nobody ended it."""
+    """A node's process ended by itself."""
 
 
 def is_stopped(pid: int) -> bool:
@@ -98,14 +98,14 @@ def is_stopped(pid: int) -> bool:
 
 
 class Watch:
-    """Looks at the nodes all the time: who leads, and whether one ended by itself."""
+    """Watches the nodes: which one leads, and whether one ended by itself."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
-        self._led: dict[int, float] = {}  # node: when it last said that it leads
+        self._led: dict[int, float] = {}  # by node: when its status last said that it leads
 
     async def run(self) -> None:
-        """Raises NodeEnded."""
+        """Watches for ever. Raises NodeEnded, in an exception group."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._processes())
             for node in self.cluster.config.nodes:
@@ -128,19 +128,19 @@ class Watch:
             await asyncio.sleep(LOOK_S)
 
     def leader(self) -> int | None:
-        """The node that led when last looked at, if that was not long ago."""
+        """The node that last reported to lead, if that was not long ago."""
         led = {when_s: id for id, when_s in self._led.items() if when_s > time.monotonic() - LED_S}
         return led[max(led)] if led else None
 
 
 def ended(cluster: LocalCluster, id: int, code: int) -> str:
-    """What is to be said of a node that ended by itself."""
+    """The failure that a node ended by itself, with the end of its log."""
     lines = (cluster.directory / f"node{id}.log").read_text(errors="replace").splitlines()
     return "\n".join([f"node {id} ended by itself with code {code}; its log ends:", *lines[-20:]])
 
 
 class Adversary:
-    """Carries out a plan. `note`: is told what was done, for the record."""
+    """Carries out a plan; `note` is called with a line for each fault that took effect."""
 
     def __init__(self, cluster: LocalCluster, network: Network, watch: Watch, note: Callable[[str], None]) -> None:
         self.cluster = cluster
@@ -150,14 +150,14 @@ class Adversary:
         self.counts: Counter[str] = Counter()
         self.nodes = [node.id for node in cluster.config.nodes]
 
-    async def play(self, phase: Phase) -> None:
-        """The whole phase; when it returns, every process runs, and every link is whole."""
+    async def run(self, phase: Phase) -> None:
+        """Carries out a phase; when it returns, every process runs, and every link is whole."""
         async with asyncio.TaskGroup() as group:
             for fault in phase.faults:
-                group.create_task(self._play(fault))
+                group.create_task(self._carry_out(fault))
             await asyncio.sleep(phase.length_s)
 
-    async def _play(self, fault: Fault) -> None:
+    async def _carry_out(self, fault: Fault) -> None:
         await asyncio.sleep(fault.begin_s)
         acts: dict[str, Callable[[Fault, Random], Awaitable[None]]] = {
             "kill": self._kill,
@@ -166,13 +166,13 @@ class Adversary:
         }
         await acts.get(fault.kind.split(" ")[0], self._cut)(fault, Random(fault.seed))
 
-    def _done(self, fault: Fault, what: str) -> None:
-        """The fault took effect."""
+    def _count(self, fault: Fault, what: str) -> None:
+        """Counts a fault that took effect."""
         self.counts[fault.kind] += 1
         self.note(f"{fault.kind}: {what}, for {fault.length_s:.2f} s")
 
     def _victims(self, fault: Fault, chance: Random) -> list[int]:
-        """Whom it is about."""
+        """The nodes that a fault acts on."""
         if fault.kind.endswith("all"):
             return self.nodes
         if "leader" in fault.kind:
@@ -183,7 +183,7 @@ class Adversary:
     # -- processes
 
     async def _kill(self, fault: Fault, chance: Random) -> None:
-        """SIGKILL; and a new start when the time is over."""
+        """Kills nodes, and starts them again when the fault's time is over."""
         processes = self.cluster.processes
         killed = {id: processes.pop(id) for id in self._victims(fault, chance) if id in processes}
         for process in killed.values():
@@ -193,13 +193,13 @@ class Adversary:
             if code != -signal.SIGKILL:
                 raise NodeEnded(ended(self.cluster, id, code))
         if killed:
-            self._done(fault, f"nodes {sorted(killed)}")
+            self._count(fault, f"nodes {sorted(killed)}")
         await asyncio.sleep(fault.length_s)
         for id in killed:
             self.cluster.start_node(id)
 
     async def _stop(self, fault: Fault, chance: Random) -> None:
-        """SIGSTOP; and SIGCONT when the time is over, unless somebody has killed it."""
+        """Stops nodes one by one, and continues each when the fault's time is over, unless it was killed meanwhile."""
         for id in self._victims(fault, chance):
             process = self.cluster.processes.get(id)
             if process is None or is_stopped(process.pid):
@@ -207,7 +207,7 @@ class Adversary:
             process.send_signal(signal.SIGSTOP)
             try:
                 if await self._has_stopped(process):
-                    self._done(fault, f"node {id}")
+                    self._count(fault, f"node {id}")
                 await asyncio.sleep(fault.length_s)
             finally:
                 if self.cluster.processes.get(id) is process:
@@ -215,7 +215,7 @@ class Adversary:
 
     @staticmethod
     async def _has_stopped(process: Popen[bytes]) -> bool:
-        """Waits until the kernel has stopped it. No, where it was killed meanwhile."""
+        """Waits until the kernel has stopped a process. False if it was killed meanwhile."""
         end_s = time.monotonic() + STOPPED_S
         while not is_stopped(process.pid):
             if process.poll() is not None or time.monotonic() > end_s:
@@ -226,7 +226,7 @@ class Adversary:
     # -- links
 
     async def _cut(self, fault: Fault, chance: Random) -> None:
-        """Some links carry nothing for a time."""
+        """Cuts some links for a time."""
         pairs = self._pairs(fault, chance)
         if not pairs:
             return
@@ -237,10 +237,10 @@ class Adversary:
         finally:
             cut.heal(reset)
         if cut.took_effect:
-            self._done(fault, f"{sorted(pairs)}, then {'reset' if reset else 'passed on'}")
+            self._count(fault, f"{sorted(pairs)}, then {'reset' if reset else 'passed on'}")
 
     def _pairs(self, fault: Fault, chance: Random) -> Iterable[Pair]:
-        """Which links a fault cuts, each way on its own."""
+        """The pairs that a fault cuts; each direction is a pair of its own."""
         if fault.kind == "leader cut off":
             leader = self.watch.leader()
             return set() if leader is None else self._around(leader, chance)
@@ -254,7 +254,7 @@ class Adversary:
         return both_ways([one], [other]) if fault.kind == "cut both ways" else {(one, other)}
 
     def _around(self, leader: int, chance: Random) -> set[Pair]:
-        """The leader cannot be heard, or cannot hear, or both; its clients mostly still reach it."""
+        """Pairs that cut the leader off: what it sends, what it receives, or both. Clients mostly still reach it."""
         others = [id for id in self.nodes if id != leader]
         if chance.random() < 0.3:
             others.append(CLIENT)
@@ -267,9 +267,9 @@ class Adversary:
         return pairs
 
     async def _reset(self, fault: Fault, chance: Random) -> None:
-        """A reset of all links between two nodes, or of those of clients to one."""
+        """Resets all links between two nodes, or between clients and one node."""
         one = chance.choice(self.nodes)
         other = chance.choice([CLIENT, *(id for id in self.nodes if id != one)])
         count = self.network.reset(both_ways([one], [other]))
         if count:
-            self._done(fault, f"{count} links between {one} and {other}")
+            self._count(fault, f"{count} links between {one} and {other}")

@@ -1,15 +1,16 @@
 """Links between real processes that can be cut: a proxy in user space, which needs no privileges.
 
-Theory. A node's address in the configuration is where this proxy listens; the node itself listens elsewhere (`serve
---listen`). Who dials through the proxy says in its first frame, the hello, who it is. So every byte belongs to a pair
-(from, to): nodes by id, and CLIENT for all clients. A cut holds back what is said from one to the other, of as many
-pairs as one likes; when it heals, what was held back arrives late, or the links are reset.
+Theory. This proxy listens at a node's address in the configuration; the node itself listens elsewhere (`serve
+--listen`). A process that dials through the proxy names itself in its first frame, the hello. So every byte belongs to
+a pair (from, to): nodes by id, and CLIENT for all clients. A cut holds back the bytes of any number of pairs; when it
+heals, these bytes arrive late, or the links are reset.
 
 Rules.
-- An end is something said, too: of who closes a link, or dies, while its words are held back, the other side hears
-  only when the cut heals.
-- What waits is bounded: beyond, the source is not read from, and its own back-pressure begins.
-- A cut took effect when it has held something back. A reset is a TCP reset of a link that was open.
+- The end of a link is held back like its bytes: if a process closes the link or dies during the cut, the other side
+  learns that only when the cut heals.
+- The bytes that wait are bounded: above the bound the proxy does not read from the source, which then feels
+  back-pressure.
+- A cut took effect if it has held something back. A reset is a TCP reset of a link that was open.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from multipaxos.wire.schema import Hello
 
 CLIENT = -1
 WAITING_BYTES = 1 << 20
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds
 STOP_S = 10.0
 
 Pair = tuple[int, int]
@@ -35,13 +36,13 @@ Address = tuple[str, int]
 
 
 def both_ways(some: Iterable[int], others: Iterable[int]) -> set[Pair]:
-    """All pairs between two groups."""
+    """All pairs between two groups, in both directions."""
     there = {(one, other) for one in some for other in others}
     return there | {(other, one) for one, other in there}
 
 
 class Flow:
-    """What one side of a link says to the other. `pair` is None until it is known who dialled."""
+    """The bytes from one side of a link to the other. `pair` is None until the dialling process has named itself."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -54,17 +55,17 @@ class Flow:
         self._paused = False
 
     def feed(self, data: bytes) -> None:
-        """Something is said."""
+        """Takes bytes of the source."""
         self.waiting += data
         self.push()
 
     def end(self) -> None:
-        """The source has ended."""
+        """Takes note that the source has ended."""
         self.ended = True
         self.push()
 
     def push(self) -> None:
-        """Passes on what may pass."""
+        """Passes on the waiting bytes, unless a cut holds them back."""
         if self.pair is not None and self.target is not None:
             if self.network.cuts[self.pair]:
                 self.network.held_back[self.pair] += 1
@@ -80,7 +81,7 @@ class Flow:
             target.close()
 
     def regulate(self) -> None:
-        """Reads from the source only while there is room."""
+        """Reads from the source only while there is room for more bytes."""
         full = self.blocked or len(self.waiting) > WAITING_BYTES
         if full == self._paused or self.source is None or self.source.is_closing():
             return
@@ -92,7 +93,7 @@ class Flow:
 
 
 class Link:
-    """A connection through the proxy: from who dialled, there, to a node, and back."""
+    """A connection through the proxy: `there` flows from the dialling process to the node, `back` the other way."""
 
     def __init__(self, network: Network, node: int) -> None:
         self.network = network
@@ -102,11 +103,11 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Do both ends stand, and is it known between whom?"""
+        """Are both ends open, and has the dialling process named itself?"""
         return self.there.pair is not None and not self.there.ended and not self.back.ended
 
-    def on_said(self) -> None:
-        """Who dialled has said something: the first frame tells who it is."""
+    def on_data(self) -> None:
+        """Reads the dialling process's name from its first frame, when that is complete."""
         if self.there.pair is not None:
             return
         try:
@@ -122,12 +123,12 @@ class Link:
         self.network.dial(self)
 
     def on_ended(self) -> None:
-        """One end is gone; with the other it is forgotten."""
+        """Forgets the link when both of its ends are gone."""
         if self.there.ended and (self.back.ended or self.back.source is None):
             self.network.links.discard(self)
 
     def reset(self) -> None:
-        """Breaks it at both ends."""
+        """Resets both ends."""
         for end in (self.there.source, self.back.source):
             if end is not None and not end.is_closing():
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
@@ -135,43 +136,43 @@ class Link:
 
 
 class End(asyncio.Protocol):
-    """One socket of a link: what it says goes into `said`, what it is told comes out of `told`."""
+    """One socket of a link: the bytes it receives go into `incoming`, the bytes it sends come out of `outgoing`."""
 
-    def __init__(self, link: Link, said: Flow, told: Flow) -> None:
+    def __init__(self, link: Link, incoming: Flow, outgoing: Flow) -> None:
         self.link = link
-        self.said = said
-        self.told = told
+        self.incoming = incoming
+        self.outgoing = outgoing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """What waited for it may go."""
+        """Sends the bytes that waited for this connection."""
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.said.source = self.told.target = cast(asyncio.Transport, transport)
+        self.incoming.source = self.outgoing.target = cast(asyncio.Transport, transport)
         self.link.network.links.add(self.link)
-        self.told.push()
+        self.outgoing.push()
 
     def data_received(self, data: bytes) -> None:
-        """Something is said."""
-        self.said.feed(data)
-        self.link.on_said()
+        """Takes bytes of the socket."""
+        self.incoming.feed(data)
+        self.link.on_data()
 
     def pause_writing(self) -> None:
-        """It does not read."""
-        self.told.blocked = True
-        self.told.regulate()
+        """Holds bytes back because the socket's peer does not read."""
+        self.outgoing.blocked = True
+        self.outgoing.regulate()
 
     def resume_writing(self) -> None:
-        """It reads again."""
-        self.told.blocked = False
-        self.told.regulate()
+        """Sends again because the socket's peer reads again."""
+        self.outgoing.blocked = False
+        self.outgoing.regulate()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Its end is said too."""
-        self.said.end()
+        """Passes the end of the connection on, like its bytes."""
+        self.incoming.end()
         self.link.on_ended()
 
 
 class Cut:
-    """Some pairs between which nothing passes, until it is healed."""
+    """Pairs between which no byte passes until `heal`."""
 
     def __init__(self, network: Network, pairs: Iterable[Pair]) -> None:
         self.network = network
@@ -184,11 +185,11 @@ class Cut:
 
     @property
     def took_effect(self) -> bool:
-        """Was something held back?"""
+        """Has the cut held something back?"""
         return self._held_back() > self._before
 
     def heal(self, reset: bool) -> None:
-        """What was held back arrives, or its links are reset; where another cut holds still, nothing changes."""
+        """Passes the bytes on, or resets their links; pairs that another cut still holds are left alone."""
         self.network.cuts.subtract(self.pairs)
         for link in list(self.network.links):
             flows = [flow for flow in (link.there, link.back) if flow.pair in self.pairs]
@@ -200,7 +201,7 @@ class Cut:
 
 
 class Network:
-    """The proxy of a whole cluster. `fronts`: where it listens for each node; `nodes`: where they listen themselves."""
+    """The proxy of a whole cluster. `fronts`: its own address for each node; `nodes`: the nodes' real addresses."""
 
     def __init__(self, fronts: Sequence[Address], nodes: Sequence[Address]) -> None:
         self.fronts = fronts
@@ -229,7 +230,7 @@ class Network:
         return End(link, link.there, link.back)
 
     async def stop(self) -> None:
-        """Closes everything."""
+        """Closes all servers and links."""
         for server in self._servers:
             server.close()
         for dial in self._dials:
@@ -243,7 +244,7 @@ class Network:
                 await asyncio.sleep(0.01)
 
     def dial(self, link: Link) -> None:
-        """Goes on to the node that the link is for."""
+        """Connects the link to its node."""
         task = asyncio.get_running_loop().create_task(self._dial(link))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
@@ -253,16 +254,16 @@ class Network:
             await asyncio.get_running_loop().create_connection(
                 lambda: End(link, link.back, link.there), *self.nodes[link.node]
             )
-        except OSError:  # nobody is there: who dialled finds its link closed
+        except OSError:  # the node is down: the dialling process finds its link closed
             link.back.end()
             link.on_ended()
 
     def cut(self, pairs: Iterable[Pair]) -> Cut:
-        """Nothing passes between these pairs any more."""
+        """Cuts these pairs."""
         return Cut(self, pairs)
 
     def reset(self, pairs: Iterable[Pair]) -> int:
-        """Breaks the links between these pairs; how many there were."""
+        """Resets the links between these pairs, and returns their number."""
         wanted = set(pairs)
         found = [link for link in self.links if link.is_open and link.there.pair in wanted]
         for link in found:

@@ -1,13 +1,15 @@
 """One torture from beginning to end, and its verdict.
 
-The story: a cluster starts on LMDB, every link through the proxy. Clients call. Hostile phases and calm ones take
-turns; each calm one lasts until every worker has an answer to something it called in it, and fails after CALM_S. In the
-end the faults stop for good, what is outstanding is answered, every key is read, all nodes come level with one state,
-and end when asked to. Then the history is judged.
+Theory. A cluster starts on LMDB, with every link through the proxy, and clients call it. Hostile phases and calm ones
+take turns. A calm phase lasts until every worker has an answer to an operation that it called in that phase, and fails
+after CALM_S. At the end the faults stop for good, the outstanding operations are answered, every key is read, all nodes
+apply the same slots and reach the same state, and each node ends when it is asked to. Then the history is judged.
 
-Rules. Whatever goes wrong is a line of the verdict, and what was recorded up to then is judged all the same. Every
-process and socket ends with the story, however it ends. The directory with logs, faults and history belongs to the
-caller.
+Rules.
+- Every problem is a line of the verdict, and the history up to it is judged nevertheless.
+- Every process and socket ends with the torture, however it ends.
+- The directory with logs, faults and history belongs to the caller.
+- Nodes are processes, so their elections are counted from their logs, the only record that a killed process leaves.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from tests.torture.faults import Adversary, Phase, Watch, ended, plan
 from tests.torture.network import Network
 from tests.torture.workload import Workload
 
-CALM_S = 60.0  # machines are slow and shared; what was needed is told as `longest_recovery_s`
-WARM_S = 1.0  # without faults, in the beginning and between phases
+CALM_S = 60.0  # machines are slow and shared; the verdict has the time that was needed, `longest_recovery_s`
+WARM_S = 1.0  # without faults, at the beginning and between phases
 END_S = 30.0
-ERRORS_TOLD = 10
+ERRORS_SHOWN = 10
 HISTORY = "history.jsonl"
 ADOPTED = re.compile(r"adopted at ballot (\S+):")
 
@@ -43,7 +45,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What to play."""
+    """What to do to which cluster; `kinds` are those of the faults."""
 
     seed: int
     duration_s: float
@@ -54,7 +56,7 @@ class Options:
 
 @dataclass
 class Verdict:
-    """What happened, and all that is wrong with it: nothing, if `failures` is empty."""
+    """What happened, and every promise that the cluster did not keep (`failures`)."""
 
     seed: int
     duration_s: float
@@ -73,8 +75,8 @@ class Verdict:
     failures: list[str] = field(default_factory=list)
 
 
-class Play:
-    """The parts of one torture."""
+class Torture:
+    """The parts of one torture; `say` is called with lines about its progress."""
 
     def __init__(self, options: Options, directory: Path, say: Say) -> None:
         self.options = options
@@ -91,15 +93,15 @@ class Play:
         self.workload = Workload(fronts, options.seed)
         self.began_s = time.monotonic()
         self.verdict = Verdict(options.seed, options.duration_s, options.nodes, options.storage)
-        self.settled_ns: int | None = None  # from when on every key was read
+        self.settled_ns: int | None = None  # when the reads of all keys began
 
     def note(self, what: str) -> None:
-        """For the record of faults."""
+        """Adds a line to the record of faults."""
         with (self.directory / "faults.log").open("a", encoding="utf-8") as file:
             file.write(f"{time.monotonic() - self.began_s:9.3f} s  {what}\n")
 
     async def run(self) -> None:
-        """The story."""
+        """Runs the torture; problems go into the verdict."""
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.network)
@@ -112,7 +114,7 @@ class Play:
             judge.save(self.workload.history, self.directory / HISTORY)
 
     async def _guarded(self) -> None:
-        """The story; it ends at once where a node ends by itself, or a worker fails."""
+        """The story, which ends at once if a node ends by itself or a worker fails."""
         story = asyncio.create_task(self._story())
         calling = asyncio.create_task(self.workload.run())
         watching = asyncio.create_task(self.watch.run())
@@ -137,7 +139,7 @@ class Play:
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 break
-            await self.adversary.play(shortened(phase, left_s))
+            await self.adversary.run(shortened(phase, left_s))
             await self._calm(phase)
         self.workload.stop()
         await self._until_idle()
@@ -145,14 +147,14 @@ class Play:
         await self._level()
 
     async def _calm(self, phase: Phase | None) -> None:
-        """All processes run, all links are whole: everybody gets an answer."""
+        """Waits, with all processes running and all links whole, until every worker is answered."""
         began_s = time.monotonic()
         await self.cluster.wait_until_up()
         await self.workload.until_all_are_answered(CALM_S)
         took_s = time.monotonic() - began_s
         if phase is not None:
             self.verdict.longest_recovery_s = max(self.verdict.longest_recovery_s, took_s)
-        self.note(f"calm: everybody was answered after {took_s:.2f} s")
+        self.note(f"calm: every worker was answered after {took_s:.2f} s")
         self.say(self._progress())
         await asyncio.sleep(WARM_S)
 
@@ -162,7 +164,7 @@ class Play:
         return f"{passed_s:6.0f} s  {len(self.workload.history):,} operations, {count:,} faults"
 
     async def _until_idle(self) -> None:
-        """The last operations end, each with an answer or with its worker's patience."""
+        """Waits until the last operations end: each with an answer, or because its worker gives up."""
         end_s = time.monotonic() + CALM_S
         while self.workload.active:
             if time.monotonic() > end_s:
@@ -170,7 +172,7 @@ class Play:
             await asyncio.sleep(0.02)
 
     async def _level(self) -> None:
-        """All nodes have applied the same slots, and have the same state."""
+        """Waits until all nodes have applied the same slots, and compares their states."""
         rows = await self.cluster.wait_until_level(CALM_S)
         self.verdict.slots = rows[0]["slot_out"] - 1
         for name, wanted in (("state_hash", rows[0]["state_hash"]), ("voting", True), ("bad_frames", 0)):
@@ -179,7 +181,7 @@ class Play:
                 self.verdict.failures.append(f"{name} of the nodes at slot {self.verdict.slots}: {found}")
 
     async def _end(self) -> None:
-        """Every node ends when asked to, with code 0."""
+        """Asks every node to end, and expects code 0."""
         for process in self.cluster.processes.values():
             process.send_signal(signal.SIGTERM)
         for id, process in self.cluster.processes.items():
@@ -194,7 +196,7 @@ class Play:
     # -- the verdict
 
     def judge(self) -> Verdict:
-        """All that was wrong. To be called after the story, outside of the loop: it takes as long as it takes."""
+        """The verdict. Call this after `run`, outside of the event loop: judging a history may take long."""
         verdict, history = self.verdict, self.workload.history
         verdict.operations = len(history)
         verdict.acknowledged = sum(operation.answer is not None for operation in history)
@@ -212,7 +214,7 @@ class Play:
         return verdict
 
     def _elections(self) -> list[str]:
-        """Counts adopted ballots; none is adopted twice."""
+        """Counts the ballots that were adopted; none may be adopted twice."""
         adopted: Counter[str] = Counter()
         for node in self.config.nodes:
             log = self.directory / f"node{node.id}.log"
@@ -222,13 +224,13 @@ class Play:
 
 
 def some(errors: list[str]) -> list[str]:
-    """The first of them, and how many more there are."""
-    more = len(errors) - ERRORS_TOLD
-    return errors[:ERRORS_TOLD] + ([f"and {more} more errors of clients"] if more > 0 else [])
+    """The first errors, and how many more there are."""
+    more = len(errors) - ERRORS_SHOWN
+    return errors[:ERRORS_SHOWN] + ([f"and {more} more errors of clients"] if more > 0 else [])
 
 
 def raise_first(task: asyncio.Task[None]) -> None:
-    """The task's exception, if it has one; of a group of them the first, where it is one of ours."""
+    """Raises the task's exception, if it has one; from a group of exceptions the first."""
     error = task.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -237,7 +239,7 @@ def raise_first(task: asyncio.Task[None]) -> None:
 
 
 def shortened(phase: Phase, length_s: float) -> Phase:
-    """The phase, ended earlier if it is longer."""
+    """The phase, cut to `length_s` if it is longer."""
     if phase.length_s <= length_s:
         return phase
     kept = [fault for fault in phase.faults if fault.begin_s < length_s]

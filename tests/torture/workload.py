@@ -1,16 +1,16 @@
-"""Concurrent clients of the torture, and the history of what they were told.
+"""Concurrent clients of the torture, and the history of their operations.
 
-Theory. Some clients, each a session, with some workers each that call one operation after the other: all kinds, on a
-few keys. A search for an order is exponential in what overlaps on one key, above all where outcomes are unknown; so the
-keys change with time: every EPOCH_S new ones, and of the old ones but a read now and then. So the history of a key is
-short, however long the torture lasts, and is decided without a bound on effort.
+Theory. CLIENTS clients, each with one session and WORKERS workers; each worker calls one operation after the other, of
+all kinds, on a few keys. The search for an order is exponential in the operations that overlap on one key, above all if
+outcomes are unknown. So the keys change with time: every EPOCH_S there are new keys, and the old keys are only read now
+and then. The history of a key stays short however long the torture lasts, and is judged without a bound on effort.
 
 Rules.
-- Values are never repeated: a read tells which write it saw.
-- An outcome is unknown where the worker gave up waiting, or its client was closed under it; such a command may yet take
-  effect, for the session goes on sending it. A session never expires here: far fewer are opened than are kept.
-- In the end every key of every epoch is read: with these reads a history has an order only if every acknowledged write
-  that nothing replaced is there.
+- Values are never repeated, so a read shows which write it saw.
+- An outcome is unknown if the worker gave up waiting, or if its client was closed meanwhile. Such a command may still
+  take effect, because the session goes on sending it. No session expires here: far fewer are opened than are kept.
+- At the end every key of every epoch is read. With these reads a history has an order only if every acknowledged write
+  that no other write replaced is still there.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ EPOCH_S = 5.0
 KEYS = 8  # of an epoch
 CLIENTS = 5
 WORKERS = 4  # of a client
-PER_S = 12.0  # operations of a worker, if each were answered at once
+RATE_PER_S = 12.0  # operations of a worker, if each were answered at once
 PATIENT_S = 20.0
-HASTY = 0.1  # of the operations are given up after HASTY_S
+HASTY = 0.1  # the share of operations that are given up after HASTY_S
 HASTY_S = (0.001, 0.2)
-OLD = 0.05  # of the operations read a key of an older epoch
-CLIENT_S = 20.0  # the mean life of a client; then it is closed under its workers, and another takes its place
+OLD = 0.05  # the share of operations that read a key of an older epoch
+CLIENT_S = 20.0  # a client's mean life; then it is closed, and a new client takes its place
 LARGE = 0.02
 LARGE_BYTES = 200
 FINAL_S = 60.0
 
 
 def key_of(epoch: int, number: int) -> bytes:
-    """A key."""
+    """The key of a number in an epoch."""
     return b"epoch %d key %d" % (epoch, number)
 
 
 class Workload:
-    """All clients. `history`: what was called, and what was answered; `errors`: what no client should meet."""
+    """All clients. `history`: every operation with its answer; `errors`: those that no client should meet."""
 
     def __init__(self, addresses: Sequence[tuple[str, int]], seed: int) -> None:
         self.addresses = list(addresses)
@@ -57,7 +57,7 @@ class Workload:
         self.errors: list[str] = []
         self.unknown: Counter[str] = Counter()
         self.known: dict[bytes, Value] = {}
-        self.heard_of_ns = [0] * (CLIENTS * WORKERS)  # by worker: when its last answered operation was called
+        self.answered_call_ns = [0] * (CLIENTS * WORKERS)  # by worker: when its last answered operation was called
         self.began_s = time.monotonic()
         self.clients: list[Client] = []  # by place; a worker finds its own there
         self._open: set[Client] = set()
@@ -68,7 +68,7 @@ class Workload:
     # -- life
 
     async def run(self) -> None:
-        """Calls until `stop`; when it returns, nothing is outstanding but what was given up."""
+        """Calls operations until `stop`; when it returns, only operations that were given up are outstanding."""
         self.clients = [await self._new_client() for _ in range(CLIENTS)]
         changing = asyncio.create_task(self._change_clients())
         try:
@@ -81,11 +81,11 @@ class Workload:
             await asyncio.gather(changing, return_exceptions=True)
 
     def stop(self) -> None:
-        """No new operations."""
+        """Ends the calling of new operations."""
         self._stopping = True
 
     async def close(self) -> None:
-        """Ends the clients."""
+        """Closes the clients."""
         await asyncio.gather(*(client.close() for client in self._open))
 
     async def _new_client(self) -> Client:
@@ -94,7 +94,7 @@ class Workload:
         return client
 
     async def _change_clients(self) -> None:
-        """Now and then a client ends, and with it its session."""
+        """Replaces a client now and then, which ends its session."""
         while True:
             await asyncio.sleep(self.random.expovariate(CLIENTS / CLIENT_S))
             place = self.random.randrange(CLIENTS)
@@ -106,19 +106,19 @@ class Workload:
 
     @property
     def epoch(self) -> int:
-        """The present one."""
+        """The number of the present epoch, from 0."""
         return int((time.monotonic() - self.began_s) / EPOCH_S)
 
     async def _work(self, worker: int) -> None:
-        """One worker's life."""
+        """Calls one operation after the other."""
         while not self._stopping:
-            await asyncio.sleep(self.random.expovariate(PER_S))
+            await asyncio.sleep(self.random.expovariate(RATE_PER_S))
             key, command = self._choose()
             limit_s = self.random.uniform(*HASTY_S) if self.random.random() < HASTY else PATIENT_S
             await self._call(worker, key, command, limit_s)
 
     def _choose(self) -> tuple[bytes, bytes]:
-        """A key and a command on it; the guesses of a cas are sometimes right."""
+        """A key and a command on it; the expectation of a `cas` is sometimes right."""
         chance, epoch = self.random, self.epoch
         if epoch and chance.random() < OLD:
             key = key_of(chance.randrange(epoch), chance.randrange(KEYS))
@@ -146,43 +146,43 @@ class Workload:
         return b"%d" % self._values + b"." * (LARGE_BYTES if self.random.random() < LARGE else 0)
 
     async def _call(self, worker: int, key: bytes, command: bytes, limit_s: float) -> None:
-        """One operation, into the history whatever becomes of it."""
+        """Calls one operation and adds it to the history, with or without an answer."""
         client = self.clients[worker // WORKERS]
         answer: Answer | None = None
         invoked_ns = time.monotonic_ns()
         try:
-            # What `put`, `get` and the others rest on: it gives a remove's version too, and no exceptions for answers.
+            # `put`, `get` and the others call this too; it returns the version of a `remove`, and raises for no answer.
             answer = await client._store(command, limit_s)
         except NoQuorum:
             self.unknown["gave up"] += 1
         except ClientClosed:
             self.unknown["client closed"] += 1
-        except Exception as error:  # whatever it is, the verdict names it
+        except Exception as error:  # of any kind: the verdict names it
             self.unknown[type(error).__name__] += 1
             self.errors.append(f"worker {worker}: {type(error).__name__}: {error}")
         finally:
             self.history.append(Operation(worker, key, command, answer, invoked_ns, time.monotonic_ns()))
         if answer is not None:
-            self.heard_of_ns[worker] = invoked_ns
+            self.answered_call_ns[worker] = invoked_ns
         if isinstance(answer, Value | Mismatch):
             self.known[key] = Value(answer.value, answer.version)
         elif isinstance(answer, Written):
-            self.known[key] = Value(parse(command).value, answer.version)  # of a remove: a guess that is wrong
+            self.known[key] = Value(parse(command).value, answer.version)  # after a `remove` this guess is wrong
 
     # -- in the end
 
     async def until_all_are_answered(self, limit_s: float) -> float:
-        """Until every worker has an answer to what it called after now; how long that took. Raises NoQuorum."""
+        """Waits until every worker has an answer to a call from now on; returns the seconds. Raises NoQuorum."""
         now_ns, began_s = time.monotonic_ns(), time.monotonic()
-        while min(self.heard_of_ns) < now_ns:
+        while min(self.answered_call_ns) < now_ns:
             if time.monotonic() - began_s > limit_s:
-                waiting = [worker for worker, ns in enumerate(self.heard_of_ns) if ns < now_ns]
+                waiting = [worker for worker, ns in enumerate(self.answered_call_ns) if ns < now_ns]
                 raise NoQuorum(f"without faults for {limit_s:g} s, but workers {waiting} got no answer")
             await asyncio.sleep(0.02)
         return time.monotonic() - began_s
 
     async def read_all(self) -> int:
-        """Reads every key that was used, each client its share; the instant from which on these reads were called."""
+        """Reads every key that was used, and returns the time before these reads in nanoseconds. Raises NoQuorum."""
         began_ns = time.monotonic_ns()
         keys = sorted({operation.key for operation in self.history})
         try:
