@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def run(at: int, first: int, *payloads: bytes) -> bytes:
-    """A phase 2a frame, as pvalues hold it."""
+    """A phase 2a frame, as pvalues have it."""
     return codec.encode_phase2a(at, first, 5, (0, 1, 1), [command(9, i, p) for i, p in enumerate(payloads, 1)])
 
 
@@ -30,19 +30,19 @@ def held(first: int, end: int, frame: bytes) -> dict[str, object]:
 
 
 def phase1b(**fields: object) -> bytes:
-    """A promise, of an empty acceptor where nothing else is said."""
+    """A promise; of an empty acceptor unless `fields` say otherwise."""
     given_fields = {"ballot": ballot(2, 1), "first": 1, "end": LAST, "mark": 1, "pvalues": [], **fields}
     return codec.encode("phase1b", incarnation=7, number=-1, rejoins=(), **given_fields)
 
 
 def pong(**fields: object) -> bytes:
-    """An answer to a ping, of a node that does not lead where nothing else is said."""
+    """An answer to a ping; of a node that does not lead unless `fields` say otherwise."""
     nothing = {"leading": False, "quorum": False, "decided_ballot": 0, "decided_first": 1, "decided_end": 1}
     return codec.encode("pong", ballot=ballot(2, 1), nonce=3, slot_out=6, **{**nothing, **fields})
 
 
 def ranged(**fields: object) -> bytes:
-    """A fetch's answer."""
+    """The answer to a fetch."""
     return codec.encode("fetched", **{"first": 2, "end": 5, "mark": 1, "pvalues": [], **fields})
 
 
@@ -96,7 +96,7 @@ LABELS = {
 
 
 class TestLabels:
-    """One line for any frame."""
+    """A label is one line for any frame."""
 
     @pytest.mark.parametrize(("label", "frame"), LABELS.items(), ids=list(LABELS))
     def test_every_kind_of_message(self, label: str, frame: bytes) -> None:
@@ -112,7 +112,7 @@ class TestLabels:
     @settings(max_examples=300, deadline=None)
     @given(st.one_of(st.binary(max_size=200), st.sampled_from(list(LABELS.values()))), st.data())
     def test_hostile_bytes(self, frame: bytes, data: st.DataObject) -> None:
-        """Any bytes, and any message with a byte changed or cut short: a line, no exception."""
+        """Any bytes, and any message with a changed byte or cut short, have a label of one line."""
         if frame:
             at = data.draw(st.integers(0, len(frame) - 1))
             frame = frame[:at] + bytes([data.draw(st.integers(0, 255))]) + frame[at + 1 :]
@@ -131,33 +131,33 @@ class TestLabels:
 
 
 def picture(messages: list[Message], notes: list[Note] = [], title: str = "T") -> ElementTree.Element:  # noqa: B006
-    """A picture of three nodes, parsed."""
+    """A parsed picture of three nodes."""
     return ElementTree.fromstring(draw(NODES, messages, notes, title))
 
 
 def texts(root: ElementTree.Element) -> dict[str, ElementTree.Element]:
-    """The words of a picture; of equal ones the last."""
+    """The texts of a picture by their words; of equal ones the last."""
     return {element.text or "": element for element in root.iter(f"{SVG}text")}
 
 
 def lines(root: ElementTree.Element, css: str) -> list[tuple[float, ...]]:
-    """(x1, y1, x2, y2) of the lines of a class."""
+    """(x1, y1, x2, y2) of each line of a class."""
     found = [line for line in root.iter(f"{SVG}line") if line.get("class") == css]
     return [tuple(float(line.get(name, "nan")) for name in ("x1", "y1", "x2", "y2")) for line in found]
 
 
 def lifelines(root: ElementTree.Element) -> dict[str, float]:
-    """Where each participant stands."""
+    """The x of each participant."""
     return {name: float(texts(root)[name].get("x", "nan")) for name in NODES}
 
 
 def message(sent: float, arrived: float | None, source: str, target: str, label: str = "ping 1.0 out 1") -> Message:
-    """Times in ms."""
+    """A message with times in milliseconds; `arrived` None: it was lost."""
     return Message(int(sent * MS), None if arrived is None else int(arrived * MS), source, target, label)
 
 
 class TestPictures:
-    """What is drawn, and where."""
+    """Which shapes are drawn, and where."""
 
     def test_equal_input_gives_equal_text(self) -> None:
         one = [message(1, 2, "n0", "n1"), message(1.5, None, "n1", "n2")]
@@ -191,28 +191,28 @@ class TestPictures:
         assert len(lines(root, "phase2")) == 2  # the cross
         assert list(root.iter(f"{SVG}polygon")) == []
 
-    def test_words_said_to_several_are_shown_once(self) -> None:
+    def test_one_label_to_several_is_shown_once(self) -> None:
         root = picture([message(1, 2, "n0", "n1", "ping to all"), message(1, 2, "n0", "n2", "ping to all")])
         assert [text.text for text in root.iter(f"{SVG}text")].count("ping to all") == 1
         assert len({y for _, y, _, _ in lines(root, "other")}) == 1
         assert len(lines(root, "other")) == 2
 
-    def test_words_said_to_both_sides_are_shown_at_both(self) -> None:
+    def test_one_label_to_both_sides_is_shown_at_both(self) -> None:
         root = picture([message(1, 2, "n1", "n0", "ping to all"), message(1, 2, "n1", "n2", "ping to all")])
         assert [text.text for text in root.iter(f"{SVG}text")].count("ping to all") == 2
 
-    def test_what_one_is_told_in_a_moment_stands_in_its_order(self) -> None:
-        """The same words may share a row with those to another, but not above what was said before."""
-        told = [("n1", "ping a"), ("n2", "ping b"), ("n2", "ping a")]
-        root = picture([message(1, 2, "n0", target, words) for target, words in told])
+    def test_messages_to_one_participant_in_one_moment_keep_their_order(self) -> None:
+        """Equal labels may share a row, but not above a message that was sent to the same target before."""
+        sent = [("n1", "ping a"), ("n2", "ping b"), ("n2", "ping a")]
+        root = picture([message(1, 2, "n0", target, words) for target, words in sent])
         ys = [y for _, y, _, _ in lines(root, "other")]
         assert ys[0] < ys[1] < ys[2]
 
-    def test_the_same_words_twice_to_one_are_two_arrows(self) -> None:
+    def test_equal_messages_to_one_target_are_two_arrows(self) -> None:
         root = picture([message(1, 2, "n0", "n1"), message(1, 2, "n0", "n1")])
         assert len({y for _, y, _, _ in lines(root, "other")}) == 2
 
-    def test_what_arrives_at_once_is_a_level_line(self) -> None:
+    def test_a_message_that_arrives_at_once_is_a_level_line(self) -> None:
         [(_, y1, _, y2)] = lines(picture([message(1, 1, "n0", "n1")]), "other")
         assert y1 == y2
 
@@ -254,13 +254,13 @@ class TestPictures:
             cut = [text for text in root.iter(f"{SVG}text") if (text.text or "").endswith("…")]
             assert {title.text for text in cut for title in text.iter(f"{SVG}title")} == {long, "y" * 300}
 
-    def test_somebody_who_is_not_there(self) -> None:
+    def test_an_unknown_participant_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"'n9' is none of the participants \['n0', 'n1', 'n2'\]"):
             picture([message(1, 2, "n0", "n9")])
         with pytest.raises(ValueError, match="'n8' is none of the participants"):
             picture([], [Note(0, "n8", "x")])
 
-    def test_nothing_at_all(self) -> None:
+    def test_an_empty_picture(self) -> None:
         assert ElementTree.fromstring(draw([], [], [], "Nothing")).get("width") is not None
 
     def test_both_colour_schemes(self) -> None:
@@ -272,7 +272,7 @@ class TestPictures:
 
 
 def boxes(root: ElementTree.Element) -> list[tuple[float, float, float, float, str]]:
-    """(left, top, right, bottom, words) of everything that is written."""
+    """(left, top, right, bottom, words) of all words but the title and names."""
     found = []
     for text in root.iter(f"{SVG}text"):
         if text.get("class") in ("title", "name"):
@@ -285,7 +285,7 @@ def boxes(root: ElementTree.Element) -> list[tuple[float, float, float, float, s
 
 
 def crosses(root: ElementTree.Element) -> list[tuple[float, float, float, float, str]]:
-    """The crosses of lost messages, as boxes: one of the two strokes of each falls."""
+    """The crosses of lost messages as boxes: of each cross the stroke that falls."""
     strokes = [stroke for css in ("other", "phase1", "phase2", "client") for stroke in lines(root, css)]
     return [
         (*stroke, "a cross") for stroke in strokes if stroke[2] - stroke[0] == 10 and round(stroke[3] - stroke[1]) == 10
@@ -301,7 +301,7 @@ names = st.sampled_from(NODES)
 
 @st.composite
 def events(draw_from: st.DrawFn) -> tuple[list[Message], list[Note]]:
-    """Messages and notes of three nodes, many in the same moment."""
+    """Messages and notes of three nodes, many of them in one moment."""
     messages = []
     for _ in range(draw_from(st.integers(0, 12))):
         sent = draw_from(times)
@@ -328,8 +328,8 @@ def test_words_never_overlap_and_are_inside_the_picture(what: tuple[list[Message
 
 @settings(max_examples=100, deadline=None)
 @given(events())
-def test_what_happens_to_one_participant_stands_in_its_order(what: tuple[list[Message], list[Note]]) -> None:
-    """Who sends later stands lower, and nothing arrives above where it was sent."""
+def test_events_of_one_participant_keep_their_order(what: tuple[list[Message], list[Note]]) -> None:
+    """A later departure stands lower, and no arrival stands above its departure."""
     messages, notes = what
     labelled = [
         Message(one.sent_ns, one.arrived_ns, one.source, one.target, f"ping {place}")

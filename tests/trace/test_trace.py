@@ -1,4 +1,4 @@
-"""Traces: what a node tells of itself is true, complete and in time, and telling it changes nothing."""
+"""Traces: what a node writes of itself is true, complete and in time, and writing it changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.one_node import Rig, ballot, command
 
 
 class Traced:
-    """A rig whose core is traced."""
+    """A rig with a traced core."""
 
     def __init__(self, path: Path, rig: Rig, storage: Storage | None = None) -> None:
         self.path = path
@@ -44,14 +44,14 @@ class Traced:
         self.take()
 
     def take(self, *events: str) -> list[dict[str, Any]]:
-        """What was told since the last call, of these events if any are named."""
-        told = lines(self.path)
-        new, self.taken = told[self.taken :], len(told)
+        """The lines since the last call; only those of `events` if any are named."""
+        found = lines(self.path)
+        new, self.taken = found[self.taken :], len(found)
         return [line for line in new if not events or line["event"] in events]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """All events of a file, which must be whole."""
+    """All lines of a file but its header; each must be whole."""
     text = path.read_bytes()
     assert text.startswith(HEADER_LINE)
     assert text.endswith(b"\n")
@@ -59,38 +59,38 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def digest(made: tuple[Any, ...]) -> str:
-    """Of a command as `command` makes it."""
+    """The hash of a command as `command` makes it."""
     session, sequence, kind, _, payload = made
     return command_hash(kind, session, sequence, payload)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Of a trace."""
+    """The file of a trace."""
     return tmp_path / "trace.jsonl"
 
 
-# -- what is told
+# -- what is written
 
 
-def test_a_leader_tells_of_its_election(path: Path) -> None:
+def test_an_election_is_traced(path: Path) -> None:
     traced = Traced(path, Rig(1, linked=False))
     at = traced.rig.lead()
-    told = traced.take("scouting", "adopted", "sent")
-    assert [(line["event"], line["ballot"], line.get("role")) for line in told if line["event"] != "sent"] == [
+    found = traced.take("scouting", "adopted", "sent")
+    assert [(line["event"], line["ballot"], line.get("role")) for line in found if line["event"] != "sent"] == [
         ("scouting", at, None),
         ("adopted", at, "acceptor"),
         ("adopted", at, "leader"),
     ]
-    assert {line["first"] for line in told if line["event"] == "scouting"} == {1}
-    asked = [line for line in told if line["event"] == "sent" and line["kind"] == "phase1a"]
+    assert {line["first"] for line in found if line["event"] == "scouting"} == {1}
+    asked = [line for line in found if line["event"] == "sent" and line["kind"] == "phase1a"]
     assert [(line["peer"], line["link"], line["ballot"], line["first"]) for line in asked] == [
         (0, "link 100", at, 1),
         (2, "link 102", at, 1),
     ]
 
 
-def test_a_leader_tells_of_a_command_from_request_to_answer(path: Path) -> None:
+def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     rig = traced.rig
     at = rig.lead()
@@ -100,8 +100,8 @@ def test_a_leader_tells_of_a_command_from_request_to_answer(path: Path) -> None:
     rig.request(1, opening)
     rig.accept(1, at, 1, 2)
     rig.sync()
-    told = traced.take("received", "sent", "decided", "applied")
-    kinds = [(line["event"], line.get("kind"), line.get("peer")) for line in told]
+    found = traced.take("received", "sent", "decided", "applied")
+    kinds = [(line["event"], line.get("kind"), line.get("peer")) for line in found]
     assert kinds == [
         ("received", "request", -1),
         ("sent", "phase2a", 1),
@@ -111,7 +111,7 @@ def test_a_leader_tells_of_a_command_from_request_to_answer(path: Path) -> None:
         ("applied", None, None),
         ("sent", "response", -1),
     ]
-    request, phase2a, _, phase2b, decided, applied, response = told
+    request, phase2a, _, phase2b, decided, applied, response = found
     assert request["commands"] == decided["hashes"] == [digest(opening)]
     assert decided["times_ns"] == [rig.now_ns]
     for line in (phase2a, phase2b, decided):
@@ -119,13 +119,13 @@ def test_a_leader_tells_of_a_command_from_request_to_answer(path: Path) -> None:
     assert (applied["first"], applied["end"]) == (response["first"], response["end"]) == (1, 2)
     assert phase2a["label"].startswith("phase2a 1.0 slot 1: open")
     assert request["bytes"] == len(codec.encode_request([opening]))
-    times = [line["at_ns"] for line in told]
+    times = [line["at_ns"] for line in found]
     assert times == sorted(times)
-    assert {(line["node"], line["incarnation"]) for line in told} == {(0, f"{1000:016x}")}
+    assert {(line["node"], line["incarnation"]) for line in found} == {(0, f"{1000:016x}")}
 
 
 def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
-    """It sends nothing to anybody: what it has written down tells them."""
+    """It sends its runs to no one: the times are in what it stores."""
     rig = Rig(nodes=1, linked=False)
     traced = Traced(path, rig)
     rig.begin_scout()
@@ -137,8 +137,8 @@ def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
     assert decided["times_ns"] == [rig.now_ns]
 
 
-def test_a_leader_knows_the_times_of_what_is_decided_before_it_is_written_down(path: Path) -> None:
-    """Its disk is slow, and two others are a majority."""
+def test_a_leader_knows_the_times_of_slots_that_are_decided_before_it_has_stored_them(path: Path) -> None:
+    """Its disk is slow, and its two peers are a majority."""
     traced = Traced(path, Rig(linked=False))
     rig = traced.rig
     at = rig.lead()
@@ -153,15 +153,15 @@ def test_a_leader_knows_the_times_of_what_is_decided_before_it_is_written_down(p
     assert decided["times_ns"] == [rig.now_ns - 3_000_000, rig.now_ns]
 
 
-def test_a_follower_tells_what_a_watermark_decides(path: Path) -> None:
+def test_the_slots_that_a_watermark_decides_are_traced(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     rig, at = traced.rig, ballot(1, 2)
     run_of_two = [command(9, 1), command(9, 2, b"y")]
     rig.phase2a(2, at, 1, run_of_two, time_ns=55)
     rig.sync()
-    told = traced.take()
-    assert [line["event"] for line in told] == ["received", "adopted", "sent"]
-    assert told[1]["role"] == "acceptor"
+    found = traced.take()
+    assert [line["event"] for line in found] == ["received", "adopted", "sent"]
+    assert found[1]["role"] == "acceptor"
     rig.send(2, "decision", ballot=at, first=1, end=3)
     received, decided, applied = traced.take()
     assert (received["kind"], received["decided_ballot"]) == ("decision", at)
@@ -172,15 +172,15 @@ def test_a_follower_tells_what_a_watermark_decides(path: Path) -> None:
     assert (applied["first"], applied["end"]) == (1, 3)
 
 
-def test_what_is_decided_above_a_gap_is_told_at_once_and_once(path: Path) -> None:
-    """Slots 3 and 4 come by phase 2a and are decided before 1 and 2, which are fetched, held at another ballot."""
+def test_slots_above_a_gap_are_traced_at_once_and_once(path: Path) -> None:
+    """Slots 3 and 4 come by phase 2a and are decided before 1 and 2, which are fetched and held at another ballot."""
     traced = Traced(path, Rig(linked=False))
     rig, at = traced.rig, ballot(2, 2)
     commands = [command(9, number) for number in range(1, 5)]
     rig.phase2a(2, at, 3, commands[2:], time_ns=66)
     rig.send(2, "decision", ballot=at, first=3, end=5)
-    told = traced.take("decided", "applied")
-    assert [(line["event"], line["first"], line["end"]) for line in told] == [("decided", 3, 5)]
+    found = traced.take("decided", "applied")
+    assert [(line["event"], line["first"], line["end"]) for line in found] == [("decided", 3, 5)]
     fetched = codec.encode_phase2a(ballot(1, 1), 1, 44, (0, 1, 1), commands[:2])
     rig.send(2, "fetched", first=1, end=3, pvalues=[(1, 3, fetched)])
     decided, applied = traced.take("decided", "applied")
@@ -190,7 +190,7 @@ def test_what_is_decided_above_a_gap_is_told_at_once_and_once(path: Path) -> Non
     assert (applied["first"], applied["end"]) == (1, 5)
 
 
-def test_what_is_fetched_above_a_gap_is_told_at_once(path: Path) -> None:
+def test_fetched_slots_above_a_gap_are_traced_at_once(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     frame = codec.encode_phase2a(ballot(1, 1), 4, 44, (0, 1, 1), [command(9, 4)])
     traced.rig.send(2, "fetched", first=4, end=5, pvalues=[(4, 5, frame)])
@@ -206,8 +206,8 @@ def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
         for at, first in ((low, 1), (high, 11))
     ]
     traced.rig.send(2, "fetched", first=1, end=16, pvalues=[(1, 11, runs[0]), (11, 16, runs[1])])
-    told = traced.take("decided", "applied")
-    assert [(line["event"], line["first"], line["end"], line.get("ballot")) for line in told] == [
+    found = traced.take("decided", "applied")
+    assert [(line["event"], line["first"], line["end"], line.get("ballot")) for line in found] == [
         ("decided", 1, 11, low),
         ("decided", 11, 16, high),
         ("applied", 1, 16, None),
@@ -215,7 +215,7 @@ def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
 
 
 def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path) -> None:
-    """Slot 1 was decided before, slot 2 was accepted: its time is on the disk alone."""
+    """Slot 1 was decided before the restart; slot 2 was accepted, so only the disk has its time."""
     traced = Traced(path, Rig(linked=False))
     rig, at = traced.rig, ballot(1, 2)
     rig.phase2a(2, at, 1, [command(9, 1)], time_ns=55)
@@ -236,7 +236,7 @@ def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path
     assert (applied["first"], applied["end"]) == (2, 3)
 
 
-def test_a_preempted_leader_and_one_that_steps_down_tell_it(path: Path) -> None:
+def test_a_step_down_and_a_preemption_are_traced(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     at = traced.rig.lead()
     for _ in range(40):
@@ -250,7 +250,7 @@ def test_a_preempted_leader_and_one_that_steps_down_tell_it(path: Path) -> None:
     assert preempted["text"] == "preempted by ballot 9.2 while scouting"
 
 
-def test_founding_and_other_lines_of_the_log_are_told(path: Path) -> None:
+def test_founding_and_other_events_are_traced(path: Path) -> None:
     traced = Traced(path, Rig(nodes=2, founded=False, linked=False))
     rig = traced.rig
     rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[1000, 1001])
@@ -263,16 +263,16 @@ def test_founding_and_other_lines_of_the_log_are_told(path: Path) -> None:
     assert said["text"].startswith("this incarnation is no founder")
 
 
-def test_frames_are_told_when_they_are_whole(path: Path) -> None:
+def test_frames_are_traced_when_they_are_whole(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     rig = traced.rig
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     stream = ping * 3
-    told = []
+    found = []
     for piece in (stream[:5], stream[5 : len(ping) + 7], stream[len(ping) + 7 :]):
         rig.receive(102, piece)
-        told.append([(line["kind"], line["bytes"]) for line in traced.take("received")])
-    assert told == [[], [("ping", len(ping))], [("ping", len(ping))] * 2]
+        found.append([(line["kind"], line["bytes"]) for line in traced.take("received")])
+    assert found == [[], [("ping", len(ping))], [("ping", len(ping))] * 2]
 
 
 def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
@@ -282,8 +282,8 @@ def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
     traced.rig.node.link_down(102)
     traced.rig.link(2, number=502)
     traced.rig.receive(502, ping)
-    told = traced.take("received", "linked", "unlinked")
-    assert [(line["event"], line["link"]) for line in told] == [
+    found = traced.take("received", "linked", "unlinked")
+    assert [(line["event"], line["link"]) for line in found] == [
         ("unlinked", "link 102"),
         ("linked", "link 502"),
         ("received", "link 502"),
@@ -291,8 +291,8 @@ def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
     assert traced.rig.node._rest == {}
 
 
-def test_a_frame_in_another_layout_is_told_as_the_message_it_is(path: Path) -> None:
-    """In two segments: the core has it rewritten, and takes it."""
+def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
+    """The frame has two segments: the core has it rewritten, and accepts it."""
     traced = Traced(path, Rig(linked=False))
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     body = ping[8:]
@@ -308,7 +308,7 @@ def test_a_frame_in_another_layout_is_told_as_the_message_it_is(path: Path) -> N
 @pytest.mark.parametrize(
     "bad", [b"\xff" * 64, codec.encode("fetch", first=1, end=2)[:16] + b"\x77" * 32], ids=["head", "body"]
 )
-def test_bytes_that_are_no_message_are_told_as_such_and_close_the_link(path: Path, bad: bytes) -> None:
+def test_bytes_that_are_no_message_are_traced_as_malformed_and_close_the_link(path: Path, bad: bytes) -> None:
     traced = Traced(path, Rig(linked=False))
     traced.rig.receive(102, bad)
     (received,) = traced.take("received")
@@ -317,10 +317,10 @@ def test_bytes_that_are_no_message_are_told_as_such_and_close_the_link(path: Pat
     assert not traced.trace.ended
 
 
-# -- when it is told
+# -- when it is written
 
 
-def test_a_frame_has_come_before_anything_follows_from_it(path: Path) -> None:
+def test_a_received_frame_is_traced_before_it_takes_effect(path: Path) -> None:
     class Timed(Journal):
         def apply(self, command: bytes, context: Context) -> bytes:
             applied_ns.append(time.monotonic_ns())
@@ -336,7 +336,7 @@ def test_a_frame_has_come_before_anything_follows_from_it(path: Path) -> None:
     assert received["at_ns"] < applied_ns[0] < applied["at_ns"]
 
 
-def test_it_is_in_the_file_before_it_is_sent(path: Path) -> None:
+def test_a_line_is_in_the_file_before_its_frame_is_sent(path: Path) -> None:
     traced = Traced(path, Rig(linked=False))
     traced.rig.node.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
     output = traced.rig.node.output()
@@ -345,8 +345,8 @@ def test_it_is_in_the_file_before_it_is_sent(path: Path) -> None:
     assert (received["kind"], sent["kind"]) == ("ping", "pong")
 
 
-def test_a_traced_core_says_what_an_untraced_one_says(path: Path) -> None:
-    """The same story, told to both: every byte, batch and event is the same."""
+def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
+    """Both get the same story: every byte, batch and event is the same."""
 
     def story(rig: Rig) -> list[Any]:
         rig.link(1)
@@ -423,7 +423,7 @@ def test_two_processes_do_not_mix_their_traces(path: Path, caplog: Any) -> None:
 
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses larger ones, as a full disk does."""
+    """The kernel refuses larger files, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -442,12 +442,12 @@ def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) ->
     traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=4)
     assert [message["nonce"] for message in traced.rig.take(102) if message["kind"] == "pong"] == [3, 4]
     assert caplog.text.count("ends here") == 1
-    assert not path.read_bytes().endswith(b"\n")  # cut off, as the next life will find it
+    assert not path.read_bytes().endswith(b"\n")  # the last line is cut off, and the next life finds it so
     Traced(path, Rig(linked=False))
     lines(path)
 
 
-def test_a_tracer_that_is_wrong_ends_itself_and_not_the_node(path: Path, caplog: Any) -> None:
+def test_an_error_in_tracing_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
     rig = Rig(linked=False)
     trace = Trace(path, 0, 1)
 
@@ -466,7 +466,7 @@ def test_a_tracer_that_is_wrong_ends_itself_and_not_the_node(path: Path, caplog:
 
 
 def three_nodes() -> Config:
-    """A cluster whose elections are quick."""
+    """A cluster with quick elections."""
     return local_config(3, election_timeout_ms=100, ping_interval_ms=20)
 
 
@@ -490,13 +490,13 @@ def test_servers_write_traces_that_fit_together(tmp_path: Path) -> None:
             slot_out.append(servers[0].node.slot_out)
 
     run(main())
-    told = [lines(each) for each in paths]
-    for node, events in enumerate(told):
+    found = [lines(each) for each in paths]
+    for node, events in enumerate(found):
         assert (events[0]["event"], events[0]["storage"], events[0]["slot_out"]) == ("started", "memory", 1)
         assert (events[-1]["event"], events[-1]["reason"]) == ("ended", "stopped")
         peers = {line["peer"]: line["link"] for line in events if line["event"] == "linked"}
         for peer in {0, 1, 2} - {node}:
-            assert peers[peer] in {line["link"] for line in told[peer] if line["event"] == "linked"}
+            assert peers[peer] in {line["link"] for line in found[peer] if line["event"] == "linked"}
         applied = [slot for line in events if line["event"] == "applied" for slot in range(line["first"], line["end"])]
         assert applied == list(range(1, slot_out[0]))
     decided = [
@@ -506,7 +506,7 @@ def test_servers_write_traces_that_fit_together(tmp_path: Path) -> None:
             if line["event"] == "decided"
             for both in zip(line["hashes"], line["times_ns"], strict=True)
         ]
-        for events in told
+        for events in found
     ]
     assert decided[0] == decided[1] == decided[2]
     assert len(decided[0]) >= 6  # a session and five writes
