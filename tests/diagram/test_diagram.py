@@ -88,9 +88,9 @@ LABELS = {
     "founding founders 3": codec.encode("founding", incarnation=7, fresh=False, incarnations=[7, 9, 8]),
     "request x y": codec.encode_request([command(9, 1), command(9, 2, b"y")]),
     "request x x x x x x and 3 more": codec.encode_request([command(9, i) for i in range(1, 10)]),
-    "response session 9 open": codec.encode_response(9, [(77, 9, codec.REPLY_STATUSES["opened"], b"")]),
+    "response session 9 open": codec.encode_response(9, [(77, 9, codec.ReplyStatus.OPENED, b"")]),
     "response 1 ok slot 10, 2 refused slot 11": codec.encode_response(9, [(1, 10, 0, b""), (2, 11, 1, b"no")]),
-    "response 4 ahead": codec.encode_response(9, [(4, 0, codec.REPLY_STATUSES["ahead"], b"")]),
+    "response 4 ahead": codec.encode_response(9, [(4, 0, codec.ReplyStatus.AHEAD, b"")]),
     "leading 2.1": codec.encode("leading", ballot=TWO),
 }
 

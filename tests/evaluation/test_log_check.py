@@ -149,7 +149,7 @@ def test_reads_and_refusals_have_no_slot_of_their_own() -> None:
 
 def wire(sequence: int, payload: bytes = b"kv") -> Wire:
     """A command of a client, as frames have it."""
-    return 7, sequence, codec.COMMAND_KINDS["apply"], 0, payload
+    return 7, sequence, codec.CommandKind.APPLY, 0, payload
 
 
 def batch(*records: tuple[int, int, int, list[Wire]]) -> bytes:
@@ -214,7 +214,7 @@ def test_two_directories_are_held_against_each_other(tmp_path: Path) -> None:
 
 
 def test_a_brief_command_tells_kinds_and_payloads_apart() -> None:
-    apply, other = (codec.COMMAND_KINDS[kind] for kind in ("apply", "open_session"))
+    apply, other = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
     found = {brief((7, 1, kind, 0, payload)) for kind in (apply, other) for payload in (b"", b"a", b"b")}
     assert len(found) == 6
     assert brief((7, 1, apply, 5, b"a")) == brief((7, 1, apply, 0, b"a"))

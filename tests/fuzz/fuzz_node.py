@@ -101,7 +101,7 @@ class Fields:
             "incarnation": lambda: 1000 + self.program.below(4),
             "incarnations": lambda: [1000 + i for i in range(self.program.below(6))],
             "session": self.program.byte,
-            "commands": lambda: [dict(zip(codec.COMMAND_FIELDS, one, strict=True)) for one in self.commands()],
+            "commands": lambda: [dict(zip(codec.ELEMENTS["commands"], one, strict=True)) for one in self.commands()],
             "pvalues": self.pvalues,
             "rejoins": lambda: [{"node": 1, "slot": self.slot(), "incarnation": 1001}] * self.program.below(2),
             "replies": lambda: [{"sequence": 1, "slot": self.slot(), "status": 0, "data": b"answer"}],

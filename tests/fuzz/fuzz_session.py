@@ -18,7 +18,7 @@ from tests.fuzz.harness import Program, chunk, main
 NONCE = 77
 CAPACITY = 8
 STEPS_MAX = 100
-OPENED, AHEAD = codec.REPLY_STATUSES["opened"], codec.REPLY_STATUSES["ahead"]
+OPENED, AHEAD = codec.ReplyStatus.OPENED, codec.ReplyStatus.AHEAD
 
 
 class Client:

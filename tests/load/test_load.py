@@ -148,7 +148,7 @@ def test_a_refusal_is_a_row_too() -> None:
     (frame,) = codec.split(opening)[0]
     session = codec.decode_message(frame)["session"]
     load.pump(2 * MS, opening)
-    load.pump(3 * MS, codec.encode_response(session, [(2, 5, codec.REPLY_STATUSES["refused"], b"")]))
+    load.pump(3 * MS, codec.encode_response(session, [(2, 5, codec.ReplyStatus.REFUSED, b"")]))
     (row,) = parsed(load.take_rows())
     assert (row["sequence"], row["outcome"]) == (2, OUTCOMES["refused"])
 

@@ -26,7 +26,7 @@ from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
 
 NONCE = 77
 OPEN = command(0, NONCE, b"", OPEN_SESSION)
-STATUS = codec.REPLY_STATUSES
+STATUS = codec.ReplyStatus
 
 
 def run_of(at: int, first: int, *commands: tuple[Any, ...]) -> bytes:
@@ -56,7 +56,7 @@ def leading_with_a_session() -> Rig:
     rig.request(1, OPEN)
     rig.sync()
     rig.accept(1, at, 1, 2)
-    assert answers(rig, 1) == [(NONCE, STATUS["opened"])]
+    assert answers(rig, 1) == [(NONCE, STATUS.OPENED)]
     return rig
 
 
@@ -295,7 +295,7 @@ class TestClients:
         rig.request(1, command(50, 1))
         rig.sync()
         rig.accept(1, rig.node.leader.ballot, 2, 3)
-        assert answers(rig, 1) == [(1, STATUS["expired"])]
+        assert answers(rig, 1) == [(1, STATUS.EXPIRED)]
 
     def test_an_acknowledged_command_that_is_repeated_is_told_so(self) -> None:
         """Its answer is gone, and it is not applied again."""
@@ -303,9 +303,9 @@ class TestClients:
         rig.request(1, command(1, 1, b"a"), command(1, 2, b"b"))
         rig.sync()
         rig.accept(1, rig.node.leader.ballot, 2, 4)
-        assert answers(rig, 1) == [(1, STATUS["ok"]), (2, STATUS["ok"])]
+        assert answers(rig, 1) == [(1, STATUS.OK), (2, STATUS.OK)]
         rig.request(1, command(1, 1, b"a"))
-        assert answers(rig, 1) == [(1, STATUS["acknowledged"])]
+        assert answers(rig, 1) == [(1, STATUS.ACKNOWLEDGED)]
         assert rig.journal.entries == [b"a", b"b"]
 
     def test_waiting_requests_keep_their_order_when_the_queue_grows(self) -> None:
@@ -351,11 +351,11 @@ class TestCallers:
     def test_an_answer_that_comes_after_a_rewind_is_not_asked_for_again(self) -> None:
         """It was on its way while the client gave it up for lost."""
         session = Session(NONCE)
-        session.receive(codec.encode_response(5, [(NONCE, 5, STATUS["opened"], b"")]))
+        session.receive(codec.encode_response(5, [(NONCE, 5, STATUS.OPENED, b"")]))
         session.submit(b"a")
         assert session.output()
         session.rewind()
-        assert session.receive(codec.encode_response(5, [(1, 6, STATUS["ok"], b"!")])) == [(1, 0, 6, b"!")]
+        assert session.receive(codec.encode_response(5, [(1, 6, STATUS.OK, b"!")])) == [(1, 0, 6, b"!")]
         assert session.output() == b""
         assert session.sent == session.acknowledged == 1
 
@@ -363,7 +363,7 @@ class TestCallers:
         """The first command lacks its answer, so there is no room although fewer are outstanding than wanted."""
         load = opened(Load(NONCE, outstanding=1 << 20))
         assert load.last == 16384
-        load.pump(2, codec.encode_response(5, [(2, 6, STATUS["ok"], b"")]))
+        load.pump(2, codec.encode_response(5, [(2, 6, STATUS.OK, b"")]))
         assert (load.last, load.unanswered) == (16384, 16383)
         assert load.next_due_ns() == 0
 
@@ -371,7 +371,7 @@ class TestCallers:
         """They have no latency."""
         load = opened(Load(NONCE))
         load.measuring = True
-        load.pump(2, codec.encode_response(5, [(1, 6, STATUS["refused"], b"no")]))
+        load.pump(2, codec.encode_response(5, [(1, 6, STATUS.REFUSED, b"no")]))
         assert (load.errors, load.completed, load.answered) == (1, 0, 1)
 
     def test_a_machine_without_a_kind_does_nothing(self) -> None:
@@ -425,7 +425,7 @@ class TestCallers:
 
 def opened(load: Load) -> Load:
     """Its session is open, and what it wants to send is sent."""
-    load.pump(1, codec.encode_response(5, [(NONCE, 5, STATUS["opened"], b"")]))
+    load.pump(1, codec.encode_response(5, [(NONCE, 5, STATUS.OPENED, b"")]))
     return load
 
 

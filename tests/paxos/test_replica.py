@@ -374,7 +374,7 @@ def test_who_waits_in_a_session_that_is_evicted_is_told(decided):
     log = [command(0, 92, b"", OPEN_SESSION), command(1, 1, b"late")]
     follow(rig, *log[: 1 + decided], first=2)
     told = {(m["session"], r["sequence"], r["status"]) for m in rig.take(1, "response") for r in m["replies"]}
-    assert told == {(1, 1, codec.REPLY_STATUSES["expired"])}
+    assert told == {(1, 1, codec.ReplyStatus.EXPIRED)}
     assert rig.node.status()["requests"] == 0
     assert rig.journal.entries == []
 

@@ -38,6 +38,7 @@ ALLOWED = {
     "cpython.unicode": None,
     "collections": None,
     "collections.abc": None,
+    "enum": None,
     "hashlib": None,
     "json": {"dumps", "loads"},
     "math": None,

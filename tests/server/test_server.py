@@ -25,11 +25,11 @@ from multipaxos.storage.memory import MemoryStorage
 from multipaxos.storage.records import Record
 from multipaxos.transport import transport
 from multipaxos.wire.codec import (
-    COMMAND_KINDS,
     FRAME_BYTES_MAX,
     KEY_BYTES_MAX,
-    REPLY_STATUSES,
     VALUE_BYTES_MAX,
+    CommandKind,
+    ReplyStatus,
     encode,
     encode_request,
 )
@@ -46,7 +46,7 @@ from tests.support.link_by_hand import (
     until,
 )
 
-OK, REFUSED = (REPLY_STATUSES[name] for name in ("ok", "refused"))
+OK, REFUSED = ReplyStatus.OK, ReplyStatus.REFUSED
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +144,7 @@ def test_a_node_on_a_disk_remembers(tmp_path: Path) -> None:
 def hostile_frames() -> dict[str, bytes]:
     """Frames that no client sends."""
     rng = random.Random(3)
-    request = encode_request([(1, 1, COMMAND_KINDS["apply"], 0, put(b"k", b"v"))])
+    request = encode_request([(1, 1, CommandKind.APPLY, 0, put(b"k", b"v"))])
     oversized = bytes(4) + (FRAME_BYTES_MAX // 8 + 1).to_bytes(4, "little") + bytes(64)
     return {
         "random": bytes(rng.randrange(1, 256) for _ in range(512)),
@@ -186,7 +186,7 @@ def test_a_bad_frame_closes_its_link_and_no_other(name: str, caplog: pytest.LogC
 def test_random_frames_close_links_at_most() -> None:
     config = one_node()
     rng = random.Random(11)
-    request = encode_request([(1, i, COMMAND_KINDS["apply"], 0, put(b"key", b"value")) for i in range(1, 9)])
+    request = encode_request([(1, i, CommandKind.APPLY, 0, put(b"key", b"value")) for i in range(1, 9)])
 
     async def main() -> None:
         async with cluster(config) as (server,):

@@ -48,7 +48,7 @@ from tests.support.one_node import APPLY, MS, OPEN_SESSION, OneNode
 
 LAST = codec.SLOTS_END
 PASSIVE, SCOUTING, ACTIVE = range(3)
-STATUSES = {number: name for name, number in codec.REPLY_STATUSES.items()}
+STATUSES = {status: status.name.lower() for status in codec.ReplyStatus}
 CLIENT = 1
 
 
@@ -71,7 +71,7 @@ def from_wire(number: int) -> Ballot:
 
 def command_of(fields: dict[str, Any], time: int = 0) -> Command:
     """A command of a decoded message; a no-op's time is nobody's."""
-    if fields["kind"] == codec.COMMAND_KINDS["noop"]:
+    if fields["kind"] == codec.CommandKind.NOOP:
         return NOOP
     op = Open() if fields["kind"] == OPEN_SESSION else fields["payload"]
     return Command(fields["session"], fields["sequence"], op, time)

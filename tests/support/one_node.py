@@ -127,7 +127,7 @@ class OneNode:
     def send(self, peer: int, kind: str, **fields: Any) -> None:
         """One message from a peer; pvalues may be given as (first, end, run)."""
         if "pvalues" in fields:
-            names = codec.PVALUES_FIELDS
+            names = codec.ELEMENTS["pvalues"]
             fields["pvalues"] = [
                 one if isinstance(one, dict) else dict(zip(names, one, strict=True)) for one in fields["pvalues"]
             ]

@@ -533,7 +533,7 @@ def test_a_trace_that_cannot_be_written_does_not_stop_a_node(tmp_path: Path, cap
         async with Server(config, 0, MemoryStorage(), trace=tmp_path / "missing" / "trace") as server:
             await until(lambda: server.facts()["leading"])
             caller = await Caller.to(config, 0)
-            assert (await caller.call(put(b"key", b"value")))[0] == codec.REPLY_STATUSES["ok"]
+            assert (await caller.call(put(b"key", b"value")))[0] == codec.ReplyStatus.OK
             caller.link.close()
 
     run(main())

@@ -39,7 +39,7 @@ SYNC_NS = MS // 2
 QUIET_NS = 6 * MS  # a timer due within this is a short one
 START_NS = 1_000_000 * MS  # of the nodes' clocks: a round number that no trace shows
 EVENTS_MAX = 20_000  # of one directive: more is a script that never becomes quiet
-STATUSES = {number: name for name, number in codec.REPLY_STATUSES.items()}
+STATUSES = {status: status.name.lower() for status in codec.ReplyStatus}
 QUIET = frozenset({"ping", "pong", "founding"})  # kinds that the trace leaves out until they are asked for
 
 
@@ -174,10 +174,8 @@ class Actor:
         if held is None:
             return "?"
         kind, _, _, payload = held
-        if kind != codec.COMMAND_KINDS["apply"]:
-            return {codec.COMMAND_KINDS["noop"]: "noop", codec.COMMAND_KINDS["open_session"]: "open"}.get(
-                kind, "rejoin"
-            )
+        if kind != codec.CommandKind.APPLY:
+            return {codec.CommandKind.NOOP: "noop", codec.CommandKind.OPEN_SESSION: "open"}.get(kind, "rejoin")
         if self.machine.entries[self.performed : self.performed + 1] == [payload]:
             self.performed += 1
             return payload.decode()

@@ -135,7 +135,7 @@ def seen_by_pycapnp(frame: bytes) -> dict[str, Any]:
             if name == "incarnations":
                 value = list(value)
             elif name in STRUCTS:
-                parts = schema._ELEMENTS[name]
+                parts = codec.ELEMENTS[name]
                 value = [{part: plain(getattr(each, part)) for part in parts} for each in value]
             message[name] = value
         return message
@@ -190,7 +190,7 @@ def test_every_kind_is_tested() -> None:
 
 @given(phase2a)
 def test_the_fast_pair_of_runs_agrees_with_the_others(message: dict[str, Any]) -> None:
-    rows = [tuple(each[part] for part in codec.COMMAND_FIELDS) for each in message["commands"]]
+    rows = [tuple(each[part] for part in codec.ELEMENTS["commands"]) for each in message["commands"]]
     decided = (message["decided_ballot"], message["decided_first"], message["decided_end"])
     values = (message["ballot"], message["first"], message["time_ns"], decided, rows)
     frame = codec.encode("phase2a", **message)
@@ -202,7 +202,7 @@ def test_the_fast_pair_of_runs_agrees_with_the_others(message: dict[str, Any]) -
 
 @given(BODIES["response"])
 def test_the_fast_pair_of_responses_agrees_with_the_others(message: dict[str, Any]) -> None:
-    rows = [tuple(each[part] for part in codec.REPLY_FIELDS) for each in message["replies"]]
+    rows = [tuple(each[part] for part in codec.ELEMENTS["replies"]) for each in message["replies"]]
     frame = codec.encode("response", **message)
     assert codec.encode_response(message["session"], rows) == frame
     assert codec.decode_response(frame) == (message["session"], rows)
@@ -265,7 +265,7 @@ def test_offsets_are_those_of_the_schema(kind: str) -> None:
 def test_offsets_in_elements_are_those_of_the_schema(kind: str, field: str) -> None:
     name = STRUCTS[field]
     node = struct_node(name)
-    parts = [part for part in schema._ELEMENTS[field] if part not in ("payload", "data", "run")]
+    parts = [part for part in codec.ELEMENTS[field] if part not in ("payload", "data", "run")]
     values = {part: i for i, part in enumerate(parts, start=1)}
     frame = codec.encode(kind, **{field: [values]})
     owner = struct_node(kind.capitalize())
@@ -273,7 +273,7 @@ def test_offsets_in_elements_are_those_of_the_schema(kind: str, field: str) -> N
     assert struct.unpack_from("<IHH", frame, tag) == (1 << 2, node.dataWordCount, node.pointerCount)
     expected = data_section(name, {camel(part): value for part, value in values.items()})
     assert frame[tag + 8 : tag + 8 + len(expected)] == expected
-    assert {camel(part) for part in schema._ELEMENTS[field]} | {"reserved"} == {each.name for each in node.fields} | {
+    assert {camel(part) for part in codec.ELEMENTS[field]} | {"reserved"} == {each.name for each in node.fields} | {
         "reserved"
     }
 
@@ -282,9 +282,9 @@ def test_enums_are_those_of_the_schema() -> None:
     fields = schema.SCHEMA.Message.schema.node.struct.fields
     assert {f.discriminantValue: f.name for f in fields} == dict(enumerate(map(camel, codec.KINDS)))
     assert schema.SCHEMA.Message.schema.node.struct.discriminantOffset == 0
-    for ours, theirs in ((codec.COMMAND_KINDS, "CommandKind"), (codec.REPLY_STATUSES, "ReplyStatus")):
-        enumerants = getattr(schema.SCHEMA, theirs).schema.enumerants
-        assert {camel(name): number for name, number in ours.items()} == dict(enumerants)
+    for ours in (codec.CommandKind, codec.ReplyStatus):
+        enumerants = getattr(schema.SCHEMA, ours.__name__).schema.enumerants
+        assert {camel(each.name.lower()): each.value for each in ours} == dict(enumerants)
 
 
 # -- hostile bytes
@@ -421,7 +421,7 @@ def test_pointers_that_lead_to_no_list(kind: str, offset: int, pointer: int) -> 
 @pytest.mark.parametrize("pointer", NO_LISTS.values(), ids=NO_LISTS)
 @pytest.mark.parametrize(("kind", "field"), [("request", "commands"), ("response", "replies"), ("fetched", "pvalues")])
 def test_pointers_that_lead_to_no_bytes(kind: str, field: str, pointer: int) -> None:
-    values = command() if field == "commands" else dict.fromkeys(schema._ELEMENTS[field], 0)
+    values = command() if field == "commands" else dict.fromkeys(codec.ELEMENTS[field], 0)
     bytes_field = {"commands": "payload", "replies": "data", "pvalues": "run"}[field]
     frame = bytearray(codec.encode(kind, **{field: [{**values, bytes_field: b"12345678"}]}))
     element = list_at(kind) + 8 * struct_node(kind.capitalize()).pointerCount + 8

@@ -41,6 +41,16 @@ cdef enum:
     PHASE2A_DATA = 6
     PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where a run's first command is: after pointer and tag
 
+# How the limits relate: the largest value fits a command, a command a run, a run a Fetched and a Phase1b.
+cdef inline bint limits_fit() noexcept:
+    return (
+        KEY_BYTES_MAX + VALUE_BYTES_MAX < PAYLOAD_BYTES_MAX
+        and PHASE2A_COMMANDS + 8 * (COMMAND_DATA + 1) + PAYLOAD_BYTES_MAX <= RUN_BYTES_MAX
+        and PHASE2A_COMMANDS + 8 * (COMMAND_DATA + 1) * RUN_SLOTS_MAX <= RUN_BYTES_MAX
+        and BODY + 128 + 8 * (PVALUES_DATA + 1) + RUN_BYTES_MAX <= FRAME_BYTES_MAX
+    )
+
+
 cdef struct Command:
     uint64_t session
     uint64_t sequence

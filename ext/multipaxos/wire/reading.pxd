@@ -9,6 +9,9 @@ from multipaxos.wire.messages cimport (
 cdef Fault frame_size(const uint8_t* data, size_t available, size_t* size) noexcept
 cdef Fault decode(const uint8_t* frame, size_t size, Message* out) noexcept
 
+# Raises what Python is told of a fault: nothing for FINE, else a CodecError.
+cdef int check(Fault fault) except -1
+
 # -- elements of lists that `decode` has checked; these functions check nothing, not the index either
 
 cdef inline const uint8_t* content_of(const uint8_t* element, uint32_t stride, uint32_t data_bytes,

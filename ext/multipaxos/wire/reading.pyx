@@ -11,6 +11,8 @@ rest is skipped), a shorter one from an older schema (missing fields are 0). HEL
 rare: only their root is checked here, and pycapnp reads them.
 """
 
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from multipaxos.wire.encoding cimport (
@@ -22,6 +24,8 @@ from multipaxos.wire.messages cimport (
     PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, PHASE2B, PING, PONG, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX,
     STATUS_REPLY, STATUS_REQUEST, Commands, Message, MessageKind, PvaluesList, ReplyList, Watermark,
 )
+
+from multipaxos.errors import MultipaxosError
 
 cdef enum:
     SEGMENTS_MAX = 512               # as in Cap'n Proto's own readers
@@ -212,3 +216,54 @@ cdef Fault read_pvalues(Segment* segment, const uint8_t* pointer, PvaluesList* o
         if field_at(element, out.data_bytes, 0) > field_at(element, out.data_bytes, 1):
             return MALFORMED
     return check_bytes_of(segment, out, RUN_BYTES_MAX)
+
+
+# -- for Python
+
+FAULTS = ("fine", "partial", "foreign", "malformed", "oversized")
+
+
+class CodecError(MultipaxosError, ValueError):
+    """A frame that cannot be read; ``fault`` says what is wrong: one of ``FAULTS`` except "fine"."""
+
+    def __init__(self, message, fault):
+        super().__init__(message)
+        self.fault = fault
+
+
+_EXPLANATIONS = {
+    PARTIAL: "the frame ends too early: wait for the rest of it",
+    FOREIGN: "the frame is not in the layout of this codec: rewrite it with multipaxos.wire.schema.flatten",
+    MALFORMED: "a pointer, length, count or range in the frame does not hold: close the link that brought it",
+    OVERSIZED: "the frame or a part of it is over its limit: close the link that brought it",
+}
+
+
+cdef int check(Fault fault) except -1:
+    if fault != FINE:
+        raise CodecError(_EXPLANATIONS[fault], FAULTS[fault])
+    return 0
+
+
+def split(data):
+    """The whole frames at the start of a byte stream, and the rest."""
+    cdef Py_buffer view
+    cdef const uint8_t* at
+    cdef size_t left, size
+    cdef Fault fault
+    frames = []
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        at = <const uint8_t*>view.buf
+        left = view.len
+        fault = frame_size(at, left, &size)
+        while fault == FINE:
+            frames.append(PyBytes_FromStringAndSize(<const char*>at, size))
+            at += size
+            left -= size
+            fault = frame_size(at, left, &size)
+        if fault != PARTIAL:
+            check(fault)
+        return frames, PyBytes_FromStringAndSize(<const char*>at, left)
+    finally:
+        PyBuffer_Release(&view)

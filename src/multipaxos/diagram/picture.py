@@ -101,11 +101,11 @@ def _payload(payload: bytes) -> str:
 
 
 def _command(command: Mapping[str, Any]) -> str:
-    if command["kind"] == codec.COMMAND_KINDS["noop"]:
+    if command["kind"] == codec.CommandKind.NOOP:
         return "noop"
-    if command["kind"] == codec.COMMAND_KINDS["open_session"]:
+    if command["kind"] == codec.CommandKind.OPEN_SESSION:
         return "open"
-    if command["kind"] == codec.COMMAND_KINDS["rejoin"]:
+    if command["kind"] == codec.CommandKind.REJOIN:
         return f"rejoin({command['session']})"
     return _payload(command["payload"]) or "empty"
 
@@ -184,13 +184,13 @@ def _founding(message: Mapping[str, Any]) -> str:
 
 
 def _reply(reply: Mapping[str, Any]) -> str:
-    names = {number: name for name, number in codec.REPLY_STATUSES.items()}
+    names = {status: status.name.lower() for status in codec.ReplyStatus}
     at = f" slot {reply['slot']}" if reply["slot"] else ""
     return f"{reply['sequence']} {names.get(reply['status'], reply['status'])}{at}"
 
 
 def _response(message: Mapping[str, Any]) -> str:
-    opened = codec.REPLY_STATUSES["opened"]
+    opened = codec.ReplyStatus.OPENED
     if any(reply["status"] == opened for reply in message["replies"]):
         return f"session {message['session']} open"
     return _some([_reply(reply) for reply in message["replies"]], ", ")

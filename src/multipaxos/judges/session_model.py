@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from multipaxos.wire.codec import COMMAND_KINDS
+from multipaxos.wire.codec import CommandKind
 
-APPLY, OPEN_SESSION = COMMAND_KINDS["apply"], COMMAND_KINDS["open_session"]
+APPLY, OPEN_SESSION = CommandKind.APPLY, CommandKind.OPEN_SESSION
 
 
 class SessionModel:

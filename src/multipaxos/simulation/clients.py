@@ -20,10 +20,10 @@ from multipaxos.simulation.network import Network
 from multipaxos.simulation.scenario import REPLICA, Scenario
 from multipaxos.simulation.shell import whole_frames
 from multipaxos.simulation.timeline import MS, Timeline
-from multipaxos.wire.codec import REPLY_STATUSES
+from multipaxos.wire.codec import ReplyStatus
 
-OK = REPLY_STATUSES["ok"]
-NAMES = {status: name for name, status in REPLY_STATUSES.items()}
+OK = ReplyStatus.OK
+NAMES: dict[int, str] = {status: status.name.lower() for status in ReplyStatus}
 STEP_NS = 20 * MS
 LARGE_BYTES = 3000
 CAPACITY = 64  # of a session: more than outstanding operations and keys together

@@ -1,7 +1,11 @@
-from collections.abc import Mapping
+from enum import IntEnum
 from typing import Final
 
-from multipaxos.errors import MultipaxosError
+from multipaxos.wire.fields import ELEMENTS as ELEMENTS
+from multipaxos.wire.fields import FIELDS as FIELDS
+from multipaxos.wire.reading import FAULTS as FAULTS
+from multipaxos.wire.reading import CodecError as CodecError
+from multipaxos.wire.reading import split as split
 
 FRAME_BYTES_MAX: Final[int]
 VALUE_BYTES_MAX: Final[int]
@@ -10,28 +14,29 @@ PAYLOAD_BYTES_MAX: Final[int]
 RUN_BYTES_MAX: Final[int]
 RUN_SLOTS_MAX: Final[int]
 SLOTS_END: Final[int]
-
 KINDS: Final[tuple[str, ...]]
-FAULTS: Final[tuple[str, ...]]
-COMMAND_KINDS: Final[Mapping[str, int]]
-REPLY_STATUSES: Final[Mapping[str, int]]
-FIELDS: Final[Mapping[str, tuple[str, ...]]]
-COMMAND_FIELDS: Final[tuple[str, ...]]
-REPLY_FIELDS: Final[tuple[str, ...]]
-PVALUES_FIELDS: Final[tuple[str, ...]]
-REJOIN_FIELDS: Final[tuple[str, ...]]
+
+class CommandKind(IntEnum):
+    NOOP = 0
+    APPLY = 1
+    OPEN_SESSION = 2
+    REJOIN = 3
+
+class ReplyStatus(IntEnum):
+    OK = 0
+    REFUSED = 1
+    OPENED = 2
+    AHEAD = 3
+    EXPIRED = 4
+    OVERLOADED = 5
+    ACKNOWLEDGED = 6
 
 _Buffer = bytes | bytearray | memoryview
 _CommandTuple = tuple[int, int, int, int, bytes]
 _ReplyTuple = tuple[int, int, int, bytes]
 
-class CodecError(MultipaxosError, ValueError):
-    fault: str
-    def __init__(self, message: str, fault: str) -> None: ...
-
 def encode(kind: str, **fields: object) -> bytes: ...
 def decode_message(frame: _Buffer) -> dict[str, object]: ...
-def split(data: _Buffer) -> tuple[list[bytes], bytes]: ...
 def encode_phase2a(
     ballot: int, first: int, time_ns: int, decided: tuple[int, int, int], commands: list[_CommandTuple]
 ) -> bytes: ...

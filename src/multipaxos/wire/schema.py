@@ -13,7 +13,7 @@ a reader does not outlive its bytes. Every message is written in one segment, it
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
@@ -144,24 +144,16 @@ def flatten(frame: bytes) -> bytes:
         raise CodecError(str(error), "malformed") from None
 
 
-_ELEMENTS: dict[str, Sequence[str]] = {
-    "commands": codec.COMMAND_FIELDS,
-    "replies": codec.REPLY_FIELDS,
-    "pvalues": codec.PVALUES_FIELDS,
-    "rejoins": codec.REJOIN_FIELDS,
-}
-
-
 def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
     """The fields of a message that the codec knows, each read once: reading uses up the traversal limit."""
     fields: dict[str, Any] = {}
     for name in codec.FIELDS[kind]:
         value = getattr(body, _camel(name))
         # Bytes may stand for structs with one small field, and would unfold: ours have a word at least.
-        if (name in _ELEMENTS or name == "incarnations") and len(value) > words:
+        if (name in codec.ELEMENTS or name == "incarnations") and len(value) > words:
             raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
-        if name in _ELEMENTS:
-            value = [{part: _plain(getattr(each, part)) for part in _ELEMENTS[name]} for each in value]
+        if name in codec.ELEMENTS:
+            value = [{part: _plain(getattr(each, part)) for part in codec.ELEMENTS[name]} for each in value]
         elif name == "incarnations":
             value = list(value)
         fields[name] = value
