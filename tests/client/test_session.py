@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from multipaxos.client.session import Session
 from multipaxos.machine.machine import PythonMachine
-from multipaxos.paxos.session_table import Sessions
+from multipaxos.paxos.session_table import SessionTable
 from multipaxos.wire import codec
 from multipaxos.wire.codec import CodecError
 from tests.support.journal import Journal
@@ -25,7 +25,7 @@ class Cluster:
     def __init__(self, sessions_max: int = 64) -> None:
         self.journal = Journal()
         self.machine = PythonMachine(self.journal)
-        self.sessions = Sessions(sessions_max)
+        self.sessions = SessionTable(sessions_max)
         self.slot = 0
 
     def answer(self, request: bytes) -> list[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import LAYOUT, OPERATIONS, OUTCOMES, ROW_BYTES
 from multipaxos.machine.key_value import KeyValue
-from multipaxos.paxos.session_table import Sessions
+from multipaxos.paxos.session_table import SessionTable
 from multipaxos.wire import codec
 
 MS = 1_000_000
@@ -22,7 +22,7 @@ class Store:
 
     def __init__(self) -> None:
         self.kv = KeyValue()
-        self.sessions = Sessions()
+        self.sessions = SessionTable()
         self.slot = 0
         self.commands: list[bytes] = []
 

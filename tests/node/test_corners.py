@@ -17,7 +17,7 @@ from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.node.election import Election
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.paxos.session_table import Sessions
+from multipaxos.paxos.session_table import SessionTable
 from multipaxos.paxos.slots import Ring
 from multipaxos.wire import codec
 from multipaxos.wire.codec import CodecError
@@ -399,7 +399,7 @@ class TestCallers:
     def test_sessions_that_share_a_bucket_are_told_apart(self) -> None:
         """More of them than buckets, opened, found again, and evicted in turn."""
         kept, opened_in_all = 20_000, 24_000
-        sessions, machine = Sessions(kept), KeyValue()
+        sessions, machine = SessionTable(kept), KeyValue()
         for slot in range(1, opened_in_all + 1):
             sessions.apply_command(machine, slot, 0, slot + 5, 0, b"", opening=True)
         evicted = opened_in_all - kept

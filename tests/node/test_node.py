@@ -801,7 +801,7 @@ class TestRequests:
         rig.request(1, command(1, 1, b"a"))
         (answer,) = rig.take(1, "response")
         assert (answer["replies"][0]["slot"], answer["replies"][0]["data"]) == (2, bytes(8))
-        assert rig.node.replica.waiting_count() == 0
+        assert len(rig.node.replica.requests) == 0
 
     def test_repeated_large_answers_are_bounded(self) -> None:
         rig = Rig()
@@ -834,7 +834,7 @@ class TestRequests:
         statuses = [reply["status"] for m in rig.take(1, "response") for reply in m["replies"]]
         assert statuses
         assert set(statuses) == {5}
-        assert rig.node.replica.requests_bytes < 70 << 20
+        assert rig.node.replica.requests.bytes < 70 << 20
 
     def test_a_command_waits_once_however_often_it_is_sent(self) -> None:
         """Found by simulation: repeats that come faster than slots are decided made the queue grow without end."""
@@ -842,7 +842,7 @@ class TestRequests:
         rig.client()
         for _ in range(50):
             rig.request(1, command(1000, 1, b"a"), command(1000, 2, b"b"))
-        assert rig.node.replica.waiting_count() == 2
+        assert len(rig.node.replica.requests) == 2
 
     def test_a_request_that_is_void_does_not_hold_up_the_queue(self) -> None:
         rig = Rig()
@@ -852,18 +852,18 @@ class TestRequests:
         rig.request(1, command(1, 9, b"ahead of its turn"))
         rig.request(1, command(0, 78, b"", OPEN_SESSION))
         rig.tick(5000)
-        assert rig.node.replica.waiting_count() == 2
+        assert len(rig.node.replica.requests) == 2
         rig.phase2a(1, ballot(5, 1), 2, [command(0, 78, b"", OPEN_SESSION)])
         rig.send(1, "decision", ballot=ballot(5, 1), first=1, end=3)
         for _ in range(8):
             rig.tick(1000)
             rig.request(1, command(1, 1, b"later"))
-        assert rig.node.replica.waiting_count() <= 8
+        assert len(rig.node.replica.requests) <= 8
 
     def test_peers_requests_are_dropped_where_nobody_leads(self) -> None:
         rig = Rig()
         rig.request(101, command(0, 77, b"", OPEN_SESSION))
-        assert rig.node.replica.waiting_count() == 0
+        assert len(rig.node.replica.requests) == 0
 
 
 class TestFounding:

@@ -354,7 +354,7 @@ def test_requests_beyond_their_bound_are_told_overloaded():
     statuses = [status for _, status in replies(rig)]
     assert statuses
     assert set(statuses) == {5}
-    assert rig.node.replica.requests_bytes <= (64 << 20) + 2 * len(payload)
+    assert rig.node.replica.requests.bytes <= (64 << 20) + 2 * len(payload)
 
 
 def test_a_client_must_not_send_noops():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multipaxos.machine.machine import PythonMachine
-from multipaxos.paxos.session_table import Sessions
+from multipaxos.paxos.session_table import SessionTable
 from tests.support.journal import Journal
 
 OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
@@ -16,7 +16,7 @@ class Table:
     """A table with a journal behind it; each call is the next slot."""
 
     def __init__(self, sessions_max: int = 8) -> None:
-        self.sessions = Sessions(sessions_max)
+        self.sessions = SessionTable(sessions_max)
         self.journal = Journal()
         self.machine = PythonMachine(self.journal)
         self.slot = 0

@@ -246,14 +246,15 @@ SLIPS = [
     Slip(
         "a command that lost its leader not proposed again",
         "paxos/replica",
-        "            if row != NULL and row.run != NULL and not row.flags:\n                self.push(row.run, slot)\n",
+        "            if row != NULL and row.run != NULL and not row.flags:\n"
+        "                self.requests.push(row.run, slot)\n",
         "            if row != NULL and row.run != NULL and not row.flags:\n",
     ),
     Slip(
         "a session judged on arrival",
-        "paxos/replica",
-        "            if command.session < self.slot_out:\n",
-        "            if True:\n",
+        "paxos/requests",
+        "            if command.session >= slot_out:\n",
+        "            if False:\n",
     ),
     Slip(
         "a session applied out of turn",

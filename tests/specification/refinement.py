@@ -391,9 +391,9 @@ class Pair:
         """slot_in, slot_out, requests, proposals, decisions, and the state."""
         core, spec = self.core.replica, self.spec.replica
         self.same("slot_in, slot_out", (core.slot_in, core.slot_out), (spec.slot_in, spec.slot_out))
-        self.same("number of requests", core.waiting_count(), len(spec.requests))
+        self.same("number of requests", len(core.requests), len(spec.requests))
         self.same("proposals", core.proposals.slots(), sorted(spec.proposals))
-        self.same("re-proposals", core.reproposal_count(), spec.reproposals)
+        self.same("re-proposals", core.reproposals, spec.reproposals)
         decided = {s: fields_of(c) for s, c in spec.decisions}
         for slot in range(core.decisions.base, core.slot_out + 2 * self.window):
             found, expected = self.core.command_at(slot), decided.get(slot)

@@ -29,6 +29,7 @@ from libc.string cimport memmove, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
@@ -45,11 +46,10 @@ from multipaxos.wire.writing cimport (
 from multipaxos.node.election cimport Election
 from multipaxos.node.output cimport Batch, Event, Output, Read
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
-from multipaxos.paxos.limits cimport SPAN_MAX
+from multipaxos.paxos.limits cimport SESSIONS_MAX, SPAN_MAX
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
-from multipaxos.paxos.session_table cimport SESSIONS_MAX
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.paxos.verdict cimport MALFORMED
 
@@ -684,7 +684,7 @@ cdef class Node:
             return 0
         self.leading_ballot = ballot
         if <int>ballot_leader(ballot) != self.id:
-            self.replica.forget_forwarded()
+            self.replica.leader_changed()
         for link in self.links.values():
             if link.node < 0:
                 put_leading(&link.outgoing, ballot)
@@ -726,7 +726,7 @@ cdef class Node:
         self.scout_batch = 0
         self.election.preempted(self.now_ns, scouting)
         self.known_ballot = max(self.known_ballot, ballot)
-        self.replica.forget_forwarded()
+        self.replica.leader_changed()
         self.ping_due_ns = self.now_ns
         self.note("preempted", ballot, 0,
                   f"preempted by ballot {describe_ballot(ballot)} while {'scouting' if scouting else 'leading'}")
@@ -736,7 +736,7 @@ cdef class Node:
         self.leader.preempted()
         self.scout_batch = 0
         self.election.preempted(self.now_ns, False)
-        self.replica.forget_forwarded()
+        self.replica.leader_changed()
         self.note("stepped_down", self.leader.ballot, 0,
                   f"stepped down from ballot {describe_ballot(self.leader.ballot)}: {why}")
         return 0
@@ -870,7 +870,7 @@ cdef class Node:
         cdef Link link
         cdef int leader = <int>ballot_leader(self.known_ballot)
         if not self.is_replica:
-            self.replica.drop_requests()  # whoever forwarded them keeps them
+            self.replica.requests.clear()  # whoever forwarded them keeps them
             return 0
         if not self.known_ballot or leader == self.id or leader >= self.nodes:
             return 0
@@ -879,8 +879,8 @@ cdef class Node:
             return 0
         if self.now_ns >= self.forward_due_ns:
             self.forward_due_ns = self.now_ns + FORWARD_RETRY
-            if self.utc_ns >= self.replica.oldest_ns() + FORWARD_RETRY:
-                self.replica.forwarded = self.replica.requests_head  # the leader's replica may not have had them
+            if self.utc_ns >= self.replica.requests.oldest_ns() + FORWARD_RETRY:
+                self.replica.requests.forward_again()  # the leader's replica may not have had them
         self.replica.put_forward(&link.outgoing, self.utc_ns)
         return 0
 
@@ -1069,18 +1069,16 @@ cdef class Node:
         return 0
 
     cdef int put_answers(self) except -1:
-        cdef uint64_t at = 0, link_id = 0
+        cdef Answers answers = self.replica.answers
+        cdef uint64_t at = 0
         cdef Link link
-        cdef int count
-        while at < self.replica.told_count:
-            link = self.links.get(self.replica.told[at].link)
+        while at < answers.count:
+            link = self.links.get(answers.reports[at].link)
             if link is None:
                 at += 1
-                continue
-            count = self.replica.put_answers(&link.outgoing, &link_id, at)
-            at += count
-        self.replica.told_count = 0
-        self.replica.told_bytes.size = 0
+            else:
+                at = answers.put(&link.outgoing, at)
+        answers.clear()
         return 0
 
     # == liveness
@@ -1144,7 +1142,7 @@ cdef class Node:
             self.send_decisions(True)
         elif self.leader.state == SCOUTING and not self.scout_batch:
             self.send_scout()
-        self.replica.forwarded = self.replica.requests_head
+        self.replica.requests.forward_again()
         return 0
 
     # == founding
@@ -1289,13 +1287,13 @@ cdef class Node:
             if not self.leader.decided and not self.leader.adopted:
                 break
             self.act_on_verdicts()
-        if self.replica.fresh_count:
-            self.replica.stash(self.utc_ns)
-        if self.replica.waiting():
+        if self.replica.requests.arrived_count:
+            self.replica.requests.stash(self.utc_ns)
+        if self.replica.requests.waiting():
             self.replica.retire(self.utc_ns)
-        if self.replica.waiting() and self.leader.state == PASSIVE:
+        if self.replica.requests.waiting() and self.leader.state == PASSIVE:
             self.forward()
-        if self.replica.told_count:
+        if self.replica.answers.count:
             self.put_answers()
         if self.leader.state == ACTIVE and self.decision_due_ns:
             self.send_decisions(False)
@@ -1354,10 +1352,10 @@ cdef class Node:
             "state_hash": state_hash,
             "incarnation": f"{self.incarnation:016x}",
             "founded": not self.founding.fresh,
-            "requests": self.replica.waiting_count(),
-            "reproposals": self.replica.reproposal_count(),
+            "requests": len(self.replica.requests),
+            "reproposals": self.replica.reproposals,
             "sessions": self.replica.sessions.count,
-            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests_bytes,
+            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.bytes,
             "bad_frames": self.bad_frames,
             "peers": [link.node for link in self.peers if link is not None],
         }

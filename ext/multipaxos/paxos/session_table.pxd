@@ -1,4 +1,4 @@
-# The replicated side of client sessions: see sessions.pyx.
+# The replicated side of client sessions: see session_table.pyx.
 cimport cython
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -8,9 +8,6 @@ from multipaxos.wire.messages cimport Command
 from multipaxos.machine.machine cimport Context, Machine
 
 cdef enum:
-    UNACKNOWLEDGED_MAX = 16384       # answers kept in one session
-    ANSWER_BYTES_MAX = 16 << 20      # their bytes, beyond which commands are void until some are acknowledged
-    SESSIONS_MAX = 65536             # live sessions; the least recently used goes
     SMALL_BYTES = 16                 # an answer up to here needs no allocation of its own
 
 cdef struct Answer:                  # of one applied command, kept until acknowledged
@@ -27,7 +24,7 @@ cdef struct Session:
     uint64_t acknowledged            # answers up to here are gone
     uint64_t link                    # volatile: who asks here, 0 for nobody; not part of the replicated state
     uint64_t answer_bytes
-    uint32_t capacity                # of answers, a power of two
+    uint64_t capacity                # of answers, a power of two
     Answer* answers                  # ring, by sequence
     Session* next_id                 # hash chains
     Session* next_nonce
@@ -44,7 +41,7 @@ cdef struct Outcome:                 # of judging one command
 
 
 @cython.final
-cdef class Sessions:
+cdef class SessionTable:
     cdef readonly uint64_t count
     cdef readonly uint64_t chain     # hash of everything applied so far, in order
     cdef Session** by_id
@@ -65,7 +62,7 @@ cdef class Sessions:
     cdef void acknowledge(self, Session* session, uint64_t sequence) noexcept
     cdef int apply_in(self, Session* session, const Command* command, const Context* context, Machine machine,
                       Outcome* outcome) except -1
-    cdef int keep(self, Session* session, uint16_t status, uint64_t slot) except -1
+    cdef int store_answer(self, Session* session, uint16_t status, uint64_t slot) except -1
     cdef void used(self, Session* session) noexcept
 
 cdef inline const uint8_t* answer_data(const Answer* answer) noexcept:

@@ -25,6 +25,8 @@ from multipaxos.wire.messages cimport (
     ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, Command,
 )
 from multipaxos.machine.machine cimport Context, Machine
+from multipaxos.paxos.array cimport ring_grow
+from multipaxos.paxos.limits cimport ANSWER_BYTES_MAX, SESSIONS_MAX, UNACKNOWLEDGED_MAX
 
 cdef enum:
     FIRST_CAPACITY = 16
@@ -37,7 +39,7 @@ cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept:
 
 
 @cython.final
-cdef class Sessions:
+cdef class SessionTable:
     """The table. `sessions_max` bounds it; tests make it small."""
 
     def __cinit__(self, uint64_t sessions_max=SESSIONS_MAX):
@@ -119,31 +121,21 @@ cdef class Sessions:
             return 0
         else:
             self.scratch.size = 0
-            self.keep(session, REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK,
-                      context.slot)
+            self.store_answer(
+                session, REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK,
+                context.slot)
             answer = self.answer_of(session, command.sequence)
         outcome.status = answer.status
         outcome.data = answer_data(answer)
         outcome.size = answer.size
         return 0
 
-    cdef int keep(self, Session* session, uint16_t status, uint64_t slot) except -1:
+    cdef int store_answer(self, Session* session, uint16_t status, uint64_t slot) except -1:
         """Stores scratch as the answer of the next sequence."""
-        cdef uint64_t held = session.last - session.acknowledged
-        cdef uint64_t i
-        cdef uint32_t capacity
-        cdef Answer* larger
         cdef Answer* answer
-        if held >= session.capacity:
-            capacity = max(<uint32_t>FIRST_CAPACITY, session.capacity * 2)
-            larger = <Answer*>malloc(capacity * sizeof(Answer))
-            if larger == NULL:
-                raise MemoryError("no memory for the answers of a session")
-            for i in range(session.acknowledged + 1, session.last + 1):
-                larger[i & (capacity - 1)] = session.answers[i & (session.capacity - 1)]
-            free(session.answers)
-            session.answers = larger
-            session.capacity = capacity
+        if session.last - session.acknowledged >= session.capacity:
+            session.answers = <Answer*>ring_grow(session.answers, &session.capacity, session.acknowledged + 1,
+                                                 session.last + 1, sizeof(Answer), FIRST_CAPACITY)
         answer = &session.answers[(session.last + 1) & (session.capacity - 1)]
         answer.slot = slot
         answer.status = status

@@ -3,12 +3,12 @@ from typing import final
 from multipaxos.machine.machine import Machine
 
 @final
-class Sessions:
+class SessionTable:
     @property
     def count(self) -> int: ...
     @property
     def chain(self) -> int: ...
-    def __new__(cls, sessions_max: int = ...) -> Sessions: ...
+    def __new__(cls, sessions_max: int = ...) -> SessionTable: ...
     def apply_command(
         self,
         machine: Machine,

@@ -1,0 +1,35 @@
+# Answers on their way to clients: see answers.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.paxos.limits cimport REPORT_BYTES_MAX
+from multipaxos.paxos.session_table cimport Outcome
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Command, Reply
+
+cdef struct Report:                  # an answer to one command; reply.data is an offset into `data`
+    uint64_t link
+    uint64_t session
+    Reply reply
+
+
+@cython.final
+cdef class Answers:
+    cdef Report* reports             # of this wake-up, in the order in which they came about
+    cdef uint64_t count, room
+    cdef Bytes data                  # of the reports
+    cdef dict unknown                # session that is not known here -> link that asks in it
+    cdef dict nonces                 # nonce of an opening -> link that asks for it
+
+    cdef int report(self, uint64_t link, const Outcome* outcome, uint64_t sequence) except -1
+    cdef int report_applied(self, const Command* command, const Outcome* outcome) except -1
+    cdef int report_expired(self, const Command* command) except -1
+    cdef int expect_session(self, uint64_t session, uint64_t link) except -1
+    cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1
+    cdef uint64_t put(self, Bytes* out, uint64_t at) except? 0
+    cdef void clear(self) noexcept
+
+    # May an answer of `size` bytes be sent again in this wake-up?
+    cdef inline bint may_repeat(self, uint64_t size) noexcept:
+        return self.data.size + size <= REPORT_BYTES_MAX

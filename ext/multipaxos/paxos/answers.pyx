@@ -1,0 +1,147 @@
+"""Answers: which client is told what became of its command.
+
+Theory. A command is applied on every replica, and its client is connected to one of them. An answer goes to the link
+that last asked here in the command's session. For a session that the table holds that link is in the table
+(`Session.link`). A client may also ask in a session that this replica does not know yet, because it is behind, and it
+may ask for a session to be opened: `unknown` and `nonces` remember these links until the session is known. All of this
+is volatile: a client asks again on a new link.
+
+Answers of one wake-up are collected as `reports`. At its end the node takes them with `put`, one Response for each
+stretch of reports to one link in one session, and calls `clear`.
+
+Rules.
+- An answer is copied when it is reported: the table may drop it within the same wake-up.
+- Answers that are sent again are bounded per wake-up (REPORT_BYTES_MAX), because clients may ask for them as often as
+  they like. Answers to commands that are applied now are bounded by what is proposed.
+- `unknown` and `nonces` are bounded: they start again from nothing when they are full, and clients ask again.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from multipaxos.paxos.array cimport array_grow
+from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX
+from multipaxos.paxos.session_table cimport Outcome
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
+from multipaxos.wire.messages cimport EXPIRED, OPEN_SESSION, RUN_SLOTS_MAX, Command, Reply
+from multipaxos.wire.writing cimport put_response
+
+from multipaxos.errors import InvariantViolation
+
+
+@cython.final
+cdef class Answers:
+    """The answers of one replica's wake-up, and the links that wait for others."""
+
+    def __cinit__(self):
+        self.unknown = {}
+        self.nonces = {}
+        memset(&self.data, 0, sizeof(Bytes))
+
+    def __dealloc__(self):
+        free(self.reports)
+        bytes_free(&self.data)
+
+    # -- which link asks
+    cdef int expect_session(self, uint64_t session, uint64_t link) except -1:
+        """A link asks in a session that is not known here, or no more."""
+        if len(self.unknown) >= UNKNOWN_MAX:
+            self.unknown.clear()
+        self.unknown[session] = link
+        return 0
+
+    cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1:
+        """A link asks for a session to be opened."""
+        if len(self.nonces) >= UNKNOWN_MAX:
+            self.nonces.clear()
+        self.nonces[nonce] = link
+        return 0
+
+    # -- reports
+    cdef int report(self, uint64_t link, const Outcome* outcome, uint64_t sequence) except -1:
+        """An answer to the command of that sequence; its bytes are copied."""
+        cdef Report* report
+        if self.count == self.room:
+            self.reports = <Report*>array_grow(self.reports, &self.room, sizeof(Report))
+        report = &self.reports[self.count]
+        report.link = link
+        report.session = outcome.session
+        report.reply.sequence = sequence
+        report.reply.slot = outcome.slot
+        report.reply.status = outcome.status
+        report.reply.size = outcome.size
+        report.reply.data = <const uint8_t*><size_t>self.data.size
+        if outcome.size:
+            bytes_put(&self.data, outcome.data, outcome.size)
+        self.count += 1
+        return 0
+
+    cdef int report_applied(self, const Command* command, const Outcome* outcome) except -1:
+        """A command was applied: its answer goes to the link that asks for it here, if there is one."""
+        cdef uint64_t link
+        if command.kind == OPEN_SESSION:
+            if self.nonces:
+                link = self.nonces.pop(command.sequence, 0)
+                if link:
+                    outcome.owner.link = link
+                    self.report(link, outcome, command.sequence)
+            if self.unknown:
+                link = self.unknown.pop(outcome.session, 0)
+                if link:
+                    outcome.owner.link = link
+        elif outcome.owner != NULL:
+            if outcome.owner.link:
+                self.report(outcome.owner.link, outcome, command.sequence)
+        elif self.unknown:
+            link = self.unknown.get(command.session, 0)
+            if link:
+                self.report(link, outcome, command.sequence)
+        return 0
+
+    cdef int report_expired(self, const Command* command) except -1:
+        """A command's session was evicted while the command waited: the link that asks in it is told so."""
+        cdef Outcome outcome
+        cdef uint64_t link = self.unknown.get(command.session, 0)
+        if link:
+            memset(&outcome, 0, sizeof(Outcome))
+            outcome.session, outcome.status = command.session, EXPIRED
+            self.report(link, &outcome, command.sequence)
+        return 0
+
+    cdef uint64_t put(self, Bytes* out, uint64_t at) except? 0:
+        """Appends one Response with the reports from `at` on that are of one link and session; returns the place of the
+        next report."""
+        cdef Reply* replies
+        cdef uint64_t link = self.reports[at].link, session = self.reports[at].session
+        cdef uint32_t count = 0
+        cdef uint64_t size = 0
+        replies = <Reply*>malloc(RUN_SLOTS_MAX * sizeof(Reply))
+        if replies == NULL:
+            raise MemoryError("no memory for answers")
+        try:
+            while (at < self.count and count < RUN_SLOTS_MAX and size < RUN_BYTES
+                   and self.reports[at].link == link and self.reports[at].session == session):
+                replies[count] = self.reports[at].reply
+                replies[count].data = self.data.data + <size_t>replies[count].data
+                size += replies[count].size
+                count += 1
+                at += 1
+            put_response(out, session, replies, count)
+        finally:
+            free(replies)
+        return at
+
+    cdef void clear(self) noexcept:
+        """All reports of this wake-up are put, or their links are gone."""
+        self.count = 0
+        self.data.size = 0
+
+    def invariants(self):
+        """Between wake-ups no answer waits, and what is remembered is bounded."""
+        if self.count or self.data.size:
+            raise InvariantViolation(f"{self.count} answers were left unsent when the wake-up ended")
+        if len(self.unknown) > UNKNOWN_MAX or len(self.nonces) > UNKNOWN_MAX:
+            raise InvariantViolation(f"more than {UNKNOWN_MAX} links wait for sessions that are not known")

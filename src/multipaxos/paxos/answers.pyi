@@ -1,0 +1,6 @@
+from typing import final
+
+@final
+class Answers:
+    def __new__(cls) -> Answers: ...
+    def invariants(self) -> None: ...
