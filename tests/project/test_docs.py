@@ -2,8 +2,9 @@
 
 Rules. A relative link leads to a file, and its fragment to a heading of it. In docs/protocol.md every message kind of
 the schema has a row in the table of messages and an entry in the list below it, and that entry names every field that
-the schema has. In backticks, files, `name.py::test` and `Class.method` are looked up in the source. The operations of
-the key-value machine have the numbers that docs/encodings.md says.
+the schema has. In backticks, files, `name.py::test` and `Class.method` are looked up in the source. A `make` target and
+a `multipaxos` command that a document names exist. The operations of the key-value machine have the numbers that
+docs/encodings.md says.
 """
 
 import ast
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from multipaxos import commands
+from multipaxos.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "mininet" / "README.md"]
@@ -44,12 +46,12 @@ def slug(heading):
 
 
 def fragments(document):
-    """Those of all headings of a document."""
+    """The fragments of all headings of a document."""
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)}
 
 
 def name(document):
-    """For the test's id."""
+    """The id of a document in the names of tests."""
     return str(document.relative_to(ROOT))
 
 
@@ -121,6 +123,25 @@ def test_methods_named_exist(document):
             if owner in members() and method not in members()[owner]:
                 missing.append(f"{owner}.{method}")
     assert missing == []
+
+
+def code_of(document):
+    """What a document sets as code: blocks, and what is in backticks."""
+    text = document.read_text(encoding="utf-8")
+    return "\n".join([*FENCED.findall(text), *CODE.findall(prose(document))])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_make_targets_named_exist(document):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    assert set(re.findall(r"(?m)^(?:\$ )?make +([a-z-]+)", code_of(document))) - targets == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_commands_named_exist(document):
+    named = re.findall(r"(?m)^(?:\$ )?multipaxos +([a-z]+)", code_of(document))
+    assert set(named) - set(cli.commands) == set()
 
 
 CITED = re.compile(r'docs/(\w+\.md)`?[,;:]? (?:the section )?"([^"]+)"(?: and "([^"]+)")?')
