@@ -16,6 +16,7 @@ import pytest
 
 from multipaxos import commands
 from multipaxos.cli.main import main as cli
+from tests.simulation.mutants import SLIPS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "mininet" / "README.md"]
@@ -220,3 +221,15 @@ def test_the_operations_of_the_store_are_numbered_as_they_are_encoded():
     rows = [line for line in text.splitlines() if re.match(r"\| \d `", line)]
     said = [(int(number), name) for row in rows for number, name in re.findall(r"(\d) `(\w+)`", row)]
     assert sorted(said) == sorted((one[0], name) for name, payloads in encoded.items() for one in payloads)
+
+
+# -- the broken cores
+
+
+def test_the_table_of_broken_cores_is_complete():
+    """Every broken core has its row, with no more seeds than it may take."""
+    rows = section("8 How it is checked").split("| broken core |")[1]
+    took = {name: int(seeds) for name, seeds in re.findall(r"(?m)^\| (.+?) \| (\d+) \|$", rows)}
+    may_take = {slip.name: slip.seeds for slip in SLIPS}
+    assert set(took) == set(may_take)
+    assert [name for name, seeds in took.items() if seeds > may_take[name]] == []
