@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from multipaxos.client.session import Session
-from multipaxos.diagram.picture import label_of
 from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import Batch, Read
@@ -30,6 +29,7 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.storage.records import split
 from multipaxos.wire import codec
+from multipaxos.wire.labels import label_of
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 from tests.transcripts.network import ARRIVED, FLYING, HELD, LOST, MESSAGE_NS, Flight, Network, ScriptError

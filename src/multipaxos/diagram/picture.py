@@ -13,9 +13,7 @@ Rules.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from multipaxos.diagram.layout import (
@@ -32,12 +30,6 @@ from multipaxos.diagram.layout import (
     Note,
     width_of,
 )
-from multipaxos.paxos import ballot
-from multipaxos.wire import codec
-
-TO_THE_END = 2**64 - 1  # the exclusive end of a phase 1b's last part; its first in a refusal
-NAMED_MAX = 6  # commands, answers or runs that one label names
-PAYLOAD_CHARACTERS_MAX = 24
 
 PALETTE = {  # class: (light, dark), after Okabe and Ito
     "phase1": ("#0072b2", "#56b4e9"),
@@ -57,163 +49,6 @@ CLASSES = {
     "request": "client",
     "response": "client",
     "leading": "client",
-}
-
-
-# == labels
-
-
-def label_of(frame: bytes) -> str:
-    """One line for any frame of the wire, such as ``phase2a 1.0 slots 5-7: x y z``; ballots as round.leader."""
-    try:
-        message: Mapping[str, Any] = codec.decode_message(frame)
-    except codec.CodecError as error:
-        return f"{len(frame)} bytes that are no message ({error.fault})"
-    return describe(message)
-
-
-def describe(message: Mapping[str, Any]) -> str:
-    """The label of a decoded message."""
-    kind = str(message["kind"])
-    words = _DESCRIPTIONS.get(kind)
-    return f"{kind} {words(message)}".rstrip() if words else kind
-
-
-def _ballot(number: int) -> str:
-    """round.leader; a number that no leader makes stays a number."""
-    try:
-        return ballot.describe(number)
-    except ValueError:
-        return f"ballot {number}"
-
-
-def _some(parts: Sequence[str], between: str = " ") -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(parts) - NAMED_MAX} more" if len(parts) > NAMED_MAX else ""
-    return between.join(parts[:NAMED_MAX]) + more
-
-
-def _payload(payload: bytes) -> str:
-    """Readable bytes as they are, others in hexadecimal; a long payload is cut."""
-    text = payload.decode("ascii", "replace")
-    text = text if re.fullmatch(r"[!-~]+", text) else payload.hex()
-    return text if len(text) <= PAYLOAD_CHARACTERS_MAX else text[: PAYLOAD_CHARACTERS_MAX - 1] + "…"
-
-
-def _command(command: Mapping[str, Any]) -> str:
-    if command["kind"] == codec.CommandKind.NOOP:
-        return "noop"
-    if command["kind"] == codec.CommandKind.OPEN_SESSION:
-        return "open"
-    if command["kind"] == codec.CommandKind.REJOIN:
-        return f"rejoin({command['session']})"
-    return _payload(command["payload"]) or "empty"
-
-
-def _slots(first: int, end: int) -> str:
-    """A range of slots in words; it may be empty."""
-    if first >= end:
-        return "no slots"
-    return f"slot {first}" if end - first == 1 else f"slots {first}-{end - 1}"
-
-
-def _range(message: Mapping[str, Any]) -> str:
-    return _slots(message["first"], message["end"])
-
-
-def _watermark(message: Mapping[str, Any], first: str, end: str, at: str) -> str:
-    """What is decided: [first, end) at the ballot, and everything below first."""
-    if message[end] <= 1:
-        return "nothing decided"
-    if message[first] >= message[end]:
-        return f"decided below {message[end]}"
-    ended = _slots(message[first], message[end]).partition(" ")[2]
-    return f"decided {ended}" if at in ("", "ballot") else f"decided {ended}@{_ballot(message[at])}"
-
-
-def _along(message: Mapping[str, Any]) -> str:
-    """The watermark that a phase 2a or a pong brings along; nothing where nothing is decided."""
-    if message["decided_end"] <= 1:
-        return ""
-    at = "" if message["decided_ballot"] == message["ballot"] else "decided_ballot"
-    return f"; {_watermark(message, 'decided_first', 'decided_end', at)}"
-
-
-def _pvalues(message: Mapping[str, Any]) -> str:
-    """The slots of pvalues with the ballots that they are held at: ``: 3@1.0 4-9@2.1``."""
-    parts = []
-    for pvalues in message["pvalues"]:
-        try:
-            at = _ballot(codec.decode_phase2a(pvalues["run"])[0])
-        except codec.CodecError:
-            at = "no run"
-        parts.append(f"{_slots(pvalues['first'], pvalues['end']).partition(' ')[2]}@{at}")
-    return f": {_some(parts)}" if parts else ""
-
-
-def _mark(message: Mapping[str, Any]) -> str:
-    return f" mark {message['mark']}" if message["mark"] > 1 else ""
-
-
-def _phase1b(message: Mapping[str, Any]) -> str:
-    at = _ballot(message["ballot"])
-    if message["first"] == TO_THE_END:
-        return f"{at} refuses{_mark(message)}"
-    part = "" if message["end"] == TO_THE_END else f" up to {message['end'] - 1}"
-    return f"{at} from {message['first']}{part}{_mark(message)}{_pvalues(message)}"
-
-
-def _phase2a(message: Mapping[str, Any]) -> str:
-    commands, first = message["commands"], message["first"]
-    names = _some([_command(command) for command in commands])
-    return f"{_ballot(message['ballot'])} {_slots(first, first + len(commands))}: {names}{_along(message)}"
-
-
-def _phase2b(message: Mapping[str, Any]) -> str:
-    return f"{_ballot(message['ballot'])} {_range(message)}{_mark(message)}"
-
-
-def _pong(message: Mapping[str, Any]) -> str:
-    leading = " leading" + " with a quorum" * message["quorum"] if message["leading"] else ""
-    return f"{_ballot(message['ballot'])} out {message['slot_out']}{leading}{_along(message)}"
-
-
-def _founding(message: Mapping[str, Any]) -> str:
-    known = sum(1 for incarnation in message["incarnations"] if incarnation)
-    return f"{'fresh, heard of' if message['fresh'] else 'founders'} {known}"
-
-
-def _reply(reply: Mapping[str, Any]) -> str:
-    names = {status: status.name.lower() for status in codec.ReplyStatus}
-    at = f" slot {reply['slot']}" if reply["slot"] else ""
-    return f"{reply['sequence']} {names.get(reply['status'], reply['status'])}{at}"
-
-
-def _response(message: Mapping[str, Any]) -> str:
-    opened = codec.ReplyStatus.OPENED
-    if any(reply["status"] == opened for reply in message["replies"]):
-        return f"session {message['session']} open"
-    return _some([_reply(reply) for reply in message["replies"]], ", ")
-
-
-def _request(message: Mapping[str, Any]) -> str:
-    return _some([_command(command) for command in message["commands"]])
-
-
-_DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "phase1a": lambda message: f"{_ballot(message['ballot'])} from {message['first']}",
-    "phase1b": _phase1b,
-    "phase2a": _phase2a,
-    "phase2b": _phase2b,
-    "decision": lambda message: f"{_ballot(message['ballot'])} {_watermark(message, 'first', 'end', 'ballot')}",
-    "fetch": _range,
-    "fetched": lambda message: f"{_range(message)}{_mark(message)}{_pvalues(message)}",
-    "ping": lambda message: f"{_ballot(message['ballot'])} out {message['slot_out']}",
-    "pong": _pong,
-    "founding": _founding,
-    "request": _request,
-    "response": _response,
-    "leading": lambda message: _ballot(message["ballot"]),
 }
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from multipaxos.diagram.layout import Message, Note
-from multipaxos.diagram.picture import draw, label_of
+from multipaxos.diagram.picture import draw
 from multipaxos.judges.violation import Violation
 from multipaxos.simulation.drawing import scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
+from multipaxos.wire.labels import label_of
 
 DIAGRAM_MESSAGES = 120
 NOTE_CHARACTERS = 110

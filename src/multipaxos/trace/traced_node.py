@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from multipaxos.diagram.picture import describe
 from multipaxos.storage.interface import Storage
 from multipaxos.trace.decided import DecidedSlots
 from multipaxos.trace.file import Trace
 from multipaxos.trace.messages import facts, read
 from multipaxos.wire.codec import CodecError, split
+from multipaxos.wire.labels import label_of_message
 
 if TYPE_CHECKING:
     from multipaxos.node.node import Node
@@ -187,5 +187,5 @@ class TracedNode:
         if message is None:
             said = {"kind": "malformed", "bytes": len(frame), "label": f"{len(frame)} bytes that are no message"}
         else:
-            said = {"kind": message["kind"], "bytes": len(frame), "label": describe(message), **facts(message)}
+            said = {"kind": message["kind"], "bytes": len(frame), "label": label_of_message(message), **facts(message)}
         self.trace.add(at_ns, event, peer=peer, link=name, **said)
