@@ -486,7 +486,7 @@ def test_servers_write_traces_that_fit_together(tmp_path: Path) -> None:
             for number in range(5):
                 await caller.call(put(b"key", b"%d" % number))
             caller.link.close()
-            await until(lambda: len({server.node.slot_out for server in servers}) == 1)
+            await until(lambda: len({server.core.slot_out for server in servers}) == 1)
             slot_out.append(servers[0].node.slot_out)
 
     run(main())
@@ -518,7 +518,7 @@ def test_without_a_trace_there_is_nothing_between_shell_and_core() -> None:
 
     async def main() -> None:
         async with Server(config, 0, MemoryStorage()) as server:
-            assert type(server.node) is Node
+            assert type(server.core) is Node
             assert (
                 Server.received.__code__.co_names.count("trace") == Server._flush.__code__.co_names.count("trace") == 0
             )

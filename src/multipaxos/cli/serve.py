@@ -56,7 +56,7 @@ async def run_server(server: Server) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with server:
-        click.echo(f"ready node={server.id} port={server.transport.port}")
+        click.echo(f"ready node={server.node_id} port={server.transport.port}")
         serving = loop.create_task(server.serve_forever())
         stopping = loop.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)

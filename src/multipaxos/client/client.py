@@ -1,19 +1,16 @@
-"""The client: asyncio, pipelined, one session, exactly once - and a blocking face for scripts.
+"""The asyncio client: pipelined, one session, exactly once.
 
-Theory. Commands go into a compiled `Session`, which keeps each until its answer comes; this module is its shell: it
-keeps a
-link to some node, preferably the leader's, and turns answers into futures. All commands submitted in one turn of the
-event
-loop leave in one write.
+Theory. Commands go into a compiled `Session`, which keeps each one until its answer arrives. This file is the shell of
+that session: it keeps a link to a node, to the leader where it is known (`route`), and turns answers into futures. All
+commands submitted in one turn of the event loop are sent in one write.
 
 Rules.
-- Whatever happens to links and leaders, a command keeps its sequence and takes effect at most once.
-- Giving up a wait (a time-out, a cancellation) gives up the wait only: the command stays in the session, its answer
-  is dropped.
-- A node that does not answer in time, though something is unanswered, is left for another and avoided for a while.
-- What is in flight is bounded by number and bytes: beyond, a call waits for room, or raises Overloaded with
+- A command keeps its sequence number over every change of link or leader, and takes effect at most once.
+- A time-out or a cancellation ends the wait only: the command stays in the session, and its answer is dropped.
+- If a command is unanswered and the node is silent for `retry_s`, the client leaves the node and avoids it for a while.
+- The commands in flight are bounded by number and bytes. Beyond that a call waits for room, or raises Overloaded with
   ``wait=False``.
-- An expired session fails what was in flight with SessionExpired; later calls get a new session.
+- If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session.
 """
 
 from __future__ import annotations
@@ -26,6 +23,7 @@ from typing import Any
 
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
+from multipaxos.client.route import RETRY_MAX_S, Route
 from multipaxos.client.session import Session
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
@@ -44,21 +42,18 @@ from multipaxos.errors import (
 from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError
 
 POLL_S = 0.02
-AVOID_S = 3.0  # a node that was silent
-REFUSED_S = 0.2  # a node that refused the link
-RETRY_MAX_S = 3.0
-LEADER_MASK = 0xFFFF
 OUTSTANDING_MAX = 8192
 OUTSTANDING_BYTES_MAX = 32 << 20
 REPLY_OK, REPLY_REFUSED = 0, 1
+REPORT = "this is a bug in multipaxos, please report it"
 
 
 class Client:
     """A client of a cluster, ``async with Client("host:port,host:port,...") as kv:``.
 
     `timeout_s`: how long a call waits for its answer before it raises NoQuorum. `retry_s`: how long a node may be
-    silent
-    before another is tried. Every call takes part in one session, so calls take effect in the order they were made.
+    silent before the client tries another. All calls belong to one session, so they take effect in the order in which
+    they were made.
     """
 
     def __init__(
@@ -68,17 +63,15 @@ class Client:
         self.timeout_s = timeout_s
         self.retry_s = retry_s
         self._session = self._new_session()
-        self._waiting: dict[int, asyncio.Future[tuple[int, int, bytes]]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[int, int, bytes]]] = {}  # sequence -> (status, slot, answer)
+        self._route = Route(self.addresses, retry_s, secrets.randbelow(len(self.addresses)))
         self._link: ClientLink | None = None
         self._lost = asyncio.Event()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._flushing = False
         self._heard_s = 0.0
-        self._address_of: dict[int, tuple[str, int]] = {}
-        self._avoid: dict[tuple[str, int], float] = {}
-        self._dial_s = retry_s
-        self._next_address = secrets.randbelow(len(self.addresses))
+        self._patience_s = retry_s  # of the present link: grows while nodes are silent
         self._tending: asyncio.Task[None] | None = None
         self._closed = False
         self._trouble = "no node was reached"
@@ -97,7 +90,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the client; what is in flight raises ClientClosed."""
+        """Ends the client; the calls in flight raise ClientClosed."""
         self._closed = True
         if self._tending is not None:
             self._tending.cancel()
@@ -106,7 +99,7 @@ class Client:
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._fail_all(ClientClosed("the client was closed before the answer came: the outcome is unknown"))
+        self._fail_all(ClientClosed("the client was closed before the answer arrived: the outcome is unknown"))
         self._room.set()
 
     @staticmethod
@@ -122,8 +115,8 @@ class Client:
     # -- commands
 
     async def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> bytes:
-        """Has the replicated machine apply a command; its answer. Raises Refused if the machine raised, NoQuorum,
-        SessionExpired, TooLarge, Overloaded (only with ``wait=False``), ClientClosed."""
+        """Applies a command to the replicated machine and returns the machine's answer. Raises Refused if the machine
+        raised, NoQuorum, SessionExpired, TooLarge, Overloaded (only with ``wait=False``), ClientClosed."""
         return (await self._call(command, timeout_s, wait))[1]
 
     async def _call(self, command: bytes, timeout_s: float | None, wait: bool = True) -> tuple[int, bytes]:
@@ -135,11 +128,7 @@ class Client:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                while self._is_full(len(command)):
-                    if not wait:
-                        raise Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them")
-                    self._room.clear()
-                    await self._room.wait()
+                await self._wait_for_room(len(command), wait)
                 status, slot, answer = await self._submit(command)
         except TimeoutError:
             raise NoQuorum(
@@ -149,15 +138,22 @@ class Client:
         if status == REPLY_REFUSED:
             raise Refused(answer.decode("utf-8", "replace"))
         if status != REPLY_OK:
-            raise MultipaxosError(f"the answer was acknowledged before it came (status {status}): this is a defect")
+            raise MultipaxosError(f"the cluster discarded this answer before it arrived (status {status}); {REPORT}")
         return slot, answer
 
-    def _is_full(self, size: int) -> bool:
+    async def _wait_for_room(self, size_bytes: int, wait: bool) -> None:
+        while self._is_full(size_bytes):
+            if not wait:
+                raise Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them")
+            self._room.clear()
+            await self._room.wait()
+
+    def _is_full(self, size_bytes: int) -> bool:
         if self._closed:
             raise ClientClosed("the client was closed")
         session = self._session
         return session.last - session.acknowledged >= OUTSTANDING_MAX or (
-            session.unanswered_bytes > 0 and session.unanswered_bytes + size > OUTSTANDING_BYTES_MAX
+            session.unanswered_bytes > 0 and session.unanswered_bytes + size_bytes > OUTSTANDING_BYTES_MAX
         )
 
     def _submit(self, command: bytes) -> asyncio.Future[tuple[int, int, bytes]]:
@@ -199,8 +195,7 @@ class Client:
     # -- the link
 
     async def _tend(self) -> None:
-        """Keeps a link while there is work, to the leader where it is known."""
-        retry_s = self.retry_s
+        """Keeps a link while a command is unanswered, to the leader where it is known."""
         while True:
             if not self._session.unanswered:
                 self._work.clear()
@@ -209,22 +204,28 @@ class Client:
                 self._start_over()
             if self._link is None or self._lost.is_set():
                 await self._connect()
-            elif self._leader_is_elsewhere():
-                self._drop_link()
-            elif self._loop.time() - self._heard_s > retry_s:
-                self._trouble = f"node {self._link.node} is silent"
-                self._avoid[self._address_of[self._link.node]] = self._loop.time() + AVOID_S
-                self._drop_link()
-                retry_s = min(retry_s * 1.5, RETRY_MAX_S)
-            elif self._session.rewind_wanted:
-                self._session.rewind()
-                self._flush()
+            else:
+                self._look_after(self._link)
             if self._heard_s > self._loop.time() - self.retry_s / 2:
-                retry_s = self.retry_s
+                self._patience_s = self.retry_s
             await self._pause()
 
+    def _look_after(self, link: ClientLink) -> None:
+        """Leaves a node that does not lead or is silent; sends again what the cluster could not take."""
+        now_s = self._loop.time()
+        if self._route.is_led_elsewhere(self._session.leading_ballot, link.node_id, now_s):
+            self._drop_link()
+        elif now_s - self._heard_s > self._patience_s:
+            self._trouble = f"node {link.node_id} is silent"
+            self._route.avoid_silent(self._route.address_of[link.node_id], now_s)
+            self._drop_link()
+            self._patience_s = min(self._patience_s * 1.5, RETRY_MAX_S)
+        elif self._session.rewind_wanted:
+            self._session.rewind()
+            self._flush()
+
     async def _pause(self) -> None:
-        """A moment, or until the link is lost."""
+        """Waits for POLL_S, or until the link is lost."""
         try:
             async with asyncio.timeout(POLL_S):
                 await self._lost.wait()
@@ -247,54 +248,27 @@ class Client:
             self._link = None
         self._lost.set()
 
-    def _leader_address(self) -> tuple[str, int] | None:
-        """Where the leader should be: its address if we met it, else by its place in the list."""
-        if not self._session.leading_ballot:
-            return None
-        leader = self._session.leading_ballot & LEADER_MASK
-        address = self._address_of.get(leader)
-        if address is None and leader < len(self.addresses) and self.addresses[leader] not in self._address_of.values():
-            address = self.addresses[leader]
-        if address is None or self._avoid.get(address, 0.0) > self._loop.time():
-            return None
-        return address
-
-    def _leader_is_elsewhere(self) -> bool:
-        address = self._leader_address()
-        return address is not None and self._link is not None and address != self._address_of.get(self._link.node)
-
     async def _connect(self) -> None:
-        """One attempt: the leader, else the next address that is not avoided."""
-        address = self._leader_address() or self._next()
+        """One attempt."""
+        began_s = self._loop.time()
+        address = self._route.next(self._session.leading_ballot, began_s)
         self._lost = lost = asyncio.Event()
         self._link = None
-        began_s = self._loop.time()
         try:
-            link = await dial(address, self._on_data, lost.set, limit_s=self._dial_s)
+            link = await dial(address, self._on_data, lost.set, limit_s=self._route.dial_s)
         except (OSError, HandshakeRefused) as error:
             self._trouble = f"{address[0]}:{address[1]}: {error}"
-            silent = isinstance(error, TimeoutError)
-            self._avoid[address] = self._loop.time() + (AVOID_S if silent else REFUSED_S)
-            if silent:  # or far away: then it is reached with more patience, the next time
-                self._dial_s = min(self._dial_s * 1.5, RETRY_MAX_S)
+            if isinstance(error, TimeoutError):
+                self._route.avoid_slow(address, self._loop.time())
+            else:
+                self._route.avoid_refused(address, self._loop.time())
             lost.set()
             return
-        self._address_of[link.node] = address
-        self._link = link
         self._heard_s = self._loop.time()
-        self._dial_s = min(max(self.retry_s, 2 * (self._heard_s - began_s)), RETRY_MAX_S)
+        self._route.met(link.node_id, address, self._heard_s - began_s)
+        self._link = link
         self._session.connected()
         self._flush()
-
-    def _next(self) -> tuple[str, int]:
-        """The next address in turn, one that is not avoided if there is one."""
-        now_s = self._loop.time()
-        for _ in self.addresses:
-            self._next_address = (self._next_address + 1) % len(self.addresses)
-            address = self.addresses[self._next_address]
-            if self._avoid.get(address, 0.0) <= now_s:
-                return address
-        return self.addresses[self._next_address]
 
     # -- the key-value store
 
@@ -303,25 +277,25 @@ class Client:
         return commands.read_answer(command, answer, slot)
 
     async def get(self, key: bytes, *, timeout_s: float | None = None) -> bytes | None:
-        """The value, linearizable; None where there is no such key."""
+        """The value, linearizable; None if the key does not exist."""
         answer = await self._store(commands.get(key), timeout_s)
         return answer.value if isinstance(answer, commands.Value) else None
 
     async def get_versioned(self, key: bytes, *, timeout_s: float | None = None) -> tuple[bytes, int] | None:
-        """(value, version), or None. The version is the slot that last changed the key."""
+        """(value, version), or None if the key does not exist. The version is the slot that last changed the key."""
         answer = await self._store(commands.get(key), timeout_s)
         return (answer.value, answer.version) if isinstance(answer, commands.Value) else None
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets the key, there or not; its version."""
+        """Sets the key, whether or not it exists; returns its version."""
         return _version(await self._store(commands.put(key, value), timeout_s), key)
 
     async def create(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets a key that is not there; its version. Raises KeyExists."""
+        """Sets a key that does not exist; returns its version. Raises KeyExists."""
         return _version(await self._store(commands.create(key, value), timeout_s), key)
 
     async def update(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets a key that is there; its version. Raises NoSuchKey."""
+        """Sets a key that exists; returns its version. Raises NoSuchKey."""
         return _version(await self._store(commands.update(key, value), timeout_s), key)
 
     async def remove(self, key: bytes, *, timeout_s: float | None = None) -> None:
@@ -329,23 +303,21 @@ class Client:
         _version(await self._store(commands.remove(key), timeout_s), key)
 
     async def cas(self, key: bytes, expected: bytes | int, new: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets the key if its value - or, given an int, its version - is `expected`; its version. Raises
-        CompareFailed with
-        what is there, NoSuchKey."""
+        """Sets the key if its value (or, given an int, its version) is `expected`; returns the new version. Raises
+        NoSuchKey, or CompareFailed with the present value and version."""
         return _version(await self._store(commands.cas(key, expected, new), timeout_s), key)
 
     async def scan(
         self, prefix: bytes, limit: int = 0, after: bytes = b"", *, timeout_s: float | None = None
     ) -> commands.Pairs:
-        """(key, value, version) of the keys with the prefix, after `after`, in key order; `more` says that there are
-        more, for the
-        `limit` (0: none) or an answer's size cut it: go on after the last key."""
+        """(key, value, version) of the keys with the prefix, after `after`, in key order. If `limit` (0: none) or the
+        size of an answer cut the list, `more` is true: go on after the last key."""
         answer = await self._store(commands.scan(prefix, limit, after), timeout_s)
         assert isinstance(answer, commands.Pairs)
         return answer
 
     async def scan_all(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes, int]]:
-        """All pairs with the prefix, page by page; each page is a moment of its own."""
+        """(key, value, version) of all keys with the prefix, page by page; each page shows a moment of its own."""
         after = b""
         while True:
             page = await self.scan(prefix, 0, after)
@@ -363,14 +335,15 @@ class Client:
         *,
         timeout_s: float | None = None,
     ) -> commands.Transacted:
-        """One slot, all or nothing: `then` if all compares hold, else `otherwise`; built with `multipaxos.commands`."""
+        """Applies `then` if all compares hold, else `otherwise`: in one slot, all or nothing. The parts are made with
+        `multipaxos.commands`."""
         answer = await self._store(commands.transact(list(compares), list(then), list(otherwise)), timeout_s)
         assert isinstance(answer, commands.Transacted)
         return answer
 
 
 def _version(answer: object, key: bytes) -> int:
-    """The version that a write gave, or the reason that it did not."""
+    """The version that a write gave, or the error that says why it did not."""
     if isinstance(answer, commands.Written):
         return answer.version
     if isinstance(answer, commands.Exists):
@@ -381,4 +354,4 @@ def _version(answer: object, key: bytes) -> int:
         raise CompareFailed(
             f"key {key!r} is at version {answer.version}, not as expected", answer.value, answer.version
         )
-    raise MultipaxosError(f"an answer of an unexpected kind, {answer!r}: this is a defect")
+    raise MultipaxosError(f"an answer of an unexpected kind, {answer!r}; {REPORT}")

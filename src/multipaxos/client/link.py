@@ -1,6 +1,9 @@
 """A client's connection to one node: the handshake, then bytes both ways.
 
-Used by the client, the load generator and the command line alike. The three hellos are those of `transport`.
+Theory. The client, the load generator and the command line use the same link. The handshake is that of
+`transport.handshake`; this file carries its bytes.
+
+Rules. `on_data` gets every chunk that arrives after the handshake. `on_lost` is called once, when the link is gone.
 """
 
 from __future__ import annotations
@@ -12,101 +15,87 @@ from collections.abc import Callable
 from typing import cast
 
 from multipaxos.errors import HandshakeRefused
-from multipaxos.transport.transport import VERSION_MAX, VERSION_MIN, reaches_itself
-from multipaxos.wire.codec import CodecError
-from multipaxos.wire.codec import split as split_frames
+from multipaxos.transport.connection import reaches_itself
+from multipaxos.transport.handshake import ClientHandshake, Failure
 from multipaxos.wire.schema import Hello, LinkKind
 
 CONNECT_S = 1.0
 
 
 class ClientLink(asyncio.Protocol):
-    """One connection. `on_data` gets every chunk after the handshake; `on_lost` is called when it ends."""
+    """One connection. `ready` gets the node's hello, or OSError or HandshakeRefused; `node_id` is -1 until then."""
 
     def __init__(
         self, on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client"
     ) -> None:
         self.on_data = on_data
         self.on_lost = on_lost
-        self.kind = kind
         self.ready: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
-        self.node = -1
+        self.node_id = -1
         self.write: Callable[[bytes], None]
-        self.paused = False
-        self._nonce = secrets.randbits(63) | 1
-        self._pending = b""
+        self.paused = False  # the node does not read: what is written now waits in memory
+        self._handshake = ClientHandshake(kind, secrets.randbits(63) | 1)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Says who we are."""
+        """Sends the first hello."""
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
         if reaches_itself(transport):
-            self.ready.set_exception(ConnectionRefusedError("nobody listens there: the socket reached itself"))
-            self.ready.exception()
-            self._transport.abort()
+            self._fail(ConnectionRefusedError("nobody listens there: the socket reached itself"))
             return
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.write(self._hello(0))
-
-    def _hello(self, echo: int) -> bytes:
-        return Hello(
-            cluster="",
-            version_min=VERSION_MIN,
-            version_max=VERSION_MAX,
-            kind=self.kind,
-            nonce=self._nonce,
-            echo=echo,
-        ).encode()
+        self.write(self._handshake.open())
 
     def data_received(self, data: bytes) -> None:
-        """To the owner, or to the handshake."""
-        if self.node >= 0:
+        """Passes a chunk to the owner, or to the handshake before that is done."""
+        if self.node_id >= 0:
             self.on_data(data)
-            return
-        self._pending += data
-        try:
-            frames, _ = split_frames(self._pending)
-            if not frames:
-                return
-            hello = Hello.decode(frames[0])
-            if hello.refusal or hello.echo != self._nonce or hello.node < 0:
-                raise HandshakeRefused(hello.refusal or "the node did not echo our nonce")
-        except (CodecError, HandshakeRefused) as error:
-            self._fail(error)
-            return
-        rest = self._pending[len(frames[0]) :]
-        self._pending = b""
-        self.write(self._hello(hello.nonce))
-        self.node = hello.node
-        if not self.ready.done():
-            self.ready.set_result(hello)
-        if rest:
-            self.on_data(rest)
+        elif self._handshake.failure is None:
+            self._shake_hands(data)
+
+    def _shake_hands(self, data: bytes) -> None:
+        answer = self._handshake.receive(data)
+        if answer:
+            self.write(answer)
+        if self._handshake.failure is not None:
+            self._fail(self._refused(self._handshake.failure))
+        elif self._handshake.theirs is not None:
+            self.node_id = self._handshake.theirs.node
+            if not self.ready.done():
+                self.ready.set_result(self._handshake.theirs)
+            rest = self._handshake.take_rest()
+            if rest:
+                self.on_data(rest)
+
+    @staticmethod
+    def _refused(failure: Failure) -> HandshakeRefused:
+        return HandshakeRefused(f"no link with this node: {failure.detail or failure.reason}")
 
     def _fail(self, error: Exception) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(HandshakeRefused(f"no link with this node: {error}"))
-            self.ready.exception()  # somebody may have given up waiting for it
+        self._give_up(error)
         self.close()
+
+    def _give_up(self, error: Exception) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()  # the caller may have stopped waiting for it
 
     def pause_writing(self) -> None:
         """The node does not read."""
         self.paused = True
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The node reads again."""
         self.paused = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
-        if not self.ready.done():
-            self.ready.set_exception(ConnectionResetError("the node closed the connection during the handshake"))
-            self.ready.exception()
+        """The link is gone."""
+        self._give_up(ConnectionResetError("the node closed the connection during the handshake"))
         self.on_lost()
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the link at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -118,7 +107,7 @@ async def dial(
     kind: LinkKind = "client",
     limit_s: float = CONNECT_S,
 ) -> ClientLink:
-    """A link whose handshake is done. Raises OSError - TimeoutError after `limit_s` - or HandshakeRefused."""
+    """A link whose handshake is done. Raises OSError (TimeoutError after `limit_s`) or HandshakeRefused."""
     loop = asyncio.get_running_loop()
     link: ClientLink | None = None
     try:

@@ -1,0 +1,264 @@
+"""A node while it runs: the core, with sockets, a disk and a clock around it.
+
+Theory. Every wake-up is the same: tell the core the time, hand it what happened, carry out its output. On an immediate
+storage (memory) a batch is durable at once, so the core is asked again in the same wake-up. On a disk the commit runs
+in a thread, one at a time, and its end is a wake-up of its own. That is the group commit: what arrives during a commit
+gathers in the core for the next one.
+
+Rules.
+- Work is done per wake-up, not per message: one `receive` per chunk, one `write` per link.
+- A batch is reported as done only after `commit` has returned. A commit that fails, or a core that raises, ends the
+  node.
+- All times when something is due are the core's (`next_tick_ns`); this file keeps one timer for the earliest of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from multipaxos.config.cluster import Config
+from multipaxos.errors import StorageError
+from multipaxos.node.node import Node
+from multipaxos.node.output import Batch, Output, Read
+from multipaxos.storage.interface import Storage
+from multipaxos.storage.records import Record
+from multipaxos.trace.file import Trace
+from multipaxos.trace.traced_node import TracedNode
+from multipaxos.transport.transport import Transport
+
+log = logging.getLogger("multipaxos.server")
+
+LONGEST_SLEEP_NS = 50_000_000
+
+Core = Node | TracedNode
+
+
+def now_ns() -> int:
+    """A clock that counts suspension and never goes back."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Running:
+    """All that exists only while a node runs. `listen` and `trace` are those of `Server`.
+
+    `ended` gets the error that ended the node: StorageError if the disk failed, else what the core raised.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        node_id: int,
+        storage: Storage,
+        core: Node,
+        listen: tuple[str, int] | None,
+        trace: Path | None,
+    ) -> None:
+        self.config = config
+        self.node_id = node_id
+        self.storage = storage
+        self.transport = Transport(config, node_id, storage.incarnation, self, listen)
+        self.core: Core = core if trace is None else self._traced(core, trace)
+        self.ended: asyncio.Future[None] = self.transport.loop.create_future()
+        self._loop = self.transport.loop
+        self._live = True  # not ended, not stopped
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0
+        # Two, of one thread each: a commit never queues behind reads for nodes that catch up.
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="storage-commit")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-read")
+        self._jobs: set[asyncio.Future[Any]] = set()
+
+    def _traced(self, core: Node, path: Path) -> TracedNode:
+        """The core, with all that it does written to a file."""
+        links = self.transport.links
+        trace = Trace(path, self.node_id, self.storage.incarnation)
+        return TracedNode(core, trace, self.storage, lambda link: links[link].handshake.link_name)
+
+    # -- life
+
+    async def start(self) -> None:
+        """Listens and dials."""
+        gc.freeze()  # what exists now lives as long as the process: it need not be walked at every collection
+        self._wake(lambda: None)
+        await self.transport.start()
+
+    async def stop(self) -> None:
+        """Closes all links and waits for the commit that runs."""
+        self._live = False
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            await self.transport.stop()
+            if self._jobs:
+                await asyncio.wait(self._jobs)
+        finally:
+            self._committer.shutdown()
+            self._reader.shutdown()
+            if isinstance(self.core, TracedNode):
+                self.core.close(self._why_ended())
+
+    def _why_ended(self) -> str:
+        """For the trace."""
+        error = self.ended.exception() if self.ended.done() and not self.ended.cancelled() else None
+        return str(error or "stopped")
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the node, because it can no longer keep its promises."""
+        self._live = False
+        if not self.ended.done():
+            log.critical("node %d stops: %s", self.node_id, error)
+            self.ended.set_exception(error)
+            self.ended.exception()  # marks it as seen: whoever serves the node is told by `serve_forever`
+
+    # -- wake-ups
+
+    def received(self, link: int, data: bytes) -> None:
+        """A chunk arrived."""
+        if not self._live:
+            return
+        try:
+            self.core.tick(now_ns(), time.time_ns())
+            self.core.receive(link, data)
+            self._carry_out()
+        except Exception as error:
+            self.fail(error)
+
+    def link_up(self, link: int, node_id: int, incarnation: int) -> None:
+        """A handshake is done."""
+        self._wake(lambda: self.core.link_up(link, node_id, incarnation))
+
+    def link_down(self, link: int) -> None:
+        """A link is gone."""
+        self._wake(lambda: self.core.link_down(link))
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._wake(lambda: None)
+
+    def _wake(self, act: Callable[[], None]) -> None:
+        """Any wake-up but a chunk."""
+        if not self._live:
+            return
+        try:
+            self.core.tick(now_ns(), time.time_ns())
+            act()
+            self._carry_out()
+        except Exception as error:
+            self.fail(error)
+
+    def _carry_out(self) -> None:
+        """Carries out the core's output, until there is nothing left that can be done at once."""
+        links = self.transport.links
+        while True:
+            output = self.core.output()
+            for link, data in output.writes:
+                connection = links.get(link)
+                if connection is not None:
+                    connection.sent_bytes += len(data)
+                    connection.write(data)
+            if output.closes or output.events or output.reads or output.failed:
+                self._carry_out_rare(output)
+            batch = output.batch
+            if batch is None or not self._live:
+                break
+            if not self.storage.immediate:
+                self._commit(batch)
+                break
+            self.storage.commit(batch.meta, batch.records)
+            self.core.done(batch.token, True)
+        self._schedule()
+
+    def _carry_out_rare(self, output: Output) -> None:
+        """What most outputs do not have."""
+        for event in output.events:
+            log.info("node %d: %s", self.node_id, event.text)
+        for link, reason in output.closes:
+            connection = self.transport.links.get(link)
+            if connection is not None:
+                connection.close(reason)
+        for read in output.reads:
+            self._read(read)
+        if output.failed:
+            self.fail(StorageError(output.failed))
+
+    def _schedule(self) -> None:
+        """Keeps one timer, for the core's next tick."""
+        due_ns = self.core.next_tick_ns()
+        if self._timer is not None:
+            if self._timer_due_ns <= due_ns:
+                return
+            self._timer.cancel()
+        now = now_ns()
+        self._timer_due_ns = max(now, min(due_ns, now + LONGEST_SLEEP_NS))
+        self._timer = self._loop.call_later((self._timer_due_ns - now) / 1e9, self._on_timer)
+
+    # -- jobs: commits and reads of a disk
+
+    def _job(self, executor: ThreadPoolExecutor, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Runs `work` in a thread; `stop` waits for it."""
+        job = self._loop.run_in_executor(executor, work, *arguments)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        return job
+
+    def _commit(self, batch: Batch) -> None:
+        job = self._job(self._committer, self.storage.commit, batch.meta, batch.records)
+        job.add_done_callback(lambda done: self._committed(batch, done))
+
+    def _committed(self, batch: Batch, job: asyncio.Future[None]) -> None:
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is None:
+            self._wake(lambda: self.core.done(batch.token, True))
+        else:
+            self.core.done(batch.token, False)
+            self.fail(error if isinstance(error, StorageError) else StorageError(f"a commit failed: {error!r}"))
+
+    def _read(self, read: Read) -> None:
+        if self.storage.immediate:
+            self._loop.call_soon(self._read_now, read)
+            return
+        job = self._job(self._reader, self.storage.read, read.first, read.end, read.max_bytes)
+        job.add_done_callback(lambda done: self._has_read(read, done))
+
+    def _read_now(self, read: Read) -> None:
+        self._wake(lambda: self.core.done(read.token, True, self.storage.read(read.first, read.end, read.max_bytes)))
+
+    def _has_read(self, read: Read, job: asyncio.Future[tuple[int, list[Record]]]) -> None:
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is not None:
+            log.error("node %d could not read slots %d to %d: %s", self.node_id, read.first, read.end, error)
+            self._wake(lambda: self.core.done(read.token, False))
+        else:
+            self._wake(lambda: self.core.done(read.token, True, job.result()))
+
+    # -- queries
+
+    def facts(self) -> dict[str, Any]:
+        """One row of `multipaxos status`."""
+        return {
+            "address": self.config.nodes[self.node_id].address,
+            "alive": True,
+            **self.core.status(),
+            "storage": self.storage.kind,
+            "pid": os.getpid(),
+            "links": len(self.transport.links),
+            "traffic": self.transport.traffic(),
+            "closes": dict(self.transport.closes),
+        }
+
+    def status(self) -> str:
+        """The answer to an admin, as JSON."""
+        return json.dumps(self.facts())

@@ -1,0 +1,242 @@
+"""One TCP connection of a node, from its first byte to its last: handshake, bytes both ways, back-pressure, end.
+
+Theory. A connection belongs to a hub, which is all that it knows of the rest of the node. The handshake decides whether
+the connection becomes a link; a link has a number, and its chunks go to the hub's owner as they arrive. An admin's
+connection never becomes a link: after the handshake its requests are answered here.
+
+Rules.
+- Back-pressure by bytes: a client that does not read its answers is not read from. A peer is always read from, because
+  otherwise two nodes could wait for each other; a peer for which too many bytes wait, or that acknowledges nothing for
+  PEER_DEAF_MS, loses its link (what was on it is sent again on the next one). So the bytes that wait for any link are
+  bounded. The bytes that arrive on a link are bounded too, because the core queues a bounded number of them and answers
+  `overloaded` beyond.
+- A closed link is neither written to nor read from. Its unsent bytes may linger for LINGER_S, not longer.
+- What the other side says goes to the log cut and quoted, and never into the names of counters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from multipaxos.transport.handshake import (
+    HANDSHAKE_BYTES,
+    HANDSHAKE_S,
+    NO_HANDSHAKE,
+    TOO_LATE,
+    TOO_MANY_BYTES,
+    NodeHandshake,
+)
+from multipaxos.wire.codec import CodecError
+from multipaxos.wire.codec import split as split_frames
+from multipaxos.wire.schema import decode_status_request, encode_status_reply
+
+log = logging.getLogger("multipaxos.transport")
+
+PEER_UNSENT_BYTES = 64 << 20
+PEER_DEAF_MS = 5000
+# A client whose machine vanished is noticed after a minute and a half; the kernel's own wait is two hours.
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+CLIENT_UNSENT_BYTES = 1 << 20  # beyond this the client is not read from
+CLIENT_UNSENT_BYTES_MAX = 64 << 20  # beyond this it loses its link: answers to what it had sent before the pause
+LINGER_S = 1.0
+TEXT_LOGGED = 300
+
+
+def reaches_itself(connected: asyncio.BaseTransport) -> bool:
+    """Whether this socket is connected to itself.
+
+    This happens when nobody listens on an ephemeral port: the kernel may pick that very port for our end of the
+    connection. Nobody else can listen on the port as long as such a socket is open.
+    """
+    return bool(connected.get_extra_info("sockname") == connected.get_extra_info("peername"))
+
+
+class Hub(Protocol):
+    """What a connection needs of the node that it belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    received: Callable[[int, bytes], None]  # (link, chunk)
+    status: Callable[[], str]  # the answer to an admin, as JSON
+
+    def handshake(self, dialled: int) -> NodeHandshake:
+        """The handshake of a connection that has just been made."""
+
+    def connected(self, connection: Connection) -> bool:
+        """Takes note of a connection; False while the hub stops."""
+
+    def up(self, connection: Connection) -> None:
+        """The handshake with a peer or a client is done: gives the link its number, and tells the owner."""
+
+    def closing(self, connection: Connection, reason: str) -> None:
+        """The link closes: it is no longer written to."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection. `dialled`: the node that was dialled, -1 if the other side dialled."""
+
+    def __init__(self, hub: Hub, dialled: int = -1) -> None:
+        self.hub = hub
+        self.handshake = hub.handshake(dialled)
+        self.link = 0  # the link's number, from 1, never used twice; 0 until the handshake is done
+        self.heard_s = self.up_s = 0.0  # by the loop's clock: when a chunk arrived last, when the handshake was done
+        self.received_bytes = 0  # both without the handshake
+        self.sent_bytes = 0
+        self.write: Callable[[bytes], None] = self._not_connected
+        self.lost: asyncio.Future[None] = hub.loop.create_future()
+        self._now_s = hub.loop.time
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None  # until the handshake is done; then while unsent bytes linger
+        self._closing = False
+        self._cut = b""  # an admin's request that has arrived in part
+
+    def _not_connected(self, data: bytes) -> None:
+        raise RuntimeError("a link was written to before it was connected")
+
+    @property
+    def peer_id(self) -> int:
+        """The node at the other side, -1 if it is not known or no node."""
+        return self.handshake.peer_id
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        where = self._transport.get_extra_info("peername") if self._transport else None
+        who = f"node {self.peer_id}" if self.peer_id >= 0 else self.handshake.kind
+        return f"{who} at {where[0]}:{where[1]}" if where else who
+
+    def traffic(self) -> dict[str, int]:
+        """What this link has carried."""
+        return {"links": 1, "received_bytes": self.received_bytes, "sent_bytes": self.sent_bytes}
+
+    # -- beginning
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sets the socket's options, and speaks first if we dialled."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            raw.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._transport.set_write_buffer_limits(high=CLIENT_UNSENT_BYTES)
+        self._timer = self.hub.loop.call_later(HANDSHAKE_S, self.close, TOO_LATE)
+        if not self.hub.connected(self) or reaches_itself(transport):
+            self.abort()
+            return
+        hello = self.handshake.open()
+        if hello:
+            self.write(hello)
+
+    def data_received(self, data: bytes) -> None:
+        """Passes a chunk to the owner, or to the handshake before that is done."""
+        if self._closing:
+            return
+        if self.link:
+            self.heard_s = self._now_s()
+            self.received_bytes += len(data)
+            self.hub.received(self.link, data)
+        elif self.handshake.done:
+            self._answer_admin(data)
+        else:
+            self._shake_hands(data)
+
+    def _shake_hands(self, data: bytes) -> None:
+        answer = self.handshake.receive(data)
+        if answer:
+            self.write(answer)
+        if self.handshake.failure is not None:
+            self.close(*self.handshake.failure)
+        elif self.handshake.done:
+            self._cancel_timer()
+            if self.handshake.kind != "admin":
+                self._become_a_link()
+            rest = self.handshake.take_rest()
+            if rest:
+                self.data_received(rest)
+
+    def _become_a_link(self) -> None:
+        """More may wait for a peer than for a client: a peer's messages are the protocol's own."""
+        assert self._transport is not None
+        self.heard_s = self.up_s = self._now_s()
+        if self.peer_id >= 0:
+            raw = self._transport.get_extra_info("socket")
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
+            self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
+        self.hub.up(self)
+
+    def _answer_admin(self, data: bytes) -> None:
+        try:
+            frames, self._cut = split_frames(self._cut + data)
+            for frame in frames:
+                self.write(encode_status_reply(decode_status_request(frame), self.hub.status()))
+        except CodecError as error:
+            self.close(NO_HANDSHAKE, str(error))
+            return
+        if len(self._cut) >= HANDSHAKE_BYTES:
+            self.close(TOO_MANY_BYTES)
+
+    # -- back-pressure
+
+    def pause_writing(self) -> None:
+        """The other side does not read what we have for it."""
+        if self._transport is None or self._closing:
+            return
+        if self.link and self.peer_id >= 0:
+            self.close(f"more than {PEER_UNSENT_BYTES} bytes unsent")
+            self.abort()
+            return
+        self._transport.pause_reading()
+        self.write = self._write_while_paused
+
+    def _write_while_paused(self, data: bytes) -> None:
+        """Answers to what was read before the pause are bounded too."""
+        assert self._transport is not None
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > CLIENT_UNSENT_BYTES_MAX:
+            self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
+            self.abort()
+
+    def resume_writing(self) -> None:
+        """The other side reads again."""
+        if self._transport is not None and not self._closing and not self._transport.is_closing():
+            self.write = self._transport.write
+            self._transport.resume_reading()
+
+    # -- end
+
+    def close(self, reason: str, detail: str = "") -> None:
+        """Ends the connection, once. The end is counted by `reason` and logged; unsent bytes linger for LINGER_S."""
+        if self._transport is None or self._closing:
+            return
+        self._closing = True
+        log.warning("closing the link to %s: %s%s", self.name, reason, detail and f": {detail[:TEXT_LOGGED]!r}")
+        self.hub.closing(self, reason)
+        self._cancel_timer()
+        self._transport.close()
+        self._timer = self.hub.loop.call_later(LINGER_S, self.abort)
+
+    def abort(self) -> None:
+        """Ends the connection at once, without sending what is left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whichever side ended it."""
+        self._cancel_timer()
+        self._closing = True
+        self.hub.lost(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
