@@ -1,19 +1,17 @@
-"""The asyncio client and its blocking face: against real servers in this process, and against one that misbehaves."""
+"""The asyncio client: against real servers in this process, and against one that misbehaves."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from multipaxos import commands
 from multipaxos.client import client as client_module
-from multipaxos.client.blocking import BlockingClient
 from multipaxos.client.client import Client
-from multipaxos.config.cluster import Config
 from multipaxos.errors import (
     ClientClosed,
     CompareFailed,
@@ -25,28 +23,17 @@ from multipaxos.errors import (
     SessionExpired,
     TooLarge,
 )
-from multipaxos.local_cluster import free_base_port
-from multipaxos.server.server import Server
-from multipaxos.storage.memory import MemoryStorage
 from multipaxos.wire import codec
 from multipaxos.wire.schema import Hello
-
-
-@contextlib.asynccontextmanager
-async def cluster(nodes: int = 1) -> AsyncIterator[list[tuple[str, int]]]:
-    """Servers in this process; their addresses."""
-    config = Config.local(nodes, free_base_port(nodes))
-    async with contextlib.AsyncExitStack() as stack:
-        for node in config.nodes:
-            await stack.enter_async_context(Server(config, node.id, MemoryStorage()))
-        yield [(node.host, node.port) for node in config.nodes]
+from tests.client.servers import cluster, nowhere
+from tests.support.link_by_hand import PATIENCE_S, until
 
 
 def on_cluster(story: Callable[[Client], Awaitable[None]], nodes: int = 1) -> None:
-    """Tells the story to a client of a new cluster."""
+    """Plays the story with a client of a new cluster."""
 
     async def run() -> None:
-        async with cluster(nodes) as addresses, Client(addresses) as client:
+        async with cluster(nodes) as addresses, Client(addresses, timeout_s=PATIENCE_S) as client:
             await story(client)
 
     asyncio.run(run())
@@ -113,7 +100,7 @@ def test_limits_before_anything_is_sent() -> None:
 
 
 def test_what_the_machine_refuses() -> None:
-    """The same limits again at the server, for whoever builds commands by hand."""
+    """The same limits hold at the server, because a caller may build commands by hand."""
 
     async def story(kv: Client) -> None:
         with pytest.raises(Refused, match="TooLarge"):
@@ -126,7 +113,7 @@ def test_what_the_machine_refuses() -> None:
 
 
 def test_a_cancelled_wait_loses_nothing() -> None:
-    """The command stays in the session; those behind it go on; nothing is kept for it."""
+    """The command stays in the session; later commands go on; no future is kept for it."""
 
     async def story(kv: Client) -> None:
         await kv.put(b"k", b"0")
@@ -144,10 +131,10 @@ def test_a_cancelled_wait_loses_nothing() -> None:
 
 
 def test_nobody_answers() -> None:
-    """No node at all: NoQuorum, with what was tried, and exit without trouble."""
+    """No node at all: NoQuorum, with what was tried; the client can be closed."""
 
     async def run() -> None:
-        async with Client([("127.0.0.1", free_base_port(1))], timeout_s=0.3) as kv:
+        async with Client([nowhere()], timeout_s=0.3) as kv:
             with pytest.raises(NoQuorum, match=r"no answer in 0\.3 s"):
                 await kv.put(b"k", b"v")
 
@@ -155,15 +142,15 @@ def test_nobody_answers() -> None:
 
 
 def test_closing_fails_what_is_in_flight() -> None:
-    """ClientClosed for what waits and for later calls."""
+    """ClientClosed for calls that wait and for later calls."""
 
     async def run() -> None:
-        kv = Client([("127.0.0.1", free_base_port(1))])
+        kv = Client([nowhere()])
         with pytest.raises(ClientClosed):
             await kv.put(b"k", b"v")
         async with kv:
             wait = asyncio.ensure_future(kv.put(b"k", b"v"))
-            await asyncio.sleep(0.05)
+            await until(lambda: kv._session.unanswered)
         with pytest.raises(ClientClosed):
             await wait
 
@@ -171,7 +158,7 @@ def test_closing_fails_what_is_in_flight() -> None:
 
 
 class Moody:
-    """A server of the test's own: `handle` decides what becomes of each request."""
+    """A server of the test's own: `handle` decides what it answers to each request."""
 
     def __init__(self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None]) -> None:
         self.handle = handle
@@ -197,12 +184,12 @@ class Moody:
 def with_moody(
     handle: Callable[[dict[str, object], Callable[[bytes], None]], None], story: Callable[[Client], Awaitable[None]]
 ) -> None:
-    """Tells the story to a client of a moody server."""
+    """Plays the story with a client of a moody server."""
 
     async def run() -> None:
         server = await asyncio.start_server(Moody(handle).serve, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()[:2]
-        async with Client([address], timeout_s=5, retry_s=0.1) as kv:
+        async with Client([address], timeout_s=PATIENCE_S, retry_s=0.1) as kv:
             await story(kv)
         server.close()
         await server.wait_closed()
@@ -237,7 +224,7 @@ def test_an_expired_session_is_said_and_a_new_one_goes_on() -> None:
 
 
 def test_repeated_late_and_missing_answers() -> None:
-    """Every second answer is lost, every other comes twice: the client asks again and takes each once."""
+    """Every second answer is lost, every other arrives twice: the client asks again and takes each answer once."""
     count = 0
 
     def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
@@ -258,7 +245,7 @@ def test_repeated_late_and_missing_answers() -> None:
 
 
 def test_overloaded_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond its bounds a call waits for room, or says so."""
+    """Beyond the bounds a call waits for room, or raises Overloaded."""
     monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 2)
     held: list[Callable[[], None]] = []
     two = asyncio.Event()
@@ -284,27 +271,6 @@ def test_overloaded_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [wait.result() for wait in waits] == [9, 9, 9]
 
     with_moody(handle, story)
-
-
-def test_the_blocking_face() -> None:
-    """The same methods, from a thread without a loop."""
-
-    async def run() -> None:
-        async with cluster() as addresses:
-            await asyncio.to_thread(use, addresses)
-
-    def use(addresses: list[tuple[str, int]]) -> None:
-        with BlockingClient(addresses) as kv:
-            version = kv.put(b"k", b"v")
-            assert kv.get(b"k") == b"v"
-            assert kv.get_versioned(b"k") == (b"v", version)
-            with pytest.raises(KeyExists):
-                kv.create(b"k", b"v")
-            assert kv.scan(b"").pairs == ((b"k", b"v", version),)
-        with pytest.raises(ClientClosed):
-            kv.get(b"k")
-
-    asyncio.run(run())
 
 
 def test_nothing_is_left_behind() -> None:

@@ -21,7 +21,7 @@ from multipaxos.config.members import Member
 from multipaxos.wire.codec import split
 from multipaxos.wire.schema import Hello, LinkKind, decode_status_reply, encode_status_request
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 _ports = itertools.count(20_000)
 
 

@@ -1,0 +1,211 @@
+"""Handshakes on real sockets: which links are refused, how, and in which order links of one node come up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from multipaxos.config.cluster import Config, Sizes
+from multipaxos.transport import transport
+from multipaxos.wire.schema import Hello
+from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
+from tests.transport.hub import hub, refusal
+
+REFUSALS: list[tuple[str, dict[str, object], str]] = [
+    ("cluster", {"cluster": "other"}, "it belongs to cluster 'other', this is 'test'"),
+    ("configuration", {"configuration": 1}, "its configuration differs from this node's"),
+    (
+        "newer version",
+        {"version_min": 2, "version_max": 3},
+        "protocol versions 2 to 3, this node 1 to 1: upgrade",
+    ),
+    (
+        "older version",
+        {"version_min": 0, "version_max": 0},
+        "protocol versions 0 to 0, this node 1 to 1: upgrade",
+    ),
+    ("target", {"target": 2}, "it looks for node 2, this is node 1: compare the addresses"),
+    ("unknown node", {"node": 3}, "node 3 is not one of this node's peers"),
+    ("no node", {"node": -1}, "node -1 is not one of this node's peers"),
+    ("own id", {"node": 1}, "node 1 is not one of this node's peers"),
+    ("own incarnation", {"incarnation": 101}, "it has this node's incarnation: a copied data directory"),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+def test_a_peer_that_does_not_fit_is_refused_by_name(
+    changes: dict[str, object], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            assert text in await refusal(config, 1, peer_hello(config, 0, **changes))
+            assert made.closes == {"refused": 1}
+            assert not listener.reports
+
+    with caplog.at_level(logging.WARNING):
+        run(main())
+    assert text.split("'")[0] in caplog.text
+
+
+def test_two_quorum_systems_never_meet() -> None:
+    config = local_config()
+    other = Config(name=config.name, nodes=config.nodes, quorum=Sizes(3, 1))
+
+    async def main() -> None:
+        async with hub(config, 1) as (one, listener), hub(other, 0) as (zero, others):
+            await until(lambda: one.closes["refused"] and zero.closes["refused by the other side"])
+            assert not listener.reports
+            assert not others.reports
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"cluster": "other"}, "cluster 'other'"), ({"version_min": 9, "version_max": 9}, "versions 9 to 9"),
+     ({"target": 2}, "looks for node 2")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["client", "admin"])
+def test_a_client_that_does_not_fit_is_refused(kind: str, changes: dict[str, object], text: str) -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 0):
+            hello = {"cluster": "", "kind": kind, "nonce": 7}
+            assert text in await refusal(config, 0, Hello(**{**hello, **changes}))  # type: ignore[arg-type]
+
+    run(main())
+
+
+def test_a_node_that_answers_in_anothers_place_is_refused() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async def speak() -> None:
+                link = RawLink(reader, writer)
+                theirs = await link.hello()
+                assert theirs.target == 1
+                link.send(peer_hello(config, 2, echo=theirs.nonce).encode())
+                refusals.append((await link.hello()).refusal)
+                await link.ended()
+
+            tasks.append(asyncio.create_task(speak()))
+
+        refusals: list[str] = []
+        tasks: list[asyncio.Task[None]] = []
+        place = config.nodes[1]
+        server = await asyncio.start_server(answer, place.host, place.port)
+        async with hub(config, 0) as (_, listener):
+            await until(lambda: refusals)
+            assert "node 2 answers where node 1 should be" in refusals[0]
+            assert not listener.reports
+        await asyncio.gather(*tasks, return_exceptions=True)
+        server.close()
+
+    run(main())
+
+
+def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = local_config()
+    monkeypatch.setattr(transport, "COPY_S", 1000.0)
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            first = await RawLink.to(config, 1)
+            assert not (await first.handshake(peer_hello(config, 0))).refusal
+            await until(lambda: listener.up)
+            text = "a living process already is node 0 with the same incarnation"
+            assert text in await refusal(config, 1, peer_hello(config, 0))
+            first.send(b"still here")
+            await until(lambda: listener.data[1] == b"still here")
+            assert listener.up == {1: (0, 500)}
+            first.close()
+
+    run(main())
+
+
+def test_a_dead_incarnation_does_not_come_up_after_its_successor() -> None:
+    """Its last hello was on its way while it died, was wiped and started again: founding rests on this order."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            old, new = await RawLink.to(config, 1), await RawLink.to(config, 1)
+            hello = peer_hello(config, 0, incarnation=1000, target=1)
+            old.send(hello.encode())
+            theirs = await old.hello()
+            assert not (await new.handshake(peer_hello(config, 0, incarnation=2000, target=1))).refusal
+            await until(lambda: listener.up)
+            old.send(peer_hello(config, 0, incarnation=1000, target=1, echo=theirs.nonce).encode())
+            assert "another incarnation since" in (await old.hello()).refusal
+            await old.ended()
+            assert listener.up == {1: (0, 2000)}
+            later = await RawLink.to(config, 1)
+            assert not (await later.handshake(peer_hello(config, 0, incarnation=3000, target=1))).refusal
+            await until(lambda: (0, 3000) in listener.up.values())
+            new.close()
+            later.close()
+
+    run(main())
+
+
+def test_a_peer_that_was_silent_may_connect_again_with_the_same_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = local_config()
+    monkeypatch.setattr(transport, "COPY_S", 0.0)
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            first, second = await RawLink.to(config, 1), await RawLink.to(config, 1)
+            await first.handshake(peer_hello(config, 0))
+            await until(lambda: listener.up)
+            await second.handshake(peer_hello(config, 0))
+            await until(lambda: len(listener.reports) == 3)
+            assert listener.reports == [("up", 1, 0), ("down", 1, 0), ("up", 2, 0)]
+            await first.ended()
+            assert listener.reports == [("up", 1, 0), ("down", 1, 0), ("up", 2, 0)]
+            assert made.closes == {"replaced by a newer link": 1}
+            assert list(made.peers) == [0]
+            second.close()
+
+    run(main())
+
+
+def test_a_third_hello_without_the_echo_is_refused() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            for hello in (peer_hello(config, 0), client_hello(), client_hello("admin")):
+                link = await RawLink.to(config, 1)
+                link.send(hello.encode())
+                theirs = await link.hello()
+                link.send(Hello(**{**vars(hello), "echo": theirs.nonce + 1}).encode())
+                assert "without the echo" in (await link.hello()).refusal
+                await link.ended()
+            assert not listener.reports
+
+    run(main())
+
+
+def test_what_the_other_side_says_names_no_counter(caplog: pytest.LogCaptureFixture) -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, _):
+            for i in range(20):
+                await refusal(config, 1, peer_hello(config, 0, cluster=f"evil {i}\n" * 1000))
+                link = await RawLink.to(config, 1)
+                link.send(peer_hello(config, 0, refusal=f"I am {i}\nERROR forged").encode())
+                await link.ended()
+            assert made.closes == {"refused": 20, "refused by the other side": 20}
+
+    with caplog.at_level(logging.WARNING):
+        run(main())
+    assert all("\n" not in record.getMessage() and len(record.getMessage()) < 600 for record in caplog.records)
