@@ -487,7 +487,7 @@ def test_servers_write_traces_that_fit_together(tmp_path: Path) -> None:
                 await caller.call(put(b"key", b"%d" % number))
             caller.link.close()
             await until(lambda: len({server.core.slot_out for server in servers}) == 1)
-            slot_out.append(servers[0].node.slot_out)
+            slot_out.append(servers[0].core.slot_out)
 
     run(main())
     found = [lines(each) for each in paths]
