@@ -11,10 +11,10 @@ from multipaxos.server.server import Server
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.storage.records import Record
-from multipaxos.wire.codec import REPLY_STATUSES
+from multipaxos.wire.codec import ReplyStatus
 from tests.support.link_by_hand import PATIENCE_S, local_config, until
 
-OK, REFUSED = (REPLY_STATUSES[name] for name in ("ok", "refused"))
+OK, REFUSED = ReplyStatus.OK, ReplyStatus.REFUSED
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from multipaxos.errors import StorageError
-from multipaxos.node.node import Read
+from multipaxos.node.output import Read
 from multipaxos.server.server import Server
 from multipaxos.storage.memory import MemoryStorage
 from tests.server.nodes import OK, FailingStorage, cluster, one_node, three_nodes

@@ -11,7 +11,7 @@ import pytest
 from multipaxos.server.server import Server
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.transport import connection
-from multipaxos.wire.codec import COMMAND_KINDS, FRAME_BYTES_MAX, encode, encode_request
+from multipaxos.wire.codec import FRAME_BYTES_MAX, CommandKind, encode, encode_request
 from tests.server.nodes import OK, cluster, one_node, three_nodes
 from tests.support.link_by_hand import Caller, RawLink, ask_status, client_hello, get, peer_hello, put, run, until
 
@@ -19,7 +19,7 @@ from tests.support.link_by_hand import Caller, RawLink, ask_status, client_hello
 def hostile_frames() -> dict[str, bytes]:
     """Frames that no client sends."""
     rng = random.Random(3)
-    request = encode_request([(1, 1, COMMAND_KINDS["apply"], 0, put(b"k", b"v"))])
+    request = encode_request([(1, 1, CommandKind.APPLY, 0, put(b"k", b"v"))])
     oversized = bytes(4) + (FRAME_BYTES_MAX // 8 + 1).to_bytes(4, "little") + bytes(64)
     return {
         "random": bytes(rng.randrange(1, 256) for _ in range(512)),
@@ -61,7 +61,7 @@ def test_a_bad_frame_closes_its_link_and_no_other(name: str, caplog: pytest.LogC
 def test_random_frames_close_links_at_most() -> None:
     config = one_node()
     rng = random.Random(11)
-    request = encode_request([(1, i, COMMAND_KINDS["apply"], 0, put(b"key", b"value")) for i in range(1, 9)])
+    request = encode_request([(1, i, CommandKind.APPLY, 0, put(b"key", b"value")) for i in range(1, 9)])
 
     async def main() -> None:
         async with cluster(config) as (server,):

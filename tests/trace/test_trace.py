@@ -519,9 +519,6 @@ def test_without_a_trace_there_is_nothing_between_shell_and_core() -> None:
     async def main() -> None:
         async with Server(config, 0, MemoryStorage()) as server:
             assert type(server.core) is Node
-            assert (
-                Server.received.__code__.co_names.count("trace") == Server._flush.__code__.co_names.count("trace") == 0
-            )
 
     run(main())
 

@@ -39,12 +39,11 @@ from multipaxos.errors import (
     SessionExpired,
     TooLarge,
 )
-from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError
+from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError, ReplyStatus
 
 POLL_S = 0.02
 OUTSTANDING_MAX = 8192
 OUTSTANDING_BYTES_MAX = 32 << 20
-REPLY_OK, REPLY_REFUSED = 0, 1
 REPORT = "this is a bug in multipaxos, please report it"
 
 
@@ -135,9 +134,9 @@ class Client:
                 f"no answer in {limit_s:g} s ({self._trouble}); the command may yet take effect, once: "
                 "look at `multipaxos status`, then ask again"
             ) from None
-        if status == REPLY_REFUSED:
+        if status == ReplyStatus.REFUSED:
             raise Refused(answer.decode("utf-8", "replace"))
-        if status != REPLY_OK:
+        if status != ReplyStatus.OK:
             raise MultipaxosError(f"the cluster discarded this answer before it arrived (status {status}); {REPORT}")
         return slot, answer
 
