@@ -1,32 +1,32 @@
 """The language of transcripts: each directive, and what it does on the stage.
 
-Everything flows until it is quiet after a directive, unless a rule holds or loses it. `PATTERN` is
+After a directive everything flows until it is quiet, except messages that a rule holds or loses. `PATTERN` is
 ``KIND SOURCE -> TARGET``; each of the three may be ``*``. Nodes are n0, n1, ...
 
     cluster 3                        founded, linked nodes; then, in this order:
         fresh                        not founded yet
         unlinked                     no links yet
         quorum 3 2 | quorum grid 2 2 sizes for phase 1 and 2, or a grid of rows and columns; else majorities
-        roles n3=replica ...         any of replica+leader+acceptor; all three where nothing is said
+        roles n3=replica ...         any of replica+leader+acceptor; all three if nothing is said
         window 8                     WINDOW
         leader n0                    it leads already; with
         clients alice@n0 bob@n1      whose sessions are open
     alice connects to n0             a new client, or an old one that goes to another node
     alice sends x=1 y=2              new commands of her session, in one request
-    alice repeats                    all that has no answer yet, as after a time-out of hers
+    alice repeats                    all commands without an answer, as after a time-out of hers
     n0 times out                     its patience ends: it scouts. The clocks of the others stand still
     wait 100 ms                      all clocks go on
-    show ping pong                   from now on these are in the trace, which are not elsewhere: ping, pong, founding
-    hold PATTERN | lose PATTERN      from now on what matches is held in the network, or lost
-    cut n0                           from now on it loses all it sends to nodes, and they to it
+    show ping pong                   from now on these kinds are in the trace; by default ping, pong, founding are not
+    hold PATTERN | lose PATTERN      from now on messages that match are held in the network, or lost
+    cut n0                           from now on all messages between it and the other nodes are lost
     heal | heal PATTERN | heal n0    all such rules end, or that one
-    deliver PATTERN                  what is held and matches arrives, in the order in which it was sent
-    drop PATTERN                     what is held and matches is lost
+    deliver PATTERN                  held messages that match arrive, in the order in which they were sent
+    drop PATTERN                     held messages that match are lost
     repeat PATTERN                   the newest message that matches arrives once more
     n0's disk stalls                 syncs do not end
     n0's disk goes on | fails        they end, well or badly
-    n0 crashes                       with what was not durable; its links break, and this is noticed at once
-    n0 restarts [without its disk]   a new process from the disk, or from a new one; it links to all who live
+    n0 crashes                       what was not durable is lost; its links break, and all notice this at once
+    n0 restarts [without its disk]   a new process from the disk, or from a new one; it links to all that live
     link n0 n1 | unlink n0 n1        a connection comes or breaks
 """
 
@@ -38,8 +38,12 @@ from collections.abc import Callable
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.scenario import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
+from multipaxos.simulation.timeline import MS
+from tests.transcripts.actor import Actor, contents
+from tests.transcripts.client import Client
 from tests.transcripts.network import HELD, LOST, Cut, Pattern, ScriptError
-from tests.transcripts.stage import MS, QUIET, Actor, Client, Stage
+from tests.transcripts.stage import Stage
+from tests.transcripts.trace import QUIET
 
 ROLES = {"replica": REPLICA, "leader": LEADER, "acceptor": ACCEPTOR}
 WAIT_MAX_MS = 60_000
@@ -100,7 +104,7 @@ def start(stage: Stage, *, fresh: bool, linked: bool) -> None:
 
 
 def set_scene(stage: Stage, leader: str, clients: str) -> None:
-    """Who leads and whose sessions are open when the curtain rises: what that took is not in the trace."""
+    """A leader leads and clients have open sessions when the curtain rises; the trace does not show how they came."""
     stage.flow()
     if leader:
         times_out(stage, leader)
@@ -110,19 +114,19 @@ def set_scene(stage: Stage, leader: str, clients: str) -> None:
         stage.flow()
     stage.raise_curtain()
     if leader:
-        stage.say(
+        stage.trace.say(
             "scene", leader, f"leads at {stage.ballot_of(leader)}, slots below {stage.applied_everywhere()} are applied"
         )
 
 
 def link_all(stage: Stage, actor: Actor) -> None:
-    """Its links to all who live."""
+    """Its links to all nodes that live."""
     for other in stage.actors.values():
         if other is not actor:
             stage.link(actor, other)
 
 
-# == who is meant
+# == names
 
 
 def node(stage: Stage, name: str) -> Actor:
@@ -135,7 +139,7 @@ def node(stage: Stage, name: str) -> Actor:
 def living(stage: Stage, name: str) -> Actor:
     """The node of that name, which is up."""
     actor = node(stage, name)
-    if actor.node is None:
+    if actor.core is None:
         raise ScriptError(f"{name} is down")
     return actor
 
@@ -148,7 +152,7 @@ def client(stage: Stage, name: str) -> Client:
 
 
 def pattern(stage: Stage, text: str) -> Pattern:
-    """Which messages."""
+    """The messages that a text names."""
     return Pattern.read(text, {*stage.actors, *stage.clients})
 
 
@@ -158,7 +162,7 @@ def pattern(stage: Stage, text: str) -> Pattern:
 def connects(stage: Stage, name: str, where: str) -> None:
     """A client's link; its session opens with the first one."""
     actor = living(stage, where)
-    known = stage.clients.setdefault(name, Client(stage, name, 101 + len(stage.clients)))
+    known = stage.clients.get(name) or stage.add_client(name)
     stage.connect(known, actor)
 
 
@@ -168,7 +172,7 @@ def sends(stage: Stage, name: str, commands: str) -> None:
 
 
 def repeats(stage: Stage, name: str) -> None:
-    """What has no answer."""
+    """The commands without an answer."""
     known = client(stage, name)
     if not known.session.unanswered and known.session.id:
         raise ScriptError(f"{name} has all answers: there is nothing to repeat")
@@ -177,7 +181,7 @@ def repeats(stage: Stage, name: str) -> None:
 
 
 def times_out(stage: Stage, name: str) -> None:
-    """It scouts."""
+    """A node scouts."""
     stage.time_out(living(stage, name))
 
 
@@ -185,32 +189,32 @@ def wait(stage: Stage, ms: str) -> None:
     """All clocks go on."""
     if int(ms) > WAIT_MAX_MS:
         raise ScriptError(f"a wait is at most {WAIT_MAX_MS} ms")
-    stage.flow(stage.now_ns + int(ms) * MS)
+    stage.flow(stage.timeline.now_ns + int(ms) * MS)
 
 
 def show(stage: Stage, kinds: str) -> None:
-    """From now on in the trace."""
+    """From now on these kinds are in the trace."""
     unknown = set(kinds.split()) - QUIET
     if unknown:
         raise ScriptError(f"{' '.join(sorted(unknown))}: only {', '.join(sorted(QUIET))} have to be asked for")
-    stage.shown |= set(kinds.split())
+    stage.trace.shown |= set(kinds.split())
 
 
 def hold(stage: Stage, text: str) -> None:
-    """From now on: held."""
+    """From now on messages that match are held."""
     stage.network.add(HELD, pattern(stage, text))
 
 
 def lose(stage: Stage, text: str) -> None:
-    """From now on: lost."""
+    """From now on messages that match are lost."""
     stage.network.add(LOST, pattern(stage, text))
 
 
 def cut(stage: Stage, name: str) -> None:
-    """From now on: alone."""
+    """From now on a node is alone."""
     node(stage, name)
     stage.network.add(LOST, Cut(name, frozenset(stage.actors)))
-    stage.say("cut", name, "is cut off")
+    stage.trace.say("cut", name, "is cut off")
 
 
 def heal(stage: Stage, text: str | None) -> None:
@@ -219,7 +223,7 @@ def heal(stage: Stage, text: str | None) -> None:
     stage.network.heal(text or "")
     for name in was_cut:
         if text in (None, name):
-            stage.say("cut", name, "is connected again")
+            stage.trace.say("cut", name, "is connected again")
 
 
 def deliver(stage: Stage, text: str) -> None:
@@ -259,24 +263,24 @@ def goes_on(stage: Stage, name: str, how: str) -> None:
 def crashes(stage: Stage, name: str) -> None:
     """The process dies."""
     actor = living(stage, name)
-    waiting = f": with it goes {actor.contents(actor.batch)}" if actor.batch else ""
-    stage.say("crash", name, f"crashes{waiting}")
+    waiting = f": with it goes {contents(actor.batch)}" if actor.batch else ""
+    stage.trace.say("crash", name, f"crashes{waiting}")
     stage.kill(actor)
 
 
 def restarts(stage: Stage, name: str, without: str) -> None:
     """A process from what the disk holds."""
     actor = node(stage, name)
-    if actor.node is not None:
+    if actor.core is not None:
         raise ScriptError(f"{name} is up: it has to crash first")
     if without:
         actor.disk = Disk(actor.disk.incarnation + 0x1000)
     actor.stalled = False
     actor.start()
-    assert actor.node is not None
-    status = actor.node.status()
+    assert actor.core is not None
+    status = actor.core.status()
     state = f"ballot {status['ballot']}, slot_out {status['slot_out']}"
-    stage.say("restart", name, f"restarts{' with an empty disk' if without else ''}: {state}")
+    stage.trace.say("restart", name, f"restarts{' with an empty disk' if without else ''}: {state}")
     link_all(stage, actor)
 
 

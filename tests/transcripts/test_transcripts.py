@@ -196,7 +196,7 @@ class TestJudging:
 
     def test_a_node_that_breaks_an_invariant_is_found(self, script, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(stage) -> None:
-            if stage.step:
+            if stage.trace.step:
                 raise InvariantViolation("C2: as if")
 
         monkeypatch.setattr(transcript_stage.Stage, "check", broken)
@@ -215,8 +215,8 @@ class TestJudging:
                 asked.append(self.name)
 
         for actor in stage.actors.values():
-            if actor.node is not None:
-                actor.node = Asked(actor.name)
+            if actor.core is not None:
+                actor.core = Asked(actor.name)
         stage.check()
         assert asked == ["n0", "n1"]
 

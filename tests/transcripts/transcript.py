@@ -23,9 +23,11 @@ from pathlib import Path
 from multipaxos.diagram.layout import Message, Note
 from multipaxos.diagram.picture import draw
 from multipaxos.errors import MultipaxosError
+from multipaxos.simulation.timeline import MS
 from tests.transcripts.language import begin, perform
 from tests.transcripts.network import ARRIVED, ScriptError
-from tests.transcripts.stage import MS, Entry, Stage
+from tests.transcripts.stage import Stage
+from tests.transcripts.trace import Entry
 
 PLACE = Path(__file__).resolve().parent
 HEADERS = ("draw", "draw from", "draw to")
@@ -90,7 +92,7 @@ def run(transcript: Transcript) -> Stage:
         stage = begin(step.text)
         stage.flow()
         for number, step in enumerate(transcript.steps[1:], 1):
-            stage.step = number
+            stage.trace.step = number
             perform(stage, step.text)
     except (ScriptError, AssertionError, MultipaxosError) as error:
         raise TranscriptError(f"{transcript.name}.txt:{step.line}: {error}") from error
@@ -105,7 +107,7 @@ def play(path: Path) -> str:
     for line in transcript.lines:
         lines.append(line)
         if line.startswith("> "):
-            lines += trace([entry for entry in stage.trace if entry.step == number])
+            lines += trace([entry for entry in stage.trace.entries if entry.step == number])
             number += 1
     return "\n".join(lines) + "\n"
 
@@ -137,7 +139,7 @@ def picture(path: Path) -> str:
         if one.shown and first <= one.step <= last and wanted(one.kind)
     ]
     notes = joined(
-        [one for one in stage.trace if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)]
+        [one for one in stage.trace.entries if first <= one.step <= last and one.kind in EVENTS and wanted(one.kind)]
     )
     spoke = {name for one in messages for name in (one.source, one.target)} | {note.who for note in notes}
     return draw([name for name in (*stage.clients, *stage.actors) if name in spoke], messages, notes, transcript.title)

@@ -43,6 +43,10 @@ class Timeline:
         """The time of the next event; None if nothing is planned."""
         return self._events[0][0] if self._events else None
 
+    def move_to(self, now_ns: int) -> None:
+        """Moves time without an event; nothing may be planned for a moment before that."""
+        self.now_ns = now_ns
+
     def step(self) -> None:
         """The next event happens. Raises IndexError if nothing is planned."""
         self.now_ns, _, act = heapq.heappop(self._events)
