@@ -1,29 +1,32 @@
 """Hostile clients of an honest cluster: three whole cores, a network that fails, disks, clients that send anything.
 
 The first byte of an input chooses how the cluster begins, the others are steps: commands of clients, well-formed or
-not, raw bytes, pieces of what is on its way between the nodes, ticks, syncs, links that break, nodes that crash and
-come back. It is a simulator whose schedule is an input, so that coverage guides it.
+not, raw bytes, pieces of the streams between the nodes, time, syncs, links that break, nodes that crash and come back.
+It is a simulator whose schedule is the input, so that coverage guides it.
 
 Properties. No client's bytes, on any schedule, make a node raise - InvariantViolation least of all - or refuse a frame
-of its peers. What leaves is whole frames. At the end no two nodes know different commands for a slot, and nodes that
-have applied as much have the same state.
+of its peers. Nodes write whole frames. At the end no two nodes know different commands for a slot, and nodes that have
+applied equally many slots have the same state.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from multipaxos import commands
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
+from multipaxos.node.output import META_VOTER, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.storage.records import split
+from multipaxos.simulation.disk import Disk
+from multipaxos.simulation.shell import Act, nothing, wake
+from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.fuzz.harness import Program, chunk, main
 from tests.support.journal import Journal
-from tests.support.one_node import ALL, APPLY, MS, OPEN_SESSION
+from tests.support.one_node import ALL, APPLY, OPEN_SESSION
 
 NODES = 3
 WINDOW = 8
@@ -39,70 +42,88 @@ PAYLOADS = (
 )
 
 
+def incarnation_of(id: int) -> int:
+    """Of a node's disk."""
+    return 1000 + id
+
+
 class Host:
     """One node with its disk; what it wrote waits in `sent` until the network delivers it."""
 
-    def __init__(self, id: int, machine: int) -> None:
+    def __init__(self, id: int, key_value: bool, timeline: Timeline) -> None:
         self.id = id
-        self.machine = machine
-        self.meta = {b"voter": b"".join((1000 + i).to_bytes(8, "little") for i in range(NODES))}
-        self.records: list[tuple[int, int, int, bytes]] = []
+        self.key_value = key_value
+        self.timeline = timeline
+        self.disk = Disk(incarnation_of(id))
+        self.disk.commit({META_VOTER: b"".join(incarnation_of(i).to_bytes(8, "little") for i in range(NODES))}, b"")
         self.start()
 
     def start(self) -> None:
-        """From what the disk holds."""
-        self.node = Node(
+        """A process begins, from what the disk holds."""
+        self.core = Node(
             node=self.id,
             roles=[ALL] * NODES,
             quorums=QuorumSystem.majority(range(NODES)),
-            incarnation=1000 + self.id,
+            incarnation=self.disk.incarnation,
             seed=self.id,
-            machine=KeyValue(self.id) if self.machine else PythonMachine(Journal()),
-            meta=self.meta,
-            records=sorted(self.records, key=lambda record: (record[1], record[0])),
+            machine=KeyValue(self.id) if self.key_value else PythonMachine(Journal()),
+            meta=self.disk.meta(),
+            records=self.disk.records(),
             flatten=flatten,
             window=WINDOW,
         )
-        self.batch: Any = None
-        self.reads: list[Any] = []
+        self.batch: Batch | None = None
+        self.reads: list[Read] = []
         self.sent: dict[int, bytes] = {}
         self.closed: set[int] = set()
+        self.failed = False
+        self.wake(nothing)
 
-    def collect(self) -> None:
-        """Takes one output and looks at it."""
-        output = self.node.output()
-        for link, data in output.writes:
-            frames, rest = codec.split(data)
-            assert rest == b""
-            for frame in frames:
-                codec.decode_message(frame)
-            self.sent[link] = self.sent.get(link, b"") + data
-        if output.batch is not None:
-            assert self.batch is None, "a second batch while one is outstanding"
-            self.batch = output.batch
-        self.reads += output.reads
-        self.closed.update(link for link, _ in output.closes)
-        self.node.invariants()
+    def wake(self, act: Act) -> None:
+        """One wake-up of the process."""
+        wake(self.core, act, self.timeline.now_ns, self.timeline.now_ns, self)
+        self.core.invariants()
 
+    # -- the effects of the core
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Nothing listens."""
+
+    def on_close(self, link: int, reason: str) -> None:
+        """Clients on these links are gone; an honest peer must not be on one."""
+        self.closed.add(link)
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Every frame decodes; all wait for the network."""
+        for frame in frames:
+            codec.decode_message(frame)
+        self.sent[link] = self.sent.get(link, b"") + b"".join(frames)
+
+    def on_read(self, read: Read) -> None:
+        """Waits for `sync`."""
+        self.reads.append(read)
+
+    def on_batch(self, batch: Batch) -> None:
+        """Waits for `sync`."""
+        assert self.batch is None, "a second batch while one is outstanding"
+        self.batch = batch
+
+    def on_failed(self, why: str) -> None:
+        """The process has to end."""
+        self.failed = True
+
+    # -- the disk
     def sync(self, ok: bool) -> None:
         """The outstanding batch ends, and every read."""
         batch, self.batch = self.batch, None
         if batch is not None:
             if ok:
-                self.commit(batch)
-            self.node.done(batch.token, ok)
+                self.disk.commit(batch.meta, batch.records)
+                assert not self.disk.take_hidden(), "a pvalue hides one of a higher ballot"
+            self.wake(lambda core: core.done(batch.token, ok))
         reads, self.reads = self.reads, []
         for read in reads:
-            held = sorted(self.records, key=lambda record: (record[1], record[0]))
-            found = [record for record in held if record[1] < read.end and record[2] > read.first]
-            self.node.done(read.token, True, (read.end, found))
-        self.collect()
-
-    def commit(self, batch: Any) -> None:
-        """What a disk would keep."""
-        self.meta.update(batch.meta)
-        for first, end, frame in split(batch.records):
-            self.records.append((len(self.records) + 1, first, end, frame))
+            answer = self.disk.read(read.first, read.end, read.max_bytes)
+            self.wake(lambda core, token=read.token, answer=answer: core.done(token, True, answer))
 
 
 class Cluster:
@@ -111,13 +132,11 @@ class Cluster:
     def __init__(self, data: bytes) -> None:
         self.program = Program(data)
         start = self.program.byte()
-        self.now_ns = 1000 * MS
+        self.timeline = Timeline(1000 * MS)
         self.next_link = 1
         self.peers: dict[tuple[int, int], int] = {}  # (node, peer): the node's link to it
         self.clients: list[tuple[int, int]] = []  # (node, link)
-        self.hosts = [Host(i, start & 1) for i in range(NODES)]
-        for host in self.hosts:
-            self.tick(host, 0)
+        self.hosts = [Host(i, bool(start & 1), self.timeline) for i in range(NODES)]
         for a in range(NODES):
             for b in range(a):
                 self.join(a, b)
@@ -139,18 +158,17 @@ class Cluster:
 
     # -- clients
     def come(self) -> None:
-        """One more."""
+        """One more client."""
         self.connect(self.program.below(NODES))
 
     def connect(self, at: int) -> None:
         """A client's link."""
         self.next_link += 1
         self.clients.append((at, self.next_link))
-        self.hosts[at].node.link_up(self.next_link, -1, 0)
-        self.hosts[at].collect()
+        self.hosts[at].wake(lambda core: core.link_up(self.next_link, -1, 0))
 
     def request(self) -> None:
-        """Commands; their sessions and sequences are right, or near, or not."""
+        """A client sends commands; their sessions and sequences are right, or nearly, or wrong."""
         program = self.program
         wanted = []
         for _ in range(1 + program.below(6)):
@@ -161,22 +179,21 @@ class Cluster:
         self.from_client(codec.encode_request(wanted))
 
     def raw(self) -> None:
-        """Bytes."""
+        """A client sends raw bytes."""
         self.from_client(self.program.chunk())
 
     def frames(self) -> None:
-        """Every kind of frame, from a client."""
-        ballot = self.hosts[0].node.leader.ballot
+        """A client sends a frame of any kind."""
+        ballot = self.hosts[0].core.leader.ballot
         kinds = ("phase1a", "phase2b", "decision", "ping", "pong", "founding", "leading", "fetch", "fetched")
         kind = kinds[self.program.below(len(kinds))]
         self.from_client(codec.encode(kind, **({"ballot": ballot} if "ballot" in codec.FIELDS[kind] else {})))
 
     def from_client(self, data: bytes) -> None:
-        """Hands it to the node that the client is linked to."""
+        """The node that one of the clients is linked to receives bytes."""
         if self.clients:
             at, link = self.clients[self.program.below(len(self.clients))]
-            self.hosts[at].node.receive(link, data)
-            self.hosts[at].collect()
+            self.hosts[at].wake(lambda core: core.receive(link, data))
 
     # -- the network
     def join(self, a: int, b: int) -> None:
@@ -185,8 +202,7 @@ class Cluster:
         for one, other in ((a, b), (b, a)):
             self.next_link += 1
             self.peers[one, other] = self.next_link
-            self.hosts[one].node.link_up(self.next_link, other, 1000 + other)
-            self.hosts[one].collect()
+            self.hosts[one].wake(lambda core, peer=other: core.link_up(self.next_link, peer, incarnation_of(peer)))
 
     def cut(self, a: int, b: int) -> None:
         """The link breaks."""
@@ -194,10 +210,10 @@ class Cluster:
             link = self.peers.pop((one, other), None)
             if link is not None:
                 self.hosts[one].sent.pop(link, None)
-                self.hosts[one].node.link_down(link)
+                self.hosts[one].core.link_down(link)
 
     def break_link(self) -> None:
-        """It comes back at once, or stays away until somebody joins the two again."""
+        """A link breaks; there is a new one at once, or none until a node of the two is restarted."""
         a = self.program.below(NODES)
         b = (a + 1 + self.program.below(NODES - 1)) % NODES
         if self.program.below(2):
@@ -206,44 +222,42 @@ class Cluster:
             self.cut(a, b)
 
     def deliver(self) -> None:
-        """A piece of what is on its way from one node to another."""
+        """A piece of the stream from one node to another arrives."""
         a = self.program.below(NODES)
         b = (a + 1 + self.program.below(NODES - 1)) % NODES
         self.carry(a, b, self.program.byte())
 
     def carry(self, a: int, b: int, share: int) -> None:
-        """`share` / 255 of what is on its way from a to b."""
+        """`share` / 255 of the bytes that are on their way from a to b arrive."""
         link = self.peers.get((a, b))
         data = self.hosts[a].sent.pop(link, b"") if link is not None else b""
         cut = (len(data) * share + 254) // 255
         if data[cut:]:
             self.hosts[a].sent[link] = data[cut:]
         if data:
-            self.hosts[b].node.receive(self.peers[b, a], data[:cut])
-            self.hosts[b].collect()
+            self.hosts[b].wake(lambda core: core.receive(self.peers[b, a], data[:cut]))
             assert self.peers[b, a] not in self.hosts[b].closed, "an honest peer was refused"
 
     # -- time and disks
     def tick(self, host: Host, ms: int) -> None:
         """Time passes for all, and one of them notices."""
-        self.now_ns += ms * MS
-        host.node.tick(self.now_ns, self.now_ns)
-        host.collect()
+        self.timeline.run_for(ms * MS)
+        host.wake(nothing)
 
     def pass_time(self) -> None:
-        """Up to two seconds."""
+        """Up to two seconds pass."""
         self.tick(self.hosts[self.program.below(NODES)], self.program.byte() * 8)
 
     def sync(self) -> None:
-        """A disk has done its work, or has failed, and then its node starts again."""
+        """A disk has done its work, or has failed; then its node starts again."""
         host = self.hosts[self.program.below(NODES)]
         ok = self.program.below(16) < 15
         host.sync(ok)
-        if host.node.output().failed:
+        if host.failed:
             self.restart(host)
 
     def crash(self) -> None:
-        """What is not durable is lost."""
+        """A node crashes: what is not durable is lost."""
         self.restart(self.hosts[self.program.below(NODES)])
 
     def restart(self, host: Host) -> None:
@@ -252,7 +266,6 @@ class Cluster:
             self.cut(host.id, other)
         self.clients = [(at, link) for at, link in self.clients if at != host.id]
         host.start()
-        self.tick(host, 0)
         for other in range(NODES):
             if other != host.id:
                 self.join(host.id, other)
@@ -263,7 +276,7 @@ class Cluster:
         self.settle(1 + self.program.below(8))
 
     def settle(self, rounds: int) -> None:
-        """Time passes, all is delivered, all is synced."""
+        """Time passes, every frame is delivered, every batch is synced."""
         for _ in range(rounds):
             for host in self.hosts:
                 self.tick(host, 40)
@@ -275,18 +288,18 @@ class Cluster:
 
     # -- properties
     def drop_closed(self) -> None:
-        """Clients that were refused are gone."""
+        """Clients whose links the nodes closed are gone."""
         self.clients = [(at, link) for at, link in self.clients if link not in self.hosts[at].closed]
 
     def agree(self) -> None:
-        """One command for a slot, one state for a slot_out."""
+        """There is one command for a slot, one state for a slot_out."""
         known: dict[int, object] = {}
         states: dict[object, object] = {}
         for host in self.hosts:
-            for slot in range(1, host.node.slot_out):
-                decided = host.node.command_at(slot)
+            for slot in range(1, host.core.slot_out):
+                decided = host.core.command_at(slot)
                 assert decided is None or known.setdefault(slot, decided) == decided, (slot, decided, known[slot])
-            status = host.node.status()
+            status = host.core.status()
             state = states.setdefault(status["slot_out"], status["state_hash"])
             assert state == status["state_hash"], (status, state)
 
@@ -297,7 +310,7 @@ def run_one(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """From each beginning: a session with commands; the same with a crash, with links that break; raw bytes."""
+    """From each beginning: a session with commands; the same with a crash and with links that break; raw bytes."""
     opening = bytes([0, 0, 1, 0, 3, 1, 77, 0, 0, 0])
     apply = b"".join(bytes([0, 0, 1, 0, 0, 1, n, 1, 0, 0]) for n in range(1, 5))
     frame = codec.encode_request([(1, 1, APPLY, 0, commands.put(b"k", b"value"))])

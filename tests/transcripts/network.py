@@ -1,12 +1,12 @@
-"""The network of a transcript: what is on its way, and the exceptions that directives make.
+"""The network of a transcript: its messages, and the exceptions that directives make for them.
 
 Theory. By default every message arrives MESSAGE_NS after it was sent. Directives name exceptions by a *pattern*,
-``KIND SOURCE -> TARGET``, where each of the three may be ``*``: what matches is held in the network, or lost. A node
-that is cut off loses all it sends to the other nodes and all that they send to it; links stay up, for nobody is told.
+``KIND SOURCE -> TARGET``, where each of the three may be ``*``: messages that match are held in the network, or lost.
+All messages between a node that is cut off and the other nodes are lost; links stay up, because no node is told.
 
 Rules.
 - The newest rule that matches a message decides what becomes of it.
-- A directive that names a message or a rule that is not there is an error: a script that misses its mark tests nothing.
+- A directive that names a message or a rule that does not exist is an error: otherwise a script would test nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FLYING, HELD, LOST, ARRIVED = "flying", "held", "lost", "arrived"
 
 
 class ScriptError(Exception):
-    """A directive that cannot be done; the text says why and what could be."""
+    """A directive that cannot be done; the text says why, and what could be done instead."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Flight:
     arrived_ns: int | None = None
 
     def describe(self) -> str:
-        """As directives name it, with what it says."""
+        """Source, target and contents, as a trace shows them."""
         return f"{self.source} -> {self.target}  {self.label}"
 
 
@@ -68,7 +68,7 @@ class Pattern:
         return cls(*match.groups())
 
     def matches(self, flight: Flight) -> bool:
-        """Is it one of these?"""
+        """Is this message one of these?"""
         pairs = ((self.kind, flight.kind), (self.source, flight.source), (self.target, flight.target))
         return all(wanted in ("*", is_) for wanted, is_ in pairs)
 
@@ -78,13 +78,13 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """All that one node and the other nodes send each other; clients still reach it."""
+    """All messages between one node and the other nodes; clients still reach the node."""
 
     node: str
     nodes: frozenset[str]
 
     def matches(self, flight: Flight) -> bool:
-        """Does it cross the cut?"""
+        """Does this message cross the cut?"""
         ends = {flight.source, flight.target}
         return self.node in ends and ends <= self.nodes
 
@@ -108,11 +108,11 @@ class Network:
                 return
 
     def add(self, state: str, rule: Pattern | Cut) -> None:
-        """From now on, what matches is held or lost."""
+        """From now on messages that match are held or lost."""
         self.rules.append((state, rule))
 
     def heal(self, what: str) -> None:
-        """Ends the rules of that text, or all for ``""``; what they held is held until it is delivered."""
+        """Ends the rules of that text, or all for ``""``; messages that they held stay held until delivered."""
         ended = [(state, rule) for state, rule in self.rules if what in ("", str(rule))]
         if not ended:
             there = ", ".join(str(rule) for _, rule in self.rules) or "none"
@@ -120,7 +120,7 @@ class Network:
         self.rules = [rule for rule in self.rules if rule not in ended]
 
     def held(self, pattern: Pattern) -> list[Flight]:
-        """What is held and matches; an error where nothing is."""
+        """The held messages that match. Raises ScriptError if there are none."""
         found = [flight for flight in self.flights if flight.state == HELD and pattern.matches(flight)]
         if not found:
             there = "; ".join(flight.describe() for flight in self.flights if flight.state == HELD) or "nothing"
@@ -128,7 +128,7 @@ class Network:
         return found
 
     def newest(self, pattern: Pattern) -> Flight:
-        """The newest message that matches and has left; an error where there is none."""
+        """The newest message that matches and has left. Raises ScriptError if there is none."""
         found = [flight for flight in self.flights if flight.state != HELD and pattern.matches(flight)]
         if not found:
             raise ScriptError(f"no message {pattern} was sent yet, so it cannot be repeated")

@@ -1,4 +1,5 @@
-"""Every golden transcript is what the core does; `--rewrite` makes it so. And the runner sees what it is meant to see.
+"""Every golden transcript says what the core does; `--rewrite` makes it so. And the runner finds the faults that it
+should find.
 
 pytest tests/transcripts/test_transcripts.py              compares and shows the difference
 pytest tests/transcripts/test_transcripts.py --rewrite    rewrites; judge the difference, then tools/diagrams.py
@@ -76,7 +77,7 @@ def written(path: Path) -> Path:
 
 
 class TestComparing:
-    """A transcript that is not what the core does is seen, and mended only by the flag."""
+    """A transcript that does not say what the core does is found, and changed only with `--rewrite`."""
 
     def test_a_trace_is_written_once_and_holds_then(self, script) -> None:
         path = written(script(LED + "> alice sends x=1\n"))
@@ -107,7 +108,7 @@ class TestComparing:
         assert path.read_text() == changed
 
     def test_a_core_that_does_something_else_fails(self, script, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Every vote of a node is lost on its way out: the trace says so."""
+        """Every vote of a node is lost before it leaves: the trace shows that."""
         path = written(script(LED + "> alice sends x=1\n"))
         send = transcript_stage.Stage.send
 
@@ -229,7 +230,7 @@ class TestJudging:
 
 
 class TestLanguage:
-    """What directives do, where no golden transcript shows it."""
+    """What directives do that no golden transcript shows."""
 
     def trace(self, path: Path) -> str:
         return written(path).read_text()
@@ -262,7 +263,7 @@ class TestLanguage:
         assert "n0 -> n1  phase2a 1.0 slot 2: x=1; decided 1  (lost)" in text
 
     def test_roles_and_grids(self, script) -> None:
-        """n4 is no acceptor: it learns and does not vote; a column of the grid decides."""
+        """n4 is not an acceptor: it learns and does not vote; a column of the grid decides."""
         text = self.trace(
             script("> cluster 5 quorum grid 2 2 roles n4=replica leader n0 clients alice@n0\n> alice sends x=1\n")
         )

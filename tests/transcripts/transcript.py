@@ -1,14 +1,14 @@
 """Golden transcripts: a script of the protocol with the trace that the real core gave, kept as text.
 
-Theory. A transcript reads like a play. Directives say what happens to the cluster, the indented lines below each are
-what the cores did of it. `play` runs the directives and gives the text that the file should be; a difference is a
-change of the protocol's behaviour, which a reader judges as such. The diagrams in docs/diagrams are drawn from the
-same runs.
+Theory. A transcript reads like a play. Directives say what happens to the cluster; the indented lines below each
+directive say what the cores did then. `play` runs the directives and returns the text that the file should have; a
+difference is a change of the protocol's behaviour, which a person has to judge. The diagrams in docs/diagrams are drawn
+from the same runs.
 
 A file is made of
 - its first line, the title, underlined with ``=``;
-- header lines ``key: value``: `draw` (kinds of events that its picture shows besides messages and elections, and with a
-  minus kinds that it leaves out), `draw from`, `draw to` (directives that the picture begins and ends with);
+- header lines ``key: value``: `draw` (kinds of events that its picture shows besides messages and elections, and,
+  after a minus, kinds that it leaves out), `draw from`, `draw to` (directives with which the picture begins and ends);
 - prose, kept as it is: it does not begin with blanks or ``>``;
 - directives, one a line: ``> alice sends x=1`` (`tests/transcripts/language.py` has them all);
 - below each directive its trace, indented: times in ms, ``n0 -> n1`` leaves, ``n1 <- n0`` arrives.
@@ -41,7 +41,7 @@ class TranscriptError(Exception):
 
 @dataclass(slots=True)
 class Step:
-    """A directive and the line that it stands in, from 1."""
+    """A directive and the number of its line, from 1."""
 
     line: int
     text: str
@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(slots=True)
 class Transcript:
-    """A file: its lines without the traces, and what they say."""
+    """A file: its lines without the traces, and the parts that they have."""
 
     name: str
     title: str
@@ -86,7 +86,7 @@ def paths() -> list[Path]:
 
 
 def run(transcript: Transcript) -> Stage:
-    """Performs all directives; an error names its line."""
+    """Performs all directives. Raises TranscriptError, which names the line."""
     step = transcript.steps[0]
     try:
         stage = begin(step.text)
@@ -100,7 +100,7 @@ def run(transcript: Transcript) -> Stage:
 
 
 def play(path: Path) -> str:
-    """What the file should be: its own text, with the traces of a run."""
+    """The text that the file should have: its own lines, with the traces of a run."""
     transcript = Transcript.read(path)
     stage = run(transcript)
     lines, number = [], 0
@@ -113,7 +113,7 @@ def play(path: Path) -> str:
 
 
 def trace(entries: list[Entry]) -> list[str]:
-    """Entries as lines; a time stands where it is new."""
+    """Entries as lines; a time is written where it changes."""
     lines = []
     shown = ""
     for entry in entries:
@@ -146,8 +146,8 @@ def picture(path: Path) -> str:
 
 
 def joined(entries: list[Entry]) -> list[Note]:
-    """Events as notes, in short: up to a colon, and without the decided mark that a batch carries along. What one node
-    did to slots in one moment is one note."""
+    """Events as notes, shortened: up to a colon, and without the decided mark of a batch. What one node did to slots in
+    one moment is one note."""
     notes: list[Note] = []
     before = None
     for entry in entries:
@@ -174,7 +174,7 @@ def stretch(transcript: Transcript) -> tuple[int, int]:
 
 
 def wanted_kinds(transcript: Transcript) -> Callable[[str], bool]:
-    """Which kinds of messages and events are drawn."""
+    """Tells which kinds of messages and events are drawn."""
     words = transcript.header.get("draw", "").split()
     more = {word for word in words if not word.startswith("-")}
     less = {word[1:] for word in words if word.startswith("-")}
