@@ -127,7 +127,7 @@ class Host:
 
 
 class Cluster:
-    """One input, run."""
+    """The run of one input."""
 
     def __init__(self, data: bytes) -> None:
         self.program = Program(data)
@@ -145,7 +145,7 @@ class Cluster:
             self.settle(12)
 
     def run(self) -> None:
-        """Its steps, then a while without faults."""
+        """Does its steps, then lets the cluster settle without faults."""
         steps = (self.request, self.request, self.raw, self.frames, self.deliver, self.deliver, self.pass_time,
                  self.sync, self.settle_a_while, self.break_link, self.crash, self.come)  # fmt: skip
         for _ in range(STEPS_MAX):
@@ -240,7 +240,7 @@ class Cluster:
 
     # -- time and disks
     def tick(self, host: Host, ms: int) -> None:
-        """Time passes for all, and one of them notices."""
+        """Time passes for all nodes, and one of them notices."""
         self.timeline.run_for(ms * MS)
         host.wake(nothing)
 
@@ -305,7 +305,7 @@ class Cluster:
 
 
 def run_one(data: bytes) -> None:
-    """One input."""
+    """Runs one input."""
     Cluster(data).run()
 
 

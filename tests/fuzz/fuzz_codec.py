@@ -1,8 +1,9 @@
-"""Hostile bytes for the codec: any bytes are a message, or refused with a typed error; nothing else.
+"""Hostile bytes for the codec: any bytes are a message, or refused with a typed error.
 
-Properties. What decodes encodes again, and decodes to the same. What the codec accepts pycapnp reads the same way, and
-what pycapnp rewrites the codec reads or refuses for good. Of a frame that is cut nothing is read. A run holds what its
-phase 2a brought, in our own layout. A stream splits into frames and a rest, and nothing is lost.
+Properties. A message that was decoded encodes again, and decodes to the same. pycapnp reads the frames that the codec
+accepts the same way, and the codec reads or finally refuses the frames that pycapnp rewrites. Nothing is read of an
+incomplete frame. A run holds the commands of its phase 2a, in the codec's own layout. A stream splits into frames and a
+rest, and no byte is lost.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def seeds() -> list[bytes]:
 
 
 def read(frame: bytes | memoryview) -> dict[str, object] | str:
-    """The message, or which fault it has."""
+    """The message, or the name of its fault."""
     try:
         return codec.decode_message(frame)
     except CodecError as error:
@@ -78,7 +79,7 @@ def check_foreign(frame: bytes) -> None:
 
 
 def check_run(frame: bytes) -> None:
-    """As a leader keeps it."""
+    """The run of a phase 2a, as a leader keeps it."""
     run = codec.run_frame(frame)
     if run is None:
         return
@@ -88,7 +89,7 @@ def check_run(frame: bytes) -> None:
 
 
 def check_stream(data: bytes) -> None:
-    """As a link brings it."""
+    """A stream of frames, as a link brings it."""
     try:
         frames, rest = codec.split(data)
     except CodecError:
@@ -98,7 +99,7 @@ def check_stream(data: bytes) -> None:
 
 
 def run_one(data: bytes) -> None:
-    """All that reads bytes."""
+    """Runs one input through everything that reads bytes."""
     for reader in READERS:
         try:
             reader(data)

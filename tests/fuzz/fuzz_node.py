@@ -1,16 +1,16 @@
 """Hostile bytes for a node: `receive` in each of its states.
 
 The first byte of an input chooses the state that the node is brought to (states.py), the others are steps: frames of
-peers and clients whose fields the input chooses, frames as they are, frames changed, raw bytes, ticks, syncs, reads,
-links that go and come. Peers may say anything here; fuzz_cluster.py is for honest ones.
+peers and clients whose fields the input chooses, frames as they stand in the input, frames with a change, raw bytes,
+ticks, syncs, reads, links that break and come up. Peers may send anything here; fuzz_cluster.py is for honest ones.
 
 Properties, after every step.
-- Nothing raises, but for InvariantViolation after a peer has spoken: so a node stops when peers lie, which they are
-  assumed not to. Clients alone can never make a node stop.
-- The invariants hold. What leaves is whole frames that decode; a batch holds runs with the slots it names.
-- A link that was refused is gone: nothing more is sent on it or heard from it.
-- What a node keeps is in proportion to what it was sent.
-And no byte may be read or written that is not the node's own: AddressSanitizer watches.
+- Nothing raises, except InvariantViolation after a peer has sent something: that is how a node stops when peers lie,
+  and peers are assumed not to lie. Clients alone can never make a node stop.
+- The invariants hold. The node writes whole frames that decode; a batch holds runs with the slots that it names.
+- A link that the node closed is gone: the node sends and receives nothing more on it.
+- The memory of a node is in proportion to the bytes that it has received.
+And AddressSanitizer watches that the node reads and writes only its own bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multipaxos.node.output import Batch
 from multipaxos.wire import codec
 from tests.fuzz.harness import Program, chunk, main
 from tests.fuzz.states import CLIENT, COMMANDS, STATES
-from tests.support.one_node import Rig, ballot, command
+from tests.support.one_node import OneNode, ballot, command
 
 STEPS_MAX = 60
 LAST = codec.SLOTS_END
@@ -48,9 +48,9 @@ PEER_KINDS = (
 class Fields:
     """Values that mean something to this node, or nothing, as the input chooses."""
 
-    def __init__(self, program: Program, rig: Rig) -> None:
+    def __init__(self, program: Program, one: OneNode) -> None:
         self.program = program
-        self.rig = rig
+        self.one = one
 
     def slot(self) -> int:
         """Mostly near the slots in motion."""
@@ -62,14 +62,14 @@ class Fields:
         chosen = self.program.byte()
         if chosen >= 250:
             return self.program.number()
-        return self.rig.node.leader.ballot if chosen % 3 == 0 else ballot(chosen // 3 % 14, chosen % 4)
+        return self.one.core.leader.ballot if chosen % 3 == 0 else ballot(chosen // 3 % 14, chosen % 4)
 
     def end(self) -> int:
-        """Of a range, often without one."""
+        """The end of a range, often an open one."""
         return self.slot() if self.program.below(2) else LAST
 
     def commands(self) -> list[tuple[Any, ...]]:
-        """Some."""
+        """A few."""
         program = self.program
         return [
             command(
@@ -79,18 +79,18 @@ class Fields:
         ]
 
     def run(self) -> bytes:
-        """As pvalues carry it; now and then no run at all."""
+        """A run, as pvalues carry it; sometimes not a run at all."""
         if self.program.below(10) == 9:
             return self.program.bytes(40)
         commands = self.commands() or [command(1, 1)]
         return codec.run_frame(codec.encode_phase2a(self.ballot(), self.slot(), 5, (0, 1, 1), commands)) or b"?"
 
     def pvalues(self) -> list[dict[str, object]]:
-        """Some."""
+        """A few."""
         return [{"first": self.slot(), "end": self.slot(), "run": self.run()} for _ in range(self.program.below(4))]
 
     def of(self, kind: str) -> dict[str, Any]:
-        """All that a message of this kind has."""
+        """All fields of a message of this kind."""
         make: dict[str, Callable[[], object]] = {
             "ballot": self.ballot,
             "decided_ballot": self.ballot,
@@ -114,16 +114,16 @@ class Attack:
 
     def __init__(self, data: bytes) -> None:
         self.program = Program(data)
-        self.rig = STATES[self.program.below(len(STATES))]()
-        self.fields = Fields(self.program, self.rig)
-        self.rig.sent.clear()
-        self.links = {CLIENT: -1} | {100 + peer: peer for peer in range(1, self.rig.nodes)}
+        self.one = STATES[self.program.below(len(STATES))]()
+        self.fields = Fields(self.program, self.one)
+        self.one.sent.clear()
+        self.links = {CLIENT: -1} | {100 + peer: peer for peer in range(1, self.one.nodes)}
         self.next_link = 1000
         self.received = 0
-        self.lied = False  # a peer has spoken
+        self.lied = False  # a peer has sent something
 
     def run(self) -> None:
-        """Its steps."""
+        """Does its steps."""
         steps = (self.message, self.request, self.frames, self.changed, self.tick, self.sync, self.read, self.relink,
                  self.client, self.leave)  # fmt: skip
         for _ in range(STEPS_MAX):
@@ -134,7 +134,7 @@ class Attack:
 
     # -- steps
     def peer(self) -> int:
-        """The link of one; 0 if none is up."""
+        """The link of a peer; 0 if none is up."""
         return self.some([link for link, node in self.links.items() if node >= 0])
 
     def some(self, links: list[int]) -> int:
@@ -142,29 +142,29 @@ class Attack:
         return links[self.program.below(len(links))] if links else 0
 
     def message(self) -> None:
-        """A peer's, well-formed; it may mean anything."""
+        """A peer sends a well-formed message of any meaning."""
         self.receive(self.peer(), self.encoded(PEER_KINDS[self.program.below(len(PEER_KINDS))]))
 
     def request(self) -> None:
-        """A client's."""
+        """A client sends a request."""
         self.receive(self.some([link for link, node in self.links.items() if node < 0]), self.encoded("request"))
 
     def encoded(self, kind: str) -> bytes:
-        """A message; empty where the codec refuses to make it."""
+        """A message; empty if the codec refuses to encode it."""
         try:
             return codec.encode(kind, **self.fields.of(kind))
         except (ValueError, OverflowError):
             return b""
 
     def frames(self) -> None:
-        """Bytes as they stand in the input, on any link, in two chunks."""
+        """Bytes arrive as they stand in the input, on any link, in two chunks."""
         link, data = self.some(list(self.links)), self.program.chunk()
         cut = self.program.byte() * len(data) // 256
         self.receive(link, data[:cut])
         self.receive(link, data[cut:])
 
     def changed(self) -> None:
-        """A message of which one byte is another, or its end is missing."""
+        """A message arrives of which one byte was changed or the end cut off."""
         link = self.some(list(self.links))
         kind = PEER_KINDS[self.program.below(len(PEER_KINDS))]
         data = bytearray(self.encoded(kind) or b"?")
@@ -172,72 +172,72 @@ class Attack:
         self.receive(link, bytes(data[: 1 + self.program.byte() * len(data) // 256]))
 
     def receive(self, link: int, data: bytes) -> None:
-        """On a link that is up, or was."""
+        """Bytes arrive on a link that is up, or was."""
         self.received += len(data)
         self.lied = self.lied or self.links.get(link, -1) >= 0
-        self.rig.node.receive(link, data)
+        self.one.core.receive(link, data)
 
     def tick(self) -> None:
         """Time passes."""
-        self.rig.tick(self.program.byte() * 8)
+        self.one.tick(self.program.byte() * 8)
 
     def sync(self) -> None:
-        """The disk has done its work, or has not."""
-        self.rig.sync(self.program.below(20) < 19)
+        """The disk has made the batches durable, or has failed."""
+        self.one.sync(self.program.below(20) < 19)
 
     def read(self) -> None:
-        """The disk gives what was asked of it, or does not, or gives less."""
-        reads, self.rig.reads = self.rig.reads, []
+        """The disk gives the records that the node wanted, or none, or fewer."""
+        reads, self.one.reads = self.one.reads, []
         for read in reads:
-            held = sorted(self.rig.records, key=lambda record: (record[1], record[0]))
+            held = sorted(self.one.records, key=lambda record: (record[1], record[0]))
             end = max(read.first + 1, read.end - self.program.below(4))
             found = [record for record in held if record[1] < end and record[2] > read.first]
-            self.rig.node.done(read.token, self.program.below(8) < 7, (end, found))
+            self.one.core.done(read.token, self.program.below(8) < 7, (end, found))
 
     def relink(self) -> None:
-        """A peer has another link, sometimes another incarnation."""
-        if self.rig.nodes == 1:
+        """A peer gets another link, sometimes another incarnation."""
+        if self.one.nodes == 1:
             return
-        peer = 1 + self.program.below(self.rig.nodes - 1)
+        peer = 1 + self.program.below(self.one.nodes - 1)
         self.links = {link: node for link, node in self.links.items() if node != peer}
         self.next_link += 1
         self.links[self.next_link] = peer
-        self.rig.link(peer, incarnation=1000 + peer + self.program.below(2) * 7, number=self.next_link)
+        self.one.link(peer, incarnation=1000 + peer + self.program.below(2) * 7, number=self.next_link)
 
     def client(self) -> None:
-        """One more."""
+        """One more client."""
         self.next_link += 1
         self.links[self.next_link] = -1
-        self.rig.client(self.next_link)
+        self.one.client(self.next_link)
 
     def leave(self) -> None:
         """A link breaks."""
         link = self.some(list(self.links))
         self.links.pop(link, None)
-        self.rig.node.link_down(link)
+        self.one.core.link_down(link)
 
     # -- properties
     def check(self) -> None:
         """What holds after every step."""
-        node, rig = self.rig.node, self.rig
+        node, one = self.one.core, self.one
         node.invariants()
-        before = rig.batch
-        rig.collect()  # every write: whole frames, each of which decodes
-        if rig.batch is not None and rig.batch is not before:
-            check_batch(rig.batch)
-        for link in rig.closed:
+        before = one.batch
+        one.collect()  # every write: whole frames, each of which decodes
+        if one.batch is not None and one.batch is not before:
+            check_batch(one.batch)
+        for link in one.closed:
             self.links.pop(link, None)
-        assert rig.sent.keys() <= self.links.keys(), "written to a link that is gone"
-        rig.sent.clear()
+        assert one.sent.keys() <= self.links.keys(), "written to a link that is gone"
+        one.sent.clear()
         peers = sorted(node for node in self.links.values() if node >= 0)
         status = node.status()
-        assert rig.failed or status["peers"] == peers, (status["peers"], peers)
+        assert one.failed or status["peers"] == peers, (status["peers"], peers)
         assert status["memory_bytes"] <= MEMORY_MIN + MEMORY_TIMES * self.received, status
         assert node.next_tick_ns() >= 0
 
 
 def check_batch(batch: Batch) -> None:
-    """Every record is a run that holds the slots it names."""
+    """Every record is a run that holds the slots that the record names."""
     at, data = 0, batch.records
     while at < len(data):
         first, end, size = (int.from_bytes(data[at + i : at + i + 8], "little") for i in (0, 8, 16))
@@ -249,7 +249,7 @@ def check_batch(batch: Batch) -> None:
 
 
 def run_one(data: bytes) -> None:
-    """One input. Only a peer's word can end a node by InvariantViolation."""
+    """Runs one input. A node may stop by InvariantViolation only if a peer has sent something."""
     attack = Attack(data)
     try:
         attack.run()
@@ -259,7 +259,7 @@ def run_one(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """In each state: frames of every kind, on a peer's link and on a client's; then some of each other step."""
+    """In each state: frames of every kind, on the link of a peer and of a client; then some of each other step."""
     from tests.fuzz.fuzz_codec import seeds as frames
 
     stand = [bytes([2, link]) + chunk(frame) + b"\x80" for frame in frames() for link in (0, 2)]

@@ -1,10 +1,10 @@
-"""Hostile bytes for a client: what a node, or whoever stands in its place, may answer.
+"""Hostile bytes for a client: what a node, or an impostor in its place, may answer.
 
-The input is a program: commands are submitted, links change, responses come - well-formed with chosen fields, as they
-are, or raw bytes.
+The input is a program: commands are submitted, links change, responses arrive - well-formed with chosen fields, as they
+stand in the input, or raw bytes.
 
-Properties. Nothing but CodecError leaves `receive`, and then the link is dropped. Each command is answered at most
-once, and only one that was submitted. What is written is whole frames of commands that lack an answer, in order.
+Properties. `receive` raises nothing but CodecError, and then the link is dropped. A command is answered at most once,
+and only if it was submitted. The session writes whole frames of commands without an answer, in order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPENED, AHEAD = codec.ReplyStatus.OPENED, codec.ReplyStatus.AHEAD
 
 
 class Client:
-    """One session under attack, and now and then a load generator that hears the same."""
+    """One session under attack, and sometimes a load generator that receives the same."""
 
     def __init__(self, data: bytes) -> None:
         self.program = Program(data)
@@ -32,7 +32,7 @@ class Client:
         self.now_ns = 1
 
     def run(self) -> None:
-        """Its steps."""
+        """Does its steps."""
         steps = (self.submit, self.respond, self.frames, self.connect, self.session.rewind, self.open)
         for _ in range(STEPS_MAX):
             if not self.program.more():
@@ -41,20 +41,20 @@ class Client:
             self.check()
 
     def submit(self) -> None:
-        """A command."""
+        """A command is submitted."""
         self.session.submit(self.program.bytes(self.program.below(32)))
 
     def connect(self) -> None:
-        """A new link."""
+        """There is a new link."""
         for session in (self.session, *self.others):
             session.connected()
 
     def open(self) -> None:
-        """The session is opened, as nodes do it."""
-        self.hear(codec.encode_response(5, [(NONCE, 5, OPENED, b"")]))
+        """A node opens the session."""
+        self.receive(codec.encode_response(5, [(NONCE, 5, OPENED, b"")]))
 
     def respond(self) -> None:
-        """Answers, to anything."""
+        """Answers arrive, to any sequences."""
         program = self.program
         session = 5 if program.below(4) else program.byte()
         replies = [
@@ -66,23 +66,23 @@ class Client:
             )
             for _ in range(program.below(5))
         ]
-        self.hear(codec.encode_response(session, replies))
+        self.receive(codec.encode_response(session, replies))
 
     def frames(self) -> None:
-        """Bytes as they stand in the input, in two chunks."""
+        """Bytes arrive as they stand in the input, in two chunks."""
         data = self.program.chunk()
         cut = self.program.byte() * len(data) // 256
-        self.hear(data[:cut])
-        self.hear(data[cut:])
+        self.receive(data[:cut])
+        self.receive(data[cut:])
 
-    def hear(self, data: bytes) -> None:
-        """On the link; one that brings nonsense is dropped."""
+    def receive(self, data: bytes) -> None:
+        """Bytes arrive on the link; after nonsense the link is dropped."""
         self.now_ns += 1000
         try:
             answers = self.session.receive(data)
         except CodecError:
             self.session.connected()
-            answers = self.session.receive(b"")  # what came before the nonsense counts, and is told next time
+            answers = self.session.receive(b"")  # answers before the nonsense count, and are returned next time
         for sequence, *_ in answers:
             assert 1 <= sequence <= self.session.last
             assert sequence not in self.answered, f"{sequence} is answered twice"
@@ -94,7 +94,7 @@ class Client:
                 load.connected()
 
     def check(self) -> None:
-        """What is kept, and what is written."""
+        """Properties of what the session keeps and writes."""
         session = self.session
         assert session.acknowledged <= session.last <= session.acknowledged + CAPACITY
         assert session.unanswered == session.last - len(self.answered)
@@ -106,12 +106,12 @@ class Client:
 
 
 def run_one(data: bytes) -> None:
-    """One input."""
+    """Runs one input."""
     Client(data).run()
 
 
 def seeds() -> list[bytes]:
-    """Submit, open, answer; links that change; frames as they are."""
+    """Submit, open, answer; links that change; whole frames."""
     submit = bytes([0, 3]) + b"abc"
     answer = bytes([1, 1, 2, 1, 1, 9, 0]) + b"ok!" + bytes([1, 2, 9, 0]) + b"ok!"
     response = codec.encode_response(5, [(1, 9, 0, b"answer"), (2, 10, AHEAD, b"")])

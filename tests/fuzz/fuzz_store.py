@@ -2,9 +2,9 @@
 
 The input is a list of payloads, applied in turn to two machines whose tables are seeded differently.
 
-Properties. Nothing raises. Both answer the same and have the same state. What is refused changes nothing. A command
-that `commands` would build has an answer that `commands` reads. Keys stand in order, each once, none over its limit;
-the hash of the state is that of a machine which has the same contents by another history.
+Properties. Nothing raises. Both machines answer the same and have the same state. A refused command changes nothing.
+`commands` reads the answer of every command that it would build. Keys stand in order, each once, none over its limit;
+the hash of the state is that of a machine that has the same contents by another history.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMANDS_MAX = 40
 
 
 def payloads() -> list[bytes]:
-    """Of every command."""
+    """Payloads of every command."""
     compares = [commands.exists(b"a"), commands.missing(b"b"), commands.value_equals(b"a", b"1"),
                 commands.version_equals(b"a", 1)]  # fmt: skip
     inner = [commands.put(b"a", b"2"), commands.get(b"a"), commands.cas(b"a", b"2", b"3"), commands.remove(b"b")]
@@ -50,7 +50,7 @@ def rebuilt(items: list[tuple[bytes, bytes, int]]) -> KeyValue:
 
 
 def run_one(data: bytes) -> None:
-    """One input."""
+    """Runs one input."""
     program = Program(data)
     one, other = KeyValue(1), KeyValue(2)
     for slot in range(1, COMMANDS_MAX):

@@ -1,11 +1,11 @@
-"""What the fuzz targets share: an input read as a program, and the way to libFuzzer.
+"""Shared by the fuzz targets: an input read as a program, and the way to libFuzzer.
 
-Theory. An input is a string of choices, read from its front; when it ends, every choice is 0. So each prefix of an
-input is an input, a mutation changes what comes after it and not what came before, and whole frames may stand in it as
-they are: seeds are made from real ones.
+Theory. An input is a string of choices, read from its front; after its end every choice is 0. So each prefix of an
+input is an input, a mutation changes what comes after it and not what came before, and whole frames may stand in an
+input: seeds are made from real ones.
 
-Rules. atheris is imported in `main` alone: tests run `run_one` on the seeds without it. A target must not catch what it
-does not expect: whatever leaves `run_one` is a finding.
+Rules. Only `main` imports atheris, so that tests can run `run_one` on the seeds without it. A target must not catch an
+exception that it does not expect: every exception that leaves `run_one` is a finding.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ class Program:
         return self.byte() % end
 
     def number(self) -> int:
-        """64 bits."""
+        """A number of 64 bits."""
         return int.from_bytes(self.bytes(8), "little")
 
     def bytes(self, size: int) -> bytes:
-        """At most so many."""
+        """At most so many bytes."""
         self.at += size
         return self.data[self.at - size : self.at]
 
     def chunk(self) -> bytes:
-        """Bytes with a 16-bit length before them, as `chunk` writes them."""
+        """Bytes after their 16-bit length, as `chunk` writes them."""
         return self.bytes(int.from_bytes(self.bytes(2), "little"))
 
 
 def chunk(data: bytes) -> bytes:
-    """For seeds: what `Program.chunk` reads."""
+    """What `Program.chunk` reads, for seeds."""
     return len(data).to_bytes(2, "little") + data
 
 
 def write_seeds(corpus: Path, seeds: Iterable[bytes]) -> None:
-    """Into the folder that libFuzzer begins from."""
+    """Writes inputs into the folder with which libFuzzer begins."""
     for seed in seeds:
         (corpus / hashlib.sha256(seed).hexdigest()[:40]).write_bytes(seed)
 
 
 def main(run_one: Callable[[bytes], None], seeds: Iterable[bytes]) -> None:
-    """Runs until libFuzzer ends it. Where the last argument is a folder, it is the corpus; a file is run once."""
+    """Runs until libFuzzer ends it. If the last argument is a folder, it is the corpus; a file is run once."""
     import atheris
 
     if Path(sys.argv[-1]).is_dir():

@@ -1,6 +1,6 @@
 """The states that a node can be in when hostile bytes reach it, each made by honest peers and clients.
 
-Rules. The window is 8 slots, so that rings of 32 wrap around and their ends are near. Node 0 is the one on the bench;
+Rules. The window is 8 slots, so that rings of 32 wrap around and their ends are near. The node under test is node 0;
 links 101 and 102 are its peers 1 and 2, link 1 is a client.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 WINDOW = 8
 CLIENT = 1
@@ -27,172 +27,172 @@ def run(at: int, first: int, commands: list[tuple[object, ...]]) -> bytes:
     return kept
 
 
-def bench(**options: Any) -> Rig:
+def linked(**options: Any) -> OneNode:
     """A node with linked peers and one client."""
-    rig = Rig(window=WINDOW, **options)
-    rig.client(CLIENT)
-    return rig
+    one = OneNode(window=WINDOW, **options)
+    one.client(CLIENT)
+    return one
 
 
-def fresh() -> Rig:
-    """Not founded; nobody has said anything."""
-    return bench(founded=False)
+def fresh() -> OneNode:
+    """Not founded; no peer has sent anything."""
+    return linked(founded=False)
 
 
-def founding() -> Rig:
+def founding() -> OneNode:
     """Knows the founders; its voter record is on its way to the disk."""
-    rig = fresh()
+    one = fresh()
     for peer in (1, 2):
-        rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=rig.incarnations)
-    return rig
+        one.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=one.incarnations)
+    return one
 
 
-def refused() -> Rig:
-    """Came too late, or lost its disk: learns and does not vote."""
-    rig = fresh()
+def refused() -> OneNode:
+    """Started too late, or lost its disk: learns and does not vote."""
+    one = fresh()
     for peer in (1, 2):
-        rig.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[999, 1001, 1002])
-    return rig
+        one.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[999, 1001, 1002])
+    return one
 
 
-def waiting() -> Rig:
+def waiting() -> OneNode:
     """Founded; knows no leader; a client asks."""
-    rig = bench()
-    rig.request(CLIENT, *COMMANDS[:2])
-    return rig
+    one = linked()
+    one.request(CLIENT, *COMMANDS[:2])
+    return one
 
 
-def following() -> Rig:
-    """Accepts what node 1 proposes, has applied some of it, forwards what its client wants."""
-    rig = bench()
-    rig.phase2a(1, ballot(5, 1), 1, COMMANDS[:2])
-    rig.sync()
-    rig.send(1, "decision", ballot=ballot(5, 1), first=1, end=3)
-    rig.request(CLIENT, *COMMANDS[2:])
-    return rig
+def following() -> OneNode:
+    """Accepts the proposals of node 1, has applied some, forwards the requests of its client."""
+    one = linked()
+    one.phase2a(1, ballot(5, 1), 1, COMMANDS[:2])
+    one.sync()
+    one.send(1, "decision", ballot=ballot(5, 1), first=1, end=3)
+    one.request(CLIENT, *COMMANDS[2:])
+    return one
 
 
-def syncing() -> Rig:
+def syncing() -> OneNode:
     """A batch is on its way to the disk; promises and votes wait for it."""
-    rig = bench()
-    rig.phase2a(1, ballot(5, 1), 1, COMMANDS[:2])
-    rig.send(2, "phase1a", ballot=ballot(6, 2), first=1)
-    return rig
+    one = linked()
+    one.phase2a(1, ballot(5, 1), 1, COMMANDS[:2])
+    one.send(2, "phase1a", ballot=ballot(6, 2), first=1)
+    return one
 
 
-def stopped() -> Rig:
-    """Its disk failed: it promises nothing any more."""
-    rig = syncing()
-    rig.sync(False)
-    return rig
+def stopped() -> OneNode:
+    """Its disk failed: it makes no more promises."""
+    one = syncing()
+    one.sync(False)
+    return one
 
 
-def scouting() -> Rig:
+def scouting() -> OneNode:
     """Asks for promises; its ballot is durable."""
-    rig = bench()
-    rig.begin_scout()
-    return rig
+    one = linked()
+    one.begin_scout()
+    return one
 
 
-def leading() -> Rig:
+def leading() -> OneNode:
     """Has proposals in flight, and a client."""
-    rig = bench()
-    rig.lead()
-    rig.request(CLIENT, *COMMANDS[:3])
-    rig.sync()
-    return rig
+    one = linked()
+    one.lead()
+    one.request(CLIENT, *COMMANDS[:3])
+    one.sync()
+    return one
 
 
-def full() -> Rig:
+def full() -> OneNode:
     """Leads; its window is full and requests wait."""
-    rig = leading()
-    rig.request(CLIENT, *[command(1, 3 + i, b"w") for i in range(2 * WINDOW)])
-    return rig
+    one = leading()
+    one.request(CLIENT, *[command(1, 3 + i, b"w") for i in range(2 * WINDOW)])
+    return one
 
 
-def taking_over() -> Rig:
-    """Leads, and proposes again what an earlier leader left: one slot, a gap, another one."""
-    rig = bench()
-    rig.send(2, "ping", ballot=ballot(3, 2), slot_out=1)
-    at = rig.begin_scout()
-    rig.promise(
+def taking_over() -> OneNode:
+    """Leads, and proposes again the slots that earlier leaders left: one slot, a gap, two more."""
+    one = linked()
+    one.send(2, "ping", ballot=ballot(3, 2), slot_out=1)
+    at = one.begin_scout()
+    one.promise(
         1, at, pvalues=((2, 3, run(ballot(1, 1), 2, COMMANDS[:1])), (5, 7, run(ballot(2, 2), 5, COMMANDS[1:3])))
     )
-    return rig
+    return one
 
 
-def preempted() -> Rig:
+def preempted() -> OneNode:
     """Led; a higher ballot came while its proposals were in flight."""
-    rig = leading()
-    rig.send(2, "phase1a", ballot=ballot(9, 2), first=1)
-    return rig
+    one = leading()
+    one.send(2, "phase1a", ballot=ballot(9, 2), first=1)
+    return one
 
 
-def catching_up() -> Rig:
+def catching_up() -> OneNode:
     """Knows of slots that it lacks, and fetches."""
-    rig = bench()
-    rig.send(1, "decision", ballot=ballot(5, 1), first=30, end=40)
-    rig.tick(1)
-    return rig
+    one = linked()
+    one.send(1, "decision", ballot=ballot(5, 1), first=30, end=40)
+    one.tick(1)
+    return one
 
 
-def reading() -> Rig:
+def reading() -> OneNode:
     """Has a log that is longer than its rings; a peer's fetch has to be read from the disk."""
-    rig = bench()
+    one = linked()
     for first in range(1, 8 * WINDOW, 4):
-        rig.phase2a(1, ballot(5, 1), first, [command(7, first + i) for i in range(4)])
-        rig.sync()
-        rig.send(1, "decision", ballot=ballot(5, 1), first=first, end=first + 4)
-        rig.sync()
-        rig.tick(1)
-        rig.sync()
-    rig.send(2, "fetch", first=1, end=8)
-    assert rig.reads, "the log has left memory"
-    return rig
+        one.phase2a(1, ballot(5, 1), first, [command(7, first + i) for i in range(4)])
+        one.sync()
+        one.send(1, "decision", ballot=ballot(5, 1), first=first, end=first + 4)
+        one.sync()
+        one.tick(1)
+        one.sync()
+    one.send(2, "fetch", first=1, end=8)
+    assert one.reads, "the log has left memory"
+    return one
 
 
-def restarted() -> Rig:
+def restarted() -> OneNode:
     """Comes back with a log."""
-    rig = reading()
-    rig.phase2a(2, ballot(6, 2), rig.node.slot_out + 1, COMMANDS[1:])
-    rig.sync()
-    return bench(founded=False, meta=rig.meta, records=rig.records)
+    one = reading()
+    one.phase2a(2, ballot(6, 2), one.core.slot_out + 1, COMMANDS[1:])
+    one.sync()
+    return linked(founded=False, meta=one.meta, records=one.records)
 
 
-def alone() -> Rig:
+def alone() -> OneNode:
     """A cluster of one, which leads itself."""
-    rig = bench(nodes=1)
-    rig.begin_scout()
-    rig.sync()
-    rig.request(CLIENT, *COMMANDS[:3])
-    return rig
+    one = linked(nodes=1)
+    one.begin_scout()
+    one.sync()
+    one.request(CLIENT, *COMMANDS[:3])
+    return one
 
 
-def only_a_leader() -> Rig:
+def only_a_leader() -> OneNode:
     """Leads, and is neither replica nor acceptor."""
-    rig = bench(roles=[LEADER_ROLE, ALL - LEADER_ROLE, ALL - LEADER_ROLE])
-    at = rig.begin_scout()
+    one = linked(roles=[LEADER_ROLE, ALL - LEADER_ROLE, ALL - LEADER_ROLE])
+    at = one.begin_scout()
     for peer in (1, 2):
-        rig.promise(peer, at)
-    return rig
+        one.promise(peer, at)
+    return one
 
 
-def only_an_acceptor() -> Rig:
+def only_an_acceptor() -> OneNode:
     """Votes, and is neither replica nor leader."""
-    rig = bench(roles=[ACCEPTOR_ROLE, ALL, ALL])
-    rig.phase2a(1, ballot(5, 1), 1, COMMANDS)
-    rig.sync()
-    return rig
+    one = linked(roles=[ACCEPTOR_ROLE, ALL, ALL])
+    one.phase2a(1, ballot(5, 1), 1, COMMANDS)
+    one.sync()
+    return one
 
 
-def in_a_grid() -> Rig:
+def in_a_grid() -> OneNode:
     """Scouts in a cluster whose quorums are a grid."""
-    rig = bench(nodes=4, quorums=QuorumSystem.grid([0, 1, 2, 3], 2, 2))
-    rig.begin_scout()
-    return rig
+    one = linked(nodes=4, quorums=QuorumSystem.grid([0, 1, 2, 3], 2, 2))
+    one.begin_scout()
+    return one
 
 
-STATES: tuple[Callable[[], Rig], ...] = (
+STATES: tuple[Callable[[], OneNode], ...] = (
     fresh,
     founding,
     refused,
