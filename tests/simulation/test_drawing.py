@@ -1,0 +1,18 @@
+"""The scenarios that seeds stand for."""
+
+from multipaxos.simulation.drawing import scenario
+from multipaxos.simulation.scenario import ALL_ROLES, EVENTS
+
+
+def test_scenarios_are_of_every_kind():
+    """Sizes 1 to 9, all quorum systems, roles together and apart, every kind of fault, few and many sessions."""
+    drawn = [scenario(seed) for seed in range(300)]
+    assert {len(one.roles) for one in drawn} == set(range(1, 10))
+    assert {one.quorums.kind for one in drawn} == {"majority", "sizes", "grid"}
+    assert {set(one.roles) == {ALL_ROLES} for one in drawn} == {True, False}
+    assert all(any(getattr(one.faults, kind) for one in drawn) for kind in EVENTS)
+    assert len({one.sessions_max for one in drawn}) == 2
+    for one in drawn:
+        left = set(range(len(one.roles))) - set(one.expendable)
+        assert one.quorums.is_phase1(left)
+        assert one.quorums.is_phase2(left)

@@ -1,0 +1,55 @@
+"""Handshakes: a connection of an earlier life of a node does not count."""
+
+import pytest
+
+from multipaxos.judges.violation import Violation
+from multipaxos.simulation.network import Network
+from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.timeline import MS
+from tests.simulation.worlds import with_parts
+
+FOUNDING = Scenario(
+    faults=Faults(
+        lost=0.05,
+        delayed=0.5,
+        delay_ns=(MS // 10, 5 * MS),
+        delayed_ns=200 * MS,
+        victims=("founding",),
+        sync_ns=(MS // 10, 5 * MS),
+        down_ns=(5 * MS, 20 * MS),
+        notice_ns=300 * MS,
+        crashes=100 * MS,
+        disks_lost=30 * MS,
+        link_breaks=100 * MS,
+    ),
+    hostile_founding=True,
+    expendable=(0,),
+    election_timeout_ns=50 * MS,
+    window=16,
+)
+
+
+def found(seed, network=Network):
+    """The world after a founding in which one disk is lost again and again, and hellos arrive late."""
+    world = with_parts(network=network)(seed, FOUNDING)
+    world.adversary.begin()
+    world.timeline.run_for(600 * MS)
+    return world
+
+
+def test_founding_while_a_disk_is_lost():
+    """All nodes that found name the same founders, though connections of dead processes come up late."""
+    worlds = [found(seed) for seed in range(200)]
+    assert sum("refuses a connection" in note.text for world in worlds for note in world.timeline.notes) > 50
+
+
+class Credulous(Network):
+    """Takes a connection of an earlier life for one of the present life."""
+
+    def is_outlived(self, node_id, peer_id, link, incarnation):
+        return False
+
+
+def test_a_late_connection_of_the_dead_would_found_twice():
+    with pytest.raises(Violation, match="other founders"):
+        all(found(seed, Credulous) for seed in range(2000))
