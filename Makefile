@@ -11,14 +11,14 @@ DURATION := 60
 
 comma := ,
 
-.PHONY: help demo test teeth torture lint bench fuzz sanitize coverage diagrams evaluation evaluation-quick build clean
+.PHONY: help demo test mutants torture lint bench fuzz sanitize coverage diagrams evaluation evaluation-quick build clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      a three-node durable cluster takes writes, loses its leader, goes on"
-	@echo "make test      every test"
+	@echo "make test      every test, with the mutants of changed modules and a fifth of the others"
 	@echo "make lint      ruff, mypy, stubtest, cython-lint"
-	@echo "make teeth     cores broken on purpose: how many seeds of the simulator find each"
+	@echo "make mutants   all mutants of the core: within how many seeds the simulator finds each"
 	@echo "make torture   real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: the same plan)"
 	@echo "make fuzz      hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
 	@echo "make sanitize  the core's tests under ASan and UBSan, then simulation, for DURATION=60 seconds"
@@ -37,8 +37,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
-teeth: $(READY)
-	$(BIN)/python -m tests.simulation.mutants
+mutants: $(READY)
+	$(BIN)/python -m tests.simulation.mutation
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture --duration $(DURATION) $(if $(SEED),--seed $(SEED))

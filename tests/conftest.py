@@ -2,6 +2,8 @@
 
 import pytest
 
+MUTATION = "test_mutation.py"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--rewrite` makes the golden transcripts what the core does now, instead of comparing."""
@@ -9,5 +11,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, on a worker of its own: the broken cores."""
-    items.sort(key=lambda item: item.path.name != "test_teeth.py")
+    """The tests that take longest begin first, on a worker of their own: the mutants."""
+    items.sort(key=lambda item: item.path.name != MUTATION)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which mutants were run, because `make test` runs only some of them."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    names = [report.nodeid.partition(f"{MUTATION}::test_found[")[2].removesuffix("]") for report in reports]
+    if any(names):
+        terminalreporter.section("mutants that were run; make mutants runs all")
+        terminalreporter.write_line(", ".join(sorted(filter(None, names))))

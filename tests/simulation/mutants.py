@@ -1,27 +1,17 @@
-"""Deliberately broken cores: for each trap of the protocol the one-line slip that falls into it.
+"""Mutants: for each trap of the protocol the one-line slip that falls into it.
 
-A broken core is a copy of the compiled package in which one module was built from changed source. The shipped core
-knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that a slip cannot become
-stale unseen. `seeds`: how many seeds of `multipaxos simulate` find it at the latest. `python -m
-tests.simulation.mutants` (or `make teeth`) builds and simulates all of them and prints how many seeds each took, and
-what gave it away.
+A mutant is a copy of the compiled package in which one module was built from changed source (`mutation.py`). The
+shipped core knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that no slip
+becomes stale unnoticed. `seeds`: within how many seeds `multipaxos simulate` has to find the mutant.
 
-Not here, for a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`test_node.py` and
-`transcripts/refusal.txt` hold that rule), an own acceptor that is asked once only (`test_node.py`); and a rule that
-another one backs: a vote below the mark.
+Not here, because a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`tests/node` and
+`tests/transcripts/refusal.txt` hold that rule), an own acceptor that is asked only once (`tests/node`); and, because
+another rule covers it, a vote below the mark.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-
-from tools.instrumented import CORE, CORES, build_changed, on_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +19,11 @@ class Slip:
     """One broken rule: `old` becomes `new` in `module`."""
 
     name: str
-    module: str
+    module: str  # such as paxos/quorum
     old: str
     new: str
     seeds: int = 1000
-    more: tuple[tuple[str, str], ...] = ()  # what else has to change, where the rule is held in two places
+    more: tuple[tuple[str, str], ...] = ()  # other changes, if the rule is held in two places
 
 
 SLIPS = [
@@ -270,44 +260,3 @@ SLIPS = [
         "        if command.sequence < session.last:\n",
     ),
 ]
-
-
-def build(slip: Slip, place: Path) -> Path:
-    """Builds the broken core under `place`; what to put on PYTHONPATH."""
-    name = f"{slip.module}.pyx"
-    text = (CORE / name).read_text(encoding="utf-8")
-    for old, new in ((slip.old, slip.new), *slip.more):
-        assert text.count(old) == 1, f"{slip.name}: {old!r} stands {text.count(old)} times in {name}"
-        text = text.replace(old, new)
-    return build_changed(place, {name: text})
-
-
-def simulate(library: Path, seeds: int, place: Path) -> tuple[int, str]:
-    """Runs seeds until a promise is broken: (how many seeds that took, 0 for none; what was said)."""
-    command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", f"0:{seeds}", "--json", "--jobs", "1"]
-    command += ["--first", "--diagrams", str(place)]
-    done = subprocess.run(command, cwd=place, env=on_path(library), capture_output=True, text=True)
-    if done.returncode not in (0, 1) or not done.stdout:
-        return -1, done.stderr[-2000:]
-    total = json.loads(done.stdout)
-    return (total["seeds"] if total["violations"] else 0), done.stderr
-
-
-def row(slip: Slip) -> str:
-    """Builds, simulates, and tells."""
-    with tempfile.TemporaryDirectory(prefix="multipaxos-broken-") as place:
-        took, said = simulate(build(slip, Path(place)), slip.seeds, Path(place))
-    told = said.partition("\n")[0].partition(" (seed ")[0].replace("|", "/")
-    return f"| {slip.name} | `{slip.module}` | {took if took > 0 else '**not found**'} | {told[:100]} |"
-
-
-def main() -> None:
-    """The table, a row as soon as it is known."""
-    print("| broken core | module | seeds | what gave it away |\n| --- | --- | --- | --- |", flush=True)
-    with ThreadPoolExecutor(CORES) as pool:
-        for line in pool.map(row, SLIPS):
-            print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()
