@@ -64,14 +64,16 @@ SLIPS = [
     Slip(
         "an answer to a repeat sent before the first one's sync",
         "node/node",
-        "Ack(self.newest_batch(), ballot, first, end, node)",
-        "Ack(self.newest_batch() if self.acceptor.news else 0, ballot, first, end, node)",
+        "            if self.acceptor.voting:\n                self.hold_ack(link.node, run",
+        "            if self.acceptor.voting and not vote.changed:\n"
+        "                self.put_ack(link.node, run.ballot, vote.first, vote.end)\n"
+        "            elif self.acceptor.voting:\n                self.hold_ack(link.node, run",
     ),
     Slip(
         "our own vote counted before its sync",
         "node/node",
-        "            self.hold_ack(self.id, run.ballot, first, end)\n        return 0",
-        "            self.put_ack(self.id, run.ballot, first, end)\n        return 0",
+        "            self.hold_ack(self.id, run.ballot, vote.first, vote.end)\n        return 0",
+        "            self.put_ack(self.id, run.ballot, vote.first, vote.end)\n        return 0",
     ),
     Slip(
         "a phase 1a sent before its ballot is durable",

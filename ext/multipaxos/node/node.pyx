@@ -28,7 +28,7 @@ from libc.string cimport memmove, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
@@ -454,8 +454,7 @@ cdef class Node:
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
         cdef Run* run
-        cdef uint64_t first, end
-        cdef bint fine
+        cdef Vote vote
         if <int>ballot_leader(message.ballot) != link.node:
             return self.refuse(link, "a phase2a at another leader's ballot")
         if self.acceptor.voting and link.incarnation != self.leader.founders[link.node]:
@@ -463,12 +462,13 @@ cdef class Node:
         run = run_from(message, frame, size)
         try:
             self.see_ballot(run.ballot)
-            fine = self.acceptor.on_phase2a(run, &first, &end)
-            if self.acceptor.news:
-                self.record(run, first, end)
+            vote = self.acceptor.on_phase2a(run)
+            if vote.changed:
+                self.record(run, vote.first, vote.end)
             if self.acceptor.voting:
-                self.hold_ack(link.node, run.ballot if fine else self.acceptor.ballot_num, first, end)
-            if fine and run.ballot >= self.known_ballot:
+                self.hold_ack(link.node, run.ballot if vote.accepted else self.acceptor.ballot_num, vote.first,
+                              vote.end)
+            if vote.accepted and run.ballot >= self.known_ballot:
                 self.see_leading(run.ballot)
         finally:
             run_drop(run)
@@ -764,12 +764,11 @@ cdef class Node:
 
     cdef int take(self, Run* run) except -1:
         """Our own acceptor (or learner) takes a run of our own leader."""
-        cdef uint64_t first, end
-        cdef bint fine = self.acceptor.on_phase2a(run, &first, &end)
-        if self.acceptor.news:
-            self.record(run, first, end)
-        if self.acceptor.voting and fine:
-            self.hold_ack(self.id, run.ballot, first, end)
+        cdef Vote vote = self.acceptor.on_phase2a(run)
+        if vote.changed:
+            self.record(run, vote.first, vote.end)
+        if self.acceptor.voting and vote.accepted:
+            self.hold_ack(self.id, run.ballot, vote.first, vote.end)
         return 0
 
     cdef int send_run(self, Run* run) except -1:

@@ -7,6 +7,11 @@ from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.run cimport Run
 from multipaxos.paxos.slots cimport Ring
 
+cdef struct Vote:                    # what became of a run
+    bint accepted                    # else a higher ballot was adopted, and nothing is accepted
+    bint changed                     # is any slot of it held now that was not before? Then it needs a record
+    uint64_t first, end              # the slots that are accepted; none where the run lies outside the ring
+
 
 @cython.final
 cdef class Acceptor:
@@ -14,11 +19,10 @@ cdef class Acceptor:
     cdef readonly uint64_t mark
     cdef readonly uint64_t end       # one above the highest slot held
     cdef readonly bint voting
-    cdef bint news                   # did the last on_phase2a or learn change a row? then it needs a record
     cdef readonly Ring accepted
 
     cdef bint adopt(self, uint64_t ballot) noexcept
-    cdef bint on_phase2a(self, Run* run, uint64_t* first, uint64_t* end) noexcept
+    cdef Vote on_phase2a(self, Run* run) noexcept
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) noexcept
-    cdef void hold(self, Run* run, uint64_t first, uint64_t end) noexcept
+    cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
     cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1

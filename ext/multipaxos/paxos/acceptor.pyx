@@ -10,11 +10,11 @@ Rules.
       higher one is as if a phase 1a of b had come just before, and an acceptor that missed phase 1 need not stall a
       slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
-- A4  one command per (ballot, slot): the leader's doing; here the first one stays.
+- A4  one command per (ballot, slot): the leader sees to that; here the first one stays.
 - A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
   adopts nothing.
-- Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` took, and lets no answer leave
-  before.
+- Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` changed, and sends no answer before
+  that record is durable.
 - The ring holds the slots [accepted.base, accepted.base + capacity); what lies below the base is decided and on disk. A
   re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that
   command.
@@ -50,8 +50,8 @@ cdef class Acceptor:
         self.voting = voting
 
     def set_voting(self):
-        """From now on it adopts and accepts: its voter record is durable. What it learnt until then counts as accepted,
-        so it has adopted the ballots of that."""
+        """From now on it adopts and accepts, because its voter record is durable. What it has learnt until then counts
+        as accepted, so it has adopted the ballots of that."""
         cdef uint64_t slot
         cdef Row* row
         self.voting = True
@@ -67,41 +67,36 @@ cdef class Acceptor:
         self.ballot_num = ballot
         return True
 
-    cdef bint on_phase2a(self, Run* run, uint64_t* first, uint64_t* end) noexcept:
-        """Accepts what it may of a run. True: [first, end) was accepted - it may be empty where the run lies below the
-        mark or beyond the ring. False: a higher ballot was adopted, nothing accepted."""
-        cdef uint64_t limit = self.accepted.base + self.accepted.capacity
-        self.news = False
-        first[0] = max(run.first, self.mark)
-        end[0] = min(run.first + run.count, limit)
+    cdef Vote on_phase2a(self, Run* run) noexcept:
+        """Accepts what it may of a run: its slots from the mark on that the ring reaches."""
+        cdef uint64_t first = max(run.first, self.mark)
+        cdef uint64_t end = min(run.first + run.count, self.accepted.base + self.accepted.capacity)
         if run.ballot < self.ballot_num and self.voting:
-            end[0] = first[0] = run.first
-            return False
+            return Vote(False, False, run.first, run.first)
         self.adopt(run.ballot)
-        if first[0] >= end[0]:
-            first[0] = end[0] = run.first
-            return True
-        self.hold(run, first[0], end[0])
-        return True
+        if first >= end:
+            return Vote(True, False, run.first, run.first)
+        return Vote(True, self.hold(run, first, end), first, end)
 
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) noexcept:
-        """Holds decided pvalues; true if any was not held at this ballot or above already."""
-        self.news = False
+        """Holds decided pvalues; true if any of them was not yet held at this ballot or a higher one."""
         self.adopt(run.ballot)
-        self.hold(run, first, end)
-        return self.news
+        return self.hold(run, first, end)
 
-    cdef void hold(self, Run* run, uint64_t first, uint64_t end) noexcept:
+    cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept:
+        """Puts the run into the rows of [first, end) that hold nothing, or a lower ballot; true if there are any."""
         cdef uint64_t slot
         cdef Row* row
+        cdef bint changed = False
         for slot in range(max(first, self.accepted.base), end):
             row = self.accepted.put(slot)
             if row != NULL and (row.run == NULL or row.ballot < run.ballot):
                 row.ballot = run.ballot
                 self.accepted.set_run(row, run)
-                self.news = True
+                changed = True
                 if slot >= self.end:
                     self.end = slot + 1
+        return changed
 
     cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1:
         """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as it takes. A
@@ -152,7 +147,8 @@ cdef class Acceptor:
         return held
 
     def invariants(self):
-        """A2 as amended: nothing held is above ballot_num on an acceptor that votes; rows are those of their runs."""
+        """A2 as amended: nothing held is above ballot_num on an acceptor that votes; rows are those of their runs, and
+        none lies above `end`."""
         cdef uint64_t slot
         cdef Row* row
         for slot in range(self.accepted.base, self.end):
@@ -164,3 +160,5 @@ cdef class Acceptor:
                     f"A2: slot {slot} is held at ballot {row.ballot}, above ballot_num {self.ballot_num}")
             if row.ballot != row.run.ballot or not row.run.first <= slot < row.run.first + row.run.count:
                 raise InvariantViolation(f"A4: the row of slot {slot} does not belong to its run")
+        if self.end > self.accepted.base + self.accepted.capacity:
+            raise InvariantViolation(f"the acceptor holds slots up to {self.end}, beyond its ring")
