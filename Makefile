@@ -4,38 +4,46 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CORE := $(wildcard ext/multipaxos/*/*.pyx ext/multipaxos/*/*.pxd)
+# Its files, and its folders, whose times change when a file is added or goes away.
+CORE := $(wildcard ext/multipaxos/* ext/multipaxos/*/*.pyx ext/multipaxos/*/*.pxd)
 
-# Seconds, of the targets that go on as long as they are told.
+# Seconds, of the tasks that run as long as they are told.
 DURATION := 60
 
 comma := ,
 
-.PHONY: help demo test mutants torture lint bench fuzz sanitize coverage diagrams evaluation evaluation-quick build clean
+.PHONY: help setup demo test mutants torture lint bench bench-gate bench-record fuzz sanitize coverage diagrams \
+	evaluation evaluation-quick build clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      a three-node durable cluster takes writes, loses its leader, goes on"
-	@echo "make test      every test, with the mutants of changed modules and a fifth of the others"
-	@echo "make lint      ruff, mypy, stubtest, cython-lint"
-	@echo "make mutants   all mutants of the core: within how many seeds the simulator finds each"
-	@echo "make torture   real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: the same plan)"
-	@echo "make fuzz      hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
-	@echo "make sanitize  the core's tests under ASan and UBSan, then simulation, for DURATION=60 seconds"
-	@echo "make coverage  which lines of the core its tests and the simulator reach; what they do not reach, and why"
-	@echo "make diagrams  docs/diagrams again, from the golden transcripts"
-	@echo "make bench     microbenchmarks of the core"
-	@echo "make evaluation        all experiments in Mininet (root; LIBPAXOS_BIN=DIR: beside LibPaxos3; OUT=DIR; RUNS=10)"
-	@echo "make evaluation-quick  the whole of it, small"
-	@echo "make build     wheel and sdist into dist/"
-	@echo "make clean     removes what the others made, .venv too"
+	@echo "make demo          start a durable cluster of three nodes, write to it, kill its leader, go on writing"
+	@echo "make test          run the tests, with the mutants of changed modules and a fifth of the others (SEED=N: random order)"
+	@echo "make lint          run ruff, mypy, stubtest, cython-lint"
+	@echo "make bench         run the microbenchmarks of the core, then bench-gate"
+	@echo "make bench-gate    count the core's instructions in fixed runs; fail if a run takes 3 % more (needs valgrind)"
+	@echo "make bench-record  keep the present instruction counts as those to compare with"
+	@echo "make mutants       run all mutants of the core: within how many seeds does the simulator find each?"
+	@echo "make torture       real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: repeat a plan)"
+	@echo "make fuzz          hostile bytes for the core, guided by coverage, for DURATION=60 seconds (needs clang)"
+	@echo "make sanitize      run the core's tests under ASan and UBSan, then simulate for DURATION=60 seconds"
+	@echo "make coverage      show which lines of the core its tests and the simulator do not reach, and why"
+	@echo "make diagrams      draw docs/diagrams again, from the golden transcripts"
+	@echo "make evaluation    run all experiments in Mininet, as root (LIBPAXOS_BIN=DIR: LibPaxos3 too; OUT=DIR; RUNS=10)"
+	@echo "make evaluation-quick  run every experiment once, as small as it can be"
+	@echo "make build         build wheel and sdist into dist/"
+	@echo "make clean         remove what the other tasks made, .venv too"
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/python -m multipaxos.demo
 
-# Cluster tests mind the time: no more workers than two, and a file's tests stay on one of them.
+# Tests of clusters depend on the time: so there are no more than two workers, and a file's tests run on one of them,
+# in the order of tests/conftest.py.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		$(if $(SEED),-p randomly --randomly-seed=$(SEED)) tests
 
 mutants: $(READY)
 	$(BIN)/python -m tests.simulation.mutation
@@ -51,14 +59,22 @@ lint: $(READY)
 	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/project/stubtest-allowlist.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 
+# Times are shown; only instruction counts can fail.
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=mean --benchmark-columns=mean,median,stddev,ops
+	$(BIN)/python tools/instructions.py
 
-# The pictures of docs/protocol.md, drawn from tests/transcripts; a test holds them to be current.
+bench-gate: $(READY)
+	$(BIN)/python tools/instructions.py
+
+bench-record: $(READY)
+	$(BIN)/python tools/instructions.py --record
+
+# The pictures of docs/protocol.md, drawn from tests/transcripts; a test checks that they are current.
 diagrams: $(READY)
 	$(BIN)/python tools/diagrams.py
 
-# Each of these three builds a core of its own in build/, and does it again only for what has changed.
+# Each of these three builds a core of its own in build/; only what has changed is built again.
 fuzz: $(READY) $(VENV)/.fuzz
 	$(BIN)/python tools/fuzzing.py --duration $(DURATION)
 
@@ -68,7 +84,8 @@ sanitize: $(READY)
 coverage: $(READY)
 	$(BIN)/python tools/coverage_of_core.py
 
-# End-to-end experiments: see docs/evaluation.md. Root, Debian's mininet and bridge-utils; what is missing is said.
+# End-to-end experiments, see docs/evaluation.md. They need root, Debian's mininet and bridge-utils, and report what is
+# missing.
 SYSTEMS := multipaxos$(if $(LIBPAXOS_BIN),$(comma)libpaxos)$(if $(shell command -v etcd),$(comma)etcd)
 OUT := evaluation-results
 RUNS := 10
@@ -80,22 +97,27 @@ evaluation: $(READY)
 evaluation-quick: $(READY)
 	place=$$(mktemp -d) && $(BIN)/python mininet/evaluate.py all --quick --out $$place; code=$$?; rm -rf $$place; exit $$code
 
-# A stale build/ would ship modules that are no longer there.
+# A stale build/ would ship modules that no longer exist.
 build: $(READY)
 	rm -rf build dist
 	$(BIN)/python -m build
 	rm -rf build
 
+# An extension whose source is gone could still be imported: it is deleted.
 $(READY): pyproject.toml setup.py .ci/make-venv $(CORE)
 	.ci/make-venv $(VENV)
+	for built in $$(find src -name '*.so'); do \
+		stem=$${built#src/}; [ -e "ext/$${stem%%.*}.pyx" ] || rm "$$built"; \
+	done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,bench,lint,evaluation]'
 	touch $@
 
-# The extra `fuzz` alone: installing the package once more would compile it once more.
+# Only the extra `fuzz`: installing the package once more would compile it once more.
 $(VENV)/.fuzz: $(READY)
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])' \
 		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/multipaxos/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src -name '*.so' -delete

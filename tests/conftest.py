@@ -1,18 +1,26 @@
-"""Options of the tests."""
+"""Options and order of the tests."""
 
 import pytest
 
-MUTATION = "test_mutation.py"
+MUTATION = "simulation/test_mutation.py"
+# Files that take longest, in this order: they begin first, so that a worker does not end with one of them alone.
+LONGEST = [MUTATION]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--rewrite` makes the golden transcripts what the core does now, instead of comparing."""
+    """`--rewrite` replaces the golden transcripts by what the core does now, instead of comparing."""
     parser.addoption("--rewrite", action="store_true", help="rewrite the golden transcripts in tests/transcripts")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that take longest begin first, on a worker of their own: the mutants."""
-    items.sort(key=lambda item: item.path.name != MUTATION)
+    """Files of LONGEST first; the others stay in the order they have, which `make test SEED=N` has made random."""
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> int:
+    """The place of the test's file in LONGEST, or one after the last."""
+    name = "/".join(item.path.parts[-2:])
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "multipaxos"
@@ -79,12 +80,17 @@ FUZZ = Kind(
 PLAIN = Kind("plain", ("-O1",))
 
 
-def directives() -> dict[str, object]:
-    """Those of setup.py."""
+def setting(name: str) -> Any:
+    """A constant of setup.py, read from its text: to import it would build."""
     for statement in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "DIRECTIVES":
-            return dict(ast.literal_eval(statement.value))
-    raise BuildFailed("setup.py no longer says DIRECTIVES = {...}")
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            return ast.literal_eval(statement.value)
+    raise BuildFailed(f"setup.py no longer says {name} = ...")
+
+
+def directives() -> dict[str, object]:
+    """Cython's directives of setup.py."""
+    return dict(setting("DIRECTIVES"))
 
 
 def modules() -> list[str]:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-EXT = ROOT / "ext" / "multipaxos"
-PACKAGE = ROOT / "src" / "multipaxos"
+from tests.support.places import EXT, PACKAGE, ROOT
+
 CORE = sorted(EXT.rglob("*.p[yx][xd]"))
 PYTHON = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
 PACKAGES = sorted(path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)

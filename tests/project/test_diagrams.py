@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.places import ROOT, TOOLS
 from tests.transcripts.transcript import paths, picture
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "diagrams"
-TOOL = ROOT / "tools" / "diagrams.py"
+TOOL = TOOLS / "diagrams.py"
 WIDTH_MAX, HEIGHT_MAX = 1060, 1600  # of what a page shows without making it small
 
 
-@pytest.fixture(scope="module")
-def tool():
-    """tools/diagrams.py as a module."""
-    sys.path.insert(0, str(TOOL.parent))
-    try:
-        import diagrams
-    finally:
-        sys.path.remove(str(TOOL.parent))
-    return diagrams
+@pytest.fixture
+def tool(tools: Callable[[str], ModuleType]) -> ModuleType:
+    """tools/diagrams.py"""
+    return tools("diagrams")
 
 
 @pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)

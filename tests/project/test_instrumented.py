@@ -8,31 +8,25 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 TARGETS = ("codec", "node", "cluster", "store", "session")
 
 
-@pytest.fixture(scope="module")
-def tools() -> object:
-    """The folder tools/ on the path, as its programs have it."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    yield importlib.import_module
-    sys.path.remove(str(ROOT / "tools"))
-
-
 @pytest.fixture
-def instrumented(tools: object) -> ModuleType:
+def instrumented(tools: Callable[[str], ModuleType]) -> ModuleType:
     """What all builds share."""
     return tools("instrumented")
 
 
 @pytest.fixture
-def coverage(tools: object) -> ModuleType:
+def coverage(tools: Callable[[str], ModuleType]) -> ModuleType:
     """The tool that counts lines."""
     return tools("coverage_of_core")
 
@@ -114,7 +108,7 @@ class TestTargets:
             module.run_one(seed)
         assert "atheris" not in sys.modules
 
-    def test_all_targets_are_run(self, tools: object) -> None:
+    def test_all_targets_are_run(self, tools: Callable[[str], ModuleType]) -> None:
         """By `make fuzz`; each gets some of the time."""
         assert sorted(tools("fuzzing").TARGETS) == sorted(TARGETS)
         assert all(seconds > 0 for seconds in tools("fuzzing").shares(1).values())

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "src" / "multipaxos"
-CORE = ROOT / "ext" / "multipaxos"
-EXTENSIONS = sorted(str(path.relative_to(CORE).with_suffix("")) for path in CORE.rglob("*.pyx"))
+from tests.support.places import EXT, PACKAGE, ROOT
+
+EXTENSIONS = sorted(str(path.relative_to(EXT).with_suffix("")) for path in EXT.rglob("*.pyx"))
 LEFT_OUT = shutil.ignore_patterns(
     ".git",
     ".venv",
