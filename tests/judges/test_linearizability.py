@@ -7,7 +7,10 @@ import pytest
 
 from multipaxos import commands
 from multipaxos.commands import Exists, Mismatch, NotFound, Value, Written
-from multipaxos.judges.linearizability import NOTHING, Operation, check, is_linearizable, parse, step
+from multipaxos.judges.history import Operation
+from multipaxos.judges.linearizability import check
+from multipaxos.judges.one_key import NOTHING, parse, step
+from multipaxos.judges.search import is_linearizable
 
 KEY = b"k"
 

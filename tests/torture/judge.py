@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from multipaxos.commands import GET, Answer, Exists, Mismatch, NotFound, Value, Written
-from multipaxos.judges.linearizability import Operation, check
+from multipaxos.judges.history import Operation
+from multipaxos.judges.linearizability import check
 
 ANSWERS = {kind.__name__: kind for kind in (Exists, Mismatch, NotFound, Value, Written)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multipaxos import commands
 from multipaxos.commands import Answer, Exists, Mismatch, NotFound, Value, Written
-from multipaxos.judges.linearizability import Operation
+from multipaxos.judges.history import Operation
 from tests.torture import judge
 
 TORTURE = [sys.executable, "-m", "tests.torture"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multipaxos import commands
 from multipaxos.client.session import Session
 from multipaxos.commands import Answer, Value
-from multipaxos.judges.linearizability import Operation
+from multipaxos.judges.history import Operation
 from multipaxos.judges.violation import Violation
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.network import Network

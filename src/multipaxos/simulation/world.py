@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from multipaxos.commands import Value
 from multipaxos.errors import MultipaxosError
-from multipaxos.judges.linearizability import Operation, check
+from multipaxos.judges.history import Operation
+from multipaxos.judges.linearizability import check
 from multipaxos.judges.oracle import Oracle
 from multipaxos.judges.violation import Violation
 from multipaxos.simulation.adversary import Adversary
