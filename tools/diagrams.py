@@ -1,8 +1,8 @@
 """Draws every golden transcript of tests/transcripts to docs/diagrams/NAME.svg.
 
-Rules. A picture is drawn from a run of the transcript on the real core, not from its text: what the docs show is what
-the code does. With `--check` nothing is written; the names of pictures that are stale, missing or left over are
-printed, and the exit code is 1. `tests/project/test_diagrams.py` does the same check.
+Rules. A picture is drawn from a run of the transcript on the real core, not from its text: so the docs show what the
+code does. With `--check` nothing is written; if pictures are stale, missing or left over, their names are printed and
+the exit code is 1. `tests/project/test_diagrams.py` does the same check.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ PICTURES = ROOT / "docs" / "diagrams"
 
 
 def pictures() -> dict[str, str]:
-    """Name of each picture, and what it should be."""
+    """{name of a picture: the SVG that it should be}."""
     return {f"{path.stem}.svg": picture(path) for path in paths()}
 
 
 def stale(wanted: dict[str, str], place: Path) -> list[str]:
-    """Names of those in `place` that are not as wanted."""
+    """Names of the pictures in `place` that are stale, missing or left over."""
     there = {path.name: path.read_text(encoding="utf-8") for path in place.glob("*.svg")}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
 
 
 def write(wanted: dict[str, str], place: Path) -> list[str]:
-    """Makes `place` hold what is wanted and no other picture; returns what changed."""
+    """Makes `place` hold the wanted pictures and no others; returns the names of those that changed."""
     place.mkdir(parents=True, exist_ok=True)
     changed = stale(wanted, place)
     for name in changed:
@@ -43,7 +43,7 @@ def write(wanted: dict[str, str], place: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks."""
+    """Writes or checks; returns the exit code."""
     parser = argparse.ArgumentParser(description="Draws the golden transcripts to docs/diagrams.")
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
     options = parser.parse_args(arguments)

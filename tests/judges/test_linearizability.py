@@ -26,7 +26,7 @@ def put(client, invoked, answered, value, version):
 
 
 def get(client, invoked, answered, value=None, version=0):
-    """A get; value None: nothing was there."""
+    """A get; value None: the key did not exist."""
     return op(client, invoked, answered, commands.get(KEY), NotFound() if value is None else Value(value, version))
 
 
@@ -125,7 +125,7 @@ def test_a_scan_is_no_operation_on_one_key():
 
 
 def test_a_failure_is_shown_at_its_smallest():
-    """A long history that fails in one place: what has nothing to do with it is left out."""
+    """Of a long history that fails in one place, all operations that do not matter are left out."""
     history = [put(0, 10 * i, 10 * i + 5, b"%d" % i, i + 1) for i in range(100)]
     history += [get(1, 10 * i + 6, 10 * i + 9, b"%d" % i, i + 1) for i in range(100)]
     history[150] = get(1, 506, 509, b"20", 21)
@@ -136,7 +136,7 @@ def test_a_failure_is_shown_at_its_smallest():
 
 
 def explained(history):
-    """The definition, by trying every order of every choice of unanswered operations."""
+    """The definition: tries every order of every choice of unanswered operations."""
     answered = [one for one in history if one.answer is not None]
     maybe = [one for one in history if one.answer is None]
     for count in range(len(maybe) + 1):
@@ -148,7 +148,7 @@ def explained(history):
 
 
 def keeps_time(order):
-    """Does none come after one that was called when it had been answered?"""
+    """Does no operation stand after one that was called after its answer?"""
     return not any(
         later.answer is not None and later.answered_ns < earlier.invoked_ns
         for earlier, later in itertools.combinations(order, 2)
@@ -156,7 +156,7 @@ def keeps_time(order):
 
 
 def runs(order):
-    """Done in this order, do they answer what they did?"""
+    """Done in this order, do the operations give these answers?"""
     states = {NOTHING}
     for one in order:
         states = {new for old in states for new in step(parse(one.command), one.answer, old)}
@@ -164,7 +164,7 @@ def runs(order):
 
 
 def random_history(chance):
-    """Up to six operations of which answers are plausible and often wrong."""
+    """Up to six operations with plausible answers, which are often wrong."""
     history = []
     for client in range(chance.randint(1, 6)):
         invoked = chance.randrange(20)
@@ -185,7 +185,7 @@ def random_history(chance):
 
 
 def test_the_search_finds_what_trying_everything_finds():
-    """Against the definition, on small histories of which a good part is linearizable."""
+    """The checker agrees with the definition on small histories, many of which are linearizable."""
     chance = random.Random(3)
     results = []
     for _ in range(1500):

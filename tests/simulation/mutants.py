@@ -230,7 +230,7 @@ SLIPS = [
         seeds=1000,
     ),
     Slip(
-        "a founding by who has learnt",
+        "a founding by a node that has learnt",
         "membership/founding",
         "return self.fresh and not self.learnt",
         "return self.fresh",

@@ -14,7 +14,7 @@ class Journal(StateMachine):
         self.entries: list[bytes] = []
 
     def apply(self, command: bytes, context: Context) -> bytes:
-        """Appends; the answer is the index as eight bytes."""
+        """Appends the command; the answer is its index as eight bytes, little-endian."""
         if command.startswith(b"raise"):
             raise ValueError(f"asked to raise at length {len(self.entries)}")
         self.entries.append(command)
@@ -25,5 +25,5 @@ class Journal(StateMachine):
         return iter(list(self.entries))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Takes entries as `snapshot` gave them."""
+        """Takes the entries that `snapshot` gave."""
         self.entries = list(chunks)

@@ -1,7 +1,7 @@
 """The other side of a link, by hand: for tests of transport and server.
 
-Rules. Every test process has a loopback address of its own, so that no two of them want the same port; waits end
-with a condition, not after a time, and fail after PATIENCE_S.
+Rules. Every test process has a loopback address of its own, so that no two processes want the same port. A wait ends
+with a condition, not after a time, and fails after PATIENCE_S.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ports = itertools.count(20_000)
 
 
 def local_config(nodes: int = 3, name: str = "test", quorum: Quorum = "majority", **times: int) -> Config:
-    """A cluster on addresses that nobody else uses."""
+    """A cluster on addresses that no other test uses."""
     pid = os.getpid()
     host = f"127.{1 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
     listed = tuple(Member(i, f"{host}:{next(_ports)}") for i in range(nodes))
@@ -34,7 +34,7 @@ def local_config(nodes: int = 3, name: str = "test", quorum: Quorum = "majority"
 
 
 def run(main: Coroutine[Any, Any, None], *, uv: bool = True) -> None:
-    """Runs a test in a loop of its own, under the loop that servers use or the standard one."""
+    """Runs a test in an event loop of its own: with `uv` of the kind that servers use, else the standard one."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uv else None) as runner:
         runner.run(asyncio.wait_for(main, 3 * PATIENCE_S))
 
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
 
 
 class RawLink:
-    """A TCP connection that says what the test says."""
+    """A TCP connection that sends what the test wants."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -59,16 +59,16 @@ class RawLink:
 
     @classmethod
     async def to(cls, config: Config, node: int, **how: Any) -> RawLink:
-        """A connection to a node; nothing said yet."""
+        """Connects to a node; nothing is sent yet."""
         target = config.nodes[node]
         return cls(*await asyncio.open_connection(target.host, target.port, **how))
 
     def send(self, data: bytes) -> None:
-        """Bytes, as they are."""
+        """Sends bytes as they are."""
         self.writer.write(data)
 
     async def frame(self) -> bytes:
-        """The next frame; raises EOFError at the end."""
+        """Receives the next frame. Raises EOFError at the end."""
         async with asyncio.timeout(PATIENCE_S):
             while not self.frames:
                 data = await self.reader.read(1 << 16)
@@ -79,11 +79,12 @@ class RawLink:
         return self.frames.pop(0)
 
     async def hello(self) -> Hello:
-        """The next frame, a hello."""
+        """Receives the next frame, which is a hello."""
         return Hello.decode(await self.frame())
 
     async def handshake(self, hello: Hello) -> Hello:
-        """As the side that connects: ours, theirs, ours again. Returns theirs, which may be a refusal."""
+        """As the side that connects: sends our hello, receives theirs, sends ours again. Returns theirs, which may be a
+        refusal."""
         self.send(hello.encode())
         theirs = await self.hello()
         if not theirs.refusal:
@@ -92,7 +93,7 @@ class RawLink:
         return theirs
 
     async def ended(self) -> None:
-        """Waits until the other side has closed, whatever it said before."""
+        """Waits until the other side has closed; frames before that are dropped."""
         try:
             while True:
                 await self.frame()
@@ -100,24 +101,24 @@ class RawLink:
             self.close()
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the connection."""
         self.writer.close()
 
 
 def peer_hello(config: Config, sender: int, **changes: Any) -> Hello:
-    """What an honest peer would say first; `changes` make it less so."""
+    """The first hello of an honest peer; `changes` make it less honest."""
     fields: dict[str, Any] = {"cluster": config.name, "configuration": config.digest(), "node": sender, "kind": "peer",
                               "incarnation": 500 + sender, "nonce": 77}  # fmt: skip
     return Hello(**{**fields, **changes})
 
 
 def client_hello(kind: LinkKind = "client") -> Hello:
-    """What a client says first."""
+    """The first hello of a client."""
     return Hello(cluster="", kind=kind, nonce=77)
 
 
 async def ask_status(config: Config, node: int) -> dict[str, Any]:
-    """A node's status, over a link of its own."""
+    """Asks a node for its status, over a link of its own."""
     link = await RawLink.to(config, node)
     await link.handshake(client_hello("admin"))
     link.send(encode_status_request(9))
@@ -136,13 +137,13 @@ class Caller:
 
     @classmethod
     async def to(cls, config: Config, node: int) -> Caller:
-        """A client whose handshake is done."""
+        """A client of a node, its handshake done."""
         link = await RawLink.to(config, node)
         assert not (await link.handshake(client_hello())).refusal
         return cls(link)
 
     async def call(self, payload: bytes) -> tuple[int, bytes]:
-        """(status, answer) of one command; sent again while the cluster has no leader."""
+        """Sends one command, again and again while the cluster has no leader. Returns (status, answer)."""
         sequence = self.session.submit(payload)
         async with asyncio.timeout(PATIENCE_S):
             while True:

@@ -35,6 +35,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from multipaxos.node.output import META_VOTER
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.scenario import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
@@ -60,7 +61,7 @@ CLUSTER = re.compile(
 
 
 def begin(text: str) -> Stage:
-    """The first directive of every transcript: the stage, quiet."""
+    """Performs the first directive of every transcript; returns the stage."""
     match = CLUSTER.fullmatch(text)
     if match is None:
         raise ScriptError(f"a transcript begins with 'cluster N', not with {text!r}; see tests/transcripts/language.py")
@@ -79,7 +80,7 @@ def begin(text: str) -> Stage:
 
 
 def read_roles(nodes: int, text: str) -> list[int]:
-    """Every node's roles, from ``n3=replica n1=leader+acceptor``."""
+    """The roles of every node, from ``n3=replica n1=leader+acceptor``."""
     roles = [ALL_ROLES] * nodes
     for part in text.split():
         name, _, words = part.partition("=")
@@ -96,7 +97,7 @@ def start(stage: Stage, *, fresh: bool, linked: bool) -> None:
     voters = b"".join(actor.disk.incarnation.to_bytes(8, "little") for actor in actors)
     for actor in actors:
         if not fresh:
-            actor.disk.commit({b"voter": voters}, b"")
+            actor.disk.commit({META_VOTER: voters}, b"")
         actor.start()
     for actor in actors:
         if linked:
@@ -160,19 +161,19 @@ def pattern(stage: Stage, text: str) -> Pattern:
 
 
 def connects(stage: Stage, name: str, where: str) -> None:
-    """A client's link; its session opens with the first one."""
+    """A client gets a link; with the first one its session opens."""
     actor = living(stage, where)
     known = stage.clients.get(name) or stage.add_client(name)
     stage.connect(known, actor)
 
 
 def sends(stage: Stage, name: str, commands: str) -> None:
-    """New commands."""
+    """A client sends new commands."""
     client(stage, name).submit(commands.split())
 
 
 def repeats(stage: Stage, name: str) -> None:
-    """The commands without an answer."""
+    """A client sends its commands without an answer again."""
     known = client(stage, name)
     if not known.session.unanswered and known.session.id:
         raise ScriptError(f"{name} has all answers: there is nothing to repeat")
@@ -218,7 +219,7 @@ def cut(stage: Stage, name: str) -> None:
 
 
 def heal(stage: Stage, text: str | None) -> None:
-    """Rules end."""
+    """Rules end: all, or one."""
     was_cut = [rule.node for _, rule in stage.network.rules if isinstance(rule, Cut)]
     stage.network.heal(text or "")
     for name in was_cut:
@@ -244,12 +245,12 @@ def repeat(stage: Stage, text: str) -> None:
 
 
 def stalls(stage: Stage, name: str) -> None:
-    """Syncs do not end."""
+    """From now on syncs do not end."""
     node(stage, name).stalled = True
 
 
 def goes_on(stage: Stage, name: str, how: str) -> None:
-    """Syncs end, well or badly."""
+    """The sync that waits ends, well or badly, and later ones end well."""
     actor = living(stage, name)
     if not actor.stalled and how == "goes on":
         raise ScriptError(f"{name}'s disk does not stall")
@@ -285,12 +286,12 @@ def restarts(stage: Stage, name: str, without: str) -> None:
 
 
 def link(stage: Stage, a: str, b: str) -> None:
-    """A connection."""
+    """Two nodes connect."""
     stage.link(living(stage, a), living(stage, b))
 
 
 def unlink(stage: Stage, a: str, b: str) -> None:
-    """It breaks, for both at once."""
+    """A connection breaks, for both nodes at once."""
     number = stage.link_of(living(stage, a), node(stage, b).name)
     if number is None:
         raise ScriptError(f"{a} and {b} are not linked")

@@ -28,12 +28,12 @@ SHARE = 8  # seeds that a process takes at a time
 
 
 class Seeds(click.ParamType[range]):
-    """A:B, B excluded."""
+    """The type of a range of seeds: A:B, B excluded."""
 
     name = "A:B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
-        """To a range that is not empty."""
+        """Converts text to a range that is not empty."""
         if isinstance(value, range):
             return value
         first, _, end = str(value).partition(":")
@@ -45,16 +45,21 @@ class Seeds(click.ParamType[range]):
 @click.command()
 @click.option("--seeds", type=Seeds(), required=True, help="A:B, B excluded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one a core.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one for each core."
+)
 @click.option("--first", is_flag=True, help="Stop at the first violation.")
 @click.option(
-    "--diagrams", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where diagrams are written."
+    "--diagrams",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The folder for diagrams of violations.",
 )
-@click.option("--timeline", "show_timeline", is_flag=True, help="Of one seed: print all that happened.")
+@click.option("--timeline", "show_timeline", is_flag=True, help="Print all that happened; for one seed.")
 def simulate(seeds: range, as_json: bool, jobs: int, first: bool, diagrams: Path, show_timeline: bool) -> None:
-    """Run simulated clusters under random faults; ends 1 if a promise was broken."""
+    """Run simulated clusters under random faults; the exit code is 1 if a promise was broken."""
     if show_timeline:
-        tell(seeds)
+        tell_story(seeds)
     console = Console(stderr=True)
     shown = track(
         run(seeds, jobs),
@@ -89,10 +94,10 @@ def run(seeds: range, jobs: int) -> Iterator[Result]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def tell(seeds: range) -> None:
-    """The story of one seed."""
+def tell_story(seeds: range) -> None:
+    """Runs one seed and prints its notes."""
     if len(seeds) != 1:
-        raise click.UsageError(f"--timeline tells of one seed, these are {len(seeds)}: give --seeds A:A+1")
+        raise click.UsageError(f"--timeline shows one seed, these are {len(seeds)}: give --seeds A:A+1")
     world = World(seeds[0], scenario(seeds[0]))
     click.echo(world.scenario.describe())
     try:
@@ -102,7 +107,7 @@ def tell(seeds: range) -> None:
 
 
 def explain(result: Result, diagrams: Path) -> None:
-    """What was broken, how to see it again, and where it is drawn."""
+    """Reports the broken promise, how to see it again, and the file of its diagram."""
     diagrams.mkdir(parents=True, exist_ok=True)
     path = diagrams / f"violation-{result.seed}.svg"
     path.write_text(result.diagram, encoding="utf-8")
@@ -114,7 +119,7 @@ def explain(result: Result, diagrams: Path) -> None:
 
 
 def words(total: Total) -> str:
-    """For people."""
+    """The sum in words."""
     numbers = asdict(total)
     faults = numbers.pop("faults")
     lines = [", ".join(f"{name} {count:,}" for name, count in numbers.items())]

@@ -1,6 +1,6 @@
-"""Quorum systems in plain sets: what the judges count by, so that they do not trust the core's arithmetic.
+"""Quorum systems as plain sets: the judges count by them, so that they do not trust the core's arithmetic.
 
-The systems are those of `multipaxos.paxos.quorum`; the words too.
+The systems and their names are those of `multipaxos.paxos.quorum`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Quorums:
     two: int = 0
 
     def system(self) -> QuorumSystem:
-        """The core's."""
+        """The same quorum system, as the core has it."""
         if self.kind == "sizes":
             return QuorumSystem.sizes(self.acceptors, self.one, self.two)
         if self.kind == "grid":
@@ -43,6 +43,6 @@ class Quorums:
         return len(there) >= self.two if self.kind == "sizes" else 2 * len(there) > len(self.acceptors)
 
     def describe(self) -> str:
-        """In a few words."""
+        """The quorum system in a few words."""
         numbers = {"majority": "", "sizes": f" {self.one} and {self.two}", "grid": f" {self.one} x {self.two}"}
         return f"{self.kind}{numbers[self.kind]} of {list(self.acceptors)}"
