@@ -1,9 +1,9 @@
 """The command line of the evaluation: `python mininet/evaluate.py EXPERIMENT|all`, and `analyse DIR`.
 
-Rules. Nothing is asked of the machine before it is known to have it. Ctrl-C ends the run under way, takes its network
-down, and leaves what is whole; the same command goes on from there. SIGTERM does the same. Figures come from the
-records in DIR alone. Exit codes: 0 done, 1 a run failed or found a promise broken, or records cannot be read, 2 usage,
-3 this machine lacks something, 130 Ctrl-C, 143 SIGTERM.
+Rules. The program asks nothing of the machine before it knows that the machine has it. Ctrl-C ends the run under way,
+takes its network down, and keeps the complete runs; the same command goes on from there. SIGTERM does the same. Figures
+are drawn from the records in DIR alone. Exit codes: 0 done, 1 a run failed or found a broken promise, or records cannot
+be read, 2 usage, 3 this machine lacks something, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUICK_RUNS, RUNS = 1, 10
 
 
 def settings_of(libpaxos_bin: Path | None, names: Sequence[str]) -> Settings:
-    """Ends the program where a system cannot be run."""
+    """The settings for the named systems. Ends the program if one of them cannot be run."""
     settings = Settings(libpaxos_bin)
     known = known_systems()
     for name in names:
@@ -55,13 +55,13 @@ def settings_of(libpaxos_bin: Path | None, names: Sequence[str]) -> Settings:
 
 
 def end(why: str, code: int) -> NoReturn:
-    """Says why, and ends."""
+    """Prints why, and ends the program."""
     click.echo(why, err=True)
     sys.exit(code)
 
 
 def chosen(name: str) -> list[Experiment]:
-    """One experiment, or all."""
+    """The experiment of that name, or all."""
     known = experiments.experiments()
     if name == "all":
         return list(known.values())
@@ -71,16 +71,16 @@ def chosen(name: str) -> list[Experiment]:
 
 
 def carry_out(which: Sequence[Experiment], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
-    """All runs that are left; then those that depend on what they found."""
+    """Carries out the runs that are left, then the runs that depend on what these found."""
     out.mkdir(parents=True, exist_ok=True)
     outcome = one_round([spec for each in which for spec in each.points(scale)], scale, out, settings, seed)
-    done = [each for each in which if (out / each.name / "runs").is_dir()]  # some have no point for these systems
+    done = [each for each in which if (out / each.name / "runs").is_dir()]  # others have no point for these systems
     more = [spec for each in done for spec in each.more_points(scale, load_runs(out / each.name))]
     return outcome + one_round(more, scale, out, settings, seed) if more else outcome
 
 
 def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Settings, seed: int) -> campaign.Outcome:
-    """With progress and time left."""
+    """Carries out the runs of some points, and shows the progress and the time left."""
     points = [replace(spec, trace=spec.trace or (scale.trace and system(spec.system).traces)) for spec in points]
     planned = campaign.plan(points, scale.runs, seed)
     console = Console(stderr=True)
@@ -106,7 +106,7 @@ def one_round(points: Sequence[Spec], scale: Scale, out: Path, settings: Setting
 
 
 def remember(out: Path, scale: Scale, seed: int, names: Sequence[str]) -> None:
-    """A line for each round that has something to do: what was asked for, and the seed of its order."""
+    """Writes a line for each round that has something to do: what was asked for, and the seed of its order."""
     began_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with (out / "campaigns.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"began_at": began_at, "experiments": names, **asdict(scale), "seed": seed}) + "\n")
@@ -167,8 +167,8 @@ def main(
 
 @contextlib.contextmanager
 def interruptible(stopped: list[int]) -> Iterator[None]:
-    """Ctrl-C counts also where a shell started this in the background, and so ignored it. SIGTERM becomes Ctrl-C, and
-    so also waits where that waits: while a network is taken down."""
+    """Makes Ctrl-C count even if a shell started this in the background and so had it ignored. SIGTERM becomes Ctrl-C,
+    so it also waits while a network is taken down."""
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         stopped.append(number)
@@ -186,7 +186,7 @@ def interruptible(stopped: list[int]) -> Iterator[None]:
 
 
 def end_if_any(failures: Sequence[str]) -> None:
-    """Tells what failed; ends the program where something did."""
+    """Prints the failures; ends the program if there is one."""
     for sentence in failures:
         click.echo(f"FAILED {sentence}", err=True)
     if failures:
@@ -194,8 +194,8 @@ def end_if_any(failures: Sequence[str]) -> None:
 
 
 def analyse(which: Iterable[Experiment], out: Path, to: Path, png: bool = True) -> list[str]:
-    """Figures, tables and texts of those experiments that have runs; returns a sentence for each that cannot be drawn,
-    which keeps no other one from it."""
+    """Draws figures, tables and texts of the experiments that have runs. Returns a sentence for each that cannot be
+    drawn; the others are drawn nevertheless."""
     failures = []
     for experiment in which:
         try:
@@ -209,7 +209,7 @@ def analyse(which: Iterable[Experiment], out: Path, to: Path, png: bool = True) 
 
 
 def analyse_again(out: Path, to: Path, png: bool) -> list[str]:
-    """The same, where there must be something."""
+    """Draws all experiments of a folder again; a folder without runs is a failure."""
     if not any((out / name / "runs").is_dir() for name in experiments.experiments()):
         return [f"{out} has no runs: give the folder that --out named"]
     return analyse(experiments.experiments().values(), out, to, png)

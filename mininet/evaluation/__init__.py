@@ -1,11 +1,11 @@
 """End-to-end experiments in Mininet: system x topology x workload x faults -> one run -> raw records -> analysis.
 
-Theory. A *system* is anything that replicates writes; a *topology* is a network that is built for one run and taken
-down after it; a *workload* says what clients ask for; *faults* say what goes wrong, and when. Together they are a
+Theory. A *system* is anything that replicates writes. A *topology* is a network that is built for one run and taken
+down after it. A *workload* says what clients ask for; *faults* say what goes wrong, and when. Together they are a
 `Spec`, the point of an experiment. `run` carries out one repetition of a spec and leaves a folder of raw records; it
-draws nothing. The analysis reads such folders, and nothing else; it can be done again at any time, on another machine.
+draws nothing. The analysis reads such folders and nothing else, so it can be repeated at any time, on any machine.
 
-The floors, each importing only from those below it, or from what stands before it on its own:
+The floors; a module imports only from floors below its own, or from modules that stand before it on its own floor:
 
 | floor | modules |
 | --- | --- |
@@ -18,7 +18,8 @@ The floors, each importing only from those below it, or from what stands before 
 | 1 | `estimates`, `series`, `runs`, `tables`, `figures`; `trace_merge`; `etcd_load` |
 | 0 | `discovery`, `model`, `records`, `errors`, `machine`, `namespaces`, `filters`, `delay` |
 
-Rules. One run, one fresh network. A network that is not as asked, a fault that did not take effect, a log that lost an
-acknowledged write: refused or told, never averaged away. All times are of one clock, CLOCK_MONOTONIC of the machine,
-which all hosts share. This folder's parent has no `__init__.py`: it would hide the package mininet.
+Rules. Each run has a fresh network. A network that is not as asked, a fault that did not take effect, or a log that
+lost an acknowledged write is refused or reported, never averaged away. All times are of one clock,
+CLOCK_MONOTONIC of the machine, which all hosts share. This folder's parent has no `__init__.py`: it would hide the
+package mininet.
 """

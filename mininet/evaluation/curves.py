@@ -1,7 +1,7 @@
-"""From runs to curves: repetitions to an estimate, points to a line.
+"""From runs to curves: repetitions become an estimate, points become a line.
 
-Rules. Repetitions of a point are one estimate, its interval over these runs. A point in which some runs have no such
-number is there, and empty. Points stand in the order of what they are drawn against.
+Rules. The repetitions of a point are one estimate, whose interval is over these runs. A point in which some runs lack a
+number is there, but empty. Points stand in the order of the values that they are drawn against.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STORAGES = {"memory": "memory", "lmdb": "LMDB", "disk": "its own log"}
 
 
 def groups(runs: Iterable[Run], key: Callable[[Spec], Any]) -> dict[Any, list[Run]]:
-    """Runs by something of their specs, in order of it."""
+    """Runs grouped by a value of their specs, in the order of that value."""
     found: dict[Any, list[Run]] = {}
     for run in runs:
         found.setdefault(key(run.spec), []).append(run)
@@ -28,7 +28,7 @@ def groups(runs: Iterable[Run], key: Callable[[Spec], Any]) -> dict[Any, list[Ru
 
 
 def label_of(spec: Spec) -> str:
-    """A system as figures name it."""
+    """The name of a system in figures."""
     synced = ""
     if spec.system == "libpaxos" and spec.storage == "lmdb":
         synced = ", synced" if spec.option("sync", False) else ", not synced"
@@ -36,7 +36,7 @@ def label_of(spec: Spec) -> str:
 
 
 def by_system(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs by the names that figures give them; multipaxos first."""
+    """Runs by the names of their systems in figures, multipaxos first."""
     found: dict[str, list[Run]] = {}
     for run in sorted(
         runs, key=lambda run: (run.spec.system != "multipaxos", run.spec.system, run.spec.storage != "memory")
@@ -46,18 +46,18 @@ def by_system(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def curve(runs: Sequence[Run], x: Callable[[Spec], float | str], y: Number, label: str) -> Curve:
-    """A number against something that was set."""
+    """A number against a value of the specs."""
     points = tuple(Point(at, over_runs(of, y)) for at, of in groups(runs, x).items())
     return Curve(label, points, runs[0].spec.system)
 
 
 def curves(runs: Sequence[Run], x: Callable[[Spec], float | str], y: Number) -> list[Curve]:
-    """One for each system."""
+    """One curve for each system."""
     return [curve(of, x, y, label) for label, of in by_system(runs).items()]
 
 
 def load_curve(runs: Sequence[Run], load: Callable[[Spec], float], label: str, y: Number = mean_latency_us) -> Curve:
-    """Latency against throughput, driven by the load; the first and the last point are named by theirs."""
+    """Latency against throughput, driven by the load; the first and the last point show their loads."""
     points = []
     of_load = groups(runs, load)
     for place, (at, of) in enumerate(of_load.items()):

@@ -1,15 +1,15 @@
-"""A delay element for kernels without netem: what a host sends waits here, by where it is going.
+"""A delay element for kernels without netem: a host's packets wait here, as long as their destination demands.
 
-Theory. A host's packets leave through a veth pair inside the host; this process takes them from the other end and puts
-them on the host's real interface when they are due. What the host gets does not come by here: so each packet passes
-one element, its sender's, which delays it for the whole way. Frames are taken with the kernel's header for offloads
-(PACKET_VNET_HDR): large segments and missing checksums pass as they are. Frames that this end itself sends are not seen
-again (PACKET_IGNORE_OUTGOING).
+Theory. A host's packets leave through a veth pair inside the host. This process takes them from the other end and puts
+them on the host's real interface when they are due. Packets that the host receives do not pass this element, so each
+packet passes one element, its sender's, which delays it for the whole way. Frames are taken with the kernel's header
+for offloads (PACKET_VNET_HDR), so large segments and missing checksums pass as they are. Frames that this end itself
+sends are not seen again (PACKET_IGNORE_OUTGOING).
 
-Rules. Packets to one destination leave in the order in which they came: jitter moves a packet no further forward than
-to the one before it. So jitter reorders no stream, and under a dense load the mean delay comes nearer to its maximum.
-Jitter is the sum of two uniform draws, one for each of the two links of a star. What the kernel's queues refuse is
-lost, as in a network, and counted. Only the standard library: this starts in a few milliseconds in every host.
+Rules. Packets to one destination leave in the order in which they came: jitter never moves a packet before the one
+ahead of it. So jitter reorders no stream, and under a dense load the mean delay comes nearer to its maximum. Jitter is
+the sum of two uniform draws, one for each of the two links of a star. Packets that the kernel's queues refuse are lost,
+as in a network, and counted. Only the standard library is used: this starts in a few milliseconds in every host.
 
     python -m evaluation.delay --receive IN --send OUT --delay 10.0.0.2=5.0 --jitter-ms 0 --seed 1
 
@@ -40,7 +40,7 @@ PR_SET_TIMERSLACK = 29
 BUFFER_BYTES = 32 << 20
 FRAME_BYTES_MAX = 1 << 17
 BATCH = 32  # frames taken before the due ones are sent again
-LATE_NS = 1_000_000  # a frame that leaves later than that after it was due is counted
+LATE_NS = 1_000_000  # a frame that leaves more than this after it was due counts as late
 VNET_HEADER, ETHERNET_HEADER = 10, 14
 TYPE_AT = slice(VNET_HEADER + 12, VNET_HEADER + 14)
 DESTINATION_AT = slice(VNET_HEADER + ETHERNET_HEADER + 16, VNET_HEADER + ETHERNET_HEADER + 20)
@@ -59,7 +59,7 @@ def _socket(interface: str, protocol: int) -> socket.socket:
 
 
 class Element:
-    """Takes frames from one interface and sends them on another, later."""
+    """Takes frames from one interface and sends them on another, later. Delays are nanoseconds by IPv4 address."""
 
     def __init__(
         self, receive: str, send: str, delays_ns: dict[bytes, int], jitter_ns: int = 0, seed: int | None = None
@@ -75,7 +75,7 @@ class Element:
         self.frames = self.refused = self.overflow = self.late = self.late_ns_max = 0
 
     def run(self) -> None:
-        """For ever: a signal's handler ends it."""
+        """Runs for ever: a signal's handler ends it."""
         receivers = [self._receiver]
         while True:
             timeout_s = None
@@ -88,7 +88,7 @@ class Element:
                 self._release(time.monotonic_ns())
 
     def _take(self, now_ns: int) -> None:
-        """A batch of frames, each into the heap; where none waits before it and it has no delay, out at once."""
+        """Takes a batch of frames and puts each into the heap; a frame without delay leaves at once if none waits."""
         receive, view = self._receiver.recv_into, memoryview(self._buffer)
         for _ in range(BATCH):
             try:
@@ -116,7 +116,7 @@ class Element:
         return due_ns - now_ns
 
     def _release(self, now_ns: int) -> None:
-        """Sends all that are due."""
+        """Sends all frames that are due."""
         waiting = self._waiting
         while waiting and waiting[0][0] <= now_ns:
             due_ns, _, frame = heapq.heappop(waiting)
@@ -132,8 +132,8 @@ class Element:
             self.refused += 1
 
     def report(self) -> dict[str, int]:
-        """What passed since the start; what was lost: `overflow` before it was taken, `refused` where it was sent; how
-        many left late, and how late at most since the last report."""
+        """What passed since the start, and what was lost: `overflow` before it was taken, `refused` when it was sent.
+        `late`: frames that left late; `late_us_max`: how late at most since the last report."""
         _, overflow = struct.unpack("II", self._receiver.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self.overflow += overflow  # the kernel counts from the last question on
         late_us_max, self.late_ns_max = self.late_ns_max // 1000, 0
@@ -157,8 +157,8 @@ def _handler(do: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
 
 
 def _before_others() -> str:
-    """A wire does not wait until a processor is free, and the kernel's own delays do not either: so this runs before
-    all that does not run in real time, where that is allowed."""
+    """Makes this process run before all that does not run in real time, if that is allowed: neither a wire nor the
+    kernel's own delays wait for a free processor."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except OSError:

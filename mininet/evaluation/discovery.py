@@ -1,4 +1,4 @@
-"""What a package's modules define: a new system or experiment is a new file, found by being there."""
+"""What a package's modules define: a new system or experiment is a new file, and needs no registration."""
 
 from __future__ import annotations
 

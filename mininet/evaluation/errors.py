@@ -1,27 +1,27 @@
-"""Typed errors of the evaluation: each says what is wrong and what to do next."""
+"""The errors of the evaluation: each says what is wrong and what to do next."""
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """What went wrong in an evaluation, and what to do next."""
+    """An evaluation cannot go on: the message says why, and what to do next."""
 
 
 class Unsupported(EvaluationError):
-    """This machine cannot do what was asked: its message says what is missing and where to get it."""
+    """This machine cannot do what was asked: the message says what is missing and where to get it."""
 
 
 class NetworkRefused(EvaluationError):
-    """A network that is not as it was asked for."""
+    """A network is not as it was asked for."""
 
 
 class FaultRefused(EvaluationError):
-    """A fault that did not take effect."""
+    """A fault did not take effect."""
 
 
 class SystemFailed(EvaluationError):
-    """A system under test that did not start, or ended by itself; its message has its last words."""
+    """A system under test did not start, or ended by itself; the message has its last words."""
 
 
 class BadRecords(EvaluationError):
-    """A folder of records that cannot be read: remove that folder, and the run is done again."""
+    """A folder of records cannot be read: remove that folder, and the run is carried out again."""

@@ -1,17 +1,17 @@
 """Numbers from numbers: means and medians with their intervals, ratios, percentiles, distributions, Little's law.
 
-Theory. What is independent here is the *run*, each on a fresh network: an interval is over runs, never over the
-operations of one run, which queue behind one another. All intervals are two-sided, of 95 % unless told otherwise.
+Theory. The independent unit here is the *run*, because each run has a fresh network. So an interval is over runs, never
+over the operations of one run, which queue behind one another. All intervals are two-sided, of 95 % by default.
 
-Censoring. What had not ended when we stopped looking has no duration, only a lower bound: it was at least so long. Such
-a value is never left out, for leaving it out would flatter. It takes its place at its bound. A quantile below the
-smallest bound is then exact, since what is censored lies above it either way; any other is itself a lower bound, and
-is said to be (`at_least`). A distribution is exact below its smallest bound, and above it draws a share that is too
-low at worst. A Kaplan-Meier estimate would be sharper there, but assumes that what was censored would have gone on
-like the rest: what hangs does not.
+Censoring. An operation or an outage that had not ended when the measurement ended has no duration, only a lower bound.
+Such a value is never left out, because that would flatter the result: it takes its place at its bound. A quantile below
+the smallest bound is then exact, because every censored value lies above it in any case. Any other quantile is itself a
+lower bound, and says so (`at_least`). A distribution is exact below its smallest bound; above it the share that it
+shows can only be too low. A Kaplan-Meier estimate would be sharper there, but it assumes that censored values would
+have gone on like the others, and hanging operations do not.
 
-Rules. Pure functions; chance comes from a stated seed. An interval that cannot be had is None, never 0 wide. Nothing is
-dropped: what is no number (NaN, infinite) is refused.
+Rules. Functions are pure; randomness comes from a stated seed. An interval that does not exist is None, never 0 wide.
+Nothing is dropped: a value that is no number (NaN, infinite) is refused.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ CONFIDENCE = 0.95
 BOOTSTRAPS = 10_000
 SEED = 20_251_125
 _TAIL = 0.1
-_TAIL_STEP = 0.95  # from one kept point of a tail to the next, the share above falls by no more than 5 %
+_TAIL_STEP = 0.95  # from one kept point of a tail to the next the share above falls by at most 5 %
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the interval that holds the true one, from n independent runs; no interval: both ends None."""
+    """A value from n independent runs, and the interval that holds the true value; without one both ends are None."""
 
     n: int
     value: float
@@ -47,19 +47,19 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Of the interval; the longer arm, where it is not symmetrical."""
+        """Half the interval's width; the longer arm if the interval is not symmetrical."""
         arms = self.arms
         return None if arms is None else max(arms)
 
     @property
     def arms(self) -> tuple[float, float] | None:
-        """From the value down to the low end, and up to the high one: what an error bar shows."""
+        """The distances from the value down to the low end and up to the high end, as an error bar shows them."""
         if self.low is None or self.high is None:
             return None
         return self.value - self.low, self.high - self.value
 
     def scaled(self, factor: float) -> Estimate:
-        """In another unit; the factor is above 0."""
+        """The estimate in another unit; `factor` is above 0."""
         low, high = (None if end is None else end * factor for end in (self.low, self.high))
         return Estimate(self.n, self.value * factor, low, high)
 
@@ -77,8 +77,8 @@ def mean(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
 def median(values: npt.ArrayLike, confidence: float = CONFIDENCE, seed: int = SEED) -> Estimate:
     """The median, with a percentile bootstrap interval.
 
-    A resample's median never lies beyond the values seen, and all n of them hold the true median with a chance of
-    1 - 2 x 0.5^n only. Where that is less than was asked (five values, for 95 %) there is no interval.
+    The median of a resample never lies beyond the values seen, and all n of them enclose the true median with a chance
+    of only 1 - 2 x 0.5^n. If that is less than was asked (five values, for 95 %) there is no interval.
     """
     numbers = _numbers(values)
     n, value = len(numbers), float(np.median(numbers))
@@ -93,11 +93,12 @@ def ratio(above: npt.ArrayLike, below: npt.ArrayLike, confidence: float = CONFID
     """The mean of one system's runs over the mean of another's, with Fieller's interval.
 
     Why not a bootstrap: a resample of ten runs varies less than ten new runs would, by (n-1)/n in variance, and its
-    quantiles know nothing of Student's wider tails; together its intervals are a fifth too narrow at n = 10, just where
-    we are. Fieller's asks which ratios r the t test does not reject, mean(above) - r x mean(below) = 0, and so takes
-    t into account; it needs no seed. The degrees of freedom are Welch's (at the estimated ratio), as two systems
-    seldom scatter alike. Where the lower mean is not told from 0 the interval has no end, and none is given. n is the
-    smaller of both counts; one run on either side gives no interval.
+    quantiles know nothing of Student's wider tails; together its intervals are a fifth too narrow at n = 10, which is
+    the case here. Fieller's interval has the ratios r that the t test does not reject, mean(above) - r x mean(below) =
+    0, so it takes t into account; it needs no seed. The degrees of freedom are Welch's (at the estimated ratio),
+    because two systems seldom scatter alike. If the lower mean cannot be told from 0 the interval has no end, and none
+    is given. n is the smaller of both counts; one run on either side gives no interval. Raises ValueError if the lower
+    mean is 0.
     """
     a, b = _numbers(above), _numbers(below)
     n, mean_a, mean_b = min(len(a), len(b)), float(a.mean()), float(b.mean())
@@ -123,7 +124,7 @@ def ratio(above: npt.ArrayLike, below: npt.ArrayLike, confidence: float = CONFID
 
 @dataclass(frozen=True)
 class Quantile:
-    """The value that `percent` of all lie at or below. `at_least`: it is a lower bound, because of what is censored."""
+    """The value that `percent` of all values do not exceed. `at_least`: it is a lower bound, because of censoring."""
 
     percent: float
     value: float
@@ -131,8 +132,8 @@ class Quantile:
 
 
 def percentiles(values: npt.ArrayLike, percents: Sequence[float], censored: Flags | None = None) -> list[Quantile]:
-    """Exact, from all values: the smallest value seen that so many percent are not above (the nearest rank, never a
-    mean of two). `censored` says which values are lower bounds."""
+    """Exact percentiles: the smallest value seen that so many percent do not exceed (the nearest rank, never a mean of
+    two). `censored` says which values are lower bounds."""
     numbers = _numbers(values)
     bound = _smallest_bound(numbers, censored)
     ranks = [_rank(percent, len(numbers)) for percent in percents]
@@ -143,10 +144,10 @@ def percentiles(values: npt.ArrayLike, percents: Sequence[float], censored: Flag
 
 @dataclass(frozen=True)
 class Distribution:
-    """An empirical distribution function: `shares[i]` of all n are at or below `values[i]`; steps to the right.
+    """An empirical distribution function: `shares[i]` of all n values are at or below `values[i]`; steps to the right.
 
-    Of n values, `censored` never ended; they count in n, so the shares end below 1. All is exact below `exact_below`
-    (None: everywhere).
+    `censored` of the n values never ended; they count in n, so the shares end below 1. The function is exact below
+    `exact_below` (None: everywhere).
     """
 
     values: Floats
@@ -157,12 +158,12 @@ class Distribution:
 
 
 def distribution(values: npt.ArrayLike, censored: Flags | None = None, points: int = 1000) -> Distribution:
-    """Of latencies, or of outages (`censored`: the service had not come back when we stopped looking).
+    """The distribution of latencies, or of outages (`censored`: the service was still away at the end).
 
-    More than `points` different values are thinned without changing the shape. Every point that stays is one of the
-    whole function's, so nothing is smoothed; the first and the last stay; between two that stay, the function rises by
-    less than 1/(points - 1) beside its own jumps; and where less than a tenth lies above, as tails are read on a log
-    axis, the share above falls by at most 5 % from one to the next.
+    More than `points` different values are thinned without changing the shape. Every point that stays is a point of the
+    whole function, so nothing is smoothed; the first and the last point stay. Between two points that stay, the
+    function rises by less than 1/(points - 1) beside its own jumps. In the last tenth, where tails are read on a log
+    axis, the share above falls by at most 5 % from one point to the next.
     """
     numbers = _numbers(values)
     flags = np.zeros(len(numbers), dtype=bool) if censored is None else censored
@@ -176,20 +177,20 @@ def distribution(values: npt.ArrayLike, censored: Flags | None = None, points: i
 
 
 def outstanding(throughput_per_s: float, mean_latency_us: float) -> float:
-    """Little's law: how many operations are under way, on average, at this throughput and this mean latency."""
+    """Little's law: how many operations are under way on average, from the throughput and the mean latency."""
     return throughput_per_s * mean_latency_us / 1e6
 
 
 def mean_latency_by_little_us(outstanding_count: float, throughput_per_s: float) -> float | None:
-    """Little's law the other way: what a closed loop's mean latency must be. None where nothing was done."""
+    """Little's law for a closed loop: its mean latency in microseconds. None if nothing was done."""
     return outstanding_count / throughput_per_s * 1e6 if throughput_per_s > 0 else None
 
 
 def little_holds(
     outstanding_count: float, throughput_per_s: float, mean_latency_us: float, tolerance: float = 0.05
 ) -> bool:
-    """Whether the three measured numbers fit together, within a share of the number outstanding. In a closed loop they
-    must but for the loop's own time between an answer and the next request: if not, something was counted wrongly."""
+    """Do the three measured numbers fit together, within a share of the number outstanding? In a closed loop they must,
+    except for the loop's own time between an answer and the next request: otherwise something was counted wrongly."""
     derived = outstanding(throughput_per_s, mean_latency_us)
     return abs(derived - outstanding_count) <= tolerance * outstanding_count
 
@@ -208,14 +209,15 @@ def _smallest_bound(numbers: Floats, censored: Flags | None) -> float | None:
 
 
 def _rank(percent: float, n: int) -> int:
-    """From 1 on. In fractions: 99.9 / 100 x 1000 is a little above 999 in floating point, and would take rank 1000."""
+    """The rank from 1. Fractions are exact: 99.9 / 100 x 1000 is a little above 999 in floating point, which would give
+    rank 1000."""
     if not 0 <= percent <= 100:
         raise ValueError(f"{percent} is no percentage")
     return max(1, math.ceil(Fraction(str(percent)) * n / 100))
 
 
 def _kept(shares: Floats, points: int, n: int) -> npt.NDArray[np.intp]:
-    """Which steps of a function stay: see `distribution`."""
+    """The places of the steps that stay; see `distribution`."""
     evenly = np.linspace(0, shares[-1], points)
     falls = math.ceil(math.log(n * _TAIL) / -math.log(_TAIL_STEP))
     tail = 1 - _TAIL * _TAIL_STEP ** np.arange(falls + 1)

@@ -1,11 +1,12 @@
 """A closed loop of puts on etcd, over its HTTP gateway (`/v3/kv/put`), with records like those of `multipaxos bench`.
 
 Theory. Every outstanding command has a connection of its own, kept alive, so commands never wait for one another in the
-client. A connection goes to one endpoint, the leader's as long as it lives; when it breaks, to the next one. A command
-that was on its way then has an unknown outcome: it is recorded as never answered, and the next one begins.
+client. All connections use one endpoint, the leader's while it lives; when a connection breaks, they turn to the next
+endpoint. The outcome of a command that was on its way is then unknown: it is recorded as never answered, and the next
+command begins.
 
-Rules. The body of a request is made once: etcd's cost of reading it is there, ours of making it is not. Nothing is
-measured here; SIGINT and SIGTERM end the load. Runnable as `python -m evaluation.etcd_load`.
+Rules. The body of a request is made before its time begins: etcd's cost of reading it is measured, our cost of making
+it is not. Nothing is computed here; SIGINT and SIGTERM end the load. Runnable as `python -m evaluation.etcd_load`.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ END = 2 * LINE_END
 
 
 def request_of(key: bytes, value: bytes, host: str) -> bytes:
-    """One put, as HTTP."""
+    """One put, as an HTTP request."""
     body = json.dumps({"key": base64.b64encode(key).decode(), "value": base64.b64encode(value).decode()}).encode()
     head = f"POST /v3/kv/put HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + END + body
 
 
 def answer_of(data: bytes) -> tuple[int, int, int] | None:
-    """(status, revision, length) of the answer that `data` begins with; None where it is not whole yet."""
+    """(status, revision, length) of the answer that `data` begins with; None if the answer is not complete yet."""
     head_end = data.find(END)
     if head_end < 0:
         return None
@@ -55,7 +56,7 @@ def answer_of(data: bytes) -> tuple[int, int, int] | None:
 
 
 def body_of(data: bytes, at: int, fields: Mapping[str, str]) -> tuple[bytes, int] | None:
-    """What begins at `at`, and where it ends. What etcd refuses comes in chunks, with fields after the last of them."""
+    """The body that begins at `at`, and its end. etcd sends refusals in chunks, with fields after the last chunk."""
     if fields.get("transfer-encoding") != "chunked":
         end = at + int(fields.get("content-length", 0))
         return (data[at:end], end) if len(data) >= end else None
@@ -72,7 +73,7 @@ def body_of(data: bytes, at: int, fields: Mapping[str, str]) -> tuple[bytes, int
 
 
 class Load:
-    """All connections, and the file."""
+    """All connections, and the file of records."""
 
     def __init__(self, endpoints: list[tuple[str, int]], file: OperationLog, options: dict[str, Any]) -> None:
         self.endpoints = endpoints
@@ -81,21 +82,21 @@ class Load:
         self.random = random.Random(options["seed"])
         self.number = 0
         self.stop = asyncio.Event()
-        self.at = 0  # the endpoint in use
+        self.at = 0  # the place of the endpoint in use
 
     def next_request(self) -> tuple[int, bytes]:
-        """A number and a put."""
+        """The number and the bytes of the next put."""
         self.number += 1
         key = b"%0*d" % (self.options["key_size"], self.random.randrange(self.options["keys"]))
         return self.number, request_of(key, b"x" * self.options["value_size"], self.endpoints[self.at][0])
 
     def row(self, number: int, sent_ns: int, answered_ns: int, revision: int, outcome: str) -> None:
-        """One operation."""
-        kind, told, client = OPERATIONS["put"], OUTCOMES[outcome], self.options["client"]
-        self.file.write(ROW.pack(sent_ns, sent_ns, answered_ns, revision, number, kind, told, client))
+        """Writes the row of one operation."""
+        operation, code, client = OPERATIONS["put"], OUTCOMES[outcome], self.options["client"]
+        self.file.write(ROW.pack(sent_ns, sent_ns, answered_ns, revision, number, operation, code, client))
 
     async def work(self) -> None:
-        """One connection's commands, one after the other; anew where it breaks."""
+        """Sends the commands of one connection, one after the other; connects again when it breaks."""
         while not self.stop.is_set():
             at = self.at
             try:
@@ -112,13 +113,13 @@ class Load:
                 writer.close()
 
     async def elsewhere(self, at: int) -> None:
-        """Another endpoint, unless somebody else has chosen one."""
+        """Turns to the next endpoint, unless another connection has done so already."""
         if self.at == at:
             self.at = (at + 1) % len(self.endpoints)
         await asyncio.sleep(RETRY_S)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Until the connection breaks or the load ends."""
+        """Sends commands until the connection breaks or the load ends."""
         while not self.stop.is_set():
             number, request = self.next_request()
             sent_ns = time.monotonic_ns()
@@ -140,7 +141,7 @@ class Load:
                     self.row(number, sent_ns, 0, 0, "unanswered")
 
     async def run(self) -> None:
-        """Until somebody stops it."""
+        """Runs until a signal comes."""
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signal_number, self.stop.set)
@@ -149,9 +150,9 @@ class Load:
         _, late = await asyncio.wait(workers, timeout=2 * SILENCE_S)
         for worker in late:
             worker.cancel()
-        for told in await asyncio.gather(*workers, return_exceptions=True):
-            if isinstance(told, Exception):
-                raise told
+        for result in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
 
 @click.command()
@@ -164,7 +165,7 @@ class Load:
 @click.option("--client", type=click.IntRange(0, 65535), default=0)
 @click.option("--seed", type=int, default=1)
 def main(endpoints: str, records: Path, **options: Any) -> None:
-    """Puts on etcd until a signal comes."""
+    """Put on etcd until a signal comes."""
     places = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in endpoints.split(","))]
 
     async def run(file: OperationLog) -> int:

@@ -1,28 +1,29 @@
-"""Faults on a running system: each carried out, looked at whether it took effect, and told with its times.
+"""Faults on a running system: each is carried out, checked for its effect, and recorded with its times.
 
-Theory. A fault that silently did nothing makes a good plot. So each one ends by reading something that only its effect
-can have changed: the wait status after SIGKILL, the state in /proc after SIGSTOP, the counter of a filter after a
-packet was sent across a cut, the state of a link. `took_effect_ns` is when the last of its commands was done; what is
-read for evidence comes after that and does not count.
+Theory. A fault that silently does nothing makes a good plot. So each fault ends by reading something that only its
+effect can have changed: the wait status after SIGKILL, the state in /proc after SIGSTOP, the counter of a filter after
+a packet was sent across a cut, the state of a link. `took_effect_ns` is the time when its last command was done; the
+evidence is read after that time.
 
-Which hosts hear each other in a partition, of those that its groups name (others hear everybody):
+A partition says which of the hosts in its groups receive each other's packets (all other hosts receive everything):
 
-| mode | groups | who hears whom |
+| mode | groups | which hosts receive each other's packets |
 | --- | --- | --- |
 | full | two or more that share no host | hosts of the same group |
-| one_way | two that share no host | as before, but what the first group sends does not come to the second |
-| bridge | two that share exactly one host | hosts that are in a group together: the one connects both sides |
-| partial | two or more, some of which overlap | the same: each side sees another part of the whole |
+| one_way | two that share no host | all, except that the second group receives nothing from the first |
+| bridge | two that share exactly one host | hosts that share a group: the common host connects both sides |
+| partial | two or more, some of which overlap | hosts that share a group: each side sees another part of the whole |
 
-A partition without groups, but with a target, is of that node: full, alone against all other hosts; one_way, it no
-longer hears the other nodes, which hear it; bridge, it and the next node no longer hear each other, and every other
-node hears both. A later partition
-replaces an earlier one; heal ends partitions and losses everywhere. `slow` gives one CPU's share; 1 or more ends it. A
-loss of 0 ends it. Restart, continue and link_up without a host's number are of whoever was last killed, stopped, taken
-down; a follower is the first living node that does not lead.
+A partition with a target in place of groups is about that node. full: the node is alone against all other hosts.
+one_way: the node receives nothing from the other nodes, which receive its packets. bridge: the node and the next node
+receive nothing from each other, and every other node receives from both.
 
-Rules. Times are CLOCK_MONOTONIC. A fault that did not take effect raises `FaultRefused`: nothing goes on as if it had.
-Processes get signals by their own ids. What was done is undone on the way out, but for what was killed.
+A later partition replaces an earlier one; heal ends partitions and losses everywhere. `slow` gives a share of one CPU;
+1 or more ends it. A loss of 0 ends it. Restart, continue and link_up without a target act on the node that was last
+killed, stopped or taken down. A follower is the first living node that does not lead.
+
+Rules. Times are CLOCK_MONOTONIC. A fault that did not take effect raises `FaultRefused`, so that nothing goes on as if
+it had. Signals are sent to processes by their own ids. On the way out every fault is undone, except kills.
 """
 
 from __future__ import annotations
@@ -45,22 +46,22 @@ from evaluation.network import INTERFACES, Network
 from evaluation.processes import PATIENCE_S, Slowness, slowness, state_of, wait_for
 from evaluation.shaping import path_loss
 
-PROBES_MOST = 500  # to see a loss
+PROBES_MOST = 500  # that are sent to see a loss
 PROBE_ROUNDS = 4
-LOST_EXPECTED = 10  # of the probes: none is lost once in 20,000 times
-FORWARDING = "3"  # of a bridge's port
+LOST_EXPECTED = 10  # probes: with so many, none is lost only once in 20,000 times
+FORWARDING = "3"  # the state of a bridge's port that forwards
 OPPOSITE = {"restart": "kill", "continue": "stop", "link_up": "link_down"}
 
-Cut = tuple[int, int]  # what the first sends does not come to the second
+Cut = tuple[int, int]  # the second host does not receive what the first one sends
 
 
 class Control(Protocol):
-    """What a fault needs of the system: a `System` is one."""
+    """What a fault needs of the system; a `System` has it."""
 
     processes: dict[int, subprocess.Popen[bytes]]
 
     def leader(self) -> int:
-        """Which node leads now."""
+        """The node that leads now."""
 
     def start_node(self, node: int) -> None:
         """Starts one node's process again."""
@@ -68,8 +69,8 @@ class Control(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Injected:
-    """One fault as it happened. `target`: the node or host that it was, where there is one. `asked_ns`: when it was due
-    or, without a schedule, asked for; `began_ns` and `took_effect_ns`: before its first and after its last command."""
+    """One fault as it happened. `target`: its node or host, if it has one. `asked_ns`: when it was due or, without a
+    schedule, asked for. `began_ns` and `took_effect_ns`: before its first and after its last command."""
 
     kind: str
     target: int | None
@@ -79,12 +80,12 @@ class Injected:
     evidence: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The fault as plain values."""
         return asdict(self)
 
 
 def cuts(fault: Fault) -> frozenset[Cut]:
-    """Who does not hear whom, by a partition's groups. Raises FaultRefused where mode and groups do not fit."""
+    """The cuts that a partition's groups make. Raises FaultRefused if mode and groups do not fit."""
     groups = [frozenset(group) for group in fault.groups]
     shared = frozenset(host for one, other in itertools.combinations(groups, 2) for host in one & other)
     fits = {
@@ -109,7 +110,7 @@ def cuts(fault: Fault) -> frozenset[Cut]:
 
 
 class Injector:
-    """Carries out faults on one system; a context manager, that undoes them."""
+    """Carries out faults on one system; a context manager that undoes them."""
 
     def __init__(self, network: Network, control: Control) -> None:
         self.network = network
@@ -119,8 +120,8 @@ class Injector:
         self._losses: dict[int, float] = {}
         self._slow: dict[int, Slowness] = {}
         self._links_down: set[int] = set()
-        self._last: dict[str, int] = {}  # by kind: whom it hit last
-        self._dropped_before: dict[int, int] = {}  # by host: of its filters, before the last change
+        self._last: dict[str, int] = {}  # by kind: its last target
+        self._dropped_before: dict[int, int] = {}  # by host: packets that its filters dropped before the last change
         self._kinds: Mapping[str, Callable[[Fault, int | None], _Effect]] = {
             "kill": self._kill,
             "stop": self._stop,
@@ -143,7 +144,7 @@ class Injector:
         self.undo_all()
 
     def inject(self, fault: Fault, asked_ns: int | None = None) -> Injected:
-        """Carries it out now. Raises FaultRefused where it did not take effect."""
+        """Carries out a fault now. Raises FaultRefused if it did not take effect."""
         asked_ns = time.monotonic_ns() if asked_ns is None else asked_ns
         target = self._resolve(fault)
         try:
@@ -166,8 +167,8 @@ class Injector:
         return injected
 
     def schedule(self, faults: Sequence[Fault], began_ns: int, until_ns: int) -> list[Injected]:
-        """Sleeps to each one's time after `began_ns` and carries it out, then to `until_ns`. Ctrl-C ends it at once.
-        Those that are due after the end are left out; what was done is also in `done`."""
+        """Carries out each fault at its time after `began_ns`, then sleeps to `until_ns`. Ctrl-C ends it at once.
+        Faults that are due after the end are left out; those that were carried out are also in `done`."""
         injected = []
         for fault in sorted(faults, key=lambda one: one.at_s):
             due_ns = began_ns + round(fault.at_s * 1e9)
@@ -179,15 +180,15 @@ class Injector:
         return injected
 
     def confirm(self) -> dict[str, int]:
-        """By host's name: how many packets the filters of each host that has one have dropped since the last change."""
+        """By host's name: how many packets its filters have dropped since the last change."""
         return {
             self.network.hosts[index].name: self.network.hosts[index].dropped() - before
             for index, before in self._dropped_before.items()
         }
 
     def undo_all(self) -> None:
-        """Ends cuts, losses and slowness, puts links up and lets stopped processes go on."""
-        with contextlib.ExitStack() as stack:  # each is tried, whatever becomes of the others
+        """Ends cuts, losses and slowness, sets links up and continues stopped processes."""
+        with contextlib.ExitStack() as stack:  # each is tried, even if another one fails
             if self._cuts or self._losses:
                 stack.callback(self._set_filters, frozenset(), {})
             for node in list(self._slow):
@@ -198,10 +199,10 @@ class Injector:
                 if process.poll() is None and "T" in state_of(process.pid):
                     stack.callback(process.send_signal, signal.SIGCONT)
 
-    # -- whom
+    # -- the target
 
     def _resolve(self, fault: Fault) -> int | None:
-        """The node, or host, that is meant."""
+        """The node or host that a fault acts on; None for the whole network."""
         if fault.kind in OPPOSITE and not isinstance(fault.target, int):
             if OPPOSITE[fault.kind] not in self._last:
                 raise FaultRefused(f"{fault.kind}: nobody has had {OPPOSITE[fault.kind]} before: name the node")
@@ -210,12 +211,12 @@ class Injector:
             if fault.kind in ("partition", "heal"):
                 return None
             raise FaultRefused(f"{fault.kind} needs a target: leader, follower or a number")
-        target = self._whoever(fault.target)
+        target = self._node_of(fault.target)
         if not 0 <= target < len(self.network.hosts):
             raise FaultRefused(f"{fault.kind} of host {target}: there are {len(self.network.hosts)}")
         return target
 
-    def _whoever(self, target: Target) -> int:
+    def _node_of(self, target: Target) -> int:
         if isinstance(target, int):
             return target
         leader = self.control.leader()
@@ -302,7 +303,7 @@ class Injector:
         return began_ns, took_effect_ns, self._link_state(target)
 
     def _set_link(self, index: int, wanted: str) -> None:
-        """The bridge's side: the host keeps its routes and its neighbours."""
+        """Sets the bridge's side of a link, so that the host keeps its routes and neighbours."""
         here(["ip", "link", "set", self.network.hosts[index].port, wanted])
         (self._links_down.add if wanted == "down" else self._links_down.discard)(index)
 
@@ -314,7 +315,7 @@ class Injector:
             "bridge_port": (folder / "brport" / "state").read_text().strip(),
         }
 
-    # -- what does not arrive
+    # -- packets that do not arrive
 
     def _partition(self, fault: Fault, target: int | None) -> _Effect:
         everyone = range(len(self.network.hosts))
@@ -328,7 +329,7 @@ class Injector:
         return began_ns, took_effect_ns, self._evidence_of_cuts(wanted)
 
     def _groups_around(self, target: int, mode: str) -> tuple[tuple[int, ...], ...]:
-        """The groups of a partition that is told by its target alone."""
+        """The groups of a partition that has a target alone."""
         nodes = [host.index for host in self.network.nodes if host.index != target]
         match mode:
             case "full":
@@ -340,7 +341,7 @@ class Injector:
         raise FaultRefused(f"a partition {mode!r} of {len(nodes) + 1} nodes needs its groups")
 
     def _evidence_of_cuts(self, wanted: Iterable[Cut]) -> dict[str, Any]:
-        """An echo across each cut: it is counted where it should have arrived, and none answers."""
+        """Sends an echo across each cut: its counter must move, and no answer may come."""
         hosts = self.network.hosts
         across = [cut for cut in sorted(wanted) if not self._links_down & set(cut)]
         before = {b: hosts[b].dropped() for _, b in across}
@@ -390,7 +391,7 @@ class Injector:
         return began_ns, took_effect_ns, evidence
 
     def _evidence_of_loss(self, target: int, amount: float) -> dict[str, Any]:
-        """Enough echoes that some are lost; the counter of the host says how many packets were."""
+        """Sends enough echoes that some are lost; the host's counter says how many."""
         host, count = self.network.hosts[target], min(PROBES_MOST, round(LOST_EXPECTED / amount))
         others = [
             other.index
@@ -408,7 +409,7 @@ class Injector:
         raise FaultRefused(f"none of {PROBE_ROUNDS * count} echoes to host {target} was lost, asked was {amount}")
 
     def _set_filters(self, wanted: frozenset[Cut], losses: Mapping[int, float]) -> int:
-        """Puts them where they change something; returns when the last one was there."""
+        """Sets the filters that change; returns the time when the last one was set."""
         if not machine.can_filter():
             raise FaultRefused("this kernel has no BPF filters: load cls_bpf and sch_ingress")
         base = self._losses_of_topology()

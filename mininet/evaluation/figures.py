@@ -1,14 +1,14 @@
 """The figures' house style, and one function for each kind of plot.
 
-Theory. A figure is drawn from values that somebody else has estimated; it is legible at the width of a page, in print
-without colours, and by people who do not see all colours: every system has a colour (Okabe and Ito's, without the
-yellow, which paper swallows), a marker and a line style of its own, the same in all figures. What a figure means is in
-its caption, which is the caller's; the figure itself has no title.
+Theory. A figure is drawn from values that other modules have estimated. It is legible at the width of a page, in print
+without colours, and to readers who do not see all colours: every system has a colour (Okabe and Ito's, without the
+yellow, which is too pale on paper), a marker and a line style of its own, the same in all figures. The caption, which
+the caller writes, says what a figure means; the figure itself has no title.
 
-Rules. Every axis names its unit (`tables.Quantity` insists). Bars, and throughput, start at zero; a log axis says so.
-Error bars are the estimates' intervals; where there is none, none is drawn. Legends stand above the axes, never on the
-data, and name every system. Only matplotlib's objects are used, never pyplot, whose state is global; matplotlib itself
-is imported when something is drawn, so that all else works without it. Equal data gives equal bytes.
+Rules. Every axis names its unit (`tables.Quantity` insists). Bars and throughput start at zero; a log axis says so.
+Error bars are the estimates' intervals; without an interval none is drawn. Legends stand above the axes, never on the
+data, and name every system. Only matplotlib's objects are used, never pyplot, whose state is global. matplotlib is
+imported when a figure is drawn, so that everything else works without it. Equal data gives equal bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MARK_COLOUR = "#444444"
 SHARE = Quantity("share of operations", "1 = all")
 
 RULES: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # matplotlib brings it
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.grid": True,
@@ -64,7 +64,7 @@ RULES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one system looks."""
+    """The look of one system."""
 
     colour: str
     marker: str
@@ -81,12 +81,12 @@ STYLES = (
     Style("#E69F00", "P", (0, (8, 2)), "+++"),  # orange
     Style("#56B4E9", "X", (0, (3, 1)), "ooo"),  # sky blue
 )
-FIXED = {"multipaxos": 0, "libpaxos": 1, "etcd": 2}  # the first curve of such a system looks like this in all figures
+FIXED = {"multipaxos": 0, "libpaxos": 1, "etcd": 2}  # the style of a system's first curve in all figures
 
 
 @dataclass(frozen=True)
 class Point:
-    """Of a curve: where it is on both axes (None: not there, and the line is broken), and a word beside it."""
+    """A point of a curve: its place on both axes (y None: missing, and the line is broken), and a word beside it."""
 
     x: float | str | Estimate
     y: Estimate | None
@@ -95,7 +95,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One system, or one variant of it: `label` stands in the legend; `system` says whose style it is, if free."""
+    """One system, or one variant of it. `label` stands in the legend; `system` says which style it gets, if free."""
 
     label: str
     points: tuple[Point, ...]
@@ -113,7 +113,7 @@ class Cdf:
 
 @dataclass(frozen=True)
 class Mark:
-    """An instant of a time series: what happened then."""
+    """An instant of a time series, and what happened then."""
 
     at_s: float
     text: str
@@ -131,7 +131,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Strip:
-    """Of one setting: every single value, those that are lower bounds apart, and the median with its interval."""
+    """Every single value of one setting, lower bounds apart, and the median with its interval."""
 
     label: str
     values: tuple[float, ...]
@@ -141,7 +141,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Bars:
-    """One system's bars, one for each group; None: not there."""
+    """One system's bars, one for each group; None: missing."""
 
     label: str
     values: tuple[Estimate | None, ...]
@@ -149,7 +149,8 @@ class Bars:
 
 
 def save(figure: Figure, folder: Path, name: str, png: bool = True) -> tuple[Path, ...]:
-    """Writes `name.svg` and, if wanted, `name.png`; the same bytes for the same data: no date in them, no version."""
+    """Writes `name.svg` and, if wanted, `name.png`. Equal data gives equal bytes: the files have no date and no
+    version."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / f"{name}.{kind}" for kind in ("svg", "png")[: 1 + png])
     with _house_style():
@@ -162,8 +163,9 @@ def save(figure: Figure, folder: Path, name: str, png: bool = True) -> tuple[Pat
 def latency_against_throughput(
     curves: Sequence[Curve], *, throughput: Quantity = THROUGHPUT, latency: Quantity = LATENCY
 ) -> Figure:
-    """Load drives each curve from left to right and, past saturation, upwards or back. x of each point is an estimate
-    of the throughput; latency on a log axis. Notes say the load of a point (the first and the last are enough)."""
+    """Latency on a log axis against throughput. The load drives each curve from left to right and, past saturation,
+    upwards or back. The x of each point is an estimate of the throughput. Notes show the load of a point (the first
+    and the last are enough)."""
     with _house_style():
         figure, ((axes,),) = _figure()
         for curve, style in zip(curves, _styles(curves), strict=True):
@@ -178,9 +180,9 @@ def latency_against_throughput(
 def points_with_intervals(
     curves: Sequence[Curve], x: Quantity, y: Quantity, *, log_x: bool = False, log_y: bool = False
 ) -> Figure:
-    """Against the size of clusters, values, quorums. Where x are words, they are places in the order of the first
-    curve that has them; where numbers, their ticks are just those that were measured. The systems stand a little
-    apart at each, so that intervals do not hide one another. A y axis that is not log starts at zero."""
+    """A number against the size of clusters, values or quorums. If x are words, they are places in the order of the
+    first curve that has them; if x are numbers, the ticks are those that were measured. The systems stand a little
+    apart at each x, so that intervals do not hide one another. A y axis that is not log starts at zero."""
     with _house_style():
         figure, ((axes,),) = _figure()
         places = _places(curves, log_x)
@@ -201,7 +203,8 @@ def points_with_intervals(
 def cdfs(
     curves: Sequence[Cdf], x: Quantity = LATENCY, *, share: Quantity = SHARE, log_x: bool = True, tail: bool = False
 ) -> Figure:
-    """Distribution functions, as steps. `tail`: the share *above* instead, on a log axis, which shows the slowest."""
+    """Distribution functions, as steps. `tail`: the share *above*, on a log axis, which shows the slowest
+    operations."""
     with _house_style():
         figure, ((axes,),) = _figure()
         for curve, style in zip(curves, _styles(curves), strict=True):
@@ -225,11 +228,11 @@ def cdfs(
 def over_time(
     traces: Sequence[Trace], *, overlay: bool = False, throughput: Quantity = THROUGHPUT, latency: Quantity = LATENCY
 ) -> Figure:
-    """Throughput above latency, over the time of a run: raw bins as points, their exponentially weighted average as a
+    """Throughput above latency, over the time of a run: bins as points, their exponentially weighted average as a
     line, the sample mean as a thin level, the instants of faults as verticals with their words. Each trace has a
-    column of its own and its own scale of throughput; `overlay`: all on the same axes, with the first one's marks. A
-    bin that is far above all others (what had waited, served at once) does not squeeze them: it stands as an arrow with
-    its value at the top."""
+    column and a scale of throughput of its own; `overlay`: all traces on the same axes, with the marks of the first.
+    A bin far above all others (commands that had waited and were served at once) does not squeeze them: it stands as
+    an arrow with its value at the top."""
     with _house_style():
         columns = 1 if overlay else len(traces)
         figure, grid = _figure(2, columns, height_in=4.8)
@@ -256,8 +259,8 @@ def over_time(
 
 
 def strips(groups: Sequence[Strip], x: Quantity, y: Quantity) -> Figure:
-    """Every value of each setting (one crash, one point), side by side, the median beside them; y starts at zero. What
-    had not ended is a hollow triangle at its lower bound."""
+    """Every value of each setting (one crash, one point) side by side, with the median beside them; y starts at
+    zero. A value that is a lower bound is a hollow triangle."""
     with _house_style():
         figure, ((axes,),) = _figure()
         points, medians, bounds = STYLES[0], STYLES[1], STYLES[3]
@@ -283,8 +286,8 @@ def strips(groups: Sequence[Strip], x: Quantity, y: Quantity) -> Figure:
 
 
 def grouped_bars(groups: Sequence[str], bars: Sequence[Bars], x: Quantity, y: Quantity) -> Figure:
-    """A group of bars for each of `groups`, with intervals, from zero; each has its value above it, or says that it is
-    not there."""
+    """A group of bars for each of `groups`, with intervals, from zero; each bar has its value above it, or a dash if
+    it is missing. Raises ValueError if a system has another number of values than there are groups."""
     with _house_style():
         figure, ((axes,),) = _figure()
         width = 0.8 / len(bars)
@@ -304,13 +307,13 @@ def grouped_bars(groups: Sequence[str], bars: Sequence[Bars], x: Quantity, y: Qu
 
 @contextmanager
 def _house_style() -> Iterator[None]:
-    """matplotlib's settings as they are here, and as they were afterwards."""
+    """Sets matplotlib's settings to those of this module, and restores them afterwards."""
     try:
         import matplotlib
     except ImportError as error:
         raise Unsupported("matplotlib is missing: install the extra `evaluation` of multipaxos") from error
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whoever runs this may have settings of their own
+        matplotlib.rcdefaults()  # because the user may have settings of their own
         matplotlib.rcParams.update(RULES)
         yield
 
@@ -326,7 +329,7 @@ def _figure(rows: int = 1, columns: int = 1, height_in: float = ROW_HEIGHT_IN) -
 
 
 def _styles(drawn: Sequence[Curve | Cdf | Trace | Bars]) -> list[Style]:
-    """One for each: its system's own, or else the next that nobody has."""
+    """One style for each: that of its system, or else the next free one."""
     if len(drawn) > len(STYLES):
         raise ValueError(f"{len(drawn)} curves in one figure: nobody can tell more than {len(STYLES)} apart")
     chosen: dict[int, int] = {}
@@ -343,7 +346,7 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, at: Sequence[float], x: 
     ys = [None if point.y is None else point.y.scaled(y.scale) for point in curve.points]
     values = [np.nan if estimate is None else estimate.value for estimate in ys]
     xs = [value * x.scale for value in at]
-    line = "none" if any(isinstance(point.x, str) for point in curve.points) else style.line  # words have no between
+    line = "none" if any(isinstance(point.x, str) for point in curve.points) else style.line  # words have no line
     axes.plot(xs, values, marker=style.marker, linestyle=line, color=style.colour, label=curve.label)
     for point, place, estimate in zip(curve.points, xs, ys, strict=True):
         if estimate is None:
@@ -359,7 +362,7 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, at: Sequence[float], x: 
 
 
 def _bar(arms: tuple[float, float] | None) -> list[list[float]] | None:
-    """As matplotlib wants them; None: no bar."""
+    """The arms as matplotlib wants them; None: no bar."""
     return None if arms is None else [[arms[0]], [arms[1]]]
 
 
@@ -367,13 +370,16 @@ def _draw_cdf(axes: Axes, curve: Cdf, style: Style, x: Quantity, tail: bool) -> 
     values, shares = curve.distribution.values * x.scale, curve.distribution.shares
     if tail:
         shares = 1 - shares
-        seen = shares > 0.5 / curve.distribution.n  # the last step goes to 0, which a log axis has not
+        seen = shares > 0.5 / curve.distribution.n  # the last step goes to 0, which a log axis cannot show
         values, shares = values[seen], shares[seen]
     elif len(values):
-        values, shares = np.insert(values, 0, values[0]), np.insert(shares, 0, 0.0)  # it rises from zero
+        values, shares = np.insert(values, 0, values[0]), np.insert(shares, 0, 0.0)  # the function rises from zero
     bound = curve.distribution.exact_below
     if bound is not None and len(values) and bound * x.scale > values[-1]:
-        values, shares = np.append(values, bound * x.scale), np.append(shares, shares[-1])  # and is known up to there
+        values, shares = (
+            np.append(values, bound * x.scale),
+            np.append(shares, shares[-1]),
+        )  # known up to there
     every = max(1, len(values) // 8)
     axes.step(
         values, shares, where="post", color=style.colour, linestyle=style.line, label=curve.label,
@@ -400,7 +406,7 @@ def _draw_trace(above: Axes, below: Axes, trace: Trace, style: Style, throughput
 
 
 def _scale_throughput(axes: Axes, traces: Sequence[Trace], throughput: Quantity) -> None:
-    """From zero up to what is usual, and to all if that is not much more."""
+    """Scales the axis from zero to the usual values, and to all values if that is not much more."""
     bins = np.concatenate([trace.series.throughput_per_s for trace in traces])
     bins = bins[~np.isnan(bins)]
     averages = np.concatenate([trace.series.throughput_ewma_per_s for trace in traces])
@@ -424,7 +430,7 @@ def _scale_throughput(axes: Axes, traces: Sequence[Trace], throughput: Quantity)
 
 
 def _peaks(series: Series, above_per_s: float) -> list[tuple[float, float]]:
-    """When and how high the bins above a level are; of those that are near each other, the highest."""
+    """The time and height of the bins above a level; of bins near each other only the highest."""
     near_s = _end_s(series) / 8
     peaks: list[tuple[float, float]] = []
     for place in np.flatnonzero(series.throughput_per_s > above_per_s):
@@ -437,9 +443,9 @@ def _peaks(series: Series, above_per_s: float) -> list[tuple[float, float]]:
 
 
 def _draw_marks(above: Axes, below: Axes, marks: Sequence[Mark], end_s: float, width_in: float) -> None:
-    """Verticals through both, their words above the upper one, in as many lines as it takes."""
+    """Draws verticals through both axes, with their words above the upper one, in as many lines as they need."""
     seconds_an_inch = end_s / width_in
-    lines: list[float] = []  # how far each line of words reaches
+    lines: list[float] = []  # the end of each line of words
     for mark in sorted(marks, key=lambda mark: mark.at_s):
         for axes in (above, below):
             axes.axvline(mark.at_s, color=MARK_COLOUR, linewidth=0.9, linestyle=(0, (4, 2)))
@@ -478,13 +484,13 @@ def _label_axes(axes: Axes, x: Quantity, y: Quantity, log_y: bool) -> None:
 
 
 def _widen(axes: Axes, log_y: bool = False) -> None:
-    """Room for notes and values: above the data, and on a log axis below it too."""
+    """Makes room for notes and values: above the data, and on a log axis below it too."""
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom * 0.8, top * (1.25 if log_y else 1.06))
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Numbers, not powers of ten; in short ranges also at 2 and 5."""
+    """Labels a log axis with numbers, not powers of ten; in short ranges also at 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_data_interval()
@@ -500,20 +506,20 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _put_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Above the axes, in as few lines as fit the page."""
+    """Puts a legend above the axes, in as few lines as fit the page."""
     counts = [math.ceil(len(labels) / lines) for lines in range(1, len(labels) + 1)]
     columns = next((count for count in counts if _fits(labels, count)), 1)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def _fits(labels: Sequence[str], columns: int) -> bool:
-    """Whether so many columns, which matplotlib fills from top to bottom, are no wider than the page."""
+    """Are so many columns, which matplotlib fills from top to bottom, no wider than the page?"""
     widths = [0.72 + _width_in(label, LEGEND_POINTS) for label in labels]  # handle, gaps, text
     return sum(float(column.max()) for column in np.array_split(np.array(widths), columns)) <= PAGE_WIDTH_IN
 
 
 def _width_in(text: str, points: float) -> float:
-    """Of a text in our font, in inches."""
+    """The width of a text in our font, in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -522,7 +528,7 @@ def _width_in(text: str, points: float) -> float:
 
 
 def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) -> None:
-    """The traces by name, and what points, lines and levels are."""
+    """Adds a legend that names the traces, and says what points, lines and levels are."""
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [handle for axes in dict.fromkeys(row) for handle in axes.get_legend_handles_labels()[0]]
@@ -540,7 +546,7 @@ def _trace_legend(figure: Figure, row: Sequence[Axes], traces: Sequence[Trace]) 
 
 
 def _strip_legend(figure: Figure, axes: Axes, groups: Sequence[Strip]) -> None:
-    """What each kind of point is, of those that are there."""
+    """Adds a legend that says what each kind of point is, of those that are there."""
     from matplotlib.lines import Line2D
 
     points, medians, bounds = STYLES[0], STYLES[1], STYLES[3]
@@ -557,7 +563,7 @@ def _strip_legend(figure: Figure, axes: Axes, groups: Sequence[Strip]) -> None:
 
 
 def _share_latency_axis(row: Sequence[Axes]) -> None:
-    """Latencies of all columns on one scale."""
+    """Gives the latencies of all columns one scale."""
     low, high = min(axes.get_ylim()[0] for axes in row), max(axes.get_ylim()[1] for axes in row)
     for axes in row:
         axes.set_ylim(low, high)
@@ -578,7 +584,8 @@ def _key(x: float | str | Estimate) -> float | str:
 
 
 def _places(curves: Sequence[Curve], log_x: bool) -> dict[float | str, float]:
-    """Where each x stands. Numbers at their own distances (or those of their logarithms), the nearest two 1 apart."""
+    """The place of each x. Numbers stand at their own distances (or those of their logarithms), with the nearest two
+    1 apart."""
     keys = list(dict.fromkeys(_key(point.x) for curve in curves for point in curve.points))
     numbers = sorted(key for key in keys if not isinstance(key, str))
     if len(numbers) < len(keys):
@@ -593,5 +600,5 @@ def _tick(key: float | str) -> str:
 
 
 def _beside(place: int, values: Sequence[float]) -> list[float]:
-    """Spread to both sides, in the order in which they came, always the same way."""
+    """Places of values around a centre, spread to both sides in the order in which they came."""
     return [place + 0.22 * ((number * 0.618034) % 1 * 2 - 1) for number in range(len(values))]

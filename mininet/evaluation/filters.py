@@ -1,12 +1,13 @@
-"""What a host does not get: a small program at the entry of its interface, that drops packets and counts them.
+"""Filters of what a host receives: a small program at the entry of its interface drops packets and counts them.
 
-Theory. `tc` puts a classic BPF program before a host's IP stack. It looks at a frame's type and source address: frames
-of those sources that are cut off are dropped; others are dropped with the probability of each loss, by the kernel's own
-random numbers. The kernel counts what such programs drop, host by host. No firewall is needed for this, only `tc`,
-which is there for the bandwidth anyway; and the packet has been on the wire by then, as one that a network loses.
+Theory. `tc` puts a classic BPF program before a host's IP stack. The program looks at a frame's type and source
+address. It drops frames of sources that are cut off, and drops other frames with the probability of each loss, by the
+kernel's own random numbers. The kernel counts the packets that such programs drop, for each host. This needs no
+firewall, only `tc`, which limits the bandwidth anyway; and the packet has been on the wire by then, like a packet that
+a network loses.
 
 Rules. A change replaces the program at once: there is no moment without one. Only IPv4 is looked at: hosts have no IPv6
-and know each other's link addresses by heart. A program drops by itself; nothing here knows why.
+and know each other's link addresses. This module does not know why a packet is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Instruction = tuple[int, int, int, int]
 
 
 def program(cut_off: Iterable[str], losses: Iterable[float]) -> list[Instruction]:
-    """Drops what comes from those addresses, and of the rest these shares, one after the other."""
+    """A program that drops packets of the addresses `cut_off`, and of the others the shares `losses`, one after the
+    other. Raises EvaluationError for too many addresses."""
     sources = sorted(int(ipaddress.IPv4Address(address)) for address in set(cut_off))
     if len(sources) > SOURCES_MAX:
         raise EvaluationError(f"{len(sources)} hosts cut off from one, {SOURCES_MAX} at most: use a smaller network")
@@ -45,12 +47,12 @@ def program(cut_off: Iterable[str], losses: Iterable[float]) -> list[Instruction
 
 
 def bytecode(instructions: list[Instruction]) -> str:
-    """As `tc` reads it."""
+    """The program as text that `tc` reads."""
     return ",".join([str(len(instructions)), *(" ".join(map(str, one)) for one in instructions)])
 
 
 def parse(options: dict[str, object]) -> list[Instruction]:
-    """The other way, from `tc -json filter show`: what really is there."""
+    """The program in the options of `tc -json filter show`: what the kernel really has."""
     code = options.get("bytecode")
     instructions = code.get("insns", []) if isinstance(code, dict) else []
     return [(one["code"], one["jt"], one["jf"], one["k"]) for one in instructions]

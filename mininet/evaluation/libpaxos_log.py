@@ -1,12 +1,13 @@
-"""Was a promise of LibPaxos3 broken? What its clients counted, held against what its acceptors left on their disks.
+"""Did LibPaxos3 keep its promises? The counts of its clients are compared with the disks of its acceptors.
 
 Theory. A value is chosen when a phase-2 quorum of acceptors has accepted it. An acceptor of LibPaxos3 on LMDB keeps, by
-instance, what it accepted last: a C struct, then the value's bytes. So who reads all disks can tell whether what was
-learnt is still held by a quorum, and whether an acceptor accepted something else above it. The values of its sample
-client are random, so that equal ones are one value that was proposed twice.
+instance, the value that it accepted last: a C struct, then the value's bytes. So the disks of all acceptors show
+whether a quorum still holds the values that were learnt, and whether an acceptor accepted another value at a higher
+ballot. The values of the sample client are random, so equal values are one value that was proposed twice.
 
-Rules. Disks are read after their processes have ended. An acceptor that was dead lacks what was chosen meanwhile, and
-nobody brings it that: its instances have holes, and only the highest tells whether it takes part again.
+Rules. Disks are read after their processes have ended. An acceptor that was dead lacks the values that were chosen
+meanwhile, and it never fetches them: its instances have holes, and only the highest one shows whether it takes part
+again.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import lmdb
 ACCEPTED = struct.Struct("@4IiP")  # acceptor, instance, ballot, ballot of the value, the value's size, a pointer
 MAP_BYTES = 4 << 30
 
-Value = bytes  # the hash of one
+Value = bytes  # a value's hash
 Held = Mapping[int, tuple[int, Value]]  # instance -> ballot and value
 
 
 def read_held(directory: Path) -> Held:
-    """What an acceptor has accepted, of which no process is running."""
+    """The values that an acceptor has accepted. No process may use the directory."""
     held: dict[int, tuple[int, Value]] = {}
     with (
         lmdb.open(str(directory), readonly=True, lock=False, map_size=MAP_BYTES) as environment,
@@ -36,17 +37,17 @@ def read_held(directory: Path) -> Held:
     ):
         for _, row in transaction.cursor():
             if len(row) < ACCEPTED.size:
-                continue  # how far it was trimmed
+                continue  # the row that says how far it was trimmed
             _, instance, _, ballot, size, _ = ACCEPTED.unpack_from(row)
-            if size > 0:  # without a value it has only promised
+            if size > 0:  # else the acceptor has only promised
                 value = bytes(row[ACCEPTED.size : ACCEPTED.size + size])
                 held[instance] = ballot, hashlib.sha256(value).digest()
     return held
 
 
 def chosen(disks: Mapping[int, Held], quorum: int) -> dict[int, tuple[int, Value]]:
-    """By instance, the value that so many acceptors hold, and the highest ballot at which one of them does; of two (one
-    is an error, see `overwritten`) that of the lower ballot."""
+    """By instance, the value that `quorum` acceptors hold, and the highest ballot at which one of them holds it; of two
+    such values (an error, see `overwritten`) that of the lower ballot."""
     holders: defaultdict[tuple[int, Value], list[int]] = defaultdict(list)
     for held in disks.values():
         for instance, (ballot, value) in held.items():
@@ -66,7 +67,8 @@ def overwritten(disks: Mapping[int, Held], decided: Mapping[int, tuple[int, Valu
 
 
 def check(directories: Mapping[int, Path], quorum: int, learnt: int) -> dict[str, Any]:
-    """`learnt`: how many values the clients counted. `log_slots`: each acceptor's highest instance."""
+    """Compares the disks with `learnt`, the number of values that the clients counted. `log_slots`: each acceptor's
+    highest instance."""
     disks = {node: read_held(directory) for node, directory in directories.items()}
     decided = chosen(disks, quorum)
     values = {value for _, value in decided.values()}

@@ -1,11 +1,12 @@
-"""Was a promise broken? What clients were told, held against the logs that the nodes left on their disks.
+"""Did the cluster keep its promises? The answers that clients received are compared with the logs on the nodes' disks.
 
-Theory. An acknowledged write names its slot. If it was kept, every node whose log reaches beyond that slot holds there
-the command of that session and sequence; and two nodes hold the same command in every slot that both know decided.
-Over all clients one log explains the answers: who was answered before another one was sent has the lower slot.
+Theory. The answer to a write names its slot. If the cluster kept the write, every node whose log reaches beyond that
+slot holds there the command of that session and sequence; and two nodes hold the same command in every slot that both
+know to be decided. Over all clients one log explains the answers: a write that was answered before another one was sent
+has the lower slot.
 
-Rules. Logs are read after their processes have ended. A node's log ends where its last word said: all below its
-slot_out was decided, and on its disk what it had accepted there, though the disk's own mark of that may come later.
+Rules. Logs are read after their processes have ended. A node's log ends where its last status said: all slots below its
+`slot_out` were decided, and its disk has what it had accepted there, even if the disk's own mark is older.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Log = Mapping[int, Command]  # slot -> what was decided there
 
 
 def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
-    """The slots below `slot_out` of a node's data directory, of which no process is running."""
+    """The slots below `slot_out` in a node's data directory. No process may use the directory."""
     storage = LmdbStorage(directory, cluster, node)
     try:
         newest: dict[int, tuple[int, Command]] = {}
@@ -42,13 +43,13 @@ def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
 
 
 def brief(command: Sequence[Any]) -> Command:
-    """A decoded command."""
+    """A decoded command as session, sequence and hash."""
     session, sequence, kind, _, payload = command
     return session, sequence, command_hash(kind, session, sequence, payload)
 
 
 def same_prefix(logs: Mapping[int, Log]) -> list[str]:
-    """No two nodes differ in a slot that both have; no log has a hole."""
+    """The failures that two nodes differ in a slot, or that a log has a hole."""
     failures: list[str] = []
     chosen: dict[int, tuple[int, Command]] = {}
     for node, log in logs.items():
@@ -62,7 +63,7 @@ def same_prefix(logs: Mapping[int, Log]) -> list[str]:
 
 
 def lost_writes(acknowledged: Operations, session: int, log: Log) -> int:
-    """How many acknowledged writes of a session are not where their answers said."""
+    """How many acknowledged writes of a session are not in the slots that their answers named."""
     writes = acknowledged[(acknowledged["outcome"] == OK) & (acknowledged["operation"] == OPERATIONS["put"])]
     return sum(
         log.get(int(slot), (0, 0, ""))[:2] != (session, int(sequence))
@@ -71,14 +72,15 @@ def lost_writes(acknowledged: Operations, session: int, log: Log) -> int:
 
 
 def proposed_again(logs: Iterable[Log]) -> int:
-    """How many commands stand in more than one slot of a log: repeated, to be applied once."""
+    """How many commands stand in more than one slot of a log; they are applied once."""
     longest = max(logs, key=len, default={})
     applied = [command[:2] for command in longest.values() if command[0]]
     return len(applied) - len(set(applied))
 
 
 def one_log(operations: Operations) -> list[str]:
-    """Do the slots that clients were told tell of one log? Who was answered before another was sent has the lower."""
+    """The failures that the answered slots are not of one log: a write that was answered before another one was sent
+    must have the lower slot."""
     done = operations[(operations["outcome"] == OK) & (operations["operation"] == OPERATIONS["put"])]
     done = done[np.argsort(done["slot"], kind="stable")]
     failures: list[str] = []

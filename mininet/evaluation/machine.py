@@ -1,7 +1,7 @@
-"""What this machine can do for an evaluation, each answer tried out and not guessed.
+"""What this machine can do for an evaluation; each answer is tried out, not guessed.
 
-Rules. Nothing is left behind by a question: what has to be tried is tried in a namespace that ends with the try. A
-sentence that says what is missing also says how to install it on Debian. Answers hold as long as this process does.
+Rules. A try leaves nothing behind: it happens in a namespace that ends with it. A sentence that says what is missing
+also says how to install it on Debian. Answers hold as long as this process runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 TRY_TIMEOUT_S = 20
 
-# Of each program that is called: the Debian package that has it.
+# The programs that are called, each with the Debian package that has it.
 PROGRAMS = {
     "mnexec": "mininet",
     "brctl": "bridge-utils",
@@ -24,13 +24,13 @@ PROGRAMS = {
     "tc": "iproute2",
     "unshare": "util-linux",
 }
-# What is imported. `import mininet` alone succeeds wherever there is a folder of that name: so look for a module in it.
+# The modules that are imported. `import mininet` alone succeeds if there is any folder of that name.
 MODULES = ("mininet.net", "numpy", "scipy", "matplotlib")
 
 
 @functools.cache
 def missing() -> str | None:
-    """What keeps this machine from building any network, and what to do about it; None where nothing does."""
+    """Why this machine cannot build any network, and what to do about it; None if it can."""
     if os.geteuid() != 0:
         return "namespaces need root, and this is not root: run it with sudo, or in a privileged container"
     packages = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
@@ -51,7 +51,7 @@ def missing() -> str | None:
 
 
 def _has(module: str) -> bool:
-    """Without importing it."""
+    """Is there such a module? It is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
@@ -60,13 +60,13 @@ def _has(module: str) -> bool:
 
 @functools.cache
 def can_netem() -> bool:
-    """Delays by the kernel."""
+    """Can the kernel delay packets?"""
     return _tried("tc qdisc add dev lo root netem delay 1ms")
 
 
 @functools.cache
 def can_shape_htb() -> bool:
-    """Bandwidth by the kernel."""
+    """Can the kernel limit the bandwidth?"""
     return _tried(
         "tc qdisc add dev lo root handle 5: htb default 1 && tc class add dev lo parent 5: classid 5:1 htb rate 1mbit"
     )
@@ -74,12 +74,12 @@ def can_shape_htb() -> bool:
 
 @functools.cache
 def can_filter() -> bool:
-    """Packets dropped by a classic BPF program where they come in: losses and partitions."""
+    """Can a classic BPF program drop incoming packets? Losses and partitions need it."""
     return _tried("tc qdisc add dev lo clsact && tc filter add dev lo ingress bpf direct-action bytecode '1,6 0 0 2'")
 
 
 def _tried(command: str) -> bool:
-    """Whether it works, in a network namespace of its own that ends with it."""
+    """Does a command work, in a network namespace of its own that ends with it?"""
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", command],
         stdin=subprocess.DEVNULL,
@@ -92,8 +92,8 @@ def _tried(command: str) -> bool:
 
 @functools.cache
 def cpu_groups() -> tuple[int, Path] | None:
-    """The version of the control groups that can limit a CPU here, and the folder where groups of ours can be made;
-    None where none can be made."""
+    """The version of the control groups that can limit a CPU, and the folder in which groups can be made; None if none
+    can be made."""
     for version, folder in ((1, Path("/sys/fs/cgroup/cpu")), (2, Path("/sys/fs/cgroup"))):
         if _limits_cpu(version, folder):
             return version, folder
@@ -101,7 +101,7 @@ def cpu_groups() -> tuple[int, Path] | None:
 
 
 def _limits_cpu(version: int, folder: Path) -> bool:
-    """Whether a group that is made there has a quota."""
+    """Does a group that is made in this folder have a quota?"""
     probe = folder / f"evaluation-probe-{os.getpid()}"
     try:
         probe.mkdir()

@@ -1,11 +1,11 @@
 """Measuring a network: round trips, loss and bandwidth between hosts, by sockets that this process has in them.
 
-Theory. One process holds both ends of each measurement, so there is one clock and no program to start. Echoes are
-answered by the kernel of the host that is asked. Bandwidth is what arrives, in a window after the start: TCP's slow
-start and the bucket's first burst are before it. Under loss TCP measures itself and not the link, so there it is
-datagrams. Many pairs are measured at once as long as the processor is not what is measured.
+Theory. One process holds both ends of each measurement, so there is one clock, and no program to start. The kernel of
+the host that is asked answers echoes. Bandwidth is measured from the bytes that arrive, in a window after TCP's slow
+start and the bucket's first burst. With loss TCP would measure itself and not the link, so datagrams are used then.
+Many pairs are measured at once as long as the processor is not the limit.
 
-Rules. Judges nothing: returns what was found. Leaves no socket. Every wait has an end.
+Rules. This module judges nothing: it returns what it found. It leaves no socket open. Every wait has an end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Pair = tuple[int, int]
 ECHO, ECHO_REPLY = 8, 0
 ECHO_GAP_S = 0.0003  # between two echoes: a burst of them would wait for each other
 WINDOW_S = 0.25
-WINDOW_BYTES = 300_000  # at least, whatever the rate: a bucket that was idle gives 15,000 more
+WINDOW_BYTES = 300_000  # at least, at any rate: a bucket that was idle gives 15,000 more
 RAMP_S, RAMP_ROUND_TRIPS = 0.06, 8  # TCP needs some round trips to fill a link
 AT_ONCE_MBIT = 300  # of all pairs together
 SEGMENT_BYTES, FRAME_BYTES = 1448, 1514  # of what TCP carries, and what the link carries for it
@@ -66,8 +66,8 @@ def _echo_sockets(hosts: Sequence[Host], indices: set[int]) -> Iterator[dict[int
 def round_trips(
     hosts: Sequence[Host], pairs: Sequence[Pair], rounds: int = 1, timeout_s: float = 1.0
 ) -> dict[Pair, list[int]]:
-    """The round trips of so many echoes of each pair, in nanoseconds; fewer, or none, where no answer came in time. A
-    round ends when all have answered, or after the time-out."""
+    """The round trips of `rounds` echoes of each pair, in nanoseconds; fewer, or none, if answers did not come in time.
+    A round ends when all pairs have answered, or after the time-out."""
     found: dict[Pair, list[int]] = {pair: [] for pair in pairs}
     identity = int.from_bytes(os.urandom(2), "big")
     with _echo_sockets(hosts, {a for a, _ in pairs}) as sockets:
@@ -77,7 +77,7 @@ def round_trips(
             deadline_ns = time.monotonic_ns() + int((timeout_s + ECHO_GAP_S * len(pairs)) * 1e9)
             for a, b in pairs:
                 sent[a, b] = time.monotonic_ns()
-                # where its link is down, the kernel says so: there is no answer then
+                # if the host's link is down the kernel refuses, and no answer comes
                 with contextlib.suppress(OSError):
                     sockets[a].sendto(_echo(identity, number, b), (hosts[b].address, 0))
                 _collect(sockets, identity, number, sent, found, answered, ECHO_GAP_S)
@@ -95,7 +95,7 @@ def _collect(
     answered: set[Pair],
     timeout_s: float,
 ) -> None:
-    """Takes the answers that are there, after one wait."""
+    """Takes the answers that have come, after one wait."""
     owners = {one: a for a, one in sockets.items()}
     ready, _, _ = select.select(list(owners), [], [], timeout_s)
     now_ns = time.monotonic_ns()
@@ -113,7 +113,7 @@ def _collect(
 
 
 def echoes(hosts: Sequence[Host], a: int, b: int, count: int) -> None:
-    """Sends so many, waits for no answer: to see that a filter moves."""
+    """Sends `count` echoes and waits for no answer, so that the counter of a filter can move."""
     with _echo_sockets(hosts, {a}) as sockets:
         for number in range(count):
             with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ def echoes(hosts: Sequence[Host], a: int, b: int, count: int) -> None:
 
 
 def ring(count: int) -> list[Pair]:
-    """Each host to the next: every link once in each direction."""
+    """Each host with the next one: every link once in each direction."""
     return [(a, (a + 1) % count) for a in range(count)] if count > 1 else []
 
 
@@ -131,7 +131,7 @@ def ring(count: int) -> list[Pair]:
 
 
 def arrivals(hosts: Sequence[Host], pairs: Sequence[Pair], count: int, delay_s: float) -> dict[Pair, int]:
-    """How many of so many datagrams arrived, of each pair."""
+    """How many of `count` datagrams arrived, for each pair."""
     arrived = dict.fromkeys(pairs, 0)
     with contextlib.ExitStack() as stack:
         senders, receivers = {}, {}
@@ -148,7 +148,7 @@ def arrivals(hosts: Sequence[Host], pairs: Sequence[Pair], count: int, delay_s: 
                     senders[pair].send(bytes(LOSS_DATAGRAM_BYTES))
                 arrived[pair] += _drain(receivers[pair])
         quiet_s = 0.15 + 2 * delay_s
-        while True:  # ends: nobody sends any more
+        while True:  # this ends, because no one sends any more
             ready, _, _ = select.select(list(receivers.values()), [], [], quiet_s)
             if not ready:
                 return arrived
@@ -171,7 +171,7 @@ def _drain(receiver: socket.socket) -> int:
 def rates_mbit(
     hosts: Sequence[Host], pairs: Sequence[Pair], rate_mbit: float, round_trip_s: float, loss: float
 ) -> dict[Pair, float]:
-    """What the link carried, of each pair: of frames, not of what is in them; made good for the loss that is asked."""
+    """The bandwidth that the link carried, for each pair: of whole frames, and corrected for the loss."""
     window_s = max(WINDOW_S, WINDOW_BYTES * 8 / (rate_mbit * 1e6))
     ramp_s = RAMP_S + RAMP_ROUND_TRIPS * round_trip_s + 60_000 * 8 / (rate_mbit * 1e6)
     at_once = max(1, int(AT_ONCE_MBIT / rate_mbit))
@@ -185,7 +185,7 @@ def rates_mbit(
                 transfer.start()
             time.sleep(ramp_s + window_s)
         finally:
-            for transfer in some:  # all, before the first is waited for: Ctrl-C may end the waiting
+            for transfer in some:  # all of them before the first is waited for: Ctrl-C may end the waiting
                 transfer.tell_to_end()
             for transfer in some:
                 transfer.end()
@@ -196,7 +196,7 @@ def rates_mbit(
 
 @dataclass
 class _Transfer:
-    """One pair's: as fast as the link takes it."""
+    """The transfer of one pair, as fast as the link takes it."""
 
     hosts: Sequence[Host]
     pair: Pair
@@ -208,7 +208,7 @@ class _Transfer:
     _sockets: list[socket.socket] = field(default_factory=list)
 
     def start(self) -> None:
-        """Connects, and begins."""
+        """Connects both ends and begins."""
         sender, receiver = self._connected()
         for one in (sender, receiver):
             one.settimeout(0.2)
@@ -224,7 +224,7 @@ class _Transfer:
         self._sockets.append(sender)
         receiver = socket_inside(b.pid, socket.AF_INET, kind)
         self._sockets.append(receiver)
-        with contextlib.suppress(OSError):  # BBR, where it is the default, rests now and then: this one never does
+        with contextlib.suppress(OSError):  # BBR, the default of some machines, pauses now and then; reno never does
             if not self.datagrams:
                 sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
         sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, int(128 * 1024 + 2 * self.in_flight_bytes))
@@ -239,7 +239,7 @@ class _Transfer:
         sender.connect(receiver.getsockname())
         accepted, _ = receiver.accept()
         self._sockets.append(accepted)
-        # closing throws away what waits: the link is free again at once
+        # closing discards the bytes that wait, so the link is free again at once
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return sender, accepted
 
@@ -257,11 +257,11 @@ class _Transfer:
                 self._samples.append((time.monotonic(), total))
 
     def tell_to_end(self) -> None:
-        """Returns at once."""
+        """Asks the threads to end, and returns at once."""
         self._ended.set()
 
     def end(self) -> None:
-        """Ends the threads, then the sockets."""
+        """Ends the threads, then closes the sockets."""
         self.tell_to_end()
         for thread in self._threads:
             thread.join()
@@ -269,7 +269,7 @@ class _Transfer:
             one.close()
 
     def rate_mbit(self, ramp_s: float, window_s: float) -> float:
-        """Of the frames that arrived in the window."""
+        """The bandwidth of the frames that arrived in the window."""
         if not self._samples:
             return 0.0
         begin_s = self._samples[0][0] + ramp_s
@@ -277,7 +277,7 @@ class _Transfer:
         if len(inside) < 2:
             return 0.0
         (first_s, first), (last_s, last) = inside[0], inside[-1]
-        # where nothing came in the rest of the window, that is part of what was found
+        # if nothing arrived in the rest of the window, that lowers the rate too
         span_s = max(last_s - first_s, window_s / 2)
         share = DATAGRAM_FRAME_BYTES / DATAGRAM_BYTES if self.datagrams else FRAME_BYTES / SEGMENT_BYTES
         return (last - first) * 8 * share / span_s / 1e6

@@ -1,7 +1,7 @@
-"""What one run is made of: plain values, that go into a file and come back equal.
+"""What one run is made of: plain values that go into a file and come back equal.
 
-Rules. Everything that makes two runs different is in the `Spec`; two equal specs are repetitions of one point. Units
-last. A value that is not there is None, never a number that means nothing.
+Rules. Everything that makes two runs different is in the `Spec`; runs with equal specs are repetitions of one point.
+Units come last in names. A missing value is None, never a number without meaning.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FaultKind = Literal[
     "loss",  # a share of the packets to a node is dropped
     "slow",  # a node gets a share of a CPU
 ]
-Target = Literal["leader", "follower"] | int  # leader and follower: whoever it is at that moment
+Target = Literal["leader", "follower"] | int  # the node that leads, or follows, at that moment; or a number
 
 
 class _Plain:
-    """A whole number where a float is asked for becomes one: 10 equals 10.0, but is written otherwise into a digest."""
+    """Makes whole numbers floats if a float is asked for: 10 equals 10.0, but would give another digest."""
 
     def __post_init__(self) -> None:
         for one in fields(self):  # type: ignore[arg-type]
@@ -40,9 +40,9 @@ class _Plain:
 class Topology(_Plain):
     """A star with one switch; or sites, with a one-way delay between each two.
 
-    `rate_mbit`: of each host's link, both ways; None: not shaped. `delay_ms`, `jitter_ms`: one way, of each host's
-    link. `loss`: share of packets, 0 to 1. `sites`: of a wide area, the name of the site of each host, nodes first,
-    then clients; `site_delays_ms`: one way, by "a-b" of two sites in alphabetical order.
+    `rate_mbit`: the bandwidth of each host's link, both ways; None: not shaped. `delay_ms`, `jitter_ms`: one way, of
+    each host's link. `loss`: the share of packets that a link loses, 0 to 1. `sites`: in a wide area the site of each
+    host, nodes first, then clients; `site_delays_ms`: one way, by "a-b" of two sites in alphabetical order.
     """
 
     nodes: int = 3
@@ -55,8 +55,10 @@ class Topology(_Plain):
     site_delays_ms: tuple[tuple[str, float], ...] = ()
 
     def one_way_ms(self, a: int, b: int) -> float:
-        """The delay that was asked for, from host a to host b (nodes first, then clients)."""
-        delay_ms = 2 * self.delay_ms if a != b else 0.0  # each host's link delays what it sends and what it gets
+        """The delay that was asked for from host a to host b, in milliseconds (nodes first, then clients)."""
+        delay_ms = (
+            2 * self.delay_ms if a != b else 0.0
+        )  # each host's link delays the packets that it sends and those that it receives
         if self.sites and a != b:
             one, other = sorted((self.sites[a], self.sites[b]))
             delay_ms += dict(self.site_delays_ms).get(f"{one}-{other}", 0.0)
@@ -65,8 +67,8 @@ class Topology(_Plain):
 
 @dataclass(frozen=True, kw_only=True)
 class Workload(_Plain):
-    """What each client asks for. `outstanding`: closed loop. `rate_per_s`: open loop, of one client, with `arrivals`.
-    `zipf`: the exponent of the keys' popularity, 0 for uniform."""
+    """What each client asks for. `outstanding`: of a closed loop. `rate_per_s`: of an open loop, for one client, with
+    `arrivals`. `zipf`: the exponent of the keys' popularity, 0 for uniform."""
 
     outstanding: int = 1
     rate_per_s: float | None = None
@@ -82,20 +84,20 @@ class Workload(_Plain):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault(_Plain):
-    """`at_s`: after the measurement began. `groups`: of a partition, the hosts of each side."""
+    """One fault. `at_s`: seconds after the measurement began. `groups`: the hosts of each side of a partition."""
 
     kind: FaultKind
     at_s: float
     target: Target | None = None
     groups: tuple[tuple[int, ...], ...] = ()
     mode: Literal["full", "one_way", "bridge", "partial"] = "full"
-    amount: float | None = None  # of loss and slow: 0 to 1
+    amount: float | None = None  # for loss and slow: 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One point of an experiment. `quorum`: "majority", "sizes Q1 Q2", "grid ROWS COLUMNS". `options`: of the system,
-    by name, said in its module; and `kernel_defaults`, for TCP's patience as the kernel comes."""
+    """One point of an experiment. `quorum`: "majority", "sizes Q1 Q2", "grid ROWS COLUMNS". `options`: the system's, by
+    name, documented in its module; and `kernel_defaults`, which leaves TCP's patience as the kernel has it."""
 
     experiment: str
     system: str
@@ -108,11 +110,11 @@ class Spec:
     trace: bool = False
 
     def option(self, name: str, default: Any = None) -> Any:
-        """One of the system's options."""
+        """One of the options."""
         return dict(self.options).get(name, default)
 
     def words(self) -> str:
-        """One line that tells it from others of its experiment, for people."""
+        """One line for people that tells the point from others of its experiment."""
         work, rate_mbit = self.workload, self.topology.rate_mbit
         parts = [f"{self.system} {self.storage}", f"n={self.topology.nodes}"]
         parts += [f"{rate_mbit:g} Mbit/s"] if rate_mbit else []
@@ -124,17 +126,17 @@ class Spec:
         return ", ".join([*parts, *(fault.kind for fault in self.faults)])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The spec as plain values."""
         return asdict(self)
 
     def digest(self) -> str:
-        """Twelve hexadecimal digits: equal for equal specs."""
+        """Twelve hexadecimal digits, equal for equal specs."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Spec:
-        """The other way."""
+        """The inverse of `to_json`."""
         topology = dict(values["topology"])
         topology["sites"] = tuple(topology["sites"])
         topology["site_delays_ms"] = tuple((name, delay) for name, delay in topology["site_delays_ms"])

@@ -1,10 +1,11 @@
 """Doing something inside another network namespace, without a process of its own.
 
-Theory. A namespace belongs to a thread. So a thread is made, moved, used and ended: the thread that asked never leaves
-its own namespace, whatever goes wrong. A socket stays where it was made, and can be used from anywhere afterwards:
-that is how this process measures between two hosts with one clock. `/proc/sys/net` shows the reader's namespace.
+Theory. A namespace belongs to a thread. So a thread is made, moved, used and ended: the calling thread never leaves its
+own namespace, even if something fails. A socket stays in the namespace in which it was made, and can be used from
+anywhere afterwards: that is how this process measures between two hosts with one clock. `/proc/sys/net` shows the
+reader's namespace.
 
-Rules. Knows nothing of hosts: a namespace is named by a process in it.
+Rules. This module knows nothing of hosts: a namespace is named by a process in it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def inside(pid: int, do: Callable[[], T]) -> T:
-    """What `do` returns, or raises, in the network namespace of a process."""
+    """Calls `do` in the network namespace of a process, and returns or raises what it does."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -34,7 +35,7 @@ def inside(pid: int, do: Callable[[], T]) -> T:
                     number = ctypes.get_errno()
                     raise OSError(number, f"setns to the namespace of {pid}: {os.strerror(number)}")
             results.append(do())
-        except BaseException as error:  # it is raised again, where it was asked for
+        except BaseException as error:  # the calling thread raises it again
             errors.append(error)
 
     thread = threading.Thread(target=work, name=f"inside-{pid}")
@@ -46,12 +47,12 @@ def inside(pid: int, do: Callable[[], T]) -> T:
 
 
 def socket_inside(pid: int, family: int, kind: int, protocol: int = 0) -> socket.socket:
-    """A socket of that namespace."""
+    """A socket in the network namespace of a process."""
     return inside(pid, lambda: socket.socket(family, kind, protocol))
 
 
 def namespace_of(pid: int) -> str | None:
-    """Which one it is, as the kernel writes it; None where the process is gone."""
+    """The network namespace of a process, as the kernel writes it; None if the process has ended."""
     try:
         return os.readlink(f"/proc/{pid}/ns/net")
     except OSError:
@@ -59,7 +60,7 @@ def namespace_of(pid: int) -> str | None:
 
 
 def processes_in(namespaces: set[str]) -> list[int]:
-    """Everyone who is in one of them."""
+    """All processes in some network namespaces."""
     return [
         pid
         for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -68,5 +69,5 @@ def processes_in(namespaces: set[str]) -> list[int]:
 
 
 def sysctl_path(name: str) -> Path:
-    """Where `net.ipv4.tcp_rto_max_ms` is."""
+    """The file of a setting such as `net.ipv4.tcp_rto_max_ms`."""
     return Path("/proc/sys") / name.replace(".", "/")

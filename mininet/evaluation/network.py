@@ -1,13 +1,15 @@
-"""One network for one run: built from a topology, looked at before use, taken down whatever happens.
+"""One network for one run: built from a topology, verified before use, and always taken down.
 
-Theory. Mininet makes the hosts (a namespace each), one Linux bridge, and a link from each host to it; link addresses
-are set and known, so no packet is ever spent on finding them. `shaping` makes the links what was asked, `verify`
-measures whether they are. Names are unique in the machine: other runs may go on beside this one.
+Theory. Mininet makes the hosts (a namespace each), one Linux bridge, and a link from each host to it. Link addresses
+are set and known, so no packet is spent on finding them. `shaping` makes the links what was asked, and `verify`
+measures whether they are. Names are unique in the machine, so other runs may go on beside this one.
 
-Rules. Nothing runs on a network that is not as it was asked. The bridge's side of a link is what is taken down, since
-the host's side would lose its routes. On the way out every process in the hosts' namespaces is ended, whoever started
-it, and every interface that carries this network's name; a second Ctrl-C waits until that is done. Mininet's own words
-are kept, not printed.
+Rules.
+- Nothing runs on a network that is not as it was asked.
+- A link is taken down at the bridge's side, because the host's side would lose its routes.
+- On the way out every process in the hosts' namespaces is ended, no matter which process started it, and every
+  interface that carries this network's name is removed. A second Ctrl-C waits until that is done.
+- Mininet's own messages are kept, not printed.
 """
 
 from __future__ import annotations
@@ -36,39 +38,39 @@ from evaluation.model import Topology
 INTERFACES = Path("/sys/class/net")
 TAKE_DOWN_S = 15
 
-# Of every host, before anything starts there; the same for all systems. TCP's patience decides how long a system stays
-# away after a partition: by default a sender waits up to two minutes before it tries again.
+# Settings of every host before anything starts there; the same for all systems. TCP's patience decides how long a
+# system stays away after a partition: by default a sender waits up to two minutes before it tries again.
 SYSCTLS: Mapping[str, str] = {"net.ipv4.tcp_rto_max_ms": "1000"}
-# Where packets are lost, the least wait decides: 200 ms by default, for round trips of a fraction of one.
+# If packets are lost, the shortest wait decides: by default 200 ms, while a round trip takes less than one.
 LOSSY_SYSCTLS: Mapping[str, str] = {**SYSCTLS, "net.ipv4.tcp_rto_min_us": "5000"}
 _ALWAYS = {
-    "net.ipv6.conf.all.disable_ipv6": "1",  # its neighbour discovery would be counted as traffic
+    "net.ipv6.conf.all.disable_ipv6": "1",  # because its neighbour discovery would count as traffic
     "net.ipv6.conf.default.disable_ipv6": "1",
-    "net.ipv4.conf.all.rp_filter": "0",  # with a delay element, packets come in elsewhere than they go out
+    "net.ipv4.conf.all.rp_filter": "0",  # because with a delay element packets come in by another interface
 }
 _NOTED = ("net.ipv4.tcp_congestion_control", "net.ipv4.tcp_rto_max_ms", "net.ipv4.tcp_rto_min_us")
 
-# -- how far what is measured may be from what was asked
-# An echo goes through two delay elements, and this process must be awake to see it: 0.1 ms each on a quiet machine, up
-# to a millisecond on a busy one. The quickest of several is taken, so a busy moment does not refuse a good network.
+# -- how far a measurement may be from what was asked
+# An echo passes two delay elements, and this process must be awake to see it: 0.1 ms each on a quiet machine, up to a
+# millisecond on a busy one. The quickest of several echoes counts, so a busy moment does not refuse a good network.
 DELAY_TOLERANCE_MS, DELAY_TOLERANCE_SHARE = 1.0, 0.05
-DELAY_EARLY_MS = 0.05  # no echo is early, but for the clock's grain
-# A bucket gives what it is told, but for acknowledgements on the same link (about 2 %) and the portions it gives in.
+DELAY_EARLY_MS = 0.05  # no echo is early by more than the clock's grain
+# A bucket gives its rate, less acknowledgements on the same link (about 2 %), and give or take its portions.
 RATE_LEAST_SHARE, RATE_MOST_SHARE = 0.90, 1.06
 LOSS_SIGMAS = 4.5  # of the binomial distribution: a good network is refused once in 100,000 links
 LOSS_DATAGRAMS_LEAST, LOSS_DATAGRAMS_MOST = 2_000, 20_000
-ATTEMPTS = 3  # a measurement that was disturbed is made again: a wrong network is wrong each time
+ATTEMPTS = 3  # a measurement that was disturbed is repeated; a wrong network is wrong each time
 ECHOES, ECHOES_JITTERED = 4, 15
-ECHOES_LOST = 6  # so many answers are expected where packets are lost: none comes once in 400 pairs, thrice never
+ECHOES_LOST = 6  # answers that are expected if packets are lost: none comes once in 400 pairs, never three times
 
 
 class Network:
-    """Hosts around one bridge; a context manager."""
+    """Hosts around one bridge; a context manager. `sysctls`: settings of the hosts, in place of the usual ones."""
 
     def __init__(self, topology: Topology, *, sysctls: Mapping[str, str] | None = None) -> None:
         self.topology = topology
         self.hosts: list[Host] = []
-        self.messages: list[str] = []  # what Mininet had to say
+        self.messages: list[str] = []  # of Mininet
         self.verified: dict[str, Any] = {}
         wanted = sysctls if sysctls is not None else (LOSSY_SYSCTLS if topology.loss else SYSCTLS)
         self._sysctls = {**_ALWAYS, **wanted}
@@ -80,12 +82,12 @@ class Network:
 
     @property
     def nodes(self) -> list[Host]:
-        """The hosts of the replicas."""
+        """The hosts of the nodes."""
         return self.hosts[: self.topology.nodes]
 
     @property
     def clients(self) -> list[Host]:
-        """The hosts of the load."""
+        """The hosts of the clients."""
         return self.hosts[self.topology.nodes :]
 
     def __enter__(self) -> Network:
@@ -114,7 +116,7 @@ class Network:
             from mininet.net import Mininet
             from mininet.nodelib import LinuxBridge
 
-            Mininet.inited = True  # or it would set buffer sizes and other limits of the whole machine, for ever
+            Mininet.inited = True  # otherwise it would change buffer sizes and other limits of the whole machine
             net = Mininet(switch=LinuxBridge, controller=None, autoSetMacs=True, autoStaticArp=True)
             self._mininet = net
             for index in range(self.topology.nodes + self.topology.clients):
@@ -137,7 +139,7 @@ class Network:
         return Host(index, node.name, node.IP(), node.MAC(), node.pid, port.name, wire.name, wire.name)
 
     def _check_bridge(self, bridge: str) -> None:
-        """Mininet looks at no exit status."""
+        """Raises EvaluationError if the bridge lacks a port, because Mininet ignores exit statuses."""
         ports = {entry.name for entry in (INTERFACES / bridge / "brif").iterdir()}
         missing = [host.port for host in self.hosts if host.port not in ports]
         if missing:
@@ -152,7 +154,7 @@ class Network:
                 path.write_text("1")
 
     def _write_sysctls(self) -> dict[str, str]:
-        """Those that could not be set, and why."""
+        """Writes the settings; returns those that could not be set, and why."""
         failed = {}
         for name, value in self._sysctls.items():
             try:
@@ -165,7 +167,7 @@ class Network:
 
     def close(self) -> None:
         """Ends and removes everything of this network; may be called again."""
-        with _uninterrupted(), contextlib.ExitStack() as stack:  # each is tried, whatever becomes of the others
+        with _uninterrupted(), contextlib.ExitStack() as stack:  # each is tried, even if another one fails
             stack.callback(self._remove_folder)
             stack.callback(self._sweep)
             stack.callback(self._stop_mininet)
@@ -177,7 +179,7 @@ class Network:
         with _mininet_kept_quiet(self.messages):
             try:
                 self._mininet.stop()
-            except Exception as error:  # a shell that was interrupted refuses: the sweep does its work
+            except Exception as error:  # a shell that was interrupted refuses: the sweep replaces this
                 self.messages.append(f"stop: {error!r}")
         self._mininet = None
 
@@ -187,8 +189,8 @@ class Network:
             self._folder = None
 
     def _end_processes(self) -> None:
-        """All that was started in the hosts, by its id, since a process that begins is not in its namespace yet; then
-        all that those have started, in the namespaces, but for Mininet's own shells."""
+        """Ends the processes that were started in the hosts, by their ids, because a process that begins is not in its
+        namespace yet; then all processes in the namespaces, except Mininet's own shells."""
         for host in self.hosts:
             for process in host.processes:
                 process.kill()
@@ -203,7 +205,7 @@ class Network:
                     os.kill(pid, signal.SIGKILL)
 
     def _sweep(self) -> None:
-        """What is left after Mininet's own way of stopping, mostly nothing; raises EvaluationError if that stays."""
+        """Removes what Mininet's own way of stopping leaves, mostly nothing. Raises EvaluationError if it stays."""
         if not self.tag:
             return
         deadline = time.monotonic() + TAKE_DOWN_S
@@ -214,7 +216,7 @@ class Network:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
             for name in _interfaces(self.tag):
-                with contextlib.suppress(EvaluationError):  # gone in the meantime, with its namespace
+                with contextlib.suppress(EvaluationError):  # it went with its namespace in the meantime
                     here(["ip", "link", "delete", name])
             if time.monotonic() > deadline:
                 raise EvaluationError(f"left behind by the network {self.tag}: {left}")
@@ -225,10 +227,10 @@ class Network:
         processes = namespaces.processes_in(self._namespaces)
         return [*_interfaces(self.tag), *(f"process {pid}" for pid in {*processes, *_shells(self.tag)})]
 
-    # -- looking at it
+    # -- verifying
 
     def verify(self) -> dict[str, Any]:
-        """Reads back and measures; returns what was asked and found. Raises NetworkRefused."""
+        """Reads back and measures the network; returns what was asked and found. Raises NetworkRefused."""
         self.check()
         found: dict[str, Any] = {"delay_ms": self._verify_delays()}
         if self.topology.loss:
@@ -240,8 +242,8 @@ class Network:
         return found
 
     def check(self) -> None:
-        """Without measuring: that the kernel still has what was asked, and that the delay elements live and had time
-        for every packet. Raises NetworkRefused. For the end of a run."""
+        """Checks without measuring, as at the end of a run: the kernel still has what was asked, and the delay elements
+        live and had time for every packet. Raises NetworkRefused."""
         for host in self.hosts:
             shaping.check_read_back(self.topology, host, shaping.read_back(host))
             for process in host.processes[:1] if self._has_elements() else []:
@@ -255,7 +257,7 @@ class Network:
         return shaping.delays(self.topology) and not shaping.uses_netem(self.topology)
 
     def _verify_delays(self) -> dict[str, Any]:
-        """Of each two hosts, there and back; where none was asked, only that they reach each other."""
+        """Measures the round trip of each two hosts; without delays, only that they reach each other."""
         told: dict[str, Any] = {}
         for attempt in range(ATTEMPTS):
             told, problem = self._delays()
@@ -295,7 +297,7 @@ class Network:
         return told, problem
 
     def _jitter_problem(self, found: Mapping[measure.Pair, list[int]]) -> str | None:
-        """Over all pairs together: that round trips differ as much as was asked."""
+        """Over all pairs together: do round trips differ as much as was asked? A sentence if they do not."""
         squares = [(one - sum(times_ns) / len(times_ns)) ** 2 for times_ns in found.values() for one in times_ns]
         deviation_ms = (sum(squares) / max(1, len(squares) - len(found))) ** 0.5 / 1e6
         asked_ms = (4 * self.topology.jitter_ms**2 / 3) ** 0.5
@@ -310,13 +312,13 @@ class Network:
         return shaping.delays(self.topology)
 
     def round_trip_s(self) -> float:
-        """The longest that was asked for, without any load."""
+        """The longest round trip that was asked for, without any load, in seconds."""
         count = len(self.hosts)
         ways = [self.topology.one_way_ms(a, b) for a in range(count) for b in range(count) if a != b]
         return 2 * (max(ways, default=0.0) + 2 * self.topology.jitter_ms) / 1e3
 
     def _verify_loss(self) -> dict[str, Any]:
-        """Of each host to the next."""
+        """Measures the loss from each host to the next."""
         asked = shaping.path_loss(self.topology)
         count = min(max(LOSS_DATAGRAMS_LEAST, round(100 / asked)), LOSS_DATAGRAMS_MOST)
         tolerance = LOSS_SIGMAS * (asked * (1 - asked) / count) ** 0.5
@@ -333,7 +335,8 @@ class Network:
         }
 
     def _verify_rates(self) -> dict[str, Any]:
-        """Of each host to the next: every link, both ways. Those that were disturbed are measured again, alone."""
+        """Measures the bandwidth from each host to the next: every link, both ways. Disturbed links are measured again,
+        alone."""
         asked = self.topology.rate_mbit or 0.0
         pairs = measure.ring(len(self.hosts))
         found: dict[measure.Pair, float] = {}
@@ -348,15 +351,15 @@ class Network:
             f"{found[a, b]:.2f} Mbit/s from {self.hosts[a].name} to {self.hosts[b].name}, asked were {asked:.2f}"
         )
 
-    # -- telling of it
+    # -- reporting
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """By host's name: what it sent and got, in bytes and packets, as its link has counted since it was built. A
-        large segment counts as one packet."""
+        """By host's name: the bytes and packets that it sent and received since the network was built, as its link
+        counts them. A large segment counts as one packet."""
         told = {}
         for host in self.hosts:
             folder = INTERFACES / host.port / "statistics"
-            # what the bridge's side got, the host has sent
+            # the bridge's side received what the host sent
             told[host.name] = {
                 f"{of_host}_{unit}": int((folder / f"{of_port}_{unit}").read_text())
                 for of_host, of_port in (("tx", "rx"), ("rx", "tx"))
@@ -365,7 +368,7 @@ class Network:
         return told
 
     def provenance(self) -> dict[str, Any]:
-        """What this network was, as read back now."""
+        """The facts of this network, as read back now."""
         return {
             "hosts": {host.name: {"address": host.address, "mac": host.mac} for host in self.hosts},
             "tc": {host.name: shaping.read_back(host) for host in self.hosts},
@@ -394,7 +397,7 @@ class Network:
         return (self._folder / f"delay-{host.index}.log").read_text(errors="replace")[-500:] if self._folder else ""
 
     def _element_reports(self) -> dict[str, Any]:
-        """What passed each delay element so far, and what it lost."""
+        """What has passed each delay element so far, and what it lost."""
         if not self._has_elements():
             return {}
         told = {}
@@ -411,7 +414,7 @@ class Network:
 
 
 def _namespace_of_its_own(pid: int) -> str:
-    """Of a host. All that is in it will be killed: so it is never the one of this process."""
+    """The namespace of a host. All processes in it will be killed, so it is never that of this process."""
     found = namespaces.namespace_of(pid)
     if found is None or found == namespaces.namespace_of(os.getpid()):
         raise EvaluationError(f"Mininet made no namespace for its shell {pid}: is mnexec the one of Debian's mininet?")
@@ -419,7 +422,7 @@ def _namespace_of_its_own(pid: int) -> str:
 
 
 def _unused_tag() -> str:
-    """The beginning of every name: bridges and ports are named in the whole machine, in 15 characters at most."""
+    """The beginning of every name: bridges and ports have names of the whole machine, of at most 15 characters."""
     for _ in range(1000):
         tag = "m" + "".join(random.SystemRandom().choices(string.ascii_lowercase, k=5))
         if not _interfaces(tag):
@@ -432,7 +435,8 @@ def _interfaces(tag: str) -> list[str]:
 
 
 def _shells(tag: str) -> list[int]:
-    """Mininet's shells that carry this network's name, of this process: one may be left of an interrupted start."""
+    """The shells of Mininet with this network's name that this process has started; an interrupted start may leave
+    one."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -447,7 +451,7 @@ def _shells(tag: str) -> list[int]:
 
 @contextlib.contextmanager
 def _mininet_kept_quiet(messages: list[str]) -> Iterator[None]:
-    """Mininet prints its errors and goes on: they are kept here instead."""
+    """Keeps Mininet's messages in `messages`, because Mininet prints its errors and goes on."""
     from mininet.log import lg
 
     class Keep(logging.Handler):
@@ -466,7 +470,7 @@ def _mininet_kept_quiet(messages: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until this is over. In another thread than the first there is none."""
+    """Makes Ctrl-C wait until this is over. Threads other than the first one receive no Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,9 @@
-"""What can be done to a process and seen of it: its state, and a share of a CPU instead of all it wants.
+"""What can be done to a process and seen of it: its state, and a share of a CPU instead of all that it wants.
 
-Theory. A control group with a quota gives a process so much time in each period, whoever else is there. Where no group
-can be made, the process is stopped and let go on by signals, in the same period.
+Theory. A control group with a quota gives a process a fixed time in each period, no matter what else runs. If no group
+can be made, the process is stopped and continued by signals, in the same period.
 
-Rules. A process is named by its id, and is one of ours. What says that it is slow is read back, not remembered.
+Rules. A process is named by its id, and is one of ours. The evidence of slowness is read back, not remembered.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any, Protocol
 from evaluation import machine
 from evaluation.errors import EvaluationError, FaultRefused
 
-PATIENCE_S = 5.0  # for what the kernel does at once on a quiet machine
+PATIENCE_S = 5.0  # for an act that the kernel does at once on a quiet machine
 LOOK_AGAIN_S = 0.001
-QUOTA_PERIOD_US = 20_000  # of a slow node: short beside an election's time-out
-QUOTA_LEAST_US = 1_000  # the kernel takes no less
+QUOTA_PERIOD_US = 20_000  # short beside an election's time-out
+QUOTA_LEAST_US = 1_000  # the kernel accepts no less
 
 
 def state_of(pid: int) -> str:
-    """The kernel's letter for each of its threads, one letter where all are the same; "gone" where it is none."""
+    """The kernel's letters for the threads of a process, one letter if all are the same; "gone" if there is none."""
     try:
         stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     except OSError:
@@ -36,7 +36,7 @@ def state_of(pid: int) -> str:
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = PATIENCE_S, pause_s: float = LOOK_AGAIN_S) -> bool:
-    """Whether it came true in time."""
+    """Does the condition come true in time?"""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -46,16 +46,16 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = PATIENCE_S, pause
 
 
 class Slowness(Protocol):
-    """One process that gets a share of a CPU."""
+    """A process that gets a share of a CPU."""
 
     def begin(self) -> None:
-        """From now on."""
+        """Makes the process slow from now on."""
 
     def evidence(self) -> dict[str, Any]:
-        """What says that it does. Raises FaultRefused."""
+        """What shows that the process is slow. Raises FaultRefused."""
 
     def end(self) -> None:
-        """It gets what it wants again."""
+        """Gives the process all the time that it wants again."""
 
 
 def slowness(pid: int, share: float) -> Slowness:
@@ -64,7 +64,7 @@ def slowness(pid: int, share: float) -> Slowness:
 
 
 class Quota:
-    """A control group with a quota, of version 1 or 2."""
+    """Slowness by a control group with a quota, of version 1 or 2."""
 
     def __init__(self, pid: int, share: float, version: int, root: Path) -> None:
         self._pid = pid
@@ -76,7 +76,7 @@ class Quota:
         self._before = root / _group_of(pid, version)
 
     def begin(self) -> None:
-        """The quota first, then the process: there is no moment of a group without one."""
+        """Sets the quota first, then moves the process: the group never has it without a quota."""
         self._folder.mkdir()
         if self._version == 1:
             (self._folder / "cpu.cfs_period_us").write_text(str(self._period_us))
@@ -86,7 +86,7 @@ class Quota:
         (self._folder / "cgroup.procs").write_text(str(self._pid))
 
     def evidence(self) -> dict[str, Any]:
-        """Its quota and its members, read back."""
+        """The group's quota and members, read back."""
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if self._version == 1 else ("cpu.max",)
         quota = " ".join((self._folder / name).read_text().strip() for name in names)
         members = (self._folder / "cgroup.procs").read_text().split()
@@ -95,7 +95,7 @@ class Quota:
         return {"by": f"cgroup v{self._version}", "quota_us period_us": quota, "group": str(self._folder)}
 
     def end(self) -> None:
-        """Back to where it was; the group goes."""
+        """Moves the process back to its former group, and removes this one."""
         if not self._folder.exists():
             return
         for pid in (self._folder / "cgroup.procs").read_text().split():
@@ -112,7 +112,7 @@ class Quota:
 
 
 def _group_of(pid: int, version: int) -> str:
-    """Where a process is now, below the root of the groups that limit a CPU."""
+    """The path of a process's present group, below the root of the groups that limit a CPU."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         number, controllers, path = line.split(":", 2)
         if (version == 2 and number == "0") or (version == 1 and "cpu" in controllers.split(",")):
@@ -121,8 +121,8 @@ def _group_of(pid: int, version: int) -> str:
 
 
 class DutyCycle:
-    """Without control groups: stopped for a part of each period, by signals. Coarser than a quota: the process is away
-    while it is stopped, also when it would have had little to do."""
+    """Slowness without control groups: signals stop the process for a part of each period. It is coarser than a quota:
+    the process is also stopped when it has little to do."""
 
     def __init__(self, pid: int, share: float) -> None:
         self._pid = pid
@@ -133,12 +133,12 @@ class DutyCycle:
         self._thread = threading.Thread(target=self._cycle, name=f"slow-{pid}", daemon=True)
 
     def begin(self) -> None:
-        """From the first stop on."""
+        """Returns after the first stop."""
         self._thread.start()
         wait_for(lambda: self._cycles > 0 or not self._thread.is_alive())
 
     def _cycle(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended: so does this
+        with contextlib.suppress(ProcessLookupError):  # the process has ended, and so does this thread
             while not self._ended.is_set():
                 os.kill(self._pid, signal.SIGSTOP)
                 self._cycles += 1
@@ -147,12 +147,12 @@ class DutyCycle:
                 self._ended.wait(self._run_s)
 
     def evidence(self) -> dict[str, Any]:
-        """That it is seen stopped."""
+        """That the process is seen stopped."""
         if not wait_for(lambda: state_of(self._pid) == "T"):
             raise FaultRefused(f"process {self._pid} is never seen stopped: it is not slow")
         return {"by": "SIGSTOP and SIGCONT", "period_us": QUOTA_PERIOD_US, "run_us": round(self._run_s * 1e6)}
 
     def end(self) -> None:
-        """After the period that runs."""
+        """Ends after the period that runs."""
         self._ended.set()
         self._thread.join()

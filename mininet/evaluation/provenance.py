@@ -1,6 +1,6 @@
 """Where figures come from: the code, the machine, its kernel and its libraries.
 
-Rules. What cannot be read is None, not left out. Nothing here names the person or the machine.
+Rules. A fact that cannot be read is None, not left out. No fact names the person or the machine.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PACKAGES = ("multipaxos", "mininet", "numpy", "scipy", "pandas", "matplotlib", "
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """The hash of a file, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of this tree, or None where it is none."""
+    """The output of git in this tree; None if this is no git tree."""
     command = ["git", "-C", str(ROOT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def git(*arguments: str) -> str | None:
 
 
 def version_of(package: str) -> str | None:
-    """The version installed."""
+    """The installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -44,7 +44,7 @@ def version_of(package: str) -> str | None:
 
 
 def processor() -> str | None:
-    """The model's name."""
+    """The name of the processor's model."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -59,7 +59,7 @@ def compiled() -> dict[str, str]:
 
 @cache
 def of_machine() -> dict[str, Any]:
-    """Of this tree on this machine; the same for every run of a process."""
+    """The facts of this tree on this machine; the same for every run of a process."""
     status = git("status", "--porcelain")
     return {
         "commit": git("rev-parse", "HEAD"),

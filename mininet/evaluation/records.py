@@ -1,7 +1,7 @@
 """Reading raw records: the files of `multipaxos.load.operation_log`, as numpy structured arrays.
 
-Rules. A file that was cut off is read as far as it goes: by its size, not by its header. Latency is from the *planned*
-time. Nothing is dropped here: windows are the analysis's affair.
+Rules. A file that was cut off is read to its end: its size counts, not its header. Latency is from the *planned* time.
+No row is dropped here: the analysis chooses its windows itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Operations = npt.NDArray[Any]
 
 
 def read(path: Path) -> Operations:
-    """All rows of a file, whole or cut off. Raises BadRecords."""
+    """All rows of a file, complete or cut off. Raises BadRecords."""
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
         if head[: head.find(b"'shape'")] != header(0)[: header(0).find(b"'shape'")]:

@@ -1,8 +1,7 @@
 """The report of an experiment: its set-up, figures, tables and words, as Markdown beside the pictures.
 
-Rules. A figure has a caption that says what is on both axes, of how many runs, and which of the systems' workloads
-differ. What went wrong in a run stands at the top, not at the end. Everything is written again each time, from the runs
-alone.
+Rules. The caption of a figure says what is on both axes, how many runs it has, and how the systems' workloads differ.
+Runs with failures stand at the top, not at the end. Everything is written again each time, from the runs alone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ IDLE_LOW = 0.15  # below it the processors limit what is measured
 
 
 class Report:
-    """Gathers; `write` writes. `folder`: of the experiment's runs; `to`: where the report goes."""
+    """Gathers the parts; `write` writes them. `folder`: of the experiment's runs; `to`: where the report goes."""
 
     def __init__(self, folder: Path, title: str, to: Path, png: bool = True) -> None:
         self.folder = folder
@@ -35,7 +34,7 @@ class Report:
         self.parts: list[str] = []
 
     def setup(self, runs: Sequence[Run]) -> None:
-        """What was run, on what."""
+        """Adds what was run, and on which machine."""
         machines = {machine_line(run.result["provenance"]) for run in runs}
         names = list(dict.fromkeys(run.spec.system for run in runs))
         counts = sorted({len(point) for point in by_point(runs)})
@@ -57,31 +56,31 @@ class Report:
             self.items(broken)
 
     def text(self, text: str) -> None:
-        """A paragraph."""
+        """Adds a paragraph."""
         self.parts.append(text)
 
     def heading(self, text: str) -> None:
-        """A part of its own."""
+        """Adds a heading."""
         self.parts.append(f"## {text}")
 
     def items(self, items: Iterable[str]) -> None:
-        """A list."""
+        """Adds a list."""
         self.parts.append("\n".join(f"- {item}" for item in items))
 
     def figure(self, figure: Figure, name: str, caption: str) -> None:
-        """A picture, as SVG, and as PNG too if that is wanted."""
+        """Adds a picture, as SVG, and as PNG too if that is wanted."""
         paths = figures.save(figure, self.to, name, self.png)
         also = f" ([PNG]({paths[1].name}))" if self.png else ""
         self.parts.append(f"![{caption}]({paths[0].name})\n\n*{caption}*{also}")
 
     def table(self, table: Table, name: str) -> None:
-        """Here, and as CSV."""
+        """Adds a table here and as CSV."""
         self.to.mkdir(parents=True, exist_ok=True)
         (self.to / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         self.parts.append(f"{table.markdown().rstrip()}\n\n([CSV]({name}.csv))")
 
     def write(self) -> Path:
-        """The file."""
+        """Writes the report and returns its path."""
         path = self.to / "report.md"
         self.to.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join([f"# {self.title}", *self.parts]) + "\n", encoding="utf-8")
@@ -89,7 +88,7 @@ class Report:
 
 
 def machine_line(of: dict[str, Any]) -> str:
-    """One line of a run's provenance."""
+    """A run's provenance in one line."""
     commit = (of["commit"] or "no commit")[:12] + (" and changes" if of["dirty"] else "")
     return (
         f"multipaxos at {commit}; Python {of['python']}; Linux {of['kernel']}; {of['processors']} of "
@@ -98,19 +97,19 @@ def machine_line(of: dict[str, Any]) -> str:
 
 
 def failure_line(result: dict[str, Any] | None) -> str:
-    """Which point, and what was said."""
+    """The point of a failed attempt, and its error."""
     if result is None:
         return "cut off"
     return f"{Spec.from_json(result['spec']).words()}: {result['error'].partition(': ')[2]}"
 
 
 def idle_share(run: Run) -> float:
-    """Of the machine's processors, while it was measured."""
+    """The share of the processors' time that was idle during the measurement."""
     return float(run.result["usage"]["cpu"]["idle_share"])
 
 
 def busy_words(runs: Sequence[Run]) -> str:
-    """Were the processors the limit?"""
+    """A sentence that says whether the processors were the limit."""
     idle = [idle_share(run) for run in runs]
     if not idle:
         return ""

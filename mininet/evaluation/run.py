@@ -1,9 +1,10 @@
 """One run: a fresh network, a system on it, a load, faults, and a folder of raw records.
 
-Rules. A folder whose name ends with `.part` is of a run that was cut off: it is removed and done again. A run that
-failed leaves its folder as `.failed1`, with what was said; it is told, and done again the next time, but never removed:
-were it, a system that fails one time in ten would look as if it never did. Only a run that is whole has its own name.
-Nothing is drawn or averaged here. However a run ends, its processes and its network go.
+Rules. A folder whose name ends with `.part` belongs to a run that was cut off: it is removed, and the run is carried
+out again. A run that failed leaves its folder as `.failed1`, with the error; it is reported, and carried out again the
+next time, but its folder is never removed: otherwise a system that fails one time in ten would look as if it never did.
+Only a complete run has a folder without such an ending. Nothing is drawn or averaged here. However a run ends, its
+processes and its network end too.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ TRACED_SLOTS = 3  # of the diagram
 
 
 def folder_of(out: Path, spec: Spec, repetition: int) -> Path:
-    """Where a run's records are when it is whole."""
+    """The folder of a complete run's records."""
     return out / spec.experiment / "runs" / f"{spec.digest()}-{repetition}"
 
 
 def carry_out(out: Path, spec: Spec, repetition: int, settings: Settings) -> dict[str, Any]:
-    """One run; returns what is in its run.json. Raises EvaluationError."""
+    """Carries out one run; returns the contents of its run.json. Raises EvaluationError."""
     whole = folder_of(out, spec, repetition)
     part = whole.with_name(f"{whole.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -48,26 +49,26 @@ def carry_out(out: Path, spec: Spec, repetition: int, settings: Settings) -> dic
         write(part / "run.json", {**head, "complete": False, "error": words})
         part.rename(next_failed(whole))
         raise
-    shutil.rmtree(part / "data", ignore_errors=True)  # the nodes' disks: what was to be read of them was read
+    shutil.rmtree(part / "data", ignore_errors=True)  # the nodes' disks: they have been read by now
     write(part / "run.json", found)
     part.rename(whole)
     return found
 
 
 def next_failed(whole: Path) -> Path:
-    """Where the next attempt goes that failed."""
+    """The folder of the next failed attempt."""
     return next(
         path for number in itertools.count(1) if not (path := whole.with_name(f"{whole.name}.failed{number}")).exists()
     )
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
-    """As JSON."""
+    """Writes values as JSON."""
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
-    """Builds the network, and takes it down."""
+    """Builds the network, measures on it, and takes it down."""
     kind = system(spec.system)
     with Network(spec.topology, sysctls=sysctls_of(spec)) as network:
         network.verify()
@@ -87,14 +88,15 @@ def on_network(folder: Path, spec: Spec, settings: Settings) -> dict[str, Any]:
 
 
 def sysctls_of(spec: Spec) -> Mapping[str, str] | None:
-    """Of every host: where packets get lost TCP is less patient; the option `kernel_defaults` leaves it as it comes."""
+    """The kernel settings of every host: TCP is less patient if packets get lost; the option `kernel_defaults` leaves
+    the settings as they are."""
     if spec.option("kernel_defaults", False):
         return {}
     return LOSSY_SYSCTLS if any(fault.kind == "loss" for fault in spec.faults) else None
 
 
 def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:
-    """Start, load, faults, checks."""
+    """Starts the system and its load, carries out the faults, and checks the promises."""
     work = spec.workload
     under_test.start()
     with Injector(network, under_test) as injector:
@@ -116,8 +118,8 @@ def measure(spec: Spec, network: Network, under_test: System) -> dict[str, Any]:
 
 
 def traced(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
-    """The traces of all nodes made one, what is wrong on them among the failures, some slots drawn: those about the
-    first fault, or in the middle of what was measured. Returns a summary."""
+    """Merges the traces of all nodes, adds what is wrong on them to the failures, and draws some slots: those near the
+    first fault, or in the middle of the measurement. Returns a summary."""
     merged = trace_merge.merge(sorted(folder.glob("trace-*.jsonl")))
     merged.write(folder / "trace.jsonl")
     told["checks"]["failures"] += merged.failures
@@ -134,7 +136,7 @@ def traced(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def links_of(network: Network) -> dict[str, dict[str, int]]:
-    """Each host's counters, by what the host is: node0, node1, client0."""
+    """Each host's counters, by the host's part: node0, node1, client0."""
     counters, nodes = network.counters(), len(network.nodes)
     return {
         f"node{host.index}" if host.index < nodes else f"client{host.index - nodes}": counters[host.name]
@@ -143,5 +145,5 @@ def links_of(network: Network) -> dict[str, dict[str, int]]:
 
 
 def processes_of(under_test: System) -> dict[str, subprocess.Popen[bytes]]:
-    """By name."""
+    """The nodes' processes by name."""
     return {f"node{node}": process for node, process in under_test.processes.items()}

@@ -1,16 +1,17 @@
-"""Reading what runs have left: a folder each, with `run.json` and the records of every client.
+"""Reading the folders of runs: each has `run.json` and the records of every client.
 
 Theory. `<out>/<experiment>/runs/<digest>-<repetition>/` is one run. Its spec says what was asked, its marks when the
-measurement began and ended, its records what each client saw. The *measuring window* is from `measure_began_ns` up to,
-and without, `measure_ended_ns`. Throughput counts the answers `ok` within the window. Latency counts the operations
-that were *planned* within it, whenever they were answered: by the answer, the slowest would fall out at the end, and
-in an open loop what waits out a stall is planned during it (this is what coordinated omission leaves out).
+measurement began and ended, its records what each client saw. The *measuring window* is from `measure_began_ns` to
+`measure_ended_ns`, which is not part of it. Throughput counts the answers `ok` within the window. Latency counts the
+operations that were *planned* within it, no matter when they were answered: if the answer counted, the slowest
+operations would fall out at the end; and in an open loop the operations that wait during a stall are planned during it
+(coordinated omission would leave them out).
 
-Censoring. What was planned in the window and never answered counts as not over when the window ended: a lower bound of
-its latency. So does what was refused, since its client did not get what it asked for, however soon it was told. See
-`estimates` for what that does to percentiles.
+Censoring. An operation that was planned in the window and never answered counts as not over when the window ended: that
+is a lower bound of its latency. So does an operation that was refused, because its client did not get what it asked
+for, however early the refusal came. `estimates` says what that does to percentiles.
 
-Rules. Nothing is dropped. A run is read whole or refused, by the name of its folder; a run that was cut off (no
+Rules. Nothing is dropped. A run is read whole or refused, by the name of its folder. A run that was cut off (no
 `run.json` yet, or not `complete`) or failed is not read, but named by `unfinished`. A number that a run does not have
 is None.
 """
@@ -40,7 +41,7 @@ MARKS = ("load_began_ns", "measure_began_ns", "measure_ended_ns")
 
 @dataclass(frozen=True)
 class Run:
-    """One run that is complete. Its records are read when they are asked for, and kept until those of others are."""
+    """One complete run. Its records are read when they are asked for, and kept until those of another run are."""
 
     spec: Spec
     folder: Path
@@ -52,38 +53,38 @@ class Run:
 
     @property
     def began_ns(self) -> int:
-        """Of the measuring window."""
+        """The beginning of the measuring window."""
         return int(self.result["marks"]["measure_began_ns"])
 
     @property
     def ended_ns(self) -> int:
-        """Of the measuring window."""
+        """The end of the measuring window."""
         return int(self.result["marks"]["measure_ended_ns"])
 
     @property
     def seconds_only(self) -> bool:
-        """Whether its clients told of seconds, not of operations."""
+        """Do the records of its clients have seconds in place of operations?"""
         return any(name.endswith(".csv") for name in self._names())
 
     @property
     def operations(self) -> Operations:
-        """Of all clients together, each client's in the order of the answers. Empty where clients told of seconds."""
+        """The operations of all clients, each client's in the order of the answers. Empty if records have seconds."""
         paths = [self.folder / name for name in self._names() if name.endswith(".npy")]
         return _read_operations(tuple((path, path.stat().st_mtime_ns) for path in paths))
 
     @property
     def seconds(self) -> tuple[Seconds, ...]:
-        """One array a client. Empty where clients told of operations."""
+        """One array of seconds for each client. Empty if the records have operations."""
         return tuple(_read_seconds(self.folder / name) for name in self._names() if name.endswith(".csv"))
 
     @property
     def outstanding(self) -> int | None:
-        """Of all clients together, in a closed loop; None in an open one."""
+        """The commands outstanding of all clients together, in a closed loop; None in an open one."""
         workload = self.spec.workload
         return None if workload.rate_per_s is not None else workload.outstanding * self.spec.topology.clients
 
     def at_s(self, time_ns: int) -> float:
-        """A time of the machine's clock, from the start of the measurement on: the x of every time series."""
+        """A time of the machine's clock in seconds since the measurement began: the x of every time series."""
         return (time_ns - self.began_ns) / 1e9
 
     def _names(self) -> list[str]:
@@ -92,7 +93,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Latencies:
-    """Of all operations planned in the window. Where `censored`, the value is a lower bound."""
+    """The latencies of all operations planned in the window. A `censored` value is a lower bound."""
 
     us: Floats
     censored: Flags
@@ -102,7 +103,7 @@ class Latencies:
 
 def load_runs(folder: Path) -> list[Run]:
     """All complete runs of one experiment's folder, by digest and repetition. Raises BadRecords, with the name of the
-    run's folder, for one that says it is complete and cannot be read."""
+    run's folder, for a run that says it is complete and cannot be read."""
     found = []
     for place in _run_folders(folder):
         result = _result(place)
@@ -112,8 +113,8 @@ def load_runs(folder: Path) -> list[Run]:
 
 
 def unfinished(folder: Path) -> dict[Path, dict[str, Any] | None]:
-    """The folders of attempts that were cut off or failed, told wherever the others are shown, each with what its
-    run.json says (None: nothing, it was cut off)."""
+    """The folders of attempts that were cut off or failed, which are reported wherever the runs are; each with its
+    run.json (None: there is none, the attempt was cut off)."""
     results = {place: _result(place) for place in _run_folders(folder)}
     return {place: result for place, result in results.items() if result is None or not result["complete"]}
 
@@ -127,23 +128,23 @@ def by_point(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def over_runs(runs: Sequence[Run], number: Callable[[Run], float | None]) -> Estimate | None:
-    """The mean of a number over independent runs. None if there are none, or as soon as one run has no such number: a
-    mean of the others would be of those that went well."""
+    """The mean of a number over independent runs. None if there are no runs, or if any run lacks the number: a mean of
+    the others would be of those that went well."""
     numbers = [number(run) for run in runs]
     present = [value for value in numbers if value is not None]
     return estimates.mean(present) if present and len(present) == len(numbers) else None
 
 
 def throughput_per_s(run: Run) -> float:
-    """Answers `ok` within the window, by its length."""
+    """The answers `ok` within the window, divided by its length."""
     if run.seconds_only:
         return sum(series.throughput_of_seconds(rows, run.began_ns, run.ended_ns) for rows in run.seconds)
     return _completed(run) / _window_s(run)
 
 
 def latencies_us(run: Run) -> Latencies:
-    """Of every operation planned in the window, from the planned time; see the top for those without an answer. Empty
-    where clients told of seconds only."""
+    """The latency of every operation planned in the window, from the planned time; see above for operations without an
+    answer. Empty if the records have seconds."""
     rows = run.operations
     rows = rows[(rows["planned_ns"] >= run.began_ns) & (rows["planned_ns"] < run.ended_ns)]
     ok = rows["outcome"] == OK
@@ -154,8 +155,8 @@ def latencies_us(run: Run) -> Latencies:
 
 
 def mean_latency_us(run: Run) -> float | None:
-    """From the rows, what is censored at its lower bound; of a closed loop that told of seconds only, by Little's law.
-    None where nothing was asked for or done, and in an open loop of seconds."""
+    """The mean latency from the rows, with censored ones at their lower bounds; in a closed loop whose records have
+    seconds, by Little's law. None if nothing was asked for or done, and in an open loop of seconds."""
     if run.seconds_only:
         count = run.outstanding
         return None if count is None else estimates.mean_latency_by_little_us(count, throughput_per_s(run))
@@ -164,7 +165,7 @@ def mean_latency_us(run: Run) -> float | None:
 
 
 def percentile_us(run: Run, percent: float) -> float | None:
-    """Of the latencies; a lower bound where what is censored reaches so far down. None where there are no rows."""
+    """A percentile of the latencies; a lower bound if censored values reach so far down. None without rows."""
     latencies = latencies_us(run)
     if not len(latencies.us):
         return None
@@ -172,32 +173,34 @@ def percentile_us(run: Run, percent: float) -> float | None:
 
 
 def bytes_per_operation(run: Run) -> float | None:
-    """That all nodes sent, headers and all, for each operation of the window: to one another and to clients."""
+    """The bytes that all nodes sent, with all headers, to nodes and clients, for each operation of the window."""
     return _per_operation(run, _links(run, "tx_bytes"), sum)
 
 
 def busiest_bytes_per_operation(run: Run) -> float | None:
-    """That the busiest node sent: what decides where links are narrow."""
+    """The bytes that the busiest node sent, for each operation: they decide if links are narrow."""
     return _per_operation(run, _links(run, "tx_bytes"), max)
 
 
 def packets_per_operation(run: Run) -> float | None:
-    """That all nodes sent. A packet is what the link's counter counts: it may hold many messages, or a part of one."""
+    """The packets that all nodes sent, for each operation. A packet is what the link's counter counts: it may hold many
+    messages, or a part of one."""
     return _per_operation(run, _links(run, "tx_packets"), sum)
 
 
 def cpu_us_per_operation(run: Run) -> float | None:
-    """Of all nodes together."""
+    """The processor time of all nodes together, for each operation."""
     return _per_operation(run, _cpu_us(run), sum)
 
 
 def busiest_cpu_us_per_operation(run: Run) -> float | None:
-    """Of the busiest node: 1e6 by this is what one process could do at most."""
+    """The processor time of the busiest node, for each operation: 1e6 divided by it is the most that one process could
+    do."""
     return _per_operation(run, _cpu_us(run), max)
 
 
 def series_of(run: Run, bin_s: float = series.BIN_S, tau_s: float = series.TAU_S) -> Series:
-    """The run over time; of clients that told of seconds, in bins of a second."""
+    """The run over time; in bins of a second if the records have seconds."""
     if run.seconds_only:
         return series.of_seconds(run.seconds, run.began_ns, run.ended_ns, run.outstanding, tau_s)
     return series.of_operations(run.operations, run.began_ns, run.ended_ns, bin_s, tau_s)
@@ -208,7 +211,7 @@ def _window_s(run: Run) -> float:
 
 
 def _completed(run: Run) -> float:
-    """How many operations the window had."""
+    """How many operations were completed in the window."""
     if run.seconds_only:
         return throughput_per_s(run) * _window_s(run)
     rows = run.operations
@@ -239,7 +242,7 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 def _result(place: Path) -> dict[str, Any] | None:
-    """What a run left as its result; None if it was cut off before, even if only its name was still to be changed."""
+    """The run.json of a run; None if the run was cut off before it had one, or before its folder was renamed."""
     file = place / "run.json"
     if place.suffix == ".part" or not file.exists():
         return None
@@ -253,7 +256,7 @@ def _result(place: Path) -> dict[str, Any] | None:
 
 
 def _run(place: Path, result: dict[str, Any]) -> Run:
-    """A complete run, all that can be seen without reading its records looked at."""
+    """A complete run, after checking everything that can be seen without reading its records."""
     missing = [key for key in KEYS if key not in result]
     if missing:
         raise _damaged(place, f"run.json has no {', '.join(missing)}")
@@ -276,7 +279,8 @@ def _run(place: Path, result: dict[str, Any]) -> Run:
 
 
 def _check_records(place: Path, name: str) -> None:
-    """That a file is there and is not shorter than it says. One whose client was cut off says 0 rows: see `records`."""
+    """Checks that a file is there and is not shorter than it says. A file whose client was killed says 0 rows: see
+    `records`."""
     path = place / name
     if Path(name).name != name or not path.is_file():
         raise _damaged(place, f"{name} is missing")

@@ -1,18 +1,18 @@
-"""Time series of one run: what was served in each bin, how long it took, and for how long nothing was served.
+"""Time series of one run: how much was served in each bin, how fast, and for how long nothing was served.
 
-Theory. An operation counts in the bin of its *answer*: that is when a client was served. Its latency is from the
-planned time, so a stall shows in the bins after it, in all that had to wait. Bins have one width and begin with the
-measurement. The average that follows the bins is exponentially weighted, with a time constant tau: a bin of width dt
-moves it by the share alpha = 1 - exp(-dt / tau) of the way to that bin.
+Theory. An operation counts in the bin of its *answer*, because its client was served then. Its latency is from the
+planned time, so a stall shows in the bins after it, in all operations that had to wait. Bins have one width, and the
+first begins with the measurement. The average that follows the bins is exponentially weighted, with a time constant
+tau: a bin of width dt moves it by the share alpha = 1 - exp(-dt / tau) of the way to that bin.
 
 Two kinds of rows. Of single operations (`records.OPERATION`) everything is known to the nanosecond. Of whole seconds
-(`SECOND`), as a client tells that prints once a second, the throughput is known of each second, no latency is, and the
-length of a gap to within the seconds on either side: such a gap has a `resolution_s`. A second's operations are taken
-to be spread evenly over it.
+(`SECOND`), which a client prints once a second, the throughput of each second is known, no latency is, and the length
+of a gap is known to within the seconds on either side: such a gap has a `resolution_s`. The operations of a second are
+taken to be spread evenly over it.
 
-Rules. An average never bridges what is missing: a bin without answers has throughput 0, which counts, and no latency
-(NaN); the latency's average is missing there too, and starts anew after it. The window's last bin, if it is not whole,
-is left out of the bins, but not of the sample means. Only what was answered `ok` was served.
+Rules. An average never bridges missing values: a bin without answers has throughput 0, which counts, and no latency
+(NaN); the average of the latency is missing there too, and starts again after it. If the window's last bin is not
+whole, it is left out of the bins, but not of the sample means. Only answers `ok` count as served.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evaluation.records import OK, Operations
 BIN_S = 0.1
 TAU_S = 1.0
 SECOND = np.dtype([("at_ns", "<u8"), ("completed", "<u8")])  # at_ns: the end of the second
-UNTOLD_MAX_S = 2.0  # so much of a window may lie before the first or after the last row of seconds
+UNTOLD_MAX_S = 2.0  # the part of a window that may lie before the first or after the last row of seconds
 
 Seconds = npt.NDArray[np.void]
 Times = npt.NDArray[np.int64]
@@ -38,10 +38,11 @@ Times = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Series:
-    """Bins of one run. `at_s`: the middle of each, from the start of the measurement. NaN: no answer in that bin.
+    """Bins of one run. `at_s`: the middle of each bin, in seconds since the measurement began. NaN: no answer in that
+    bin.
 
-    `derived`: the latencies are Little's, from the throughput, not measured; there are no percentiles then (NaN).
-    `mean_...`: over the whole window, not over bins; a latency of which nothing is known is None.
+    `derived`: the latencies come from the throughput by Little's law and are not measured; then there are no
+    percentiles (NaN). `mean_...`: over the whole window, not over bins; None if nothing is known of a latency.
     """
 
     bin_s: float
@@ -60,7 +61,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Gap:
-    """A time without service. `ended_ns` is None if it had not ended when the window did: it is at least so long.
+    """A time without service. `ended_ns` is None if it had not ended when the window did: its length is a lower bound.
 
     Its true length lies between `seconds` and `seconds + resolution_s`.
     """
@@ -73,9 +74,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class Outage:
-    """What one fault cost. `service`: from the last answer at or before the fault until the first answer to something
-    that was *sent* after it: what was on its way already is no sign of life. `plain`: the longest stretch without any
-    answer that overlaps the time from the fault on."""
+    """The cost of one fault. `service`: from the last answer at or before the fault to the first answer to an operation
+    that was *sent* after it, because an operation that was on its way already is no sign of life. `plain`: the longest
+    stretch without any answer that overlaps the time from the fault on."""
 
     service: Gap
     plain: Gap
@@ -84,7 +85,7 @@ class Outage:
 def of_operations(
     operations: Operations, began_ns: int, ended_ns: int, bin_s: float = BIN_S, tau_s: float = TAU_S
 ) -> Series:
-    """The bins of a window, from rows of single operations."""
+    """The bins of a window, from rows of single operations. Raises ValueError for a window without a whole bin."""
     bin_ns = round(bin_s * 1e9)
     bins = (ended_ns - began_ns) // bin_ns
     if bins < 1:
@@ -114,9 +115,9 @@ def of_operations(
 def of_seconds(
     clients: Sequence[Seconds], began_ns: int, ended_ns: int, outstanding: int | None = None, tau_s: float = TAU_S
 ) -> Series:
-    """The same from rows of seconds, of each client; bins are of one second. `outstanding`: of all clients together in
-    a closed loop; the latencies are then derived by Little's law, which holds for a second that is much longer than
-    one latency. None: no latencies. A bin that a client's rows do not cover is missing (NaN)."""
+    """The bins of a window of one second each, from the rows of seconds of each client. `outstanding`: of all clients
+    together in a closed loop; the latencies then come from Little's law, which holds for a second that is much longer
+    than one latency. None: no latencies. A bin that a client's rows do not cover is missing (NaN)."""
     bins = (ended_ns - began_ns) // 1_000_000_000
     if bins < 1:
         raise ValueError(f"a window of {(ended_ns - began_ns) / 1e9} s has no whole second")
@@ -148,8 +149,8 @@ def of_seconds(
 
 
 def ewma(values: npt.ArrayLike, step_s: float, tau_s: float = TAU_S) -> Floats:
-    """The exponentially weighted average after each value; the first one starts it. Missing (NaN) stays missing, and
-    the next value after it starts anew."""
+    """The exponentially weighted average after each value; the first value starts it. A missing value (NaN) stays
+    missing, and the next value starts the average again."""
     alpha = -np.expm1(-step_s / tau_s)
     numbers = np.asarray(values, dtype=np.float64)
     averages = np.empty_like(numbers)
@@ -161,15 +162,15 @@ def ewma(values: npt.ArrayLike, step_s: float, tau_s: float = TAU_S) -> Floats:
 
 
 def longest_gap(operations: Operations, began_ns: int, ended_ns: int) -> Gap:
-    """The longest stretch between successive answers that overlaps the window. Its ends may lie outside: a stretch
-    that began before the window is as long as it was. Before the first answer of all it counts from the window's
+    """The longest stretch between successive answers that overlaps the window. Its ends may lie outside: a stretch that
+    began before the window has its full length. Before the first answer of all the stretch counts from the window's
     start, after the last one to the window's end."""
     return _longest(np.sort(_served(operations)["answered_ns"].astype(np.int64)), began_ns, ended_ns)
 
 
 def outage(operations: Operations, fault_ns: int, until_ns: int) -> Outage:
-    """What a fault cost that took effect at `fault_ns`. `until_ns`: where the next fault came, or the window ended: of
-    what lasted longer is known only that it lasted until then."""
+    """The cost of a fault that took effect at `fault_ns`. `until_ns`: the time of the next fault, or the window's end;
+    a longer outage is only known to have lasted until then."""
     rows = _served(operations)
     answers = np.sort(rows["answered_ns"].astype(np.int64))
     before = answers[answers <= fault_ns]
@@ -180,9 +181,9 @@ def outage(operations: Operations, fault_ns: int, until_ns: int) -> Outage:
 
 
 def longest_gap_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> Gap:
-    """The same from one client's rows of seconds: the longest succession of seconds with nothing in them that overlaps
-    the window. The last answer before it and the first after it lie somewhere in the seconds on either side. If every
-    second had answers, the gap is 0 s long, to within two seconds."""
+    """The longest gap from one client's rows of seconds: the longest succession of seconds without operations that
+    overlaps the window. The last answer before it and the first after it lie somewhere in the seconds on either side.
+    If every second had answers, the gap is 0 s long, to within two seconds."""
     edges, widths_s = _edges(rows), np.diff(_edges(rows)) / 1e9
     best = Gap(began_ns, began_ns, 0.0, 2.0)
     empty = np.concatenate([[False], rows["completed"] == 0, [False]])
@@ -196,8 +197,8 @@ def longest_gap_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> Gap:
 
 
 def throughput_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> float:
-    """Of one client, over a window. What of the window no row covers is left out of the time too, if it is short;
-    BadRecords if it is not: a client that fell silent was not idle, it was not seen."""
+    """The throughput of one client over a window. A short part of the window that no row covers is left out of the time
+    too. Raises BadRecords if that part is long: a client that fell silent was not idle, it was not seen."""
     edges = _edges(rows)
     start, stop = max(began_ns, int(edges[0])), min(ended_ns, int(edges[-1]))
     untold_s = max(start - began_ns, ended_ns - stop) / 1e9
@@ -213,7 +214,7 @@ def _served(operations: Operations) -> Operations:
 
 
 def _per_bin(place: Times, latency_us: Floats, bins: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Count, mean, p50 and p99 of each bin; NaN where it is empty."""
+    """Count, mean, p50 and p99 of each bin; NaN for an empty bin."""
     counts = np.bincount(place, minlength=bins)
     ordered = latency_us[np.lexsort((latency_us, place))]
     starts = np.cumsum(counts) - counts
@@ -227,7 +228,7 @@ def _per_bin(place: Times, latency_us: Floats, bins: int) -> tuple[Floats, Float
 
 
 def _longest(answers: Times, began_ns: int, ended_ns: int) -> Gap:
-    """Of sorted times."""
+    """The longest gap between sorted times."""
     first = max(int(np.searchsorted(answers, began_ns, side="right")) - 1, 0)
     end = int(np.searchsorted(answers, ended_ns, side="left")) + 1
     near = answers[first:end]  # from the last answer at or before the window to the first at or after its end
@@ -252,7 +253,7 @@ def _gap(began_ns: int, ended_ns: int | None, seen_until_ns: int) -> Gap:
 
 
 def _edges(rows: Seconds) -> Times:
-    """Where each row's second begins and ends: at the end of the one before, the first one a second before its own."""
+    """The edges of each row's second: it begins at the end of the row before; the first one lasts one second."""
     if not len(rows):
         raise BadRecords("a client told of no second at all")
     ends = rows["at_ns"].astype(np.int64)
@@ -260,7 +261,7 @@ def _edges(rows: Seconds) -> Times:
 
 
 def _completed_until(rows: Seconds, times: Times) -> Floats:
-    """How many were completed until each of these times."""
+    """How many operations were completed until each of these times."""
     total = np.concatenate([[0.0], np.cumsum(rows["completed"].astype(np.float64))])
     # relative to the first edge: nanoseconds since the machine's start do not fit a float's 53 bits for ever
     edges = _edges(rows)

@@ -1,12 +1,12 @@
-"""Making links what a topology asks for: bandwidth, delay, jitter, loss; and reading back what the kernel has of it.
+"""Making links what a topology asks for (bandwidth, delay, jitter, loss), and reading back what the kernel has.
 
-Theory. Bandwidth is a bucket (HTB) at both ends of each link. All of a way's delay is given once, where its sender
-sends: by netem, where the kernel has it and every way has the same delay, else by the delay element, which knows where
-a packet goes and keeps streams in order under jitter. The bucket comes before the delay: first onto the wire, then
-along it. A way's loss is of two links, and is drawn once, where the packet comes in (see `filters`).
+Theory. Bandwidth is a bucket (HTB) at both ends of each link. The whole delay of a way is given once, at its sender: by
+netem if the kernel has it and every way has the same delay, else by the delay element, which knows a packet's
+destination and keeps streams in order under jitter. The bucket comes before the delay, as a packet first goes onto the
+wire, then along it. The loss of a way is that of two links, and is drawn once, at its receiver (see `filters`).
 
-Rules. What cannot be given is refused before anything is built. Every command's exit status is looked at. Large
-segments are not made where packets are lost, or on a slow link: what is lost, and what waits, is a packet.
+Rules. A topology that this machine cannot give is refused before anything is built. The exit status of every command
+counts. Hosts make no large segments if packets are lost, or on a slow link: what is lost, or waits, is one packet.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from evaluation.errors import EvaluationError, NetworkRefused, Unsupported
 from evaluation.host import Host, here, set_filters
 from evaluation.model import Topology
 
-RATE_MBIT_MAX = 1000  # Mininet ignores more; and here the processor would be the link
+RATE_MBIT_MAX = 1000  # Mininet ignores more, and the processor would be the limit
 HOSTS_MAX = 200
-# Up to that bandwidth a large segment of 64 kB would hold up a link for 5 ms and more; above, the processor needs it.
+# Up to this bandwidth a large segment of 64 kB would hold up a link for 5 ms and more; above it, the processor needs
+# large segments.
 SINGLE_FRAMES_MBIT_MAX = 100
-BURST_BYTES = 15_000  # of the bucket: ten frames
+BURST_BYTES = 15_000  # that the bucket gives at once: ten frames
 NETEM_LIMIT = 100_000  # packets that may be under way
 ELEMENT_START_S = 10
-ELEMENTS = Path(__file__).resolve().parent.parent  # from where `python -m evaluation.delay` finds itself
+ELEMENTS = Path(__file__).resolve().parent.parent  # where `python -m evaluation.delay` can be found
 
 
 def path_loss(topology: Topology) -> float:
-    """Of a way: both of its links lose."""
+    """The loss of a way: both of its links lose packets."""
     return 1 - (1 - topology.loss) ** 2
 
 
 def delays(topology: Topology) -> bool:
-    """Whether any way is asked to take time."""
+    """Does any way take time?"""
     count = topology.nodes + topology.clients
     return topology.jitter_ms > 0 or any(
         topology.one_way_ms(a, b) > 0 for a in range(count) for b in range(count) if a != b
@@ -47,12 +48,12 @@ def delays(topology: Topology) -> bool:
 
 
 def uses_netem(topology: Topology) -> bool:
-    """Whether the kernel delays: else the element does, where anything is delayed."""
+    """Does the kernel delay packets? Otherwise the delay element does, if any way takes time."""
     return delays(topology) and not topology.sites and topology.jitter_ms == 0 and machine.can_netem()
 
 
 def refuse(topology: Topology) -> None:
-    """Raises Unsupported where this machine, or any, cannot give what is asked."""
+    """Raises Unsupported if this machine, or any, cannot give what is asked."""
     count = topology.nodes + topology.clients
     if topology.nodes < 1 or topology.clients < 0 or count > HOSTS_MAX:
         raise Unsupported(f"{topology.nodes} nodes and {topology.clients} clients: ask for 1 to {HOSTS_MAX} hosts")
@@ -80,7 +81,7 @@ def _least_site_delay_ms(topology: Topology) -> float:
 
 
 def _refuse_sites(topology: Topology, count: int) -> None:
-    """A name that is written wrongly would be a delay of zero."""
+    """Refuses names that do not fit, because a misspelt name would be a delay of zero."""
     known = set(topology.sites)
     named = {name for name, _ in topology.site_delays_ms}
     if not known and not named:
@@ -99,7 +100,7 @@ def _refuse_sites(topology: Topology, count: int) -> None:
 
 
 def shape(topology: Topology, hosts: list[Host], folder: Path) -> None:
-    """Makes every link what is asked. The delay elements' words go to `folder`."""
+    """Makes every link what is asked. The delay elements write their reports into `folder`."""
     element = delays(topology) and not uses_netem(topology)
     for host in hosts:
         if element:
@@ -118,12 +119,12 @@ def shape(topology: Topology, hosts: list[Host], folder: Path) -> None:
 
 
 def _packet_by_packet(topology: Topology) -> bool:
-    """Whether a host sends frames of a wire's size, and no large segments that are one packet to everything here."""
+    """Do hosts send frames of a wire's size, and no large segments, which would be one packet to everything here?"""
     return topology.loss > 0 or (topology.rate_mbit is not None and topology.rate_mbit <= SINGLE_FRAMES_MBIT_MAX)
 
 
 def _discipline(topology: Topology, interface: str, *, delayed: bool) -> list[str]:
-    """The commands for what is sent on one interface."""
+    """The commands of `tc` for the packets that are sent on one interface."""
     lines = []
     parent = "root"
     if topology.rate_mbit is not None:
@@ -140,7 +141,7 @@ def _discipline(topology: Topology, interface: str, *, delayed: bool) -> list[st
 
 
 def _prepare_element(host: Host, hosts: list[Host]) -> None:
-    """Sends what the host sends into one end of a veth pair; what it gets still comes in by the wire."""
+    """Leads the host's packets into one end of a veth pair; packets to the host still come in by the wire."""
     entrance, exit_ = f"{host.name}-in", f"{host.name}-out"
     lines = [
         f"link add {entrance} address {host.mac} type veth peer name {exit_}",
@@ -161,7 +162,7 @@ def _prepare_element(host: Host, hosts: list[Host]) -> None:
 
 
 def _start_elements(topology: Topology, hosts: list[Host], folder: Path) -> None:
-    """One in each host; returns when all take packets."""
+    """Starts a delay element in each host; returns when all of them take packets."""
     started = []
     for host in hosts:
         command = [sys.executable, "-S", "-m", "evaluation.delay"]
@@ -185,7 +186,7 @@ def _start_elements(topology: Topology, hosts: list[Host], folder: Path) -> None
 
 
 def read_back(host: Host) -> dict[str, Any]:
-    """What the kernel has of one host's link, as `tc` tells it."""
+    """What the kernel has for one host's link, as `tc` shows it."""
     return {
         "interface": host.interface,
         "sends": _told(host.run(["tc", "-j", "qdisc", "show", "dev", host.interface])),
@@ -203,7 +204,7 @@ def _told(words: str) -> list[dict[str, Any]]:
 
 
 def check_read_back(topology: Topology, host: Host, found: dict[str, Any]) -> None:
-    """Raises NetworkRefused where the kernel has something else than was asked."""
+    """Raises NetworkRefused if the kernel has something else than was asked."""
     if topology.rate_mbit is not None:
         asked = round(topology.rate_mbit * 1e6 / 8) * 8
         for side in ("sends", "gets"):
@@ -219,6 +220,7 @@ def check_read_back(topology: Topology, host: Host, found: dict[str, Any]) -> No
 
 
 def rate_bits(line: str) -> int | None:
-    """Of a class, as `tc` writes it (its JSON is not to be had in every version): "rate 10Mbit", exact by its units."""
+    """The rate of a class in bit/s, as `tc` writes it (not every version has it in JSON): "rate 10Mbit", exact by its
+    units."""
     found = re.search(r" rate (\d+)([KMGT]?)bit", line)
     return int(found[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]] if found else None

@@ -1,9 +1,9 @@
 """Tables from values and their intervals: Markdown for people, CSV for programs.
 
-Rules. In Markdown a value has the digits that its interval supports, and no more: the half-width is rounded to two
-significant digits, the value to the same place. Without an interval: three significant digits. A lower bound is told by
-a sign, what is not there by a dash. In CSV nothing is rounded: the value, both ends of the interval and the count of
-runs are columns of their own, and what is not there is empty.
+Rules. In Markdown a value has only the digits that its interval supports: the half-width is rounded to two significant
+digits, the value to the same place. A value without an interval has three significant digits. A lower bound has a sign,
+a missing value is a dash. In CSV nothing is rounded: the value, both ends of the interval and the count of runs have
+columns of their own, and a missing value is empty.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Cell = str | int | float | Estimate | Quantile | None
 NOT_THERE = "-"
 INTERVAL_DIGITS = 2
 VALUE_DIGITS = 3
-FLOATING = 1e-9  # of a value: no more than floating point makes of it
+FLOATING = 1e-9  # the share of a value that floating point may change
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What an axis or a column shows: its name, the unit it is shown in, and how many of these one of the raw unit is.
+    """What an axis or a column shows: its name, the unit in which it is shown, and the scale from the raw unit to it.
 
-    `unit` is never empty: a count has the unit of what it counts.
+    `unit` is never empty: the unit of a count is what it counts.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Quantity:
 
     @property
     def label(self) -> str:
-        """For axes and heads of columns."""
+        """The text of axes and column heads."""
         return f"{self.name} ({self.unit})"
 
 
@@ -51,7 +51,7 @@ TIME = Quantity("time", "s")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of words has no quantity; one of numbers may have one, which scales them and names their unit."""
+    """A column of words has no quantity; a column of numbers may have one, which scales them and names their unit."""
 
     head: str
     quantity: Quantity | None = None
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, one cell a column."""
+    """Rows of cells, one cell for each column."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -74,7 +74,7 @@ class Table:
                 raise ValueError(f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {row}")
 
     def markdown(self) -> str:
-        """With columns of numbers to the right, and all of one width, so that the source can be read too."""
+        """The table with numbers aligned to the right and columns of one width, so that the source is readable too."""
         heads = [_escaped(column.label) for column in self.columns]
         texts = [[_text(cell, column) for cell, column in zip(row, self.columns, strict=True)] for row in self.rows]
         widths = [max(3, *(len(line[place]) for line in [heads, *texts])) for place in range(len(heads))]
@@ -83,8 +83,8 @@ class Table:
         return "".join(_line(line, widths, right) for line in [heads, rule, *texts])
 
     def csv(self) -> str:
-        """A column of estimates becomes four: the value, its low and high end, and the count of runs. One of quantiles
-        becomes two: the value, and whether it is a lower bound."""
+        """The table as CSV. A column of estimates becomes four: the value, its low and high end, and the count of runs.
+        A column of quantiles becomes two: the value, and whether it is a lower bound."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         parts = [self._csv_parts(place) for place in range(len(self.columns))]
@@ -106,14 +106,14 @@ class Table:
 
 
 def value_text(value: float, digits: int = VALUE_DIGITS) -> str:
-    """A number of so many significant digits, never as a power of ten: 17,400; 41.2; 0.0123."""
+    """A number with `digits` significant digits, never as a power of ten: 17,400; 41.2; 0.0123."""
     if value == 0:
         return "0"
     return _fixed(value, digits - 1 - _magnitude(value, digits))
 
 
 def estimate_text(estimate: Estimate, quantity: Quantity | None = None) -> str:
-    """`41.2 ± 1.3 k/s`; `41.2 [40.1, 44.0] k/s` where the interval is lopsided; `41.2 k/s` where there is none."""
+    """`41.2 ± 1.3 k/s`; `41.2 [40.1, 44.0] k/s` if the interval is lopsided; `41.2 k/s` if there is none."""
     if quantity is None:
         return _interval(estimate)
     return f"{_interval(estimate.scaled(quantity.scale))} {quantity.unit}"
@@ -134,12 +134,12 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _magnitude(value: float, digits: int) -> int:
-    """The power of ten of the first digit, after rounding to so many: 9.96 to two digits is 10, of magnitude 1."""
+    """The power of ten of the first digit, after rounding: 9.96 to two digits is 10, of magnitude 1."""
     return int(f"{abs(value):.{digits - 1}e}".partition("e")[2])
 
 
 def _fixed(value: float, places: int) -> str:
-    """Rounded to a place, which may be one of the tens or hundreds, with commas between thousands."""
+    """A number rounded to a place, which may be that of tens or hundreds, with commas between thousands."""
     return f"{round(value, places) + 0.0:,.{max(places, 0)}f}"
 
 
@@ -170,7 +170,7 @@ def _line(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
 
 
 def _csv_values(cell: Cell, column: Column) -> dict[str, str | int | float | None]:
-    """What there is of one cell, by the names of its parts."""
+    """The values of one cell, by the names of its parts."""
     scale = 1.0 if column.quantity is None else column.quantity.scale
     match cell:
         case Estimate():

@@ -1,22 +1,24 @@
-"""Traces of all hosts made one: merged, each message sent joined to its arrival, checked, counted, drawn.
+"""Merging the traces of all hosts into one: messages sent are joined to their arrivals, checked, counted and drawn.
 
-Theory. The hosts share one clock, so the traces (see `multipaxos.trace.file` for the format) are merged by time
-alone. A connection has one name at both its ends and hands over bytes in order: of what an end sent, the n-th frame is
-the n-th that the other end received, and what has no counterpart there was lost. What a node decided and applied
-stands in its trace by the hash of the command; so agreement is seen without any node's help.
+Theory. The hosts share one clock, so the traces (see `multipaxos.trace.file` for the format) are merged by time alone.
+A connection has one name at both of its ends and delivers bytes in order: the n-th frame that an end sent is the n-th
+frame that the other end received, and a frame without a counterpart there was lost. A node's trace has the hash of each
+command that the node decided and applied, so agreement can be checked without any node's help.
 
-What is checked, on the traces alone:
+The checks, on the traces alone:
 
-- agreement: no two nodes, nor two lives of one, decided different commands in a slot, or one at different times;
-- log prefix: what a life applied is consecutive from where it began, it had decided it, and no other has another there;
-- no effect before its cause: what was received was sent, it is the same frame, and it was sent before;
-- ballots rise: those that an acceptor adopts, those that a leader leads at; and no acceptor forgets in a restart what
-  it had answered at. A new incarnation is a new node: of it nothing is expected.
+- agreement: no two nodes, nor two lives of one node, decided different commands in a slot, or one command at different
+  times;
+- log prefix: the slots that a life applied are consecutive from its start, the life had decided them, and no other life
+  has another command there;
+- no effect before its cause: a received frame was sent, it is the same frame, and it was sent before;
+- ballots rise: those that an acceptor adopts, and those that a leader leads at; and after a restart no acceptor has
+  forgotten a ballot at which it had answered. A new incarnation is a new node, of which nothing is expected.
 
-Rules. The cut-off last line of a file is a kill's doing and not read; any other damage is refused, by file and line. Of
-a node whose trace is given all lives must be in it. A node without one is believed: what goes to it is neither lost nor
-received. Run as
-``python -m evaluation.trace_merge OUT TRACE... [--slots A:B --svg FILE]``; it ends with 1 if a check failed.
+Rules. A last line that was cut off is the work of a kill and is not read; any other damage is refused, by file and
+line. All lives of a node whose trace is given must be in that trace. A node without a trace is believed: messages to it
+are neither lost nor received. Run as `python -m evaluation.trace_merge OUT TRACE... [--slots A:B --svg FILE]`; the exit
+code is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ from multipaxos.trace.file import HEADER, HEADER_LINE, VERSION
 Event = dict[str, Any]
 Slots = tuple[int, int]  # first, end
 
-FAILURES_MAX = 20  # of one kind
+FAILURES_MAX = 20  # that are reported of one kind
 SILENT_NS = 1_000_000_000  # a node that lives pings more often
-AROUND_NS = 20_000_000  # elections so near to what a diagram shows belong to it
+AROUND_NS = 20_000_000  # elections so near to the messages of a diagram belong to it
 COMMON: dict[str, type] = {"at_ns": int, "node": int, "incarnation": str, "event": str}
 MESSAGE: dict[str, type] = {"peer": int, "link": str, "kind": str, "bytes": int, "label": str}
 RANGE: dict[str, type] = {"first": int, "end": int}
-FIELDS: dict[str, dict[str, type]] = {  # that are counted on
+FIELDS: dict[str, dict[str, type]] = {  # the fields that this module needs
     "started": {"slot_out": int, "ballot": int},
     "sent": MESSAGE,
     "received": MESSAGE,
@@ -62,12 +64,12 @@ CLIENTS = "clients"
 
 
 def read(path: Path) -> list[Event]:
-    """All events of a file, without a cut-off last line. Raises BadRecords, which names the line."""
+    """All events of a file, without a last line that was cut off. Raises BadRecords, which names the line."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise BadRecords(f"{path} cannot be read: {error.strerror}") from error
-    cut_off = lines.pop()  # or empty
+    cut_off = lines.pop()  # empty if no line was cut off
     if not lines and HEADER_LINE.startswith(cut_off):
         return []
     head = _parsed(path, 1, lines[0] if lines else cut_off)
@@ -112,14 +114,14 @@ def _what_is_wrong(event: Event, before: Event | None) -> str:
 
 @dataclass
 class Merged:
-    """All events by time, of equal times in the order of the files; and what does not hold."""
+    """All events by time, those of equal times in the order of the files; and the failures of the checks."""
 
     events: list[Event]
     failures: list[str] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[int]:
-        """Whose traces these are."""
+        """The nodes whose traces these are."""
         return sorted({event["node"] for event in self.events})
 
     def of(self, node: int) -> list[Event]:
@@ -127,13 +129,14 @@ class Merged:
         return [event for event in self.events if event["node"] == node]
 
     def write(self, path: Path) -> None:
-        """As one trace: sent messages have `arrived_ns` (null: lost; absent: not known), received ones `sent_ns`."""
+        """Writes one trace: sent messages have `arrived_ns` (null: lost; absent: not known), received ones have
+        `sent_ns`."""
         lines = [HEADER, *self.events]
         path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
 
 
 def merge(paths: Iterable[Path]) -> Merged:
-    """Reads, merges, pairs and checks. Raises BadRecords."""
+    """Reads, merges, joins and checks traces. Raises BadRecords."""
     events = [event for path in paths for event in read(path)]
     events.sort(key=lambda event: int(event["at_ns"]))
     merged = Merged(events)
@@ -146,7 +149,7 @@ def merge(paths: Iterable[Path]) -> Merged:
 
 
 def pair(merged: Merged) -> list[str]:
-    """Joins what was sent to what was received, by link and direction; returns effects that have no cause before."""
+    """Joins sent messages to received ones, by link and direction; returns the effects without an earlier cause."""
     sent: dict[tuple[str, int], list[Event]] = defaultdict(list)
     received: dict[tuple[str, int], list[Event]] = defaultdict(list)
     traced = set(merged.nodes)
@@ -180,7 +183,7 @@ def _joined(departure: Event | None, arrival: Event) -> list[str]:
 
 
 def check_agreement(merged: Merged) -> list[str]:
-    """One command, and one time of it, in each slot."""
+    """The failures that a slot has two commands, or a command two times."""
     failures = []
     known: dict[int, tuple[str, Event]] = {}
     known_times: dict[int, tuple[int, Event]] = {}
@@ -206,8 +209,8 @@ def check_agreement(merged: Merged) -> list[str]:
 
 
 def check_prefix(merged: Merged) -> list[str]:
-    """Slots are applied one after the other, and only what was decided. That it is the same as at the others follows
-    from agreement."""
+    """The failures that slots are not applied one after the other, or not decided before. That all nodes applied the
+    same follows from agreement."""
     failures = []
     for node in merged.nodes:
         due = 0
@@ -233,8 +236,8 @@ def check_prefix(merged: Merged) -> list[str]:
 
 
 def check_ballots(merged: Merged) -> list[str]:
-    """Of each incarnation: an acceptor's ballot rises, and is not below what it answered at before a restart; so do
-    the ballots that it leads at."""
+    """The failures that an acceptor's ballot does not rise in an incarnation, or is below one at which it answered
+    before a restart; or that the ballots of a leader do not rise."""
     failures = []
     floor: dict[tuple[int, str, str], int] = {}
     answered: dict[tuple[int, str], int] = {}
@@ -261,7 +264,8 @@ def check_ballots(merged: Merged) -> list[str]:
 
 
 def _is_answer(event: Event) -> bool:
-    """An acceptor's that rests on what it holds: a 2b for no slots says only which ballot it has seen."""
+    """Is it an answer of an acceptor that rests on what it holds? A 2b for no slots only says which ballot the
+    acceptor has seen."""
     if event["event"] != "sent":
         return False
     return event["kind"] == "phase1b" or (event["kind"] == "phase2b" and bool(event["first"] < event["end"]))
@@ -279,7 +283,7 @@ def _slots(event: Event) -> str:
 
 
 def summary(merged: Merged) -> dict[str, Any]:
-    """What the nodes sent to each other by kind, in all and per decided slot; what clients sent and were answered."""
+    """Counts the messages between nodes by kind, in all and per decided slot, and those from and to clients."""
     decided = {
         slot for event in merged.events if event["event"] == "decided" for slot in range(event["first"], event["end"])
     }
@@ -313,7 +317,7 @@ def _per_slot(kinds: dict[str, Counter[str]], slots: int) -> dict[str, dict[str,
 
 
 def table(counted: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text for people."""
     lines = [f"{counted['slots']} slots decided, nodes {', '.join(map(str, counted['nodes']))}"]
     for title, name in (("between nodes", "between_nodes"), ("with clients", "clients")):
         lines.append(f"{title:<14} {'messages':>10} {'per slot':>10} {'bytes':>12} {'per slot':>10} {'lost':>6}")
@@ -329,8 +333,8 @@ def table(counted: dict[str, Any]) -> str:
 
 
 def diagram(merged: Merged, first: int, end: int, around_ns: int = AROUND_NS) -> str:
-    """A timing diagram of the slots [first, end), as SVG: what was sent for them, and what became of leaders and nodes
-    from `around_ns` before to as long after. Raises BadRecords where the traces have nothing of these slots."""
+    """A timing diagram of the slots [first, end), as SVG: the messages about them, and the events of leaders and
+    nodes from `around_ns` before to as long after. Raises BadRecords if the traces have nothing of these slots."""
     messages = _touching(merged, first, end)
     decided = [event for event in merged.events if event["event"] == "decided" and _overlaps(event, (first, end))]
     if not messages and not decided:
@@ -356,10 +360,10 @@ def diagram(merged: Merged, first: int, end: int, around_ns: int = AROUND_NS) ->
 
 
 def _touching(merged: Merged, first: int, end: int) -> list[Event]:
-    """Messages for these slots: that name them, that are the first to say to somebody that they are decided, or whose
-    commands are in them. Each once: as sent, or from a client as received."""
+    """The messages about these slots: those that name them, those that first tell a node that they are decided, and
+    those with their commands. Each message once: as sent, or from a client as received."""
     hashes = _hashes(merged, first, end)
-    known: dict[int, int] = defaultdict(lambda: 1)  # node -> below it all is decided, as it knows
+    known: dict[int, int] = defaultdict(lambda: 1)  # by node: it knows that all slots below are decided
     nodes = {*merged.nodes, -1}
     touching = []
     for event in merged.events:
@@ -379,7 +383,7 @@ def _touching(merged: Merged, first: int, end: int) -> list[Event]:
 
 
 def _hashes(merged: Merged, first: int, end: int) -> set[str]:
-    """Of the commands in these slots."""
+    """The hashes of the commands in these slots."""
     return {
         digest
         for event in merged.events
@@ -390,7 +394,7 @@ def _hashes(merged: Merged, first: int, end: int) -> set[str]:
 
 
 def _named(event: Event) -> dict[str, int]:
-    """The slots that a message is about. Phase 1 asks for everything from some slot on: it is shown where it is near in
+    """The slots that a message is about. Phase 1 asks for everything from some slot on: it is shown if it is near in
     time, not here."""
     if "end" not in event or event["kind"] == "phase1b":
         return {"first": 0, "end": 0}
@@ -406,8 +410,8 @@ def _is_phase1(event: Event, nodes: Sequence[int]) -> bool:
 
 
 def _cut_off(merged: Merged) -> list[Event]:
-    """Where lives were cut off: the last events of those that another life follows, or nothing for long while the
-    others go on."""
+    """The events after which lives were cut off: another life of the node follows, or nothing for long while other
+    nodes go on."""
     found = []
     for node in merged.nodes:
         events = merged.of(node)
@@ -424,8 +428,8 @@ def _name(node: int) -> str:
 
 
 def _message(event: Event, zero: int) -> Message:
-    """What a client or a node without a trace sends or gets, takes no time: when it was sent, or arrived, is not
-    known."""
+    """A message of a diagram. The other time of a message from or to a client, or a node without a trace, is not
+    known, so the message takes no time."""
     at_ns = event["at_ns"] - zero
     here, there = _name(event["node"]), _name(event["peer"])
     if event["event"] == "received":
@@ -435,7 +439,7 @@ def _message(event: Event, zero: int) -> Message:
 
 
 def _note(event: Event, zero: int, slots: Slots, is_first: bool) -> Note:
-    """`crash` and `restart` at the beginning of a note end and begin the lifeline."""
+    """A note of a diagram. `crash` and `restart` at the beginning of its text end and begin the lifeline."""
     at_ns, who = event["at_ns"] - zero, _name(event["node"])
     match event["event"]:
         case "decided":
@@ -457,7 +461,7 @@ def _note(event: Event, zero: int, slots: Slots, is_first: bool) -> Note:
 
 
 def slots_of(text: str) -> Slots:
-    """A:B, as Python's slices: B is not among them."""
+    """A:B as slots, like Python's slices: B is not among them. Raises ArgumentTypeError."""
     first, _, end = text.partition(":")
     if not first.isdecimal() or not end.isdecimal() or not 1 <= int(first) < int(end):
         raise argparse.ArgumentTypeError(f"{text!r}: give A:B, slots from 1 on, B the first that is not meant")
@@ -465,7 +469,7 @@ def slots_of(text: str) -> Slots:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: all holds. 1: something does not. 2: a trace cannot be read, or a wrong use."""
+    """The command line. Returns 0 if every check passed, 1 if one failed, 2 if a trace cannot be read."""
     parser = argparse.ArgumentParser(prog="evaluation.trace_merge", description="Merges, checks and draws traces.")
     parser.add_argument("out", type=Path, metavar="OUT", help="the merged trace")
     parser.add_argument("traces", type=Path, nargs="+", metavar="TRACE", help="each node's trace")

@@ -1,11 +1,11 @@
 """What a run used: processors, and each host's link.
 
-Theory. Counters of the kernel are read when the measurement begins and when it ends; their difference is what was used
-in between. All hosts share the machine's processors, so how idle these were says whether a throughput was limited by
-them or by the network.
+Theory. The kernel's counters are read when the measurement begins and when it ends; their difference was used in
+between. All hosts share the machine's processors, so the share of idle time says whether the processors or the network
+limited a throughput.
 
-Rules. A process that ended in between is left out: what it used after the first reading nobody knows. One that began in
-between counts from its begin.
+Rules. A process that ended in between is left out, because its use after the first reading is not known. A process that
+began in between counts from its beginning.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Sample:
 
     at_ns: int
     cpu: Mapping[str, int]  # ticks of all processors together, by CPU_FIELDS
-    processes: Mapping[str, tuple[int, float]]  # name -> pid, seconds of processor
+    processes: Mapping[str, tuple[int, float]]  # by name: its pid, and seconds of processor time
     links: Links
 
 
 def cpu_ticks(text: str) -> dict[str, int]:
-    """The first line of /proc/stat."""
+    """The processors' ticks, from the text of /proc/stat."""
     numbers = [int(word) for word in text.splitlines()[0].split()[1:]]
     return dict(zip(CPU_FIELDS, numbers, strict=False))
 
 
 def process_s(stat: str) -> float:
-    """User and system time of one process, from /proc/PID/stat; its name may hold anything, also brackets."""
+    """User and system time of one process in seconds, from /proc/PID/stat; its name may have any characters."""
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
@@ -53,7 +53,7 @@ def sample(processes: Mapping[str, subprocess.Popen[bytes]], links: Links) -> Sa
         try:
             used[name] = process.pid, process_s(Path(f"/proc/{process.pid}/stat").read_text())
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            continue  # the process has ended
     return Sample(time.monotonic_ns(), cpu_ticks(Path("/proc/stat").read_text()), used, links)
 
 

@@ -1,10 +1,10 @@
-"""Experiments: one file each. What this package's modules define as an `Experiment` is found by its name.
+"""Experiments: one file each. Every `Experiment` that this package's modules define is found by its name.
 
-Theory. An experiment asks one question. It names the points that answer it, and turns the runs of these points into
-figures, a table, and a text that says what they show and what they do not.
+Theory. An experiment asks one question. It names the points that answer the question, and turns the runs of these
+points into figures, a table, and a text that says what they show and what they do not show.
 
-Rules. `points` depends on the scale alone; `report` on the runs alone. Points of one experiment differ in nothing but
-what the question is about. A quick scale has every kind of point, and takes a few seconds for each.
+Rules. `points` depends on the scale alone, `report` on the runs alone. Points of one experiment differ only in what the
+question is about. A quick scale has every kind of point, and takes a few seconds for each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evaluation.systems import system
 
 
 class Times(TypedDict):
-    """Of a workload."""
+    """The times of a workload."""
 
     warm_up_s: float
     duration_s: float
@@ -39,12 +39,12 @@ class Scale:
     trace: bool = False
 
     def on(self, storage: str) -> list[str]:
-        """The systems that have this storage."""
+        """The systems that have a storage."""
         return [name for name in self.systems if storage in system(name).storages]
 
     @property
     def times(self) -> Times:
-        """Of a workload without faults."""
+        """The times of a workload without faults."""
         return {"warm_up_s": 0.3, "duration_s": 1.0} if self.quick else {"warm_up_s": 0.5, "duration_s": 3.0}
 
 
@@ -57,18 +57,18 @@ class Experiment(ABC):
 
     @abstractmethod
     def points(self, scale: Scale) -> list[Spec]:
-        """What is to be run."""
+        """The points to run."""
 
     @abstractmethod
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Figures, tables and words, from the runs that there are."""
+        """Adds figures, tables and words about the runs."""
 
     def more_points(self, scale: Scale, runs: Sequence[Run]) -> list[Spec]:
-        """What is to be run when `points` are there, where it depends on what they found."""
+        """The points to run after `points`, if they depend on what those found."""
         return []
 
     def analyse(self, out: Path, to: Path, png: bool = True) -> Path | None:
-        """Draws everything of the runs in a folder; where to. None where there are no runs."""
+        """Draws everything about the runs in a folder, and returns where to. None if there are no runs."""
         folder = out / self.name
         if not (folder / "runs").is_dir():
             return None
@@ -82,7 +82,7 @@ class Experiment(ABC):
 
 
 def experiments() -> dict[str, Experiment]:
-    """All that there are, by name, in their order."""
+    """All experiments by name, in their order."""
     classes = classes_in(__name__, Experiment)  # type: ignore[type-abstract]
     found = sorted(classes, key=lambda each: each.order)
     return {experiment.name: experiment() for experiment in found}

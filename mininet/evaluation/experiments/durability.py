@@ -1,7 +1,8 @@
 """Durability: what a disk costs.
 
-multipaxos on memory and on LMDB, which it always syncs; LibPaxos3 on memory, on LMDB synced, and on LMDB as it comes,
-which is not synced: what it has acknowledged a power cut may take back. etcd beside them, which is on disk, synced.
+multipaxos runs on memory and on LMDB, which it always syncs; LibPaxos3 on memory, on LMDB synced, and on LMDB with its
+default, which is not synced, so a power cut may take back what it has acknowledged. etcd, which is always on disk and
+synced, runs beside them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KINDS: dict[str, tuple[tuple[str, Options], ...]] = {
 
 
 def kinds_of(name: str) -> tuple[tuple[str, Options], ...]:
-    """The storages of a system; of one that is not named above, all that it has."""
+    """The storages of a system; for a system that is not named above, all that it has."""
     return KINDS.get(name) or tuple((storage, ()) for storage in system(name).storages)
 
 
@@ -56,7 +57,7 @@ class Durability(Experiment):
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Bars, curves, a table."""
+        """Adds bars, curves and a table."""
         loads = list(curves.groups(runs, load_of))
         bars = []
         for label, of_system in curves.by_system(runs).items():

@@ -1,7 +1,8 @@
-"""Outages: for how long is nobody served when the leader crashes?
+"""Outages: for how long is no client served when the leader crashes?
 
-On LMDB, so that a leader which was killed votes again when it is back; at several election time-outs, many crashes of
-each. An outage is from the last answer before the crash to the first answer of a command that was sent after it.
+The nodes run on LMDB, so that a killed leader votes again when it is back, at several election time-outs, with many
+crashes of each. An outage lasts from the last answer before the crash to the first answer of a command that was sent
+after it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from evaluation.tables import Column, Quantity, Table
 
 TIMEOUTS_MS, TIMEOUTS_MS_QUICK = (100, 200, 500, 1000), (200,)
 CRASHES, CRASHES_QUICK = 5, 1
-AT_LEAST = 30  # crashes in all, of each time-out
+AT_LEAST = 30  # crashes of each time-out in all
 APART_S = 4.0
 DOWN_S = 2.5
 OUTAGE = Quantity("time without service", "ms", 1000)
@@ -33,7 +34,7 @@ class Outages(Experiment):
     order = 5
 
     def points(self, scale: Scale) -> list[Spec]:
-        """Several crashes in each run; more runs' worth of them than AT_LEAST where runs are few."""
+        """Several crashes in each run; more of them in each run if there are few runs, so that AT_LEAST are reached."""
         crashes = CRASHES_QUICK if scale.quick else max(CRASHES, -(-AT_LEAST // scale.runs))
         faults: list[Fault] = []
         for number in range(crashes):
@@ -55,7 +56,7 @@ class Outages(Experiment):
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Every crash."""
+        """Adds every crash."""
         found = {
             timeout_ms: [one for run in of for one in outages_of(run)]
             for timeout_ms, of in curves.groups(runs, lambda spec: spec.option("election_timeout_ms")).items()
@@ -100,7 +101,7 @@ class Outages(Experiment):
 
 
 def outages_of(run: Run) -> list[series.Gap]:
-    """Of each kill in a run, until the next one or the end."""
+    """The outage of each kill in a run, until the next kill or the end."""
     times = [each["took_effect_ns"] for each in run.result["faults"]]
     kinds = [each["kind"] for each in run.result["faults"]]
     kills = [place for place, kind in enumerate(kinds) if kind == "kill"]

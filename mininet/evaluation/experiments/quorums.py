@@ -1,9 +1,9 @@
-"""Quorum sizes: majority, flexible sizes, grid, and sending to few; on a star and over a wide area; and what each costs
-when a member dies.
+"""Quorum sizes: majority, flexible sizes, grid, and sending to few; on a star and over a wide area; and the cost of
+each when a member dies.
 
-A smaller phase-2 quorum waits for fewer acceptors: over a wide area for nearer ones. It pays in phase 1, for a new
-leader needs more of them: who must be alive to elect one is in the table. LibPaxos3 can send to groups that are no
-larger than the quorum ("thrifty"): fewer bytes, but a member that dies stops it.
+A smaller phase-2 quorum waits for fewer acceptors, and over a wide area for nearer ones. It costs phase 1, because a
+new leader needs more acceptors: the table shows which nodes must be alive to elect one. LibPaxos3 can send to groups
+that are no larger than the quorum ("thrifty"): that saves bytes, but a member that dies stops it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table
 
 OUTSTANDING = 10
 SITES = ("a", "a", "b", "b", "c", "c")
-AT_THE_FIRST = (("leaders", 1),)  # over a wide area the leader is where the client is, as LibPaxos's proposer
+AT_THE_FIRST = (("leaders", 1),)  # over a wide area the leader is at the client's site, like LibPaxos's proposer
 SITE_DELAYS_MS = (("a-b", 5.0), ("a-c", 20.0), ("b-c", 20.0))
 
 
@@ -51,7 +51,7 @@ class Kind:
 
     @property
     def title(self) -> str:
-        """The label, and whose it is."""
+        """The label, and its system."""
         return self.label if self.system == "multipaxos" else f"{system(self.system).title}: {self.label}"
 
 
@@ -69,17 +69,17 @@ KINDS = (
 
 
 def star(nodes: int) -> Topology:
-    """Where bytes decide."""
+    """A network in which bytes decide."""
     return Topology(nodes=nodes, rate_mbit=10.0)
 
 
 def wide(nodes: int) -> Topology:
-    """Two nodes at each of three sites (with five, one at the last), the client at the first."""
+    """Two nodes at each of three sites (with five nodes, one at the last), the client at the first."""
     return Topology(nodes=nodes, sites=(*SITES[:nodes], "a"), site_delays_ms=SITE_DELAYS_MS)
 
 
 def label_of(spec: Spec) -> str:
-    """The kind's label, and whose it is."""
+    """The kind's label, and its system."""
     for kind in KINDS:
         if (kind.system, kind.nodes, kind.quorum, kind.options) == (
             spec.system,
@@ -124,7 +124,7 @@ class QuorumSizes(Experiment):
         )
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Networks, then deaths."""
+        """Adds the networks, then the deaths."""
         whole = [run for run in runs if not run.spec.faults]
         self.network([r for r in whole if not r.spec.topology.sites], "star", "Star, 10 Mbit/s", THROUGHPUT, report)
         self.network([r for r in whole if r.spec.topology.sites], "wide", "Wide area", LATENCY, report)
@@ -137,7 +137,7 @@ class QuorumSizes(Experiment):
         )
 
     def network(self, runs: Sequence[Run], slug: str, title: str, quantity: Quantity, report: Report) -> None:
-        """Bars and a table."""
+        """Adds bars and a table."""
         if not runs:
             return
         report.heading(title)
@@ -180,7 +180,7 @@ class QuorumSizes(Experiment):
 
     @staticmethod
     def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
-        """In the order of KINDS."""
+        """The runs by label, in the order of KINDS."""
         found: dict[str, list[Run]] = {}
         order = {title: place for place, title in enumerate(kind.title for kind in KINDS)}
         for run in sorted(runs, key=lambda run: order.get(label_of(run.spec), len(order))):
@@ -188,7 +188,7 @@ class QuorumSizes(Experiment):
         return found
 
     def deaths(self, runs: Sequence[Run], report: Report) -> None:
-        """Throughput before and after a follower was killed."""
+        """Adds throughput before and after a follower was killed."""
         if not runs:
             return
         report.heading("A member dies")
@@ -216,19 +216,19 @@ class QuorumSizes(Experiment):
 
     @staticmethod
     def ratio(runs: Sequence[Run]) -> estimates.Estimate | None:
-        """Of each run, then over runs."""
+        """The ratio of each run, then its mean over runs."""
         pairs = [around(run) for run in runs]
         ratios = [after / before for before, after in pairs if before and after is not None]
         return estimates.mean(ratios) if len(ratios) == len(pairs) else None
 
 
 def around(run: Run) -> tuple[float | None, float | None]:
-    """Throughput in whole bins before the fault, and from a second after it to the end; None where no bin tells."""
+    """Throughput in whole bins before the fault, and from a second after it to the end; None if no bin has it."""
     fault_s = run.at_s(run.result["faults"][0]["took_effect_ns"])
     series = series_of(run)
     begins, ends = series.at_s - series.bin_s / 2, series.at_s + series.bin_s / 2
     # a second that such a client tells of may reach over the fault, and so into the bins up to a second before it
     until_s = fault_s - 1.0 if run.seconds_only else fault_s
-    told = ~np.isnan(series.throughput_per_s)  # bins at the ends may not be told of
+    told = ~np.isnan(series.throughput_per_s)  # bins at the ends may be missing
     before, after = (series.throughput_per_s[told & place] for place in (ends <= until_s, begins >= fault_s + 1.0))
     return (float(before.mean()) if len(before) else None), (float(after.mean()) if len(after) else None)

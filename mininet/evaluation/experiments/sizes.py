@@ -1,8 +1,8 @@
 """Configuration sizes: what more nodes cost.
 
-Clusters of 1, 3, 5, 7 and 9 with ten commands outstanding; once unshaped, where processors are the limit, and once with
-10 Mbit/s on every link, where the bytes that the leader sends are. Beside latency and throughput: messages, bytes and
-processor time for each command.
+Clusters of 1, 3, 5, 7 and 9 nodes with ten commands outstanding: once unshaped, where processors are the limit, and
+once with 10 Mbit/s on every link, where the bytes that the leader sends are the limit. Beside latency and throughput:
+messages, bytes and processor time for each command.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MESSAGES = ("phase2a", "phase2b", "decision", "all")
 
 
 def messages_of(run: Run, kind: str) -> float | None:
-    """Between nodes, for each decided slot; of a kind that was not sent, none."""
+    """Messages of a kind between nodes, for each decided slot; 0 for a kind that was not sent."""
     counted = run.result["trace"]["between_nodes"]
     return float(counted[kind]["messages_per_slot"]) if kind in counted else 0.0
 
@@ -86,7 +86,7 @@ class Sizes(Experiment):
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """A part for each network."""
+        """Adds a part for each network."""
         measured = [run for run in runs if not run.spec.trace] or list(runs)
         for rate, of in curves.groups(measured, lambda spec: spec.topology.rate_mbit or 0).items():
             self.network(of, rate or None, report)
@@ -98,7 +98,7 @@ class Sizes(Experiment):
         )
 
     def network(self, runs: Sequence[Run], rate_mbit: float | None, report: Report) -> None:
-        """Figures and the table of one network."""
+        """Adds the figures and the table of one network."""
         words = network_words(rate_mbit)
         slug = "unshaped" if rate_mbit is None else f"{rate_mbit:g}_mbit"
         report.heading(words[0].upper() + words[1:])
@@ -143,7 +143,7 @@ class Sizes(Experiment):
 
     @staticmethod
     def messages(runs: Sequence[Run], report: Report) -> None:
-        """By kind, from the nodes' own traces."""
+        """Adds messages by kind, from the nodes' own traces."""
         if not runs:
             return
         report.heading("Messages")
@@ -160,7 +160,7 @@ class Sizes(Experiment):
 
     @staticmethod
     def ratios(runs: Sequence[Run], report: Report) -> None:
-        """Ours by LibPaxos's, at each size."""
+        """The ratio of our number to LibPaxos's, at each size."""
         lines = []
         for nodes, of in curves.groups(runs, lambda spec: spec.topology.nodes).items():
             ours = [throughput_per_s(run) for run in of if run.spec.system == "multipaxos"]

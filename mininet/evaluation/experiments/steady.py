@@ -1,7 +1,8 @@
 """Steady state: latency against throughput.
 
-A closed loop of 1 to 1,000 outstanding commands, and an open loop (Poisson arrivals) at 10 to 110 % of what the closed
-one reached at its best. Unshaped, so that processors decide: all nodes and the client share those of one machine.
+A closed loop of 1 to 1,000 outstanding commands, and an open loop (Poisson arrivals) at 10 to 110 % of the closed
+loop's best throughput. The network is unshaped, so that processors decide: all nodes and the client share those of one
+machine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from evaluation.systems import system
 from evaluation.tables import LATENCY, THROUGHPUT, Column, Quantity, Table
 
 OUTSTANDING = (1, 3, 10, 30, 100, 300, 1000)
-OUTSTANDING_LIBPAXOS = (1, 3, 10, 30, 100, 300)  # it stalls above
+OUTSTANDING_LIBPAXOS = (1, 3, 10, 30, 100, 300)  # above that it stalls
 OUTSTANDING_QUICK = (1, 100)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1)
 SHARES_QUICK = (0.5,)
@@ -28,7 +29,7 @@ MICROSECONDS = Quantity("latency", "us")
 
 
 def load_of(spec: Spec) -> float:
-    """What drives a point: commands outstanding, or a rate."""
+    """The load of a point: commands outstanding, or a rate."""
     return spec.workload.rate_per_s or spec.workload.outstanding
 
 
@@ -55,12 +56,12 @@ class Steady(Experiment):
 
     @staticmethod
     def spec(name: str, scale: Scale, workload: Workload) -> Spec:
-        """A star of three, unshaped."""
+        """A point on a star of three, unshaped."""
         return Spec(experiment="steady", system=name, topology=Topology(nodes=3), workload=workload)
 
     def more_points(self, scale: Scale, runs: Sequence[Run]) -> list[Spec]:
-        """The open loop, of the systems that have one, at shares of the closed loop's best. Rates that were run before
-        stay, so that a campaign which was cut off goes on with them."""
+        """The open loop, of the systems that have one, at shares of the closed loop's best. Rates that were run
+        before stay, so that a campaign which was cut off goes on with them."""
         specs = []
         for name in scale.on("memory"):
             own = [run for run in runs if run.spec.system == name]
@@ -77,7 +78,7 @@ class Steady(Experiment):
         return specs
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Curves, distributions, a table."""
+        """Adds curves, distributions and a table."""
         closed = [run for run in runs if not is_open(run)]
         opened = [run for run in runs if is_open(run)]
         drawn = [curves.load_curve(of, load_of, label) for label, of in curves.by_system(closed).items()]
@@ -129,7 +130,7 @@ class Steady(Experiment):
 
     @staticmethod
     def distributions(runs: Sequence[Run], report: Report) -> None:
-        """Of the first run of some loads, for those systems whose clients tell of operations."""
+        """Distributions of the first run of some loads, for systems whose records have operations."""
         drawn = []
         for count in (1, 10, 100, 1000):
             of = [run for run in runs if load_of(run.spec) == count and not run.seconds_only]
@@ -147,7 +148,7 @@ class Steady(Experiment):
 
     @staticmethod
     def ratios(runs: Sequence[Run], report: Report) -> None:
-        """Ours by LibPaxos's, each at its best; and at one outstanding."""
+        """The ratio of our number to LibPaxos's, each at its best, and at one outstanding."""
         ours = [run for run in runs if run.spec.system == "multipaxos"]
         theirs = [run for run in runs if run.spec.system == "libpaxos"]
         if not ours or not theirs:
@@ -167,7 +168,7 @@ class Steady(Experiment):
             )
 
     def open_loop(self, runs: Sequence[Run], report: Report) -> None:
-        """By the planned times."""
+        """Adds latency by the planned times."""
         report.heading("Open loop")
         drawn = [
             curves.load_curve(of, load_of, f"{label}, {name}", number)
@@ -187,7 +188,7 @@ class Steady(Experiment):
 
 
 def interval(estimate: estimates.Estimate) -> str:
-    """A ratio with its interval."""
+    """A ratio with its interval, as text."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

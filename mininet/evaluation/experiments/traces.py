@@ -1,8 +1,8 @@
 """Failure traces: throughput and latency over time, while something fails and comes back.
 
-All systems on disk and synced. A replica is killed and started again; the leader is; the leader is cut off, wholly, one
-way, and so that each side sees another majority; it is slow; it loses packets. LibPaxos3 has no election: what it shows
-when its proposer is killed is a client at zero for ever, and that is what is drawn.
+All systems are on disk and synced. A replica is killed and started again; so is the leader; the leader is cut off,
+fully, one way, and so that each side sees another majority; it is slow; it loses packets. LibPaxos3 has no election:
+after its proposer is killed its client stays at zero for ever, and the figure shows that.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Story:
     title: str
     faults: tuple[tuple[float, Fault], ...]
     systems: tuple[str, ...] = ("multipaxos", "libpaxos", "etcd")
-    kernel_defaults: bool = False  # TCP's patience as the kernel comes
+    kernel_defaults: bool = False  # TCP's patience as the kernel has it
 
 
 def fault(**values: object) -> Fault:
-    """Its time comes later."""
+    """A fault whose time is set later."""
     return Fault(at_s=0.0, **values)  # type: ignore[arg-type]
 
 
@@ -93,7 +93,7 @@ PATIENT = (("kernel_defaults", True),)
 
 
 def at_times(story: Story, duration_s: float) -> tuple[Fault, ...]:
-    """The story's faults at seconds."""
+    """The story's faults with times in seconds."""
     return tuple(
         Fault(
             **{
@@ -106,7 +106,7 @@ def at_times(story: Story, duration_s: float) -> tuple[Fault, ...]:
 
 
 def marks_of(run: Run) -> tuple[Mark, ...]:
-    """When each fault really took effect."""
+    """The time when each fault took effect."""
     return tuple(
         Mark(
             run.at_s(each["took_effect_ns"]),
@@ -147,7 +147,7 @@ class Traces(Experiment):
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """A part for each story."""
+        """Adds a part for each story."""
         for story in STORIES:
             of = [run for run in runs if is_of(story, run.spec)]
             if of:
@@ -159,7 +159,7 @@ class Traces(Experiment):
         )
 
     def story(self, story: Story, runs: Sequence[Run], report: Report) -> None:
-        """The first run of each system, all together and each alone; all runs, in the table."""
+        """Adds the first run of each system, all together and each alone; the table has all runs."""
         report.heading(story.title)
         first = {run.spec.system: run for run in sorted(runs, key=lambda run: run.repetition, reverse=True)}
         shown = sorted(first.values(), key=lambda run: run.spec.system != "multipaxos")
@@ -184,7 +184,7 @@ class Traces(Experiment):
 
     @staticmethod
     def table(runs: Sequence[Run]) -> Table:
-        """A row for each run: what was lost, and for how long nobody was served."""
+        """A row for each run: what was lost, and for how long no client was served."""
         rows = []
         for run in sorted(runs, key=lambda run: (run.spec.system, run.repetition)):
             checks = run.result["checks"]
@@ -217,7 +217,7 @@ class Traces(Experiment):
 
 
 def is_of(story: Story, spec: Spec) -> bool:
-    """Is it what the story tells?"""
+    """Is it a run of the story?"""
     told = tuple((each.kind, each.target, each.mode) for each in spec.faults)
     wanted = tuple((each.kind, each.target, each.mode) for _, each in story.faults)
     return told == wanted and spec.option("kernel_defaults", False) == story.kernel_defaults

@@ -46,7 +46,7 @@ class Values(Experiment):
         ]
 
     def report(self, runs: Sequence[Run], report: Report) -> None:
-        """Throughput in commands and in bytes, latency, a table."""
+        """Adds throughput in commands and in bytes, latency, and a table."""
         tail = f"unshaped star of 3, {OUTSTANDING} outstanding; 95 % intervals over runs; {busy_words(runs)}."
         for quantity, number, name, log in (
             (THROUGHPUT, throughput_per_s, "throughput", False),

@@ -1,8 +1,8 @@
-"""Systems under test: one file each. What this package's modules define as a `System` is found by its name.
+"""Systems under test: one file each. Every `System` that this package's modules define is found by its name.
 
-Rules. A system is put on a network that stands, in a folder of its own, and started by its own commands; every process
-is started inside a host and ended by its own id. Its load is its own: what differs in the workloads of two systems
-is said in `differences`, which every report that compares them repeats, with the message delays of each.
+Rules. A system is put on a network that stands, in a folder of its own, and started by its own commands. Every process
+is started inside a host and ended by its own id. Each system has a load of its own; `differences` says how its workload
+differs from ours, and every report that compares systems repeats that, with the message delays of each.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from evaluation.processes import wait_for
 from multipaxos.load.operation_log import HEADER_BYTES, ROW_BYTES
 
 START_S = 30.0  # until nodes lead, or clients have answers
-END_S = 30.0  # until a client has written down what it saw
+END_S = 30.0  # until a client has written its records
 POLL_S = 0.05
 POLITE_S = 5.0
 
 
 @dataclass
 class Settings:
-    """What the person who evaluates has told, for all runs."""
+    """The user's settings for all runs."""
 
     libpaxos_bin: Path | None = None
 
@@ -53,11 +53,11 @@ class System(ABC):
     title: ClassVar[str]  # for axes and tables
     message_delays: ClassVar[int]  # from a client's command to its answer, without failures
     open_loop: ClassVar[bool] = False  # can its client plan commands at a rate?
-    traces: ClassVar[bool] = False  # can its nodes write down their protocol?
-    client_ends_by: ClassVar[signal.Signals] = signal.SIGINT  # SIGKILL where there is nothing left to write down
-    differences: ClassVar[str] = ""  # of its workload, from ours
+    traces: ClassVar[bool] = False  # can its nodes trace their protocol?
+    client_ends_by: ClassVar[signal.Signals] = signal.SIGINT  # SIGKILL if a client has nothing left to write
+    differences: ClassVar[str] = ""  # of its workload from ours
     storages: ClassVar[tuple[str, ...]]
-    quorums: ClassVar[tuple[str, ...]] = ("majority",)  # the first words of what it can be told
+    quorums: ClassVar[tuple[str, ...]] = ("majority",)  # the first words of the quorum systems that it has
 
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
@@ -69,7 +69,7 @@ class System(ABC):
         self.refuse()
 
     def refuse(self) -> None:
-        """What it has not. Raises EvaluationError."""
+        """Raises EvaluationError if the system lacks something that the spec asks for."""
         spec = self.spec
         if spec.storage not in self.storages:
             raise EvaluationError(f"{self.title} has no storage {spec.storage!r}: choose of {', '.join(self.storages)}")
@@ -81,16 +81,16 @@ class System(ABC):
     @classmethod
     @abstractmethod
     def missing(cls, settings: Settings) -> str | None:
-        """Why it cannot be run here, and what to do; None where it can."""
+        """Why the system cannot be run here, and what to do; None if it can."""
 
     @classmethod
     @abstractmethod
     def provenance(cls, settings: Settings) -> Mapping[str, Any]:
-        """Which version this is, and the hashes of its binaries."""
+        """The system's version, and the hashes of its binaries."""
 
     @abstractmethod
     def start(self) -> None:
-        """Starts every node and waits until they take writes. Raises SystemFailed."""
+        """Starts every node and waits until they accept writes. Raises SystemFailed."""
 
     @abstractmethod
     def start_node(self, node: int) -> None:
@@ -98,44 +98,45 @@ class System(ABC):
 
     @abstractmethod
     def leader(self) -> int:
-        """Which node leads now."""
+        """The node that leads now."""
 
     @abstractmethod
     def begin_load(self) -> None:
-        """Starts every client and waits until each has its first answers."""
+        """Starts every client and waits until each has its first answers. Raises SystemFailed."""
 
     @abstractmethod
     def end_load(self) -> list[dict[str, Any]]:
-        """Ends every client. Its records are in the folder: `operations-N.npy`, or `seconds-N.csv` where a client tells
-        of seconds only. Returns a summary of each client, with the name of its file as `records`."""
+        """Ends every client. Its records are in the folder: `operations-N.npy`, or `seconds-N.csv` if a client only
+        reports seconds. Returns a summary of each client, with the name of its file as `records`. Raises
+        SystemFailed."""
 
     @abstractmethod
     def check(self) -> dict[str, Any]:
-        """After the load: what of its promises was looked at, and how that went. `failures` is a list of sentences."""
+        """Checks the system's promises after the load; `failures` is a list of sentences."""
 
     # -- what all of them need
 
     def start_nodes(self) -> None:
-        """Every one."""
+        """Starts every node."""
         for host in self.network.nodes:
             self.start_node(host.index)
 
     def start_client(self, host: Host, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """The next client; its words go to a log of its own."""
+        """Starts the next client; its output goes to a log of its own."""
         log = self.folder / f"client{len(self.clients)}.log"
         self.clients.append(host.popen(command, log, env=env))
 
     def records_of(self, client: int) -> Path:
-        """The file of a client that tells of every operation."""
+        """The file with every operation of a client."""
         return self.folder / f"operations-{client}.npy"
 
     def has_answers(self, client: int) -> bool:
-        """Is there a row in that file?"""
+        """Does a client's file have a row?"""
         path = self.records_of(client)
         return path.exists() and path.stat().st_size >= HEADER_BYTES + ROW_BYTES
 
     def wait_until(self, done: Callable[[], bool], what: str) -> None:
-        """Raises SystemFailed where that does not come in time, or a process ends that should run."""
+        """Waits for a condition. Raises SystemFailed if it does not come true in time, or if a process ends."""
 
         def looked() -> bool:
             self.look_for_ended()
@@ -145,7 +146,7 @@ class System(ABC):
             raise SystemFailed(f"{self.title} {what} in {START_S:g} s: see {self.folder}/*.log")
 
     def look_for_ended(self) -> None:
-        """A node or client that has ended while it should run has a reason. Raises SystemFailed."""
+        """Raises SystemFailed, with the last words, if a node or client has ended."""
         nodes = [(f"node {node}", f"node{node}.log", process) for node, process in self.processes.items()]
         clients = [(f"client {i}", f"client{i}.log", process) for i, process in enumerate(self.clients)]
         for name, log, process in (*nodes, *clients):
@@ -153,7 +154,7 @@ class System(ABC):
                 raise SystemFailed(f"{name} of {self.title} ended: {self.last_words(log)}")
 
     def end_clients(self) -> None:
-        """Each writes down what it saw. Raises SystemFailed where one does not, or had ended before."""
+        """Ends all clients, which write their records. Raises SystemFailed if one does not end, or had ended before."""
         wanted = -signal.SIGKILL if self.client_ends_by == signal.SIGKILL else 0
         for client in self.clients:
             client.send_signal(self.client_ends_by)
@@ -167,7 +168,7 @@ class System(ABC):
                 raise SystemFailed(f"client {number} of {self.title} ended with {code}: {self.last_words(log)}")
 
     def ended_by_themselves(self) -> list[str]:
-        """A sentence for each node that is dead, but not by a fault's SIGKILL."""
+        """A sentence for each node that has ended, except by the SIGKILL of a fault."""
         return [
             f"node {node} ended by itself with code {process.returncode}: {self.last_words(f'node{node}.log')}"
             for node, process in self.processes.items()
@@ -180,7 +181,7 @@ class System(ABC):
         return words[-1] if words else "without a word"
 
     def stop(self) -> None:
-        """Ends every process: clients at once, nodes politely, then not."""
+        """Ends every process: clients by SIGKILL, nodes by SIGTERM and, if that is not enough, by SIGKILL."""
         for client in self.clients:
             client.kill()
             client.wait()
@@ -196,12 +197,12 @@ class System(ABC):
 
 
 def systems() -> dict[str, type[System]]:
-    """All that there are, by name."""
+    """All systems by name."""
     return {found.name: found for found in classes_in(__name__, System)}  # type: ignore[type-abstract]
 
 
 def system(name: str) -> type[System]:
-    """One by its name."""
+    """The system of that name. Raises EvaluationError."""
     known = systems()
     if name not in known:
         raise EvaluationError(f"no system {name!r}: choose of {', '.join(sorted(known))}")

@@ -1,10 +1,10 @@
-"""etcd, as Debian packages it: a third system, another protocol (Raft), on disk always.
+"""etcd, as Debian packages it: a third system, with another protocol (Raft), always on disk.
 
-Theory. etcd answers a put when it is applied, like multipaxos; its clients speak gRPC or, as here, JSON over HTTP to
-the same processes. Its log is synced before it answers, to a file of its own kind. Four message delays, where the
-client talks to the leader, which it does here.
+Theory. etcd answers a put after it is applied, like multipaxos. Its clients speak gRPC or, as here, JSON over HTTP to
+the same processes. It syncs its log before it answers, to files in a format of its own. A put takes four message delays
+if the client talks to the leader, as it does here.
 
-Options: `election_timeout_ms` (etcd wants it at least five times `heartbeat_ms`), `heartbeat_ms`.
+Options: `election_timeout_ms` (etcd wants it to be at least five times `heartbeat_ms`), `heartbeat_ms`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLIENTS_PORT, PEERS_PORT = 2379, 2380
 
 
 def status_of(place: str) -> dict[str, Any] | None:
-    """What a node says of itself, or None where it does not answer."""
+    """A node's status, or None if the node does not answer."""
     ask = urllib.request.Request(f"http://{place}/v3/maintenance/status", b"{}")
     try:
         with urllib.request.urlopen(ask, timeout=1) as answer:
@@ -40,7 +40,7 @@ def status_of(place: str) -> dict[str, Any] | None:
 
 
 def with_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """As this process has it, and this package can be found too."""
+    """The environment with a PYTHONPATH that has this package."""
     paths = [str(ROOT / "mininet"), *filter(None, [environment.get("PYTHONPATH")])]
     return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -59,12 +59,12 @@ class Etcd(System):
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
-        """The program."""
+        """Says whether the program is there."""
         return None if shutil.which("etcd") else "etcd is not here: install Debian's etcd-server, or leave it out"
 
     @classmethod
     def provenance(cls, settings: Settings) -> Mapping[str, Any]:
-        """Its version, and the hash of its program."""
+        """The program's version and hash."""
         program = shutil.which("etcd")
         assert program is not None
         told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
@@ -73,16 +73,16 @@ class Etcd(System):
     # -- nodes
 
     def place(self, node: int) -> str:
-        """Where clients reach it."""
+        """The address of a node for clients."""
         return f"{self.network.nodes[node].address}:{CLIENTS_PORT}"
 
     def start(self) -> None:
-        """Every node, until one leads."""
+        """Starts every node and waits until one leads."""
         self.start_nodes()
         self.wait_until(lambda: self.find_leader() is not None, "has no leader")
 
     def start_node(self, node: int) -> None:
-        """Its own command line."""
+        """Starts the program with its own command line."""
         host = self.network.nodes[node]
         peers = ",".join(f"n{each.index}=http://{each.address}:{PEERS_PORT}" for each in self.network.nodes)
         own, peer = f"http://{self.place(node)}", f"http://{host.address}:{PEERS_PORT}"
@@ -97,7 +97,7 @@ class Etcd(System):
         self.processes[node] = host.popen(command, self.folder / f"node{node}.log", append=True)
 
     def find_leader(self) -> int | None:
-        """Who the nodes say leads."""
+        """The node that leads by its own status; None if there is none."""
         places = [self.place(host.index) for host in self.network.nodes]
         rows = namespaces.inside(self.network.clients[0].pid, lambda: [status_of(place) for place in places])
         for node, row in enumerate(rows):
@@ -106,7 +106,7 @@ class Etcd(System):
         return None
 
     def leader(self) -> int:
-        """Waits for one."""
+        """The node that leads; waits for one. Raises SystemFailed."""
         found: list[int] = []
 
         def leads() -> bool:
@@ -121,7 +121,7 @@ class Etcd(System):
     # -- load
 
     def begin_load(self) -> None:
-        """Puts by a client of our own, the leader first."""
+        """Starts clients of our own, which put on the leader first."""
         work, leader = self.spec.workload, self.leader()
         order = [leader, *(host.index for host in self.network.nodes if host.index != leader)]
         for number, host in enumerate(self.network.clients):
@@ -133,10 +133,10 @@ class Etcd(System):
         self.wait_until(lambda: all(map(self.has_answers, range(len(self.clients)))), "answers no client")
 
     def end_load(self) -> list[dict[str, Any]]:
-        """Its clients tell nothing beside their records."""
+        """Ends the clients, which report nothing beside their records."""
         self.end_clients()
         return [{"client": number, "records": self.records_of(number).name} for number in range(len(self.clients))]
 
     def check(self) -> dict[str, Any]:
-        """Its revisions are told; its log is its own affair."""
+        """Checks that the nodes live; etcd's log is not read."""
         return {"failures": self.ended_by_themselves(), "note": "etcd's log is not read: only that its nodes live"}

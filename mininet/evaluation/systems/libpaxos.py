@@ -1,22 +1,22 @@
-"""LibPaxos3, by its own sample programs `replica` and `client`, from a folder that `--libpaxos-bin` names.
+"""LibPaxos3, by its own sample programs `replica` and `client`, from the folder that `--libpaxos-bin` names.
 
-What was measured: LibPaxos3 as the repository fpaxos/fpaxos-lib has it (commit dc4b331), which adds settable quorums.
-With quorum-1 = quorum-2 = majority and group-1 = group-2 = n it is plain LibPaxos3.
+What was measured: LibPaxos3 in the repository fpaxos/fpaxos-lib (commit dc4b331), which adds settable quorums. With
+quorum-1 = quorum-2 = majority and group-1 = group-2 = n it is plain LibPaxos3.
 
-Theory. Its client sends values to one proposer and learns from the acceptors itself, so a value takes three message
-delays: nothing is executed, and nobody answers. It keeps a number of values outstanding, and prints a line a second:
-how many it has learnt in it. The average latency that it prints is a running mean cut to whole numbers, which is wrong;
-by Little's law the mean is outstanding / throughput.
+Theory. The client sends values to one proposer and learns from the acceptors itself, so a value takes three message
+delays: nothing is executed, and no node answers. The client keeps a number of values outstanding, and prints once a
+second how many it has learnt in that second. The average latency that it prints is a running mean cut to whole numbers,
+which is wrong; by Little's law the mean is outstanding / throughput.
 
-Every replica is a proposer, runs phase 1 when it starts and for new instances as others close, and when preempted asks
-again at once with a higher ballot. So they duel, above all where acceptors are slow (synced, or many): some runs decide
-nothing, or next to nothing, for as long as one waits. Started one after another they duel more. Such an attempt is told
-and done again.
+Every replica is a proposer. It runs phase 1 when it starts, and for new instances as others close; when it is preempted
+it asks again at once with a higher ballot. So the replicas duel, above all if acceptors are slow (synced, or many):
+some runs decide nothing, or next to nothing, no matter how long one waits. Replicas that are started one after another
+duel more. Such an attempt is reported and repeated.
 
 Options: `sync` (of LMDB; LibPaxos's default is off), `group1`, `group2` (to how many acceptors each phase is sent),
 `catch_up` (of a replica that starts; its default is on), `proposer_timeout_s`.
 
-Rules. The first replica is the proposer that clients use: there is no election. Its programs are found, never built.
+Rules. The first replica is the proposer that clients use: there is no election. The programs are found, never built.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ LINE = re.compile(r"^(\d+) value/sec, [\d.]+ Mbps, latency min (\d+) us max (\d+
 
 
 def parse_line(line: str) -> int | None:
-    """How many values were learnt in a second; None for a line that says something else."""
+    """How many values were learnt in a second; None for a line with other contents."""
     match = LINE.match(line.strip())
     return int(match[1]) if match else None
 
 
 def quorums_of(text: str, nodes: int) -> tuple[int, int]:
-    """The sizes of both phases' quorums."""
+    """The sizes of the quorums of both phases. Raises EvaluationError."""
     match text.split():
         case ["majority"]:
             return nodes // 2 + 1, nodes // 2 + 1
@@ -65,7 +65,7 @@ class Libpaxos(System):
         "LibPaxos3: its own sample client, which learns from the acceptors by itself; no execution, no sessions; "
         "latency by Little's law, from its lines of a second each"
     )
-    client_ends_by = signal.SIGKILL  # SIGINT crashes it now and then, when all is told
+    client_ends_by = signal.SIGKILL  # SIGINT crashes it now and then, after its last line
     storages = ("memory", "lmdb")
     quorums = ("majority", "sizes")
 
@@ -77,7 +77,7 @@ class Libpaxos(System):
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
-        """Its programs."""
+        """Says whether the programs are there."""
         folder = settings.libpaxos_bin
         if folder is None:
             return "LibPaxos is not here: give the folder of its sample programs by --libpaxos-bin"
@@ -86,7 +86,7 @@ class Libpaxos(System):
 
     @classmethod
     def provenance(cls, settings: Settings) -> Mapping[str, Any]:
-        """The hashes of its programs."""
+        """The hashes of the programs."""
         assert settings.libpaxos_bin is not None
         return {name: sha256(settings.libpaxos_bin / name) for name in PROGRAMS}
 
@@ -97,7 +97,7 @@ class Libpaxos(System):
         self.start_nodes()
 
     def start_node(self, node: int) -> None:
-        """One replica; each has a configuration of its own, for its path of LMDB is in it."""
+        """Starts one replica; each has a configuration of its own, because its path of LMDB is in it."""
         path = self.folder / f"paxos-{node}.conf"
         path.write_text(self.configuration(node), encoding="utf-8")
         log = self.folder / f"node{node}.log"
@@ -105,7 +105,7 @@ class Libpaxos(System):
         self.processes[node] = self.network.nodes[node].popen(command, log, append=True)
 
     def configuration(self, node: int | None) -> str:
-        """Of one replica, or of a client."""
+        """The configuration of one replica, or of a client."""
         nodes = len(self.network.nodes)
         phase1, phase2 = quorums_of(self.spec.quorum, nodes)
         lines = [f"replica {host.index} {host.address} {PORT}" for host in self.network.nodes]
@@ -130,25 +130,25 @@ class Libpaxos(System):
     # -- load
 
     def begin_load(self) -> None:
-        """Its own client, one for each."""
+        """Starts LibPaxos's own clients."""
         path = self.folder / "paxos-client.conf"
         path.write_text(self.configuration(None), encoding="utf-8")
         work = self.spec.workload
         for host in self.network.clients:
             command = [str(self.programs / "client"), str(path), "-o", str(work.outstanding)]
             command += ["-v", str(work.value_size), "-p", "0"]
-            self.start_client(host, ["stdbuf", "-oL", *command])  # a line when it is printed, not when a block is full
-        # a second with values in it
+            self.start_client(host, ["stdbuf", "-oL", *command])  # each line is written when it is printed
+        # each client has had a second with values in it
         self.wait_until(lambda: all(any(self.counts(i)) for i in range(len(self.clients))), "decides nothing")
 
     def counts(self, number: int) -> list[int]:
-        """What a client has told until now."""
+        """The counts that a client has printed so far."""
         lines = (self.folder / f"client{number}.log").read_text(errors="replace").splitlines()
         return [count for count in map(parse_line, lines) if count is not None]
 
     def end_load(self) -> list[dict[str, Any]]:
-        """The second under way is waited for: its line's time is when it is seen; the others were a second apart
-        before it. The file's own time would not do: it is that of any last line."""
+        """Waits for the second under way: the time of its line is when the line is seen, and the other lines came a
+        second apart before it. The file's own time would not do, because any line may be the last one."""
         told = []
         for number in range(len(self.clients)):
             counts, told_ns = self.after_next_line(number)
@@ -159,7 +159,7 @@ class Libpaxos(System):
         return told
 
     def after_next_line(self, number: int) -> tuple[list[int], int]:
-        """All that a client has told when it has told of one more second, and when that was."""
+        """All counts of a client after its next one, and the time of that. Raises SystemFailed."""
         before, end = len(self.counts(number)), time.monotonic() + NEXT_LINE_S
         while len(counts := self.counts(number)) == before:
             if self.clients[number].poll() is not None:
@@ -171,12 +171,13 @@ class Libpaxos(System):
 
     @staticmethod
     def write_seconds(path: Path, counts: list[int], last_ns: int) -> None:
-        """When each second ended, and how many values were learnt in it."""
+        """Writes when each second ended, and how many values were learnt in it."""
         rows = [f"{last_ns - (len(counts) - 1 - i) * 10**9},{count}" for i, count in enumerate(counts)]
         path.write_text("\n".join(["at_ns,completed", *rows]) + "\n", encoding="utf-8")
 
     def check(self) -> dict[str, Any]:
-        """On LMDB, whether what was learnt is on the disks; its programs keep no state and tell no slots."""
+        """Checks on LMDB whether the disks hold the values that were learnt; the programs keep no state and report
+        no slots."""
         failures = self.ended_by_themselves()
         if self.spec.storage != "lmdb":
             return {"failures": failures, "note": "only that its nodes live"}
@@ -188,5 +189,5 @@ class Libpaxos(System):
         return {**told, "failures": failures + told["failures"], "learnt": learnt}
 
     def data(self, node: int) -> Path:
-        """Where a replica has its acceptor's LMDB: its programs append the number."""
+        """The folder of a replica's LMDB; the programs append the acceptor's number."""
         return self.folder / "data" / f"node{node}"

@@ -1,11 +1,11 @@
 """multipaxos itself, as a user runs it: `multipaxos serve` on every node, `multipaxos bench` on every client.
 
-Options: `election_timeout_ms`, `ping_interval_ms`, `window`; `leaders`: how many nodes, from the first on, may lead
-(where it matters at which site the leader is). Its clients talk to the leader, which executes a command before it
-answers: four message delays, of which the first and the last are the client's.
+Options: `election_timeout_ms`, `ping_interval_ms`, `window`; `leaders`: how many nodes, from the first on, may lead (if
+it matters at which site the leader is). Clients talk to the leader, which executes a command before it answers: four
+message delays, of which the first and the last are the client's.
 
-Rules. Every client has a session and a file of records of its own. After a run on LMDB the logs are read and held
-against what clients were told; on memory only the nodes' hashes of their states are compared.
+Rules. Every client has a session and a file of records of its own. After a run on LMDB the logs are read and compared
+with the answers that clients received; on memory only the hashes of the nodes' states are compared.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ENDLESS_S = 100_000  # the load is ended by a signal
 
 
 def quorum_of(text: str) -> Quorum:
-    """What a spec says of quorums, as the configuration has it."""
+    """The quorums of a spec, as the configuration has them. Raises EvaluationError."""
     match text.split():
         case ["majority"]:
             return "majority"
@@ -68,7 +68,7 @@ class Multipaxos(System):
         self.config_path.write_text(self.config.to_toml(), encoding="utf-8")
 
     def config_of(self, spec: Spec) -> Config:
-        """One node on each host."""
+        """The configuration, with one node on each host."""
         leaders = spec.option("leaders", len(self.network.nodes))
         nodes = tuple(
             Member(host.index, f"{host.address}:{PORT}", ROLES if host.index < leaders else FOLLOWS)
@@ -83,28 +83,28 @@ class Multipaxos(System):
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:
-        """It is here."""
+        """Nothing: multipaxos is here."""
         return None
 
     @classmethod
     def provenance(cls, settings: Settings) -> Mapping[str, Any]:
-        """The hashes of its compiled modules are those of the machine's provenance."""
+        """The version; the machine's provenance has the hashes of the compiled modules."""
         return {"version": version_of("multipaxos")}
 
     # -- nodes
 
     def start(self) -> None:
-        """Every node, until one leads and all vote."""
+        """Starts every node and waits until one leads and all vote."""
         self.start_nodes()
         self.wait_until(self.leads_and_votes, "does not lead and vote")
 
     def leads_and_votes(self) -> bool:
-        """One leads, all vote."""
+        """Does one node lead, and do all nodes vote?"""
         rows = self.statuses()
         return any(row.get("leading") for row in rows) and all(row.get("voting") for row in rows)
 
     def start_node(self, node: int) -> None:
-        """The command that a user types."""
+        """Starts a node by the command that a user types."""
         command = [sys.executable, "-m", "multipaxos", "serve", "--config", str(self.config_path)]
         command += ["--node", str(node), "--data-dir", str(self.directory(node)), "--storage", self.spec.storage]
         if self.spec.trace:
@@ -113,12 +113,12 @@ class Multipaxos(System):
         self.processes[node] = self.network.nodes[node].popen(command, log, append=True)
 
     def directory(self, node: int) -> Path:
-        """Where it keeps its log."""
+        """The folder of a node's log."""
         return self.folder / "data" / f"node{node}"
 
     def statuses(self) -> list[dict[str, Any]]:
-        """What `multipaxos status` shows, asked from the first client's host, in this process: a new one would take
-        processor time from what is measured. A row of a dead node has `alive` false."""
+        """The rows of `multipaxos status`, asked from the first client's host in this process, because a new process
+        would take processor time from the measurement. A row of a dead node has `alive` false."""
         addresses = [(node.host, node.port) for node in self.config.nodes]
         return namespaces.inside(
             self.network.clients[0].pid,
@@ -126,7 +126,7 @@ class Multipaxos(System):
         )
 
     def leader(self) -> int:
-        """Who says so, at the highest ballot; waits for one."""
+        """The node that says it leads, at the highest ballot; waits for one. Raises SystemFailed."""
         leading: list[dict[str, Any]] = []
 
         def found() -> bool:
@@ -140,13 +140,13 @@ class Multipaxos(System):
     # -- load
 
     def begin_load(self) -> None:
-        """`multipaxos bench --records`, one for each client."""
+        """Starts `multipaxos bench --records`, once for each client."""
         for number, host in enumerate(self.network.clients):
             self.start_client(host, self.load_command(number))
         self.wait_until(lambda: all(map(self.has_answers, range(len(self.clients)))), "answers no client")
 
     def load_command(self, number: int) -> list[str]:
-        """The workload as options."""
+        """The workload as a command line."""
         work = self.spec.workload
         addresses = ",".join(node.address for node in self.config.nodes)
         command = [sys.executable, "-m", "multipaxos", "bench", "--cluster", addresses, "--json"]
@@ -159,7 +159,7 @@ class Multipaxos(System):
         return command
 
     def end_load(self) -> list[dict[str, Any]]:
-        """What each client tells in its last line."""
+        """Ends the clients; returns the last line of each."""
         self.end_clients()
         told = [
             {**json.loads(self.last_words(f"client{number}.log")), "client": number, "records": path.name}
@@ -171,7 +171,8 @@ class Multipaxos(System):
     # -- promises
 
     def check(self) -> dict[str, Any]:
-        """All nodes come level with one state; on LMDB, their logs hold all that was acknowledged."""
+        """Checks that all nodes reach the same slot with one state; on LMDB, that their logs hold every acknowledged
+        write."""
         failures = self.ended_by_themselves()
         rows = self.wait_until_level()
         if not rows:
@@ -190,7 +191,7 @@ class Multipaxos(System):
         return told
 
     def wait_until_level(self) -> list[dict[str, Any]]:
-        """The status of the nodes that live, level if they come to be so in time."""
+        """The status of the living nodes, after they have applied the same slots or the time is over."""
         rows: list[dict[str, Any]] = []
 
         def level() -> bool:
@@ -203,7 +204,7 @@ class Multipaxos(System):
     def check_logs(
         self, rows_of: list[records.Operations], slot_out: Mapping[int, int], failures: list[str]
     ) -> dict[str, Any]:
-        """Of the nodes that told how far they are. Adds what is wrong to `failures`."""
+        """Checks the logs of the nodes whose status is known. Adds what is wrong to `failures`."""
         logs = {node: log_check.read_log(self.directory(node), CLUSTER, node, end) for node, end in slot_out.items()}
         failures += log_check.same_prefix(logs)
         longest = max(logs.values(), key=len)
