@@ -19,6 +19,7 @@ from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import META_VOTER, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.shell import Act, nothing, wake
 from multipaxos.simulation.timeline import MS, Timeline
@@ -26,7 +27,7 @@ from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.fuzz.harness import Program, chunk, main
 from tests.support.journal import Journal
-from tests.support.one_node import ALL, APPLY, OPEN_SESSION
+from tests.support.one_node import APPLY, OPEN_SESSION
 
 NODES = 3
 WINDOW = 8
@@ -62,7 +63,7 @@ class Host:
         """A process begins, from what the disk holds."""
         self.core = Node(
             node=self.id,
-            roles=[ALL] * NODES,
+            roles=[ALL_ROLES] * NODES,
             quorums=QuorumSystem.majority(range(NODES)),
             incarnation=self.disk.incarnation,
             seed=self.id,

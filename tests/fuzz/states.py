@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER
 from multipaxos.wire import codec
 from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
@@ -17,7 +18,6 @@ WINDOW = 8
 CLIENT = 1
 OPEN = command(0, 77, b"", OPEN_SESSION)
 COMMANDS = [OPEN, command(1, 1, b"a"), command(1, 2, b"b"), command(9, 1, b"c")]
-LEADER_ROLE, ACCEPTOR_ROLE, ALL = 2, 4, 7
 
 
 def run(at: int, first: int, commands: list[tuple[object, ...]]) -> bytes:
@@ -170,7 +170,7 @@ def alone() -> OneNode:
 
 def only_a_leader() -> OneNode:
     """Leads, and is neither replica nor acceptor."""
-    one = linked(roles=[LEADER_ROLE, ALL - LEADER_ROLE, ALL - LEADER_ROLE])
+    one = linked(roles=[LEADER, ALL_ROLES - LEADER, ALL_ROLES - LEADER])
     at = one.begin_scout()
     for peer in (1, 2):
         one.promise(peer, at)
@@ -179,7 +179,7 @@ def only_a_leader() -> OneNode:
 
 def only_an_acceptor() -> OneNode:
     """Votes, and is neither replica nor leader."""
-    one = linked(roles=[ACCEPTOR_ROLE, ALL, ALL])
+    one = linked(roles=[ACCEPTOR, ALL_ROLES, ALL_ROLES])
     one.phase2a(1, ballot(5, 1), 1, COMMANDS)
     one.sync()
     return one

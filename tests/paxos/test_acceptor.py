@@ -1,7 +1,8 @@
 """The acceptor inside its node: what it may say, and when: nothing before the disk holds what it rests on."""
 
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
-from tests.support.one_node import ALL, OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 B1, B2, B3 = ballot(1, 1), ballot(2, 2), ballot(3, 1)
@@ -158,7 +159,7 @@ def test_overlapping_records_the_newest_holds_slot_by_slot():
 
 def test_a_learners_late_lower_ballot_does_not_hide_the_decided_one_on_disk():
     """A node that does not vote hears an old leader's run after a newer one's decision, over more slots."""
-    rig = Rig(node=3, nodes=4, roles=[ALL, ALL, ALL, 1])
+    rig = Rig(node=3, nodes=4, roles=[ALL_ROLES, ALL_ROLES, ALL_ROLES, 1])
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     rig.send(2, "decision", ballot=B2, first=1, end=2)
     rig.sync()

@@ -3,8 +3,9 @@
 import pytest
 
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
-from tests.support.one_node import ALL, OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 NOOP = 0
@@ -340,7 +341,7 @@ def test_a_number_that_no_founder_has_does_not_count():
 
 
 def test_who_is_no_acceptor_does_not_vote():
-    rig = Rig(nodes=4, roles=[ALL, ALL, 1, 4])
+    rig = Rig(nodes=4, roles=[ALL_ROLES, ALL_ROLES, 1, 4])
     at = rig.begin_scout()
     rig.promise(2, at)
     assert not rig.node.status()["leading"]

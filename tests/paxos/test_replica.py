@@ -2,8 +2,9 @@
 
 import pytest
 
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
-from tests.support.one_node import ALL, APPLY, NO_WATERMARK, OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import APPLY, NO_WATERMARK, OPEN_SESSION, Rig, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 B1, B2 = ballot(1, 1), ballot(2, 2)
@@ -241,7 +242,7 @@ def test_requests_forwarded_to_a_passive_node_are_dropped():
 
 
 def test_a_leader_that_is_no_replica_keeps_no_request_once_passive():
-    rig = Rig(nodes=4, roles=[6, ALL, ALL, 1])
+    rig = Rig(nodes=4, roles=[6, ALL_ROLES, ALL_ROLES, 1])
     rig.lead()
     rig.request(103, COMMANDS[0])
     rig.sync()

@@ -1,7 +1,8 @@
 """The scenarios that seeds stand for."""
 
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.drawing import scenario
-from multipaxos.simulation.scenario import ALL_ROLES, EVENTS
+from multipaxos.simulation.scenario import EVENTS
 
 
 def test_scenarios_are_of_every_kind():

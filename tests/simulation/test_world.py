@@ -3,11 +3,11 @@
 import pytest
 
 from multipaxos.judges.violation import Violation
+from multipaxos.paxos.roles import REPLICA
 from multipaxos.simulation.drawing import scenario
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.report import judge, run_seed
-from multipaxos.simulation.scenario import REPLICA
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from tests.simulation.worlds import ROUGH, cluster, search, settled, with_parts

@@ -2,9 +2,10 @@
 
 from multipaxos.judges.quorums import Quorums
 from multipaxos.judges.violation import Violation
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
-from multipaxos.simulation.scenario import ALL_ROLES, Faults, Scenario
+from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 

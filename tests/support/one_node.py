@@ -13,6 +13,7 @@ from multipaxos.machine.machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.shell import carry_out
 from multipaxos.simulation.timeline import MS as MS
 from multipaxos.storage.records import split
@@ -20,7 +21,6 @@ from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 
-ALL = 7
 APPLY, OPEN_SESSION = 1, 2
 NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
 
@@ -64,7 +64,7 @@ class OneNode:
         if founded:
             self.meta.setdefault(b"voter", b"".join(i.to_bytes(8, "little") for i in self.incarnations))
         self.journal = journal or Journal()
-        self.roles = roles or [ALL] * nodes
+        self.roles = roles or [ALL_ROLES] * nodes
         self.core = Node(
             node=node,
             roles=self.roles,

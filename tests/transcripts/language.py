@@ -37,8 +37,8 @@ from collections.abc import Callable
 
 from multipaxos.node.output import META_VOTER
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, ROLE_BITS
 from multipaxos.simulation.disk import Disk
-from multipaxos.simulation.scenario import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from multipaxos.simulation.timeline import MS
 from tests.transcripts.actor import Actor, contents
 from tests.transcripts.client import Client
@@ -46,7 +46,6 @@ from tests.transcripts.network import HELD, LOST, Cut, Pattern, ScriptError
 from tests.transcripts.stage import Stage
 from tests.transcripts.trace import QUIET
 
-ROLES = {"replica": REPLICA, "leader": LEADER, "acceptor": ACCEPTOR}
 WAIT_MAX_MS = 60_000
 
 
@@ -84,10 +83,10 @@ def read_roles(nodes: int, text: str) -> list[int]:
     roles = [ALL_ROLES] * nodes
     for part in text.split():
         name, _, words = part.partition("=")
-        unknown = set(words.split("+")) - set(ROLES)
+        unknown = set(words.split("+")) - set(ROLE_BITS)
         if unknown or int(name[1:]) >= nodes:
-            raise ScriptError(f"{part!r}: nodes are n0 to n{nodes - 1}, roles are {', '.join(ROLES)}")
-        roles[int(name[1:])] = sum(ROLES[word] for word in set(words.split("+")))
+            raise ScriptError(f"{part!r}: nodes are n0 to n{nodes - 1}, roles are {', '.join(ROLE_BITS)}")
+        roles[int(name[1:])] = sum(ROLE_BITS[word] for word in set(words.split("+")))
     return roles
 
 

@@ -50,6 +50,7 @@ from multipaxos.paxos.limits cimport SESSIONS_MAX, SPAN_MAX
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.roles cimport ACCEPTOR, LEADER, REPLICA
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.paxos.verdict cimport MALFORMED
 
@@ -59,9 +60,6 @@ from multipaxos.membership.founding import Founding
 import multipaxos.node.output as keys
 
 cdef enum:
-    REPLICA_ROLE = 1
-    LEADER_ROLE = 2
-    ACCEPTOR_ROLE = 4
     MILLISECOND = 1000000
     DECISION_DELAY = 5 * MILLISECOND     # a decision waits so long for a phase 2a to travel on
     RETRY = 100 * MILLISECOND            # scouts, commanders, fetches: what was not answered is sent again
@@ -107,9 +105,9 @@ cdef class Node:
         self.id = node
         self.nodes = len(roles)
         self.roles = list(roles)
-        self.is_replica = bool(roles[node] & REPLICA_ROLE)
-        self.is_leader = bool(roles[node] & LEADER_ROLE)
-        self.is_acceptor = bool(roles[node] & ACCEPTOR_ROLE)
+        self.is_replica = bool(roles[node] & REPLICA)
+        self.is_leader = bool(roles[node] & LEADER)
+        self.is_acceptor = bool(roles[node] & ACCEPTOR)
         self.quorums = quorums
         self.incarnation = incarnation
         self.machine = machine
@@ -649,7 +647,7 @@ cdef class Node:
             return 0
         for i in range(self.nodes):
             link = self.peers[i]
-            if link is not None and self.roles[i] & ACCEPTOR_ROLE and not self.leader.scout.answered >> i & 1:
+            if link is not None and self.roles[i] & ACCEPTOR and not self.leader.scout.answered >> i & 1:
                 put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first)
         return 0
 

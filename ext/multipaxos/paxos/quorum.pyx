@@ -17,6 +17,8 @@ to make one (an object made past them holds no quorum at all).
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX
+
 from multipaxos.errors import ConfigurationError
 
 cdef extern from *:
@@ -27,7 +29,7 @@ cdef enum:
     SIZES = 1
     GRID = 2
 
-ACCEPTORS_MAX = 64
+globals().update(ACCEPTORS_MAX=ACCEPTORS_MAX)
 
 
 cdef class QuorumSystem:

@@ -31,6 +31,8 @@ from multipaxos.paxos.limits cimport ANSWER_BYTES_MAX, SESSIONS_MAX, UNACKNOWLED
 cdef enum:
     FIRST_CAPACITY = 16
 
+globals().update(SESSIONS_MAX=SESSIONS_MAX, UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
+
 
 cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept:
     """One step of a 64-bit multiply-and-fold hash; equal on every replica, no seed."""

@@ -14,11 +14,10 @@ from typing import Any, TypeGuard
 from multipaxos.config.addresses import canonical, parse_address
 from multipaxos.config.toml import Misfit, Place, require_known, toml_string, toml_strings
 from multipaxos.errors import ConfigurationError
+from multipaxos.paxos.quorum import ACCEPTORS_MAX
+from multipaxos.paxos.roles import ROLE_BITS
 
-NODES_MAX = 64
-
-REPLICA, LEADER, ACCEPTOR = 1, 2, 4
-ROLE_BITS = {"replica": REPLICA, "leader": LEADER, "acceptor": ACCEPTOR}
+NODES_MAX = ACCEPTORS_MAX
 ROLES = tuple(ROLE_BITS)
 
 

@@ -2,6 +2,9 @@ from typing import final
 
 from multipaxos.machine.machine import Machine
 
+SESSIONS_MAX: int
+UNACKNOWLEDGED_MAX: int
+
 @final
 class SessionTable:
     @property

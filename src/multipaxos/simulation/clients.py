@@ -15,9 +15,10 @@ from multipaxos.client.session import Session
 from multipaxos.commands import Answer, Value
 from multipaxos.judges.history import Operation
 from multipaxos.judges.violation import Violation
+from multipaxos.paxos.roles import REPLICA
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.network import Network
-from multipaxos.simulation.scenario import REPLICA, Scenario
+from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import whole_frames
 from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.wire.codec import ReplyStatus

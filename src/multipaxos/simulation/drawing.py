@@ -9,17 +9,9 @@ import random
 from dataclasses import replace
 
 from multipaxos.judges.quorums import Quorums
-from multipaxos.simulation.scenario import (
-    ACCEPTOR,
-    ALL_ROLES,
-    EVENTS,
-    LEADER,
-    PATIENT_NS,
-    REPLICA,
-    SESSIONS_MAX,
-    Faults,
-    Scenario,
-)
+from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
+from multipaxos.paxos.session_table import SESSIONS_MAX
+from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, Faults, Scenario
 from multipaxos.simulation.timeline import MS
 
 NODES_MAX = 9

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from multipaxos.paxos.roles import ACCEPTOR, LEADER, REPLICA
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
 from multipaxos.simulation.link_faults import LinkFaults
 from multipaxos.simulation.network import Pair
-from multipaxos.simulation.scenario import ACCEPTOR, LEADER, REPLICA
 
 
 class LogFaults:

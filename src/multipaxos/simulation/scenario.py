@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from multipaxos.judges.quorums import Quorums
+from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
+from multipaxos.paxos.session_table import SESSIONS_MAX
 from multipaxos.simulation.timeline import MS
 
-REPLICA, LEADER, ACCEPTOR = 1, 2, 4
-ALL_ROLES = REPLICA | LEADER | ACCEPTOR
-SESSIONS_MAX = 1 << 16
 PATIENT_NS = 120_000 * MS  # longer than liveness may take
 
 

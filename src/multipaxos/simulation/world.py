@@ -12,13 +12,14 @@ from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
 from multipaxos.judges.oracle import Oracle
 from multipaxos.judges.violation import Violation
+from multipaxos.paxos.roles import ACCEPTOR, LEADER, REPLICA
 from multipaxos.simulation.adversary import Adversary
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
-from multipaxos.simulation.scenario import ACCEPTOR, LEADER, PATIENT_NS, REPLICA, Scenario
+from multipaxos.simulation.scenario import PATIENT_NS, Scenario
 from multipaxos.simulation.timeline import MS, Timeline
 
 FOUNDING_NS = 10_000 * MS

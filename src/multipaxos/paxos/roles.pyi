@@ -1,0 +1,5 @@
+REPLICA: int
+LEADER: int
+ACCEPTOR: int
+ALL_ROLES: int
+ROLE_BITS: dict[str, int]
