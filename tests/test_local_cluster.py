@@ -30,5 +30,5 @@ def test_free_base_port_gives_no_ephemeral_port(tmp_path: Path, monkeypatch: pyt
             assert 10_000 <= base <= 65_531
             assert base + 4 < low or base > high
     (tmp_path / "range").write_text("1024 65535")
-    with pytest.raises(MultipaxosError, match="outside 1024 to 65535"):
+    with pytest.raises(MultipaxosError, match="outside 1024 to 65535, the ephemeral ports"):
         free_base_port(1)

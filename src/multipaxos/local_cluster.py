@@ -1,7 +1,8 @@
 """A cluster of processes on this machine: for `multipaxos cluster`, `bench --spawn`, the demo and the tests.
 
-Rules. Every process is started by this interpreter and ended by its own id; its output goes to a file in its
-directory, so no unread pipe can block it. Nothing is left behind: leaving the context ends every process.
+Rules. This interpreter starts every process, and ends each by its own process id. The output of a process goes to a
+file in the cluster's directory, so no unread pipe can block it. Nothing is left behind: leaving the context ends every
+process.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_base_port(count: int) -> int:
-    """A port p such that p to p + count - 1 can be listened on now.
+    """A port p such that p to p + count - 1 can be listened on now. Raises MultipaxosError if there are none.
 
-    None of them is one that the kernel gives to who dials: until a node listens, a dial to such a port may take
-    the port for its own end, and so reach itself and keep the node from it.
+    None of them is an ephemeral port: until a node listens on such a port, a dial to it may get that port for its own
+    end, reach itself, and so keep the port from the node.
     """
     low, high = (int(bound) for bound in EPHEMERAL.read_text().split())
     places = [base for base in range(PORT_MIN, 65536 - count) if base + count <= low or base > high]
@@ -41,13 +42,13 @@ def free_base_port(count: int) -> int:
         if all(is_free(base + i) for i in range(count)):
             return base
     raise MultipaxosError(
-        f"found no {count} free ports in a row on 127.0.0.1 outside {low} to {high}, which the kernel gives to who "
-        "dials: end some servers, or narrow net.ipv4.ip_local_port_range"
+        f"found no {count} free ports in a row on 127.0.0.1 outside {low} to {high}, the ephemeral ports: "
+        "end some servers, or narrow net.ipv4.ip_local_port_range"
     )
 
 
 def is_free(port: int) -> bool:
-    """Can it be listened on?"""
+    """Whether the port can be listened on at 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -58,7 +59,10 @@ def is_free(port: int) -> bool:
 
 
 def disk_directory(prefix: str) -> Path:
-    """A new temporary directory on a disk: on a file system in memory a sync would mean nothing."""
+    """A new temporary directory on a disk, because on a file system in memory a sync means nothing.
+
+    Raises ConfigurationError if no place for temporary files lies on a disk.
+    """
     for place in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd(), Path.home()):
         if place.is_dir() and not is_memory_filesystem(place):
             return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
@@ -66,9 +70,9 @@ def disk_directory(prefix: str) -> Path:
 
 
 class LocalCluster:
-    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `arguments`: more of them,
-    for `serve`; {node} in one stands for the node's id. `listen`: where each node listens, by id, if not at its address
-    in the configuration: then something stands between the nodes.
+    """Nodes as processes. `directory` holds the configuration, each node's data and its log. `machine`: as for
+    `serve --machine`. `arguments`: more arguments for `serve`, in which {node} stands for the node's id. `listen`: the
+    (host, port) on which each node listens, by id, if something stands between the nodes and their addresses.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class LocalCluster:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where the nodes themselves are reached, by id."""
+        """(host, port) of the nodes themselves, by id."""
         return self.listen or [(node.host, node.port) for node in self.config.nodes]
 
     async def __aenter__(self) -> LocalCluster:
@@ -114,63 +118,63 @@ class LocalCluster:
             self.stop()
             raise
 
-    def start_node(self, id: int) -> None:
+    def start_node(self, node_id: int) -> None:
         """Starts one node's process."""
-        command = [
-            sys.executable,
-            "-m",
-            "multipaxos",
-            "serve",
-            "--config",
-            str(self.directory / "cluster.toml"),
-        ]
-        command += [
-            "--node",
-            str(id),
-            "--data-dir",
-            str(self.directory / f"node{id}"),
-            "--storage",
-            self.storage,
-        ]
-        command += [argument.replace("{node}", str(id)) for argument in self.arguments]
+        with self.log_path(node_id).open("ab") as log:
+            self.processes[node_id] = subprocess.Popen(
+                self.command(node_id), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def command(self, node_id: int) -> list[str]:
+        """The command line of one node's process."""
+        config, data = self.directory / "cluster.toml", self.directory / f"node{node_id}"
+        command = [sys.executable, "-m", "multipaxos", "serve", "--config", str(config), "--node", str(node_id)]
+        command += ["--data-dir", str(data), "--storage", self.storage]
+        command += [argument.replace("{node}", str(node_id)) for argument in self.arguments]
         if self.machine:
             command += ["--machine", self.machine]
         if self.listen is not None:
-            command += ["--listen", format_address(*self.listen[id])]
-        with (self.directory / f"node{id}.log").open("ab") as log:
-            self.processes[id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            command += ["--listen", format_address(*self.listen[node_id])]
+        return command
 
-    async def wait_until_up(self, ids: list[int] | None = None) -> None:
-        """Until each of the nodes answers; raises MultipaxosError with the log of one that ended instead."""
+    def log_path(self, node_id: int) -> Path:
+        """The file with a node's output."""
+        return self.directory / f"node{node_id}.log"
+
+    async def wait_until_up(self, node_ids: list[int] | None = None) -> None:
+        """Waits until each of the nodes (None: all that were started) answers. Raises MultipaxosError if one does not
+        within START_S, or with the last line of the log of one that ended instead."""
         end = asyncio.get_running_loop().time() + START_S
-        waiting = set(self.processes if ids is None else ids)
+        waiting = set(self.processes if node_ids is None else node_ids)
         while waiting:
-            for id in list(waiting):
-                if self.processes[id].poll() is not None:
-                    raise MultipaxosError(f"node {id} ended at its start: {self.last_words(id)}")
-                if await fetch_status(self.addresses[id]) is not None:
-                    waiting.discard(id)
+            for node_id in list(waiting):
+                if self.processes[node_id].poll() is not None:
+                    raise MultipaxosError(f"node {node_id} ended at its start: {self.last_words(node_id)}")
+                if await fetch_status(self.addresses[node_id]) is not None:
+                    waiting.discard(node_id)
             if asyncio.get_running_loop().time() > end:
                 raise MultipaxosError(
                     f"nodes {sorted(waiting)} do not answer after {START_S:g} s: see {self.directory}/node*.log"
                 )
             await asyncio.sleep(0.02)
 
-    def last_words(self, id: int) -> str:
+    def last_words(self, node_id: int) -> str:
         """The last line of a node's log."""
-        lines = (self.directory / f"node{id}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"see {self.directory}/node{id}.log"
+        path = self.log_path(node_id)
+        lines = path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"see {path}"
 
     async def leader(self, timeout_s: float = 10.0) -> int:
-        """The id of the node that leads; waits for one."""
+        """The id of the node that leads. Waits until there is one; raises NoQuorum after `timeout_s`."""
         return self.addresses.index(await find_leader(self.addresses, timeout_s))
 
     async def status(self) -> list[dict[str, Any] | None]:
-        """Of all nodes; None where one does not answer."""
+        """The rows of `multipaxos status`, by node id; None for a node that does not answer."""
         return await fetch_statuses(self.addresses)
 
     async def wait_until_level(self, timeout_s: float = 30.0) -> list[dict[str, Any]]:
-        """Until all nodes answer and have applied the same slots; their status."""
+        """Waits until all nodes answer and have applied the same slots; returns their rows of status. Raises NoQuorum
+        after `timeout_s`."""
         end = asyncio.get_running_loop().time() + timeout_s
         while asyncio.get_running_loop().time() < end:
             rows = [row for row in await self.status() if row is not None]
@@ -179,17 +183,17 @@ class LocalCluster:
             await asyncio.sleep(0.05)
         raise NoQuorum(f"the nodes are not level after {timeout_s:g} s: {await self.status()}")
 
-    def signal(self, id: int, number: signal.Signals) -> None:
+    def signal(self, node_id: int, number: signal.Signals) -> None:
         """Sends a signal to one node's process."""
-        os.kill(self.processes[id].pid, number)
+        os.kill(self.processes[node_id].pid, number)
 
-    def kill(self, id: int) -> None:
-        """SIGKILL, and waits for the end."""
-        self.signal(id, signal.SIGKILL)
-        self.processes.pop(id).wait()
+    def kill(self, node_id: int) -> None:
+        """Kills one node's process with SIGKILL and waits for its end."""
+        self.signal(node_id, signal.SIGKILL)
+        self.processes.pop(node_id).wait()
 
     def stop(self) -> None:
-        """Ends every process: politely, then not."""
+        """Ends every process: with SIGTERM, and with SIGKILL if that does not end it in five seconds."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

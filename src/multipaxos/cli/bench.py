@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 import uvloop
@@ -18,9 +19,60 @@ from multipaxos.config.cluster import Config
 from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
 
+LOAD_OPTIONS = (  # by the names of generator.Options
+    click.option(
+        "--outstanding", type=click.IntRange(1, 16384), default=1, show_default=True, help="Commands in flight."
+    ),
+    click.option(
+        "--duration",
+        "duration_s",
+        type=click.FloatRange(0.1),
+        default=10.0,
+        show_default=True,
+        help="Seconds, after 1 s of warm-up.",
+    ),
+    click.option("--key-size", type=click.IntRange(1, 480), default=8, show_default=True),
+    click.option("--value-size", type=click.IntRange(0, 1 << 20), default=64, show_default=True),
+    click.option("--keys", type=click.IntRange(1, 1 << 31), default=1000, show_default=True),
+    click.option(
+        "--rate",
+        "rate_per_s",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="Open loop: so many per second; latency from the planned time.",
+    ),
+    click.option(
+        "--arrivals",
+        type=click.Choice(["fixed", "poisson"]),
+        default="fixed",
+        show_default=True,
+        help="Of an open loop: evenly, or at random.",
+    ),
+    click.option(
+        "--zipf", type=click.FloatRange(0, 10), default=0.0, help="Exponent of the keys' popularity; 0: all alike."
+    ),
+    click.option("--read-share", type=click.FloatRange(0, 1), default=0.0, show_default=True),
+    click.option("--seed", type=int, default=1, show_default=True),
+    click.option("--client", type=click.IntRange(0, 65535), default=0, help="This client's number in its records."),
+    click.option(
+        "--records",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A new file for every operation (planned, sent, answered, outcome), as a numpy structured array.",
+    ),
+)
 
-async def on_spawned(count: int, storage: str, options: generator.Options, progress: Any) -> dict[str, Any]:
-    """Starts a cluster, measures it, and leaves nothing behind."""
+
+def load_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that describe a load."""
+    for option in reversed(LOAD_OPTIONS):
+        command = option(command)
+    return command
+
+
+async def on_spawned(
+    count: int, storage: str, options: generator.Options, progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """Starts a cluster of `count` nodes, measures it, and leaves nothing behind."""
     directory = disk_directory("multipaxos-bench-")
     try:
         async with LocalCluster(Config.local(count, free_base_port(count)), directory, storage) as cluster:
@@ -30,7 +82,7 @@ async def on_spawned(count: int, storage: str, options: generator.Options, progr
 
 
 def show(result: dict[str, Any]) -> None:
-    """For people."""
+    """Prints a result as text."""
     latency = result["latency_us"]
     click.echo(
         f"{result['throughput_per_s']:,.0f} commands/s, {result['completed']:,} in {result['duration_s']:.1f} s, "
@@ -47,76 +99,18 @@ def show(result: dict[str, Any]) -> None:
 @click.option(
     "--storage", type=click.Choice(["memory", "lmdb"]), default="memory", show_default=True, help="Of spawned nodes."
 )
-@click.option("--outstanding", type=click.IntRange(1, 16384), default=1, show_default=True, help="Commands in flight.")
-@click.option(
-    "--duration", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds, after 1 s of warm-up."
-)
-@click.option("--key-size", type=click.IntRange(1, 480), default=8, show_default=True)
-@click.option("--value-size", type=click.IntRange(0, 1 << 20), default=64, show_default=True)
-@click.option("--keys", type=click.IntRange(1, 1 << 31), default=1000, show_default=True)
-@click.option(
-    "--rate",
-    type=click.FloatRange(0),
-    default=0.0,
-    help="Open loop: so many per second; latency from the planned time.",
-)
-@click.option(
-    "--arrivals",
-    type=click.Choice(["fixed", "poisson"]),
-    default="fixed",
-    show_default=True,
-    help="Of an open loop: evenly, or at random.",
-)
-@click.option(
-    "--zipf", type=click.FloatRange(0, 10), default=0.0, help="Exponent of the keys' popularity; 0: all alike."
-)
-@click.option("--read-share", type=click.FloatRange(0, 1), default=0.0, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--client", type=click.IntRange(0, 65535), default=0, help="This client's number in its records.")
-@click.option(
-    "--records",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A new file for every operation (planned, sent, answered, outcome), as a numpy structured array.",
-)
+@load_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
 def bench(
-    cluster: list[tuple[str, int]] | None,
-    spawn: int | None,
-    storage: str,
-    outstanding: int,
-    duration: float,
-    key_size: int,
-    value_size: int,
-    keys: int,
-    rate: float,
-    arrivals: Literal["fixed", "poisson"],
-    zipf: float,
-    read_share: float,
-    seed: int,
-    client: int,
-    records: Path | None,
-    as_json: bool,
+    cluster: list[tuple[str, int]] | None, spawn: int | None, storage: str, as_json: bool, **load: Any
 ) -> None:
     """Load a cluster and measure throughput and latency."""
-    if (cluster is None) == (spawn is None) and spawn is None:
+    if cluster is None and spawn is None:
         fail("give --cluster (or MULTIPAXOS_CLUSTER), or --spawn N", USAGE)
-    if records is not None and records.exists():
-        fail(f"{records} exists: records go to a new file", USAGE)
-    options = generator.Options(
-        outstanding=outstanding,
-        duration_s=duration,
-        key_size=key_size,
-        value_size=value_size,
-        keys=keys,
-        rate_per_s=rate,
-        arrivals=arrivals,
-        zipf=zipf,
-        read_share=read_share,
-        seed=seed,
-        client=client,
-        records=records,
-    )
+    options = generator.Options(**load)
+    if options.records is not None and options.records.exists():
+        fail(f"{options.records} exists: records go to a new file", USAGE)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=1.0)
 

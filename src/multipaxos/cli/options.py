@@ -28,13 +28,13 @@ REFUSED, USAGE, NO_QUORUM = 1, 2, 3
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """One line on standard error, and the end."""
+    """Prints one line on standard error and ends the command with this code."""
     click.echo(f"multipaxos: {message}", err=True)
     sys.exit(code)
 
 
 def exit_code(error: MultipaxosError) -> int:
-    """Which code an error ends the command with."""
+    """The code with which an error ends the command."""
     if isinstance(error, NoQuorum):
         return NO_QUORUM
     if isinstance(error, (ConfigurationError, DirectoryInUse, DirectoryMismatch, HandshakeRefused, TooLarge)):
@@ -43,7 +43,7 @@ def exit_code(error: MultipaxosError) -> int:
 
 
 def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns our errors into one line and an exit code, and Ctrl-C into silence."""
+    """Turns the package's errors into one line and an exit code, and Ctrl-C into code 130 without a traceback."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`serve` and `cluster`: running nodes."""
+"""`serve` and `cluster`: one node in the foreground, or a whole cluster on this machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
 
-# The last two are for tests: a disk that keeps nothing unsynced, with its sync and without.
+# The last two are for tests: a disk that loses all that was not synced, with the sync and without it.
 STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]
 
 
 def load_machine(name: str) -> StateMachine:
-    """An instance of ``package.module:Class``."""
+    """An instance of ``package.module:Class``. Raises ConfigurationError if there is no such StateMachine."""
     module_name, _, class_name = name.partition(":")
     try:
         machine = getattr(importlib.import_module(module_name), class_name)()
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"--machine {name}: {error}; give package.module:Class of something that can be imported"
+            f"--machine {name}: {error}; give package.module:Class of a class that can be imported"
         ) from error
     if not isinstance(machine, StateMachine):
         raise ConfigurationError(f"--machine {name}: {class_name} is not a multipaxos.StateMachine")
@@ -41,7 +41,7 @@ def load_machine(name: str) -> StateMachine:
 
 
 def open_storage(kind: str, directory: Path, config: Config, node: int) -> Storage:
-    """The storage that --storage names."""
+    """The storage that --storage names. Raises StorageError if the directory cannot be used."""
     if kind == "memory":
         return MemoryStorage()
     if kind == "lmdb":
@@ -49,12 +49,18 @@ def open_storage(kind: str, directory: Path, config: Config, node: int) -> Stora
     return DroppingStorage(directory, config.name, node, broken=kind.endswith("unsynced"))
 
 
-async def run_server(server: Server) -> None:
-    """Serves until a signal asks to stop."""
+def set_by_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set, instead of ending the process."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run_server(server: Server) -> None:
+    """Serves until SIGINT or SIGTERM; raises what ended the node if it ends by itself."""
+    stop = set_by_signals()
+    loop = asyncio.get_running_loop()
     async with server:
         click.echo(f"ready node={server.node_id} port={server.transport.port}")
         serving = loop.create_task(server.serve_forever())
@@ -126,19 +132,20 @@ def cluster(nodes: int, data_dir: Path, storage: str, base_port: int) -> None:
 
 
 async def run_cluster(local: LocalCluster) -> None:
-    """Starts all nodes, says where they are, and waits for a signal or for the end of one of them."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Starts all nodes, prints their addresses, and waits for SIGINT or SIGTERM. Raises MultipaxosError if a node
+    ends."""
+    stop = set_by_signals()
     async with local:
         for node in local.config.nodes:
-            click.echo(f"node {node.id} at {node.address}, log {local.directory}/node{node.id}.log")
+            click.echo(f"node {node.id} at {node.address}, log {local.log_path(node.id)}")
         click.echo("export MULTIPAXOS_CLUSTER=" + ",".join(node.address for node in local.config.nodes))
         click.echo("Ctrl-C ends it")
         while not stop.is_set():
-            for id, process in local.processes.items():
+            for node_id, process in local.processes.items():
                 if process.poll() is not None:
-                    raise MultipaxosError(f"node {id} ended with {process.returncode}: {local.last_words(id)}")
+                    raise MultipaxosError(
+                        f"node {node_id} ended with {process.returncode}: {local.last_words(node_id)}"
+                    )
             try:
                 await asyncio.wait_for(stop.wait(), 0.5)
             except TimeoutError:

@@ -13,7 +13,7 @@ from rich.table import Table
 from multipaxos.cli.options import cluster_option, reports_errors
 from multipaxos.client.discovery import fetch_statuses
 
-ROW_WIDTH = 140  # where nobody looks through a window
+ROW_WIDTH = 140  # if the output is no terminal
 COLUMNS = [
     "id",
     "address",
@@ -30,7 +30,8 @@ COLUMNS = [
 
 
 def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """One row per node; of a dead one little is known."""
+    """One row per node. The row of a node that does not answer has `id` (its place in the list), `address` and
+    `alive` only."""
     return [
         {"id": place, "address": f"{host}:{port}", "alive": False} if status is None else status
         for place, ((host, port), status) in enumerate(zip(addresses, statuses, strict=True))

@@ -1,6 +1,6 @@
 """`put`, `get`, `create`, `update`, `remove`, `cas`, `scan`: the store from the shell.
 
-Keys and values are bytes: arguments are taken as the shell gave them, values are printed as they are.
+Keys and values are bytes: arguments are used as the shell passed them, values are printed as they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def text(data: bytes) -> str:
 
 
 def data_command(command: Callable[..., None]) -> click.Command:
-    """What all of them take."""
+    """Adds the options that all of these commands have."""
     for decorate in (
         reports_errors,
         cluster_option(),
@@ -47,8 +47,8 @@ def data_command(command: Callable[..., None]) -> click.Command:
     return click.command()(command)
 
 
-def tell_version(version: int, as_json: bool) -> None:
-    """After a write."""
+def print_version(version: int, as_json: bool) -> None:
+    """What a write that was done prints."""
     click.echo(json.dumps({"ok": True, "version": version}) if as_json else f"ok, version {version}")
 
 
@@ -56,27 +56,27 @@ def tell_version(version: int, as_json: bool) -> None:
 @click.argument("key", type=Bytes())
 @click.argument("value", type=Bytes())
 def put(cluster: Addresses, timeout: float, as_json: bool, key: bytes, value: bytes) -> None:
-    """Set KEY to VALUE, there or not."""
+    """Set KEY to VALUE, whether or not KEY exists."""
     with BlockingClient(cluster, timeout_s=timeout) as kv:
-        tell_version(kv.put(key, value), as_json)
+        print_version(kv.put(key, value), as_json)
 
 
 @data_command
 @click.argument("key", type=Bytes())
 @click.argument("value", type=Bytes())
 def create(cluster: Addresses, timeout: float, as_json: bool, key: bytes, value: bytes) -> None:
-    """Set KEY, which must not be there, to VALUE."""
+    """Set KEY, which must not exist, to VALUE."""
     with BlockingClient(cluster, timeout_s=timeout) as kv:
-        tell_version(kv.create(key, value), as_json)
+        print_version(kv.create(key, value), as_json)
 
 
 @data_command
 @click.argument("key", type=Bytes())
 @click.argument("value", type=Bytes())
 def update(cluster: Addresses, timeout: float, as_json: bool, key: bytes, value: bytes) -> None:
-    """Set KEY, which must be there, to VALUE."""
+    """Set KEY, which must exist, to VALUE."""
     with BlockingClient(cluster, timeout_s=timeout) as kv:
-        tell_version(kv.update(key, value), as_json)
+        print_version(kv.update(key, value), as_json)
 
 
 @data_command
@@ -111,7 +111,7 @@ def cas(cluster: Addresses, timeout: float, as_json: bool, key: bytes, expected:
     """Set KEY to NEW if its value is EXPECTED."""
     with BlockingClient(cluster, timeout_s=timeout) as kv:
         try:
-            tell_version(kv.cas(key, expected, new), as_json)
+            print_version(kv.cas(key, expected, new), as_json)
         except CompareFailed as error:
             if as_json:
                 click.echo(json.dumps({"ok": False, "value": text(error.value), "version": error.version}))
