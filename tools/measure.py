@@ -1,12 +1,13 @@
 """Measures clusters of processes on this machine: ``python tools/measure.py failover --runs 10``.
 
-Theory. One run says little: each measurement is repeated on fresh clusters, with the default settings, and reported as
-median, least and greatest. A failover is timed from the signal to the leader until a write that was begun after it is
-acknowledged: to clients that were writing all along, and to one that is made at that moment. Each such run ends by
-checking what was promised; where that does not hold there is an error, not a number.
+Theory. One run says little: each measurement is repeated on fresh clusters with default settings, and reported as
+median, least and greatest value. A failover is timed from the signal to the leader until a write that was begun after
+the signal is acknowledged, for two kinds of clients: those that were writing all along, and one that is made at that
+moment. Each run of a failover ends with a check of what was promised; if a promise does not hold, the run gives an
+error instead of a number.
 
 Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
-process is started here and ended here. The code is 0, or 1 if a promise did not hold.
+process is started here and ended here. The exit code is 0, or 1 if a promise did not hold.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def fresh(directory: Path, storage: str) -> LocalCluster:
 
 
 def failover(number: signal.Signals) -> Measurement:
-    """The leader gets the signal under load; the others must go on, and it must come back level."""
+    """The leader gets the signal under load; the others must go on, and the old leader must catch up with them."""
 
     async def measure(directory: Path, duration_s: float) -> Figures:
         async with (
@@ -84,24 +85,25 @@ def failover(number: signal.Signals) -> Measurement:
 
 
 async def first_write_s(cluster: LocalCluster, since_s: float) -> float:
-    """How long after `since_s` the first write of a client that is made now is acknowledged."""
+    """How many seconds after `since_s` the first write of a client that is made now is acknowledged."""
     async with Client(cluster.addresses, timeout_s=60) as client:
         await client.put(b"fresh", b"1")
         return time.monotonic() - since_s
 
 
-async def bring_back(cluster: LocalCluster, id: int, number: signal.Signals) -> None:
-    """The node that was signalled goes on, or is started again on its disk."""
+async def bring_back(cluster: LocalCluster, node_id: int, number: signal.Signals) -> None:
+    """Lets the node that was signalled go on, or starts it again on its disk."""
     if number == signal.SIGSTOP:
-        cluster.signal(id, signal.SIGCONT)
+        cluster.signal(node_id, signal.SIGCONT)
     else:
-        cluster.kill(id)  # dead already: this takes it off the list
-        cluster.start_node(id)
-    await cluster.wait_until_up([id])
+        cluster.kill(node_id)  # it is dead already: this takes it off the list
+        cluster.start_node(node_id)
+    await cluster.wait_until_up([node_id])
 
 
 async def promised(cluster: LocalCluster, writers: Writers) -> int:
-    """How many writes were acknowledged. Raises if one is lost or took effect twice, or the replicas differ."""
+    """How many writes were acknowledged. Raises PromiseBroken if one is lost or took effect twice, or if replicas
+    differ."""
     await writers.verify(writers.clients[0])
     rows = await cluster.wait_until_level()
     if len({row["state_hash"] for row in rows}) != 1:
@@ -114,7 +116,7 @@ async def promised(cluster: LocalCluster, writers: Writers) -> int:
 
 
 def load(storage: str, outstanding: int) -> Measurement:
-    """A closed loop, as `multipaxos bench --spawn 3` has it."""
+    """A closed loop, like that of `multipaxos bench --spawn 3`."""
 
     async def measure(directory: Path, duration_s: float) -> Figures:
         async with fresh(directory, storage) as cluster:
@@ -132,13 +134,13 @@ def load(storage: str, outstanding: int) -> Measurement:
 
 
 async def restart(directory: Path, duration_s: float) -> Figures:
-    """All nodes are killed after many writes and started again: how long until the next write is acknowledged."""
+    """Kills all nodes after many writes and starts them again: how long until the next write is acknowledged."""
     async with fresh(directory, "lmdb") as cluster, Client(cluster.addresses, timeout_s=120) as client:
         await client.put(b"before", b"1")
         for start in range(0, RESTART_WRITES, 5000):
             await asyncio.gather(*(client.put(b"key %d" % (i % 1000), b"v" * 64) for i in range(start, start + 5000)))
-        for id in list(cluster.processes):
-            cluster.kill(id)
+        for node_id in list(cluster.processes):
+            cluster.kill(node_id)
         began_s = time.monotonic()
         for node in cluster.config.nodes:
             cluster.start_node(node.id)
@@ -158,7 +160,7 @@ async def restart(directory: Path, duration_s: float) -> Figures:
     }
 
 
-# -- what can be asked for
+# -- the measurements
 
 MEASUREMENTS: dict[str, dict[str, Measurement]] = {
     "failover": {"SIGKILL": failover(signal.SIGKILL), "SIGSTOP": failover(signal.SIGSTOP)},
@@ -169,8 +171,10 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
 }
 
 
-async def repeat(measure: Measurement, runs: int, duration_s: float, said: Callable[[Figures], None]) -> list[Figures]:
-    """So many runs, each on a fresh cluster in a directory that is removed."""
+async def repeat(
+    measure: Measurement, runs: int, duration_s: float, report: Callable[[Figures], None]
+) -> list[Figures]:
+    """Measures so many times, each time on a fresh cluster in a directory that is removed; `report` gets each."""
     found: list[Figures] = []
     for _ in range(runs):
         directory = disk_directory("multipaxos-measure-")
@@ -178,12 +182,12 @@ async def repeat(measure: Measurement, runs: int, duration_s: float, said: Calla
             found.append(await measure(directory, duration_s))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-        said(found[-1])
+        report(found[-1])
     return found
 
 
 def summary(runs: list[Figures]) -> dict[str, dict[str, Any]]:
-    """Median, least, greatest and all values of each figure."""
+    """Median, least, greatest and all values of each figure, rounded to 0.1."""
     return {
         name: {
             "median": round(statistics.median(run[name] for run in runs), 1),
@@ -196,7 +200,7 @@ def summary(runs: list[Figures]) -> dict[str, dict[str, Any]]:
 
 
 def table(results: dict[str, dict[str, dict[str, Any]]], runs: int) -> Table:
-    """For people."""
+    """The results as a table for the terminal."""
     shown = Table("measurement", "figure", "median", "min", "max", title=f"{runs} runs, {os.cpu_count()} cores")
     for case, figures in results.items():
         for name, figure in figures.items():
@@ -220,11 +224,11 @@ def main(what: str, runs: int, duration: float) -> None:
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for case, measure in MEASUREMENTS[what].items():
 
-        def said(figures: Figures, case: str = case) -> None:
+        def report(figures: Figures, case: str = case) -> None:
             console.print(f"{case}: " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()))
 
         try:
-            results[case] = summary(uvloop.run(repeat(measure, runs, duration, said)))
+            results[case] = summary(uvloop.run(repeat(measure, runs, duration, report)))
         except MultipaxosError as error:
             console.print(f"[red]{case} failed:[/] {error}")
             sys.exit(1)

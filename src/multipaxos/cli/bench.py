@@ -102,9 +102,7 @@ def show(result: dict[str, Any]) -> None:
 @load_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
-def bench(
-    cluster: list[tuple[str, int]] | None, spawn: int | None, storage: str, as_json: bool, **load: Any
-) -> None:
+def bench(cluster: list[tuple[str, int]] | None, spawn: int | None, storage: str, as_json: bool, **load: Any) -> None:
     """Load a cluster and measure throughput and latency."""
     if cluster is None and spawn is None:
         fail("give --cluster (or MULTIPAXOS_CLUSTER), or --spawn N", USAGE)
