@@ -1,0 +1,35 @@
+# The limits of the node's organs that stand in more than one file or are related to others: times, sizes, roles.
+#
+# A relation is an enumerator 1 // (condition): where the condition does not hold the C compiler stops at the division
+# by zero. Limits of frames are in wire/messages.pxd, those of the cast in paxos/limits.pxd.
+from libc.stdint cimport uint64_t
+
+from multipaxos.wire.messages cimport FRAME_BYTES_MAX, RUN_BYTES_MAX
+
+cdef extern from *:
+    """
+    #define NEVER UINT64_MAX
+    """
+    const uint64_t NEVER             # the due time of a timer that is off
+
+cdef enum:
+    REPLICA_ROLE = 1                 # bits of a node's roles
+    LEADER_ROLE = 2
+    ACCEPTOR_ROLE = 4
+
+cdef enum:
+    MILLISECOND_NS = 1000000
+    DECISION_DELAY_NS = 5 * MILLISECOND_NS     # a decision waits so long for a phase 2a to travel on
+    RING_DELAY_NS = 5 * MILLISECOND_NS         # a fetch waits so long for room in the rings
+    RETRY_NS = 100 * MILLISECOND_NS            # scouts, commanders and fetches send again what was not answered
+    FORWARD_RETRY_NS = 500 * MILLISECOND_NS    # a replica forwards again what was not applied
+    FORWARDER_NS = 1000 * MILLISECOND_NS       # a peer that forwarded a request so lately has clients that wait
+    FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
+    FETCH_ENTRIES = 4096             # of one answer to a fetch
+    ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run
+    RESEND_BYTES = 256 << 10         # that a leader sends again to one acceptor at a time
+
+cdef enum:                           # the relations
+    DECISIONS_TRAVEL_BEFORE_RETRIES = 1 // (DECISION_DELAY_NS < RETRY_NS)
+    FETCHES_FIT_FRAMES = 1 // (2 * FETCH_BYTES + FETCH_ENTRIES * ENTRY_BYTES_MAX < FRAME_BYTES_MAX)
+    A_FETCHED_RUN_FITS_A_FRAME = 1 // (RUN_BYTES_MAX + FETCH_ENTRIES * ENTRY_BYTES_MAX < FRAME_BYTES_MAX)

@@ -1,0 +1,38 @@
+# Links to peers and clients: see links.pyx.
+cimport cython
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from multipaxos.wire.buffer cimport Bytes
+
+
+@cython.final
+cdef class Link:
+    cdef readonly uint64_t id
+    cdef readonly int node_id        # -1: a client
+    cdef readonly object incarnation
+    cdef readonly bint is_up
+    cdef Bytes pending               # the beginning of a frame whose rest has not come
+    cdef Bytes outgoing
+    # What is known of the peer.
+    cdef uint64_t slot_out           # as it last said
+    cdef uint64_t heard_ns           # when it last said so
+    cdef uint64_t mark               # it has forgotten all slots below, as it last said in answer to a fetch
+    cdef uint64_t reported_end       # decisions below this were reported to it in this reign
+    cdef uint64_t forwarded_ns       # when it last forwarded a request: it has clients that wait; 0: never
+    cdef bint is_reading             # records are being read from disk for it
+
+
+@cython.final
+cdef class Links:
+    cdef dict links                  # by link id, clients and peers
+    cdef list peers                  # by node id: Link or None
+    cdef list closes                 # [(link id, reason)] since the last output
+    cdef readonly uint64_t bad_frames
+
+    cdef Link add(self, Link link)
+    cdef Link drop(self, uint64_t id)
+    cdef int refuse(self, Link link, str reason) except -1
+    cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0
+    cdef list take_writes(self)
+    cdef list take_closes(self)

@@ -1,0 +1,113 @@
+"""Links: one connection each, to a peer or a client.
+
+Theory. The shell names a connection by a number that it never uses twice. A link keeps the frame that has come in part
+and the bytes that are to leave, and of a peer what it last said of itself.
+
+Rules.
+- A peer has at most one link. What is known of a peer goes with its link, because the peer may come back changed.
+- A bad frame closes its link and touches nothing else. The link is down at once: nothing more is read from it or sent
+  on it. The node then tells the organs that the peer is gone.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memset
+
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_take
+from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
+from multipaxos.wire.reading cimport frame_size
+
+from multipaxos.errors import InvariantViolation
+
+
+@cython.final
+cdef class Link:
+    """`node_id` of the peer, -1 for a client; `incarnation` of the peer's data directory."""
+
+    def __cinit__(self, uint64_t id, int node_id, incarnation):
+        self.id = id
+        self.node_id = node_id
+        self.incarnation = incarnation
+        self.is_up = True
+        memset(&self.pending, 0, sizeof(Bytes))
+        memset(&self.outgoing, 0, sizeof(Bytes))
+
+    def __dealloc__(self):
+        bytes_free(&self.pending)
+        bytes_free(&self.outgoing)
+
+
+@cython.final
+cdef class Links:
+    """All links of a node in a cluster of `nodes`."""
+
+    def __cinit__(self, int nodes):
+        self.links = {}
+        self.peers = [None] * nodes
+        self.closes = []
+
+    cdef Link add(self, Link link):
+        """A handshake is done. Returns the older link of the same peer, which is closed by this, or None."""
+        cdef Link old = None
+        if link.node_id >= 0:
+            old = self.peers[link.node_id]
+            if old is not None:
+                self.drop(old.id)
+                self.closes.append((old.id, f"node {link.node_id} has a newer link"))
+            self.peers[link.node_id] = link
+        self.links[link.id] = link
+        return old
+
+    cdef Link drop(self, uint64_t id):
+        """The link is down; returns it, or None if it was down already."""
+        cdef Link link = self.links.pop(id, None)
+        if link is not None:
+            link.is_up = False
+            if link.node_id >= 0:
+                self.peers[link.node_id] = None
+        return link
+
+    cdef int refuse(self, Link link, str reason) except -1:
+        """Closes a link because of what the other side sent. Handlers return at once after it."""
+        self.bad_frames += 1
+        self.closes.append((link.id, reason))
+        self.drop(link.id)
+        return 0
+
+    cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0:
+        """The size of the frame that [data, data + size) begins with; 0 if the frame is not whole yet, or if the link
+        was refused because it cannot become one."""
+        cdef size_t length = 0
+        cdef Fault fault = frame_size(data, size, &length)
+        if fault == PARTIAL:
+            return 0
+        if fault != FINE and fault != FOREIGN:
+            self.refuse(link, "an oversized frame" if fault == OVERSIZED else "a malformed frame header")
+            return 0
+        return length if length <= size else 0
+
+    cdef list take_writes(self):
+        """[(link id, bytes)] that are to leave."""
+        cdef Link link
+        cdef list writes = []
+        for link in self.links.values():
+            if link.outgoing.size:
+                writes.append((link.id, bytes_take(&link.outgoing)))
+        return writes
+
+    cdef list take_closes(self):
+        """[(link id, reason)] since the last call."""
+        cdef list closes = self.closes
+        self.closes = []
+        return closes
+
+    def invariants(self):
+        """A peer has one link, under its own number."""
+        cdef Link link
+        for node_id, link in enumerate(self.peers):
+            if link is not None and (link.node_id != node_id or self.links.get(link.id) is not link):
+                raise InvariantViolation(f"the link of node {node_id} is not among the links")
+        for link in self.links.values():
+            if not link.is_up or (link.node_id >= 0 and self.peers[link.node_id] is not link):
+                raise InvariantViolation(f"link {link.id} is down, or not its peer's")
