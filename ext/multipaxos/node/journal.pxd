@@ -1,0 +1,63 @@
+# What has to become durable, and what waits for it: see journal.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.output cimport Batch
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.run cimport Run
+
+cdef struct Ack:                     # a phase 2b that waits for a batch to be durable
+    uint64_t ticket
+    uint64_t ballot, first, end
+    int node_id                      # of the leader that gets it
+
+
+@cython.final
+cdef class Promise:                  # a phase 1b that waits for a batch to be durable
+    cdef uint64_t ticket
+    cdef int node_id                 # of the leader that gets it
+    cdef bytes data                  # frames
+
+
+@cython.final
+cdef class Journal:
+    cdef Acceptor acceptor
+    cdef Replica replica
+    # batches
+    cdef Bytes records               # of the batch that gathers
+    cdef dict meta                   # of the batch that gathers
+    cdef uint64_t gathering          # number of the batch that gathers; batches count from 1
+    cdef readonly uint64_t durable   # number of the newest durable batch
+    cdef uint64_t batch_token        # of the batch that is outstanding; 0: none
+    cdef uint64_t next_token
+    cdef uint64_t ballot_put         # the greatest ballot among the metadata of all batches
+    cdef uint64_t decided_put        # META_DECIDED of the newest batch that had it
+    cdef readonly uint64_t emitted_out   # slot_out when the newest batch was closed
+    cdef readonly uint64_t durable_out   # slot_out when the newest durable batch was closed
+    # answers of our acceptor
+    cdef Ack* acks                   # that wait
+    cdef uint64_t acks_count, acks_room
+    cdef Ack* released               # that may leave
+    cdef uint64_t released_count, released_room
+    cdef list promises               # [Promise] that wait
+
+    cdef uint64_t new_token(self) noexcept
+    cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1
+    cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1
+    cdef int put_number(self, bytes key, uint64_t value) except -1
+    cdef int put_ballot(self, uint64_t ballot) except -1
+    cdef int put_founders(self, tuple founders) except -1
+    cdef uint64_t ticket(self) noexcept
+    cdef bint is_durable(self, uint64_t ticket) noexcept
+    cdef Batch next_batch(self)
+    cdef Batch close_batch(self)
+    cdef void on_durable(self) noexcept
+    cdef int hold_ack(self, int node_id, uint64_t ballot, uint64_t first, uint64_t end) except -1
+    cdef int hold_promise(self, int node_id, bytes data) except -1
+    cdef int release_acks(self) except -1
+    cdef int put_released(self, const Ack* ack) except -1
+    cdef list release_promises(self)
+    cdef void drop_below(self, uint64_t slot) noexcept

@@ -1,0 +1,220 @@
+"""The journal: what has to become durable, and which answers wait for it.
+
+Theory. What changes in the acceptor - accepted pvalues, promised ballots, decided slots, the voter record - gathers in
+a batch. The shell makes one batch durable at a time while the next one gathers; batches become durable in the order of
+their numbers. Whatever must not be said before something is durable takes a *ticket*: the number of the newest batch
+that holds anything. When that batch is durable the ticket is, and the answer may leave.
+
+Our acceptor's answers wait here: phase 2b as `Ack`, phase 1b as `Promise`. The journal does not send them; it hands
+them up (`release_acks`, `release_promises`) to `voting`, which knows links and our own leader.
+
+Rules.
+- Every phase 1b and 2b waits for the newest batch that holds anything when it is made, an answer to a repeat too: what
+  it rests on may be in any batch up to that one.
+- On disk the newest record of a slot holds. So a run is recorded only for slots in which the ring holds that very run:
+  a learner may receive an old pvalue late.
+- The mark META_DECIDED travels in the batch in which, or after which, all that it rests on is recorded.
+- Only slots that are durable, with the mark that says that they are decided, leave memory.
+- durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from multipaxos.node.output cimport Batch
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.array cimport array_grow
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.slots cimport Row
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.run cimport Run
+
+import multipaxos.node.output as output
+from multipaxos.errors import InvariantViolation
+
+
+@cython.final
+cdef class Promise:
+    """A phase 1b that waits for a batch to be durable."""
+
+    def __cinit__(self, uint64_t ticket, int node_id, bytes data):
+        self.ticket = ticket
+        self.node_id = node_id
+        self.data = data
+
+
+@cython.final
+cdef class Journal:
+    """`ballot`, `decided`: META_BALLOT and META_DECIDED as the disk held them."""
+
+    def __cinit__(self, Acceptor acceptor not None, Replica replica not None, uint64_t ballot, uint64_t decided):
+        self.acceptor = acceptor
+        self.replica = replica
+        self.ballot_put = ballot
+        self.decided_put = decided
+        self.meta = {}
+        self.promises = []
+        self.gathering = self.next_token = 1
+        memset(&self.records, 0, sizeof(Bytes))
+
+    def __dealloc__(self):
+        bytes_free(&self.records)
+        free(self.acks)
+        free(self.released)
+
+    cdef uint64_t new_token(self) noexcept:
+        """A number for one job of the shell; none is used twice."""
+        self.next_token += 1
+        return self.next_token - 1
+
+    # -- the batch that gathers
+    cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
+        """Appends what [first, end) of the run took in the acceptor's ring."""
+        cdef uint64_t slot = max(first, self.acceptor.accepted.base)
+        cdef Row* row
+        first = slot
+        while slot < end:
+            row = self.acceptor.accepted.find(slot)
+            if row == NULL or row.run != run:
+                self.record_part(run, first, slot)
+                first = slot + 1
+            slot += 1
+        return self.record_part(run, first, end)
+
+    cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1:
+        cdef uint64_t[3] header
+        if first >= end:
+            return 0
+        header[0], header[1], header[2] = first, end, run.size
+        bytes_put(&self.records, header, sizeof(header))
+        bytes_put(&self.records, run.frame, run.size)
+        return 0
+
+    cdef int put_number(self, bytes key, uint64_t value) except -1:
+        self.meta[key] = value.to_bytes(8, "little")
+        return 0
+
+    cdef int put_ballot(self, uint64_t ballot) except -1:
+        """A ballot that a promise or a scout rests on. The acceptor may have adopted it before without a trace on the
+        disk: by a phase 2a or a decision that lay outside its ring."""
+        if ballot > self.ballot_put:
+            self.ballot_put = ballot
+            self.put_number(output.META_BALLOT, ballot)
+        return 0
+
+    cdef int put_founders(self, tuple founders) except -1:
+        """The voter record: the incarnations of the founders, by node id."""
+        self.meta[output.META_VOTER] = b"".join(incarnation.to_bytes(8, "little") for incarnation in founders)
+        return 0
+
+    # -- batches
+    cdef uint64_t ticket(self) noexcept:
+        """The newest batch that holds anything: durable when all that was recorded or put until now is."""
+        return self.gathering if self.records.size or self.meta else self.gathering - 1
+
+    cdef bint is_durable(self, uint64_t ticket) noexcept:
+        return ticket <= self.durable
+
+    cdef Batch next_batch(self):
+        """The batch that the shell is to make durable now; None while one is outstanding or nothing has to be. Decided
+        slots alone get a batch in time, because the rings move on with what is durable."""
+        if self.batch_token:
+            return None
+        if self.records.size or self.meta or self.replica.slot_out > self.emitted_out + self.replica.window // 2:
+            return self.close_batch()
+        return None
+
+    cdef Batch close_batch(self):
+        """Closes the batch that gathers; it is outstanding now."""
+        cdef Batch batch
+        self.emitted_out = self.replica.slot_out
+        if self.emitted_out > self.decided_put:
+            self.decided_put = self.emitted_out
+            self.put_number(output.META_DECIDED, self.decided_put)
+        self.batch_token = self.new_token()
+        batch = Batch(self.batch_token, self.meta, bytes_take(&self.records))
+        self.meta = {}
+        self.gathering += 1
+        return batch
+
+    cdef void on_durable(self) noexcept:
+        """The outstanding batch is durable."""
+        self.batch_token = 0
+        self.durable = self.gathering - 1
+        self.durable_out = self.emitted_out
+
+    # -- answers that wait
+    cdef int hold_ack(self, int node_id, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        """A phase 2b of our acceptor for the leader on `node_id`."""
+        if self.acks_count == self.acks_room:
+            self.acks = <Ack*>array_grow(self.acks, &self.acks_room, sizeof(Ack))
+        self.acks[self.acks_count] = Ack(self.ticket(), ballot, first, end, node_id)
+        self.acks_count += 1
+        return 0
+
+    cdef int hold_promise(self, int node_id, bytes data) except -1:
+        """A phase 1b of our acceptor for the leader on `node_id`."""
+        self.promises.append(Promise(self.ticket(), node_id, data))
+        return 0
+
+    cdef int release_acks(self) except -1:
+        """Moves the acks whose batch is durable to `released`, in their order, those of neighbouring runs as one."""
+        cdef uint64_t i, kept = 0
+        cdef Ack ack
+        cdef Ack joined = Ack(0, 0, 0, 0, -1)
+        self.released_count = 0
+        for i in range(self.acks_count):
+            ack = self.acks[i]
+            if not self.is_durable(ack.ticket):
+                self.acks[kept] = ack
+                kept += 1
+                continue
+            if (joined.node_id == ack.node_id and joined.ballot == ack.ballot and joined.end == ack.first
+                    and joined.first < joined.end):
+                joined.end = ack.end
+                continue
+            if joined.node_id >= 0:
+                self.put_released(&joined)
+            joined = ack
+        if joined.node_id >= 0:
+            self.put_released(&joined)
+        self.acks_count = kept
+        return 0
+
+    cdef int put_released(self, const Ack* ack) except -1:
+        if self.released_count == self.released_room:
+            self.released = <Ack*>array_grow(self.released, &self.released_room, sizeof(Ack))
+        self.released[self.released_count] = ack[0]
+        self.released_count += 1
+        return 0
+
+    cdef list release_promises(self):
+        """The promises whose batch is durable, in their order; the others go on waiting."""
+        cdef Promise promise
+        cdef list waiting = [], durable = []
+        for promise in self.promises:
+            (durable if self.is_durable(promise.ticket) else waiting).append(promise)
+        self.promises = waiting
+        return durable
+
+    # -- memory
+    cdef void drop_below(self, uint64_t slot) noexcept:
+        """Slots below leave memory: they are decided, applied and durable."""
+        self.acceptor.accepted.advance(slot)
+        self.replica.decisions.advance(slot)
+        self.replica.proposals.advance(slot)
+
+    def invariants(self):
+        """Batches are in order, slots become durable after they are applied, and the rings move together."""
+        cdef uint64_t base = self.acceptor.accepted.base
+        if self.durable >= self.gathering:
+            raise InvariantViolation(f"batch {self.durable} is durable, and batch {self.gathering} still gathers")
+        if not self.durable_out <= self.emitted_out <= self.replica.slot_out:
+            raise InvariantViolation(f"durable_out {self.durable_out}, emitted_out {self.emitted_out} and slot_out "
+                                     f"{self.replica.slot_out} are out of order")
+        if self.replica.decisions.base != base or self.replica.proposals.base != base:
+            raise InvariantViolation(f"rings begin at {base}, {self.replica.decisions.base} and "
+                                     f"{self.replica.proposals.base}")

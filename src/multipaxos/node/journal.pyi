@@ -1,0 +1,19 @@
+from typing import final
+
+from multipaxos.paxos.acceptor import Acceptor
+from multipaxos.paxos.replica import Replica
+
+@final
+class Promise:
+    def __new__(cls, ticket: int, node_id: int, data: bytes) -> Promise: ...
+
+@final
+class Journal:
+    @property
+    def durable(self) -> int: ...
+    @property
+    def emitted_out(self) -> int: ...
+    @property
+    def durable_out(self) -> int: ...
+    def __new__(cls, acceptor: Acceptor, replica: Replica, ballot: int, decided: int) -> Journal: ...
+    def invariants(self) -> None: ...
