@@ -1,0 +1,140 @@
+"""Joining: how this node learns that it is a founder, records it, and then votes.
+
+Theory. `membership.founding` is the pure rule: who reported what, and when that makes a list of founders. This organ
+joins it to links and disk: it reports our state to the peers, and makes the voter record durable before the node votes.
+
+Rules.
+- A list of founders is reported only when it is durable here. If a crash lost it, this node would report to be fresh
+  again, and others could found another list while the first one is still on its way.
+- While a node is not founded it reports again, at the pace of pings.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.journal cimport Journal
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.leader cimport Leader
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX
+from multipaxos.wire.messages cimport Message
+from multipaxos.wire.reading cimport number_at
+from multipaxos.wire.writing cimport put_founding
+
+from multipaxos.errors import InvariantViolation
+from multipaxos.membership.founding import Founding
+
+
+@cython.final
+cdef class Joining:
+    """`founders`: the voter record that the disk held, or None; `ping_interval_ns`: the pace of pings."""
+
+    def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
+                  Acceptor acceptor not None, Leader leader not None, Election election not None, tuple founders,
+                  uint64_t ping_interval_ns):
+        self.context = context
+        self.links = links
+        self.journal = journal
+        self.acceptor = acceptor
+        self.leader = leader
+        self.election = election
+        self.founding = Founding(context.node_id, context.nodes, context.incarnation, founders)
+        self.is_founded = founders is not None
+        self.interval_ns = 2 * ping_interval_ns
+        if self.is_founded:
+            leader.set_founders(founders)
+
+    cdef int start(self) except -1:
+        """The first tick. A node without peers founds its cluster at once."""
+        self.due_ns = self.context.now_ns
+        if self.context.nodes == 1 and self.founding.found() is not None:
+            self.record_founders()
+        return 0
+
+    cdef int on_link_up(self, Link link) except -1:
+        """A peer's handshake is done: it hears our state; all peers do if our view changed."""
+        if self.founding.on_link_up(link.node_id, link.incarnation):
+            return self.send_to_all()
+        return self.send_founding(link)
+
+    cdef int on_link_down(self, Link link) except -1:
+        self.founding.on_link_down(link.node_id)
+        return 0
+
+    cdef int on_founding(self, Link link, const Message* message) except -1:
+        """A peer reports its state of founding."""
+        cdef bint fresh = self.founding.fresh
+        if message.incarnation != link.incarnation:
+            return self.links.refuse(link, "a founding of another incarnation than the link's")
+        listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
+        refused, witness = self.founding.is_refused(), self.founding.is_witness()
+        self.founding.learnt = self.acceptor.end > 1
+        if self.founding.on_founding(link.node_id, message.incarnation, message.fresh, listed) is not None:
+            self.record_founders()
+        elif self.founding.is_refused() and not refused:
+            self.context.note("not_founder", 0, 0,
+                              "this incarnation is no founder of its cluster: it learns and does not vote")
+        elif self.founding.is_witness() and not witness:
+            self.context.note("witness", 0, 0,
+                              "this node holds a log and no voter record: it cannot found a cluster with empty ones")
+        elif self.founding.is_foreign(link.node_id):
+            return self.links.refuse(link, "a founder of another cluster: one of the two has to be wiped")
+        if message.fresh and not fresh:
+            self.send_founding(link)
+        return 0
+
+    cdef int on_ping_due(self) except -1:
+        """Pings are due: reports again while this node is not founded."""
+        if self.founding.fresh and self.context.now_ns >= self.due_ns:
+            self.due_ns = self.context.now_ns + self.interval_ns
+            self.send_to_all()
+        return 0
+
+    cdef int send_to_all(self) except -1:
+        cdef Link link
+        for link in self.links.peers:
+            if link is not None:
+                self.send_founding(link)
+        return 0
+
+    cdef int send_founding(self, Link link) except -1:
+        """Our state of founding."""
+        cdef uint64_t[ACCEPTORS_MAX] incarnations
+        if self.ticket:
+            return 0                     # `on_founders_durable` sends it
+        self.founding.learnt = self.acceptor.end > 1
+        incarnation, fresh, listed = self.founding.message()
+        for i, one in enumerate(listed):
+            incarnations[i] = one
+        put_founding(&link.outgoing, incarnation, fresh, incarnations, <uint32_t>len(listed))
+        return 0
+
+    cdef int record_founders(self) except -1:
+        """We know the founders: the voter record is made durable, then we vote."""
+        self.journal.put_founders(self.founding.founders)
+        self.ticket = self.journal.ticket()
+        return 0
+
+    cdef int on_durable(self) except -1:
+        """A batch is durable."""
+        if self.ticket and self.journal.is_durable(self.ticket):
+            self.ticket = 0
+            self.on_founders_durable()
+        return 0
+
+    cdef int on_founders_durable(self) except -1:
+        self.is_founded = True
+        self.leader.set_founders(self.founding.founders)
+        if self.context.is_acceptor:
+            self.acceptor.set_voting()
+        self.election.soon(self.context.now_ns)
+        self.context.note("founded", 0, 0, "founded: the voter record is durable, this node votes")
+        return self.send_to_all()
+
+    def invariants(self):
+        """A node is founded when it knows the founders and the voter record is durable."""
+        if self.is_founded != (not self.founding.fresh and not self.ticket):
+            raise InvariantViolation("the voter record is durable and the founders are unknown, or the reverse")

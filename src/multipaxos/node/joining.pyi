@@ -1,0 +1,28 @@
+from typing import final
+
+from multipaxos.membership.founding import Founding
+from multipaxos.node.context import Context
+from multipaxos.node.election import Election
+from multipaxos.node.journal import Journal
+from multipaxos.node.links import Links
+from multipaxos.paxos.acceptor import Acceptor
+from multipaxos.paxos.leader import Leader
+
+@final
+class Joining:
+    @property
+    def founding(self) -> Founding: ...
+    @property
+    def is_founded(self) -> bool: ...
+    def __new__(
+        cls,
+        context: Context,
+        links: Links,
+        journal: Journal,
+        acceptor: Acceptor,
+        leader: Leader,
+        election: Election,
+        founders: tuple[int, ...] | None,
+        ping_interval_ns: int,
+    ) -> Joining: ...
+    def invariants(self) -> None: ...
