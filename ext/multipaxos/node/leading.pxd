@@ -1,0 +1,77 @@
+# Our own leader, joined to links and disk: see leading.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.joining cimport Joining
+from multipaxos.node.journal cimport Journal
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.commander cimport Commanders
+from multipaxos.paxos.leader cimport Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.messages cimport Message
+from multipaxos.wire.run cimport Run
+
+
+@cython.final
+cdef class Leading:
+    cdef Context context
+    cdef Links links
+    cdef Journal journal
+    cdef Joining joining
+    cdef Election election
+    cdef Acceptor acceptor
+    cdef Leader leader
+    cdef Commanders commanders       # the leader's
+    cdef Replica replica
+    cdef readonly uint64_t known_ballot      # the highest ballot seen anywhere
+    cdef readonly uint64_t leading_ballot    # the highest ballot at which a node was seen to lead
+    cdef uint64_t preempted_ns       # when our leader was preempted, until `pings` has asked who leads; 0: it has
+    cdef uint64_t adopted_ns         # when our scout's ballot was adopted
+    cdef uint64_t scout_ticket       # of the scout's ballot while it is not durable; 0: the acceptors were asked
+    cdef uint64_t scout_due_ns       # phase 1a again
+    cdef uint64_t resend_due_ns      # phase 2a again
+    cdef uint64_t decision_due_ns    # the watermark by itself; NEVER: nothing is decided that was not reported
+
+    # ballots
+    cdef int see_ballot(self, uint64_t ballot) except -1
+    cdef int see_leading(self, uint64_t ballot) except -1
+    cdef int step_down(self, uint64_t preemptor) except -1
+    # phase 1
+    cdef Link scout(self)
+    cdef int send_scout(self) except -1
+    cdef int on_durable(self) except -1
+    cdef int on_phase1b(self, Link link, const Message* message) except -1
+    cdef int on_adopted(self) except -1
+    # phase 2
+    cdef int on_phase2b(self, Link link, const Message* message) except -1
+    cdef int on_own_ack(self, uint64_t ballot, uint64_t first, uint64_t end) except -1
+    cdef int advance(self) except -1
+    cdef int propose(self) except -1
+    cdef int send_run(self, Run* run) except -1
+    cdef int send_run_to(self, Link link, Run* run) except -1
+    cdef int accept_own(self, Run* run) except -1
+    cdef int on_decided(self) except -1
+    cdef int resend(self) except -1
+    cdef int resend_to_self(self) except -1
+    cdef int resend_to(self, Link link) except -1
+    cdef int send_decisions(self, bint to_all) except -1
+    # once per wake-up
+    cdef bint has_verdicts(self) noexcept
+    cdef int act_on_verdicts(self) except -1
+    cdef int settle(self) except -1
+    # time
+    cdef bint may_lead(self) noexcept
+    cdef int start(self) except -1
+    cdef int greet(self, Link link) except -1
+    cdef int on_link_down(self, Link link) except -1
+    cdef int on_ping_due(self) except -1
+    cdef uint64_t decision_due(self) noexcept
+    cdef uint64_t resend_due(self) noexcept
+    cdef uint64_t scout_due(self) noexcept
+    cdef uint64_t due_ns(self) noexcept
+    cdef Link on_due(self)
+    cdef Link on_scout_due(self)

@@ -1,0 +1,428 @@
+"""Leading: our own leader, its scout and its commanders, joined to links and disk.
+
+Theory. `paxos.leader` is the pure role. This organ sends what its scout and commanders ask, hands them the answers,
+sends again what was not answered, and reports what is decided. It also knows the ballots that were seen, because a
+higher one ends our own attempt or reign.
+
+A node keeps the highest ballot in several senses; each is needed:
+
+- `known_ballot`: seen in any message, or on our disk. Our next scout goes above it.
+- `leading_ballot`: of a leader that was seen to lead, which `known_ballot` need not be. Clients are told this one.
+- `leader.ballot`: of our own last attempt; 0 or what the disk held before the first.
+- `acceptor.ballot_num`: the one of the paper: adopted by our acceptor. It rises above `known_ballot` only when a
+  founding makes accepted pvalues of what a learner has stored.
+- `journal.ballot_put`: the greatest that a batch has as its own fact; a lower ballot needs no new one.
+- `catch_up.scanned_ballot`: not a highest ballot, but that of the watermark that was looked at last.
+
+Rules.
+- If any message shows a higher ballot, our leader is preempted before anything else is done with that message.
+- A scout's phase 1a waits until its ballot is durable. A phase 2a leaves at once.
+- A node does not scout while a peer that it heard lately is more than WINDOW ahead: it fetches from that peer first.
+- A decision waits DECISION_DELAY_NS for a phase 2a to travel on; a peer with clients that wait gets it at once.
+- known_ballot >= leader.ballot, known_ballot >= leading_ballot.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.joining cimport Joining
+from multipaxos.node.journal cimport Journal
+from multipaxos.node.limits cimport ACCEPTOR_ROLE, DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.ballot cimport ballot_leader
+from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.slots cimport Ring, Row
+from multipaxos.paxos.verdict cimport MALFORMED
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.run cimport Run, run_drop, set_watermark
+from multipaxos.wire.writing cimport put_decision, put_leading, put_phase1a
+
+from multipaxos.errors import InvariantViolation
+from multipaxos.paxos.ballot import describe
+
+
+@cython.final
+cdef class Leading:
+    """`known_ballot`: the highest ballot that the disk held."""
+
+    def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
+                  Joining joining not None, Election election not None, Acceptor acceptor not None,
+                  Leader leader not None, Replica replica not None, uint64_t known_ballot):
+        self.context = context
+        self.links = links
+        self.journal = journal
+        self.joining = joining
+        self.election = election
+        self.acceptor = acceptor
+        self.leader = leader
+        self.commanders = leader.commanders
+        self.replica = replica
+        self.known_ballot = leader.ballot = known_ballot
+        self.decision_due_ns = NEVER
+
+    # == ballots
+
+    cdef int see_ballot(self, uint64_t ballot) except -1:
+        """A message shows this ballot."""
+        if ballot > self.known_ballot:
+            self.known_ballot = ballot
+        if ballot > self.leader.ballot and self.leader.state != PASSIVE:
+            self.step_down(ballot)
+        return 0
+
+    cdef int see_leading(self, uint64_t ballot) except -1:
+        """A node leads at this ballot: requests go there, and clients are told."""
+        cdef Link link
+        if ballot <= self.leading_ballot:
+            return 0
+        self.leading_ballot = ballot
+        if <int>ballot_leader(ballot) != self.context.node_id:
+            self.replica.leader_changed()
+        for link in self.links.links.values():
+            if link.node_id < 0:
+                put_leading(&link.outgoing, ballot)
+        return 0
+
+    cdef int step_down(self, uint64_t preemptor) except -1:
+        """Stops scouting or leading, because the higher ballot `preemptor` was seen, or, where that is 0, because no
+        phase-2 quorum answers."""
+        cdef bint scouting = self.leader.state == SCOUTING
+        self.leader.preempted()
+        self.scout_ticket = 0
+        self.election.preempted(self.context.now_ns, scouting)
+        self.replica.leader_changed()
+        if preemptor:
+            self.preempted_ns = self.context.now_ns
+            self.context.note("preempted", preemptor, 0, f"preempted by ballot {describe(preemptor)} while "
+                                                         f"{'scouting' if scouting else 'leading'}")
+        else:
+            self.context.note("stepped_down", self.leader.ballot, 0,
+                              f"stepped down from ballot {describe(self.leader.ballot)}: no phase-2 quorum answers")
+        return 0
+
+    # == phase 1
+
+    cdef Link scout(self):
+        """Begins an attempt and returns None, unless we are far behind a peer that was heard lately: then it returns
+        that peer, to fetch from first."""
+        cdef Bytes promise = Bytes(NULL, 0, 0)
+        cdef Link link
+        for link in self.links.peers:
+            if (link is not None and link.slot_out > self.replica.slot_out + self.context.window
+                    and self.context.now_ns - link.heard_ns <= 2 * self.election.timeout_ns):
+                self.election.soon(self.context.now_ns)
+                return link
+        self.leader.begin_scout(max(self.known_ballot, self.acceptor.ballot_num), self.replica.slot_out)
+        self.known_ballot = self.leader.ballot
+        self.journal.put_ballot(self.leader.ballot)
+        self.scout_ticket = self.journal.ticket()
+        self.scout_due_ns = self.context.now_ns + RETRY_NS
+        if self.acceptor.adopt(self.leader.ballot):
+            try:
+                self.acceptor.answer_phase1a(&promise, self.replica.slot_out, self.context.incarnation)
+                self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
+            finally:
+                bytes_free(&promise)
+        self.context.note("scouting", self.leader.ballot, self.replica.slot_out,
+                          f"scouting at ballot {describe(self.leader.ballot)} from slot {self.replica.slot_out}")
+        return None
+
+    cdef int send_scout(self) except -1:
+        """Phase 1a to every acceptor whose answer is not complete; the ballot is durable."""
+        cdef Link link
+        cdef int i
+        if self.leader.state != SCOUTING:
+            return 0
+        for i in range(self.context.nodes):
+            link = self.links.peers[i]
+            if (link is not None and self.context.roles[i] & ACCEPTOR_ROLE
+                    and not self.leader.scout.answered >> i & 1):
+                put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first)
+        return 0
+
+    cdef int on_durable(self) except -1:
+        """Asks the acceptors once the scout's ballot is durable."""
+        if self.scout_ticket and self.journal.is_durable(self.scout_ticket):
+            self.scout_ticket = 0
+            self.send_scout()
+        return 0
+
+    cdef int on_phase1b(self, Link link, const Message* message) except -1:
+        if message.incarnation != link.incarnation:
+            return self.links.refuse(link, "a phase1b of another incarnation than the link's")
+        self.see_ballot(message.ballot)
+        if self.leader.on_phase1b(link.node_id, message) == MALFORMED:
+            return self.links.refuse(link, "a phase1b whose pvalues are not pvalues")
+        return 0
+
+    cdef int on_adopted(self) except -1:
+        """The scout has its quorum: this node leads."""
+        cdef Link link
+        cdef uint64_t i, answered = self.leader.scout.answered
+        self.leader.adopt_proposals(self.context.utc_ns)
+        self.adopted_ns = self.context.now_ns
+        self.election.begin_reign(self.leader.ballot, answered, self.context.now_ns)
+        self.election.heard(self.context.now_ns)
+        self.resend_due_ns = self.context.now_ns + RETRY_NS
+        for i in range(self.leader.unsent_count):
+            self.send_run(self.leader.unsent[i])
+        self.leader.drop_unsent()
+        self.context.note("adopted", self.leader.ballot, self.commanders.start,
+                          f"adopted at ballot {describe(self.leader.ballot)}: start {self.commanders.start}, "
+                          f"proposed again up to slot {self.commanders.slot_end - 1}")
+        self.see_leading(self.leader.ballot)
+        for link in self.links.peers:
+            if link is not None:
+                link.reported_end = 0    # all peers hear who leads, also where nothing is decided
+        return self.send_decisions(True)
+
+    # == phase 2
+
+    cdef int on_phase2b(self, Link link, const Message* message) except -1:
+        self.see_ballot(message.ballot)
+        if link.incarnation != self.leader.founders[link.node_id]:
+            return 0
+        self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
+        self.leader.on_phase2b(link.node_id, message.ballot, message.first, message.end, message.mark)
+        return 0
+
+    cdef int on_own_ack(self, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        """Our own acceptor's phase 2b, whose pvalues are durable."""
+        self.election.note_contact(self.context.node_id, ballot, self.context.now_ns)
+        self.leader.on_phase2b(self.context.node_id, ballot, first, end, self.acceptor.mark)
+        return 0
+
+    cdef int advance(self) except -1:
+        """What an active leader does with each wake-up: it hands decisions to the replica and proposes its requests."""
+        if self.leader.state != ACTIVE:
+            return 0
+        if self.commanders.proposals.base < self.commanders.decided_end:
+            self.on_decided()
+            self.replica.perform()
+        return self.propose()
+
+    cdef int propose(self) except -1:
+        cdef Ring ring = self.commanders.proposals
+        cdef Run* run
+        if self.commanders.decided_end == self.commanders.slot_end:
+            self.resend_due_ns = self.context.now_ns + RETRY_NS
+        while True:
+            run = self.replica.propose(self.leader.ballot, self.commanders.slot_end, ring.base + ring.capacity,
+                                       self.context.utc_ns)
+            if run == NULL:
+                return 0
+            try:
+                self.commanders.propose(run)
+                self.send_run(run)
+            finally:
+                run_drop(run)
+
+    cdef int send_run(self, Run* run) except -1:
+        """A commander's phase 2a for every slot of the run, to all nodes."""
+        cdef Link link
+        for link in self.links.peers:
+            if link is not None:
+                self.send_run_to(link, run)
+        return self.accept_own(run)
+
+    cdef int send_run_to(self, Link link, Run* run) except -1:
+        cdef Watermark watermark = self.commanders.watermark()
+        cdef size_t at = link.outgoing.size
+        bytes_put(&link.outgoing, run.frame, run.size)
+        set_watermark(link.outgoing.data + at, &watermark)
+        link.reported_end = watermark.end
+        return 0
+
+    cdef int accept_own(self, Run* run) except -1:
+        """Our own acceptor (or learner) takes a run of our own leader."""
+        cdef uint64_t first, end
+        cdef bint fine = self.acceptor.on_phase2a(run, &first, &end)
+        if self.acceptor.news:
+            self.journal.record(run, first, end)
+        if self.acceptor.voting and fine:
+            self.journal.hold_ack(self.context.node_id, run.ballot, first, end)
+        return 0
+
+    cdef int on_decided(self) except -1:
+        """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's
+        rows. What our acceptor had no room for when it was proposed is recorded now, because every slot below slot_out
+        must be in our log."""
+        cdef uint64_t slot = self.commanders.proposals.base, upto
+        cdef uint64_t end = self.replica.decisions.base + self.replica.decisions.capacity
+        cdef Row* row
+        end = min(end, self.commanders.decided_end)
+        while slot < end:
+            row = self.commanders.proposals.find(slot)
+            upto = min(end, row.run.first + row.run.count)
+            if self.acceptor.learn(row.run, slot, upto):
+                self.journal.record(row.run, slot, upto)
+            self.replica.decide(row.run, slot, upto)
+            slot = upto
+        self.commanders.proposals.advance(end)
+        self.resend_due_ns = self.context.now_ns + RETRY_NS
+        if self.decision_due_ns == NEVER:
+            self.decision_due_ns = self.context.now_ns + DECISION_DELAY_NS
+        return 0
+
+    cdef int resend(self) except -1:
+        """Commanders ask every acceptor again that has not voted for what is in flight; our own acceptor too, whose
+        ring may have been too far behind."""
+        cdef Link link
+        for link in self.links.peers:
+            if link is not None:
+                self.resend_to(link)
+        self.resend_to_self()
+        self.resend_due_ns = self.context.now_ns + RETRY_NS
+        return 0
+
+    cdef int resend_to_self(self) except -1:
+        cdef uint64_t slot
+        cdef Row* row
+        cdef Run* last = NULL
+        for slot in range(self.commanders.decided_end, self.commanders.slot_end):
+            row = self.commanders.proposals.find(slot)
+            if row != NULL and row.run != last and not row.votes >> self.context.node_id & 1:
+                last = row.run
+                self.accept_own(last)
+        return 0
+
+    cdef int resend_to(self, Link link) except -1:
+        cdef uint64_t slot = self.commanders.decided_end, bytes_sent = 0
+        cdef Row* row
+        cdef Run* last = NULL
+        while slot < self.commanders.slot_end and bytes_sent < RESEND_BYTES:
+            row = self.commanders.proposals.find(slot)
+            if row != NULL and row.run != last and not row.votes >> link.node_id & 1:
+                last = row.run
+                self.send_run_to(link, last)
+                bytes_sent += last.size
+            slot += 1
+        return 0
+
+    cdef int send_decisions(self, bint to_all) except -1:
+        """The watermark by itself: to all peers that lack it, or only to those of them with clients that wait."""
+        cdef Link link
+        cdef Watermark watermark = self.commanders.watermark()
+        for link in self.links.peers:
+            if link is not None and link.reported_end < watermark.end and (
+                    to_all or (link.forwarded_ns and self.context.now_ns - link.forwarded_ns < FORWARDER_NS)):
+                put_decision(&link.outgoing, &watermark)
+                link.reported_end = watermark.end
+        if to_all:
+            self.decision_due_ns = NEVER
+        return 0
+
+    # == once per wake-up
+
+    cdef bint has_verdicts(self) noexcept:
+        """Did the scout or the commanders say something that is not yet acted upon?"""
+        return self.leader.adopted or self.leader.decided
+
+    cdef int act_on_verdicts(self) except -1:
+        if self.leader.adopted:
+            self.on_adopted()
+        if self.leader.decided:
+            self.leader.decided = False
+            self.on_decided()
+        return 0
+
+    cdef int settle(self) except -1:
+        """The end of a wake-up: a peer whose clients wait hears what is decided."""
+        if self.leader.state == ACTIVE and self.decision_due_ns != NEVER:
+            self.send_decisions(False)
+        return 0
+
+    # == time and links
+
+    cdef bint may_lead(self) noexcept:
+        return self.context.is_leader and self.joining.is_founded
+
+    cdef int start(self) except -1:
+        """The first tick. A node that knows a ballot gives its leader the time to show itself."""
+        if self.known_ballot and self.context.nodes > 1:
+            self.election.passive(self.context.now_ns)
+        else:
+            self.election.soon(self.context.now_ns)
+        return 0
+
+    cdef int greet(self, Link link) except -1:
+        """What a peer with a new link needs at once: what the broken one may have lost."""
+        if self.leader.state == ACTIVE:
+            self.resend_to(link)
+            link.reported_end = 0
+            self.send_decisions(True)
+        elif self.leader.state == SCOUTING and not self.scout_ticket:
+            self.send_scout()
+        return 0
+
+    cdef int on_link_down(self, Link link) except -1:
+        """A broken link to the owner of the highest ballot is a suspicion."""
+        if self.known_ballot and <int>ballot_leader(self.known_ballot) == link.node_id:
+            self.election.suspect(self.context.now_ns)
+        return 0
+
+    cdef int on_ping_due(self) except -1:
+        """At the pace of pings: does a phase-2 quorum still answer our active leader?"""
+        if self.leader.state != ACTIVE:
+            return 0
+        if self.acceptor.voting:
+            self.election.note_contact(self.context.node_id, self.acceptor.ballot_num, self.context.now_ns)
+        if (self.context.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
+                and not self.election.has_quorum(self.context.now_ns, 2 * self.election.timeout_ns)):
+            self.step_down(0)
+        return 0
+
+    cdef uint64_t decision_due(self) noexcept:
+        return self.decision_due_ns if self.leader.state == ACTIVE else NEVER
+
+    cdef uint64_t resend_due(self) noexcept:
+        if self.leader.state == ACTIVE and self.commanders.decided_end < self.commanders.slot_end:
+            return self.resend_due_ns
+        return NEVER
+
+    cdef uint64_t scout_due(self) noexcept:
+        """When a scout sends again, or a passive leader begins to scout."""
+        if self.leader.state == SCOUTING:
+            return self.scout_due_ns
+        if self.leader.state == PASSIVE and self.may_lead():
+            return self.election.due_ns
+        return NEVER
+
+    cdef uint64_t due_ns(self) noexcept:
+        return min(self.decision_due(), min(self.resend_due(), self.scout_due()))
+
+    cdef Link on_due(self):
+        """Runs the timers that are due; returns the peer that we have to fetch from before we scout, or None."""
+        if self.context.now_ns >= self.decision_due():
+            self.send_decisions(True)
+        if self.context.now_ns >= self.resend_due():
+            self.resend()
+        if self.context.now_ns >= self.scout_due():
+            return self.on_scout_due()
+        return None
+
+    cdef Link on_scout_due(self):
+        """Phase 1a again. A new attempt where decisions have come in the meantime, because `first` is fixed for a
+        scout's life."""
+        if self.leader.state == PASSIVE:
+            return self.scout()
+        self.scout_due_ns = self.context.now_ns + RETRY_NS
+        if self.replica.slot_out > self.leader.scout.first:
+            return self.scout()
+        if not self.scout_ticket:
+            self.send_scout()
+        return None
+
+    def invariants(self):
+        """No ballot of ours is unknown, and only a scout's ballot is waited for."""
+        if self.known_ballot < max(self.leader.ballot, self.leading_ballot):
+            raise InvariantViolation(f"known_ballot {self.known_ballot} is below the leader's {self.leader.ballot} or "
+                                     f"leading_ballot {self.leading_ballot}")
+        if self.scout_ticket and self.leader.state != SCOUTING:
+            raise InvariantViolation(f"the ballot of batch {self.scout_ticket} is waited for, and nothing scouts")
