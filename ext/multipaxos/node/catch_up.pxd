@@ -1,0 +1,59 @@
+# Both ends of a fetch: see catch_up.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.joining cimport Joining
+from multipaxos.node.journal cimport Journal
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.links cimport Link, Links
+from multipaxos.node.output cimport Read
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.messages cimport Message
+
+
+@cython.final
+cdef class Lookup:                   # a read of the log that is under way for a peer
+    cdef uint64_t link               # of the peer that fetches
+    cdef Read read
+
+
+@cython.final
+cdef class CatchUp:
+    cdef Context context
+    cdef Links links
+    cdef Journal journal
+    cdef Joining joining
+    cdef Leading leading
+    cdef Acceptor acceptor
+    cdef Replica replica
+    # watermarks
+    cdef uint64_t scanned            # slots below this were compared with a watermark of scanned_ballot
+    cdef uint64_t scanned_ballot
+    # what we lack
+    cdef uint64_t wanted_end         # slots below this are decided: fetched where we lack them
+    cdef int source                  # the peer that is known to be ahead; -1: none
+    cdef int asked                   # the peer that was asked last
+    cdef uint64_t fetching           # first slot of the fetch that is on its way; 0: none
+    cdef uint64_t fetch_due_ns       # the next fetch
+    # what peers lack
+    cdef dict lookups                # token -> Lookup
+    cdef list reads                  # [Read] since the last output
+
+    cdef int want(self, uint64_t end, int source) except -1
+    cdef int want_from(self, Link ahead) except -1
+    cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1
+    cdef int settle(self) except -1
+    cdef int fetch(self) except -1
+    cdef Link whom_to_ask(self)
+    cdef int on_fetched(self, Link link, const Message* message) except -1
+    cdef int on_link_down(self, Link link) except -1
+    cdef uint64_t due_ns(self) noexcept
+    cdef int on_fetch(self, Link link, const Message* message) except -1
+    cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1
+    cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1
+    cdef int on_read(self, uint64_t token, bint ok, object data) except -1
+    cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1
+    cdef list take_reads(self)

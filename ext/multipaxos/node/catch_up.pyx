@@ -1,0 +1,311 @@
+"""Catching up: both ends of a fetch, and what a watermark says of the slots between.
+
+Theory. A leader reports decisions as a watermark (ballot, first, end): the slots [first, end) are decided at `ballot`,
+and so is every slot below `first`. A node that holds pvalues of that ballot knows the commands already; what it lacks
+it fetches, one stretch at a time, from a peer that is ahead. That peer answers with decided pvalues, out of memory
+where its rings still hold them, else out of its log on disk.
+
+Rules.
+- A watermark is believed where the pvalue held is of its ballot or above; every other slot is fetched.
+- The peer that was last seen ahead is asked first, then the others in turn: what we know of a peer may be old, and any
+  peer may be silent.
+- A peer has forgotten all slots below its mark, so it is not asked for them again.
+- A fetched pvalue goes at the ballot at which it is held. That ballot decided the slot or is above one that did, and
+  every pvalue at or above a deciding ballot carries the decided command.
+- While our own voter record is not durable, a peer learns from us only what is durable here: a crash must not erase
+  what made that peer a witness, because both nodes could then found a cluster.
+- At most one read of the log is under way for a peer.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.joining cimport Joining
+from multipaxos.node.journal cimport Journal
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RING_DELAY_NS
+from multipaxos.node.links cimport Link, Links
+from multipaxos.node.output cimport Read
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.ballot cimport is_ballot
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.slots cimport Row
+from multipaxos.wire.messages cimport Message, Pvalues
+from multipaxos.wire.reading cimport pvalues_at
+from multipaxos.wire.run cimport Run, run_drop, run_read
+from multipaxos.wire.writing cimport put_fetch, put_fetched, pvalues_bytes
+
+from multipaxos.errors import InvariantViolation
+
+
+@cython.final
+cdef class Lookup:
+    """A read of the log that is under way for the peer on `link`."""
+
+    def __cinit__(self, uint64_t link, Read read not None):
+        self.link = link
+        self.read = read
+
+
+@cython.final
+cdef class CatchUp:
+
+    def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
+                  Joining joining not None, Leading leading not None, Acceptor acceptor not None,
+                  Replica replica not None):
+        self.context = context
+        self.links = links
+        self.journal = journal
+        self.joining = joining
+        self.leading = leading
+        self.acceptor = acceptor
+        self.replica = replica
+        self.source = -1
+        self.lookups = {}
+        self.reads = []
+
+    # == what we lack
+
+    cdef int want(self, uint64_t end, int source) except -1:
+        """Every slot below `end` is decided, as `source` says (-1: no peer in particular)."""
+        if end <= self.replica.slot_out or end <= self.wanted_end:
+            return 0
+        self.wanted_end = end
+        if source >= 0:
+            self.source = source
+        return 0
+
+    cdef int want_from(self, Link ahead) except -1:
+        """Our scout waits until we have caught up with this peer, so it is asked, even if another one was to be."""
+        self.want(ahead.slot_out, ahead.node_id)
+        self.source = ahead.node_id
+        return 0
+
+    cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1:
+        """[first, end) is decided at `ballot`, and so is everything below first."""
+        cdef uint64_t slot, limit
+        cdef Row* row
+        self.leading.see_ballot(ballot)
+        if end <= self.replica.slot_out:
+            return 0
+        slot = self.replica.slot_out
+        if ballot == self.scanned_ballot:
+            slot = max(slot, self.scanned)
+        limit = min(end, self.acceptor.accepted.base + self.acceptor.accepted.capacity)
+        while slot < limit:
+            row = self.acceptor.accepted.find(slot)
+            if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:
+                self.replica.decide(row.run, slot, slot + 1)
+            slot += 1
+        self.scanned_ballot = ballot
+        self.scanned = max(limit, self.replica.slot_out)
+        return self.want(end, source)
+
+    cdef int settle(self) except -1:
+        """The end of a wake-up: fetches what is still missing."""
+        if self.context.now_ns >= self.due_ns():
+            self.fetch()
+        return 0
+
+    cdef int fetch(self) except -1:
+        """Asks for the first gap in the decisions."""
+        cdef Link link = self.whom_to_ask()
+        cdef uint64_t end
+        if link is None:
+            self.fetch_due_ns = self.context.now_ns + RETRY_NS
+            return 0
+        end = min(self.wanted_end, self.replica.slot_out + self.context.window)
+        end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
+        if self.replica.slot_out >= end:
+            self.fetch_due_ns = self.context.now_ns + RING_DELAY_NS
+            return 0                     # no room until what we have is durable
+        put_fetch(&link.outgoing, self.replica.slot_out, self.replica.end_of_decisions(end))
+        self.fetching = self.replica.slot_out
+        self.fetch_due_ns = self.context.now_ns + RETRY_NS
+        self.asked = link.node_id
+        self.source = -1                 # if no answer comes, the next peer is asked
+        return 0
+
+    cdef Link whom_to_ask(self):
+        """The peer that is known to be ahead, else one after the other; None if none has what we lack."""
+        cdef Link link = self.links.peers[self.source] if self.source >= 0 else None
+        cdef int i
+        if link is not None and link.mark <= self.replica.slot_out:
+            return link
+        for i in range(1, self.context.nodes + 1):
+            link = self.links.peers[(self.asked + i) % self.context.nodes]
+            if link is not None and link.mark <= self.replica.slot_out:
+                return link
+        return None
+
+    cdef int on_fetched(self, Link link, const Message* message) except -1:
+        """Decided pvalues, in answer to a fetch."""
+        cdef Pvalues entry
+        cdef uint32_t i
+        cdef Run* run
+        for i in range(message.pvalues.count):
+            pvalues_at(&message.pvalues, i, &entry)
+            run = run_read(entry.run, entry.size)
+            if run == NULL:
+                return self.links.refuse(link, "a fetched run that is no run")
+            try:
+                if not is_ballot(run.ballot):
+                    return self.links.refuse(link, "a ballot that no leader makes")
+                if entry.first < run.first or entry.end > run.first + run.count or entry.first >= entry.end:
+                    return self.links.refuse(link, "a fetched run without the slots it was sent for")
+                self.leading.see_ballot(run.ballot)
+                if entry.end <= self.replica.slot_out:
+                    continue
+                if self.acceptor.learn(run, entry.first, entry.end):
+                    self.journal.record(run, entry.first, entry.end)
+                self.replica.decide(run, entry.first, entry.end)
+            finally:
+                run_drop(run)
+        if message.first == message.end:
+            link.mark = max(link.mark, message.mark)  # the peer has forgotten what it was asked for
+        if message.first == self.fetching:
+            self.fetching = 0            # once: a repeated answer must not ask for the next stretch twice
+            self.fetch_due_ns = 0
+            self.source = link.node_id if message.end > message.first else -1
+        return 0
+
+    cdef int on_link_down(self, Link link) except -1:
+        """A peer that was ahead is gone: another one is asked at once."""
+        if self.source == link.node_id:
+            self.source = -1
+            self.fetch_due_ns = 0
+        return 0
+
+    cdef uint64_t due_ns(self) noexcept:
+        return self.fetch_due_ns if self.replica.slot_out < self.wanted_end else NEVER
+
+    # == what peers lack
+
+    cdef int on_fetch(self, Link link, const Message* message) except -1:
+        """A peer asks for decisions."""
+        cdef uint64_t end = min(message.end, self.replica.slot_out)
+        if not self.joining.is_founded:
+            end = min(end, self.journal.durable_out)
+        if message.first < 1 or message.first >= end:
+            return 0
+        if message.first < self.acceptor.mark and not self.context.is_replica:
+            put_fetched(&link.outgoing, message.first, message.first, self.acceptor.mark, NULL, 0)
+            return 0
+        if message.first >= self.replica.decisions.base:
+            return self.answer_fetch(link, message.first, end)
+        return self.look_up(link, message.first, min(end, self.replica.decisions.base))
+
+    cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:
+        """Decisions out of memory."""
+        cdef Pvalues* entries = <Pvalues*>malloc(FETCH_ENTRIES * sizeof(Pvalues))
+        cdef uint32_t count = 0
+        cdef uint64_t slot = first, size = 0
+        cdef Row* row
+        cdef Run* run
+        if entries == NULL:
+            raise MemoryError("no memory to answer a fetch")
+        try:
+            while slot < end and count < FETCH_ENTRIES:
+                row = self.replica.decisions.find(slot)
+                if row == NULL or row.run == NULL:
+                    break
+                run = row.run
+                if count and size + run.size > FETCH_BYTES:
+                    break
+                entries[count].first = slot
+                while slot < end and row != NULL and row.run == run:
+                    slot += 1
+                    row = self.replica.decisions.find(slot)
+                entries[count].end = slot
+                entries[count].run, entries[count].size = run.frame, run.size
+                size += pvalues_bytes(&entries[count])
+                count += 1
+            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+        finally:
+            free(entries)
+        return 0
+
+    cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1:
+        """Decisions that are on disk only: the answer follows when they are read."""
+        cdef uint64_t token
+        cdef Read read
+        if link.is_reading:
+            return 0
+        link.is_reading = True
+        token = self.journal.new_token()
+        read = Read(token, first, end, FETCH_BYTES)
+        self.lookups[token] = Lookup(link.id, read)
+        self.reads.append(read)
+        return 0
+
+    cdef int on_read(self, uint64_t token, bint ok, object data) except -1:
+        """The read of that token has ended; `data` is (covered_end, records) if `ok`."""
+        cdef Lookup lookup = self.lookups.pop(token, None)
+        cdef Link link
+        if lookup is None:
+            return 0
+        link = self.links.links.get(lookup.link)
+        if link is None:
+            return 0
+        link.is_reading = False
+        if not ok:
+            return self.context.note(
+                "unreadable", 0, lookup.read.first,
+                f"could not read slots {lookup.read.first} to {lookup.read.end} for node {link.node_id}")
+        covered_end, records = data
+        return self.answer_from_disk(link, lookup.read.first, min(lookup.read.end, <uint64_t>covered_end), records)
+
+    cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1:
+        """Decisions out of the log. Of the records over a slot the one with the greatest index holds."""
+        cdef uint64_t slot = first
+        cdef uint32_t count = 0
+        cdef dict holder = {}            # slot -> (index, frame) of the record that holds it
+        cdef Pvalues* entries
+        for index, record_first, record_end, frame in records:
+            for covered in range(max(record_first, first), min(record_end, end)):
+                if covered not in holder or holder[covered][0] < index:
+                    holder[covered] = (index, frame)
+        entries = <Pvalues*>malloc((len(holder) + 1) * sizeof(Pvalues))
+        if entries == NULL:
+            raise MemoryError("no memory to answer a fetch")
+        try:
+            last = None
+            total = 0
+            while slot < end and slot in holder:
+                index, frame = holder[slot]
+                if last is not None and index == last:
+                    entries[count - 1].end = slot + 1
+                else:
+                    if count and total + len(frame) > 2 * FETCH_BYTES:
+                        break
+                    total += len(frame)
+                    last = index
+                    entries[count].first, entries[count].end = slot, slot + 1
+                    entries[count].run = <const uint8_t*>PyBytes_AS_STRING(frame)
+                    entries[count].size = PyBytes_GET_SIZE(frame)
+                    count += 1
+                slot += 1
+            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+        finally:
+            free(entries)
+        return 0
+
+    cdef list take_reads(self):
+        """[Read] since the last call."""
+        cdef list reads = self.reads
+        self.reads = []
+        return reads
+
+    def invariants(self):
+        """A fetch on its way is for a slot that is wanted, and every read to hand out is under way."""
+        cdef Read read
+        if self.fetching >= self.wanted_end and self.fetching:
+            raise InvariantViolation(f"slot {self.fetching} is fetched, and slots below {self.wanted_end} are wanted")
+        for read in self.reads:
+            if read.token not in self.lookups:
+                raise InvariantViolation(f"read {read.token} is to be handed out, and not under way")
