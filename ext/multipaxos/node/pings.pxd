@@ -1,0 +1,36 @@
+# Who leads, and who is ahead: see pings.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.leader cimport Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.messages cimport Message
+
+
+@cython.final
+cdef class Pings:
+    cdef Context context
+    cdef Links links
+    cdef Leading leading
+    cdef CatchUp catch_up
+    cdef Election election
+    cdef Acceptor acceptor
+    cdef Leader leader
+    cdef Replica replica
+    cdef uint64_t interval_ns
+    cdef uint64_t ping_due_ns
+    cdef uint64_t led_ns             # when a node last said to lead, with its quorum, at the highest ballot we know
+
+    cdef int send_pings(self) except -1
+    cdef int send_pong(self, Link link, uint64_t nonce) except -1
+    cdef int on_ping(self, Link link, const Message* message) except -1
+    cdef int on_pong(self, Link link, const Message* message) except -1
+    cdef void soon(self) noexcept
+    cdef uint64_t due_ns(self) noexcept

@@ -1,0 +1,104 @@
+"""Pings: who leads, who still follows, and who is ahead.
+
+Theory. A node pings the leader that it follows. The pong says whether that leader still has its quorum, which moves our
+election on, and how far it is, which tells us what to fetch. The ping in turn carries the ballot that our acceptor
+follows, which is how a leader without requests knows that it has its quorum.
+
+Rules.
+- A node that hears of no leader pings all peers, with the highest ballot that it knows. The owner of that ballot may be
+  gone; a node that leads at a lower one has to learn of it, or we never follow that node.
+- An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
+- A node whose leader was preempted pings at once.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+
+from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.ballot cimport ballot_leader
+from multipaxos.paxos.leader cimport ACTIVE, Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.writing cimport put_ping, put_pong
+
+
+@cython.final
+cdef class Pings:
+    """`interval_ns`: from one ping to the next."""
+
+    def __cinit__(self, Context context not None, Links links not None, Leading leading not None,
+                  CatchUp catch_up not None, Election election not None, Acceptor acceptor not None,
+                  Leader leader not None, Replica replica not None, uint64_t interval_ns):
+        self.context = context
+        self.links = links
+        self.leading = leading
+        self.catch_up = catch_up
+        self.election = election
+        self.acceptor = acceptor
+        self.leader = leader
+        self.replica = replica
+        self.interval_ns = interval_ns
+
+    cdef int send_pings(self) except -1:
+        """To the node whose ballot we follow; to all peers while none answers that it leads at that ballot."""
+        cdef Link link
+        cdef uint64_t ballot = self.leading.known_ballot
+        cdef int leader = <int>ballot_leader(ballot) if ballot else -1
+        cdef bint to_all = (self.leader.state != ACTIVE
+                            and self.context.now_ns - self.led_ns > self.election.timeout_ns)
+        cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= ballot
+        for link in self.links.peers:
+            if link is not None and (to_all or link.node_id == leader):
+                put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
+                         self.replica.slot_out, voting)
+        self.leading.preempted_ns = 0
+        self.ping_due_ns = self.context.now_ns + self.interval_ns
+        return 0
+
+    cdef int on_ping(self, Link link, const Message* message) except -1:
+        link.slot_out = message.slot_out
+        link.heard_ns = self.context.now_ns
+        self.leading.see_ballot(message.ballot)
+        if message.voting:
+            self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
+        return self.send_pong(link, message.nonce)
+
+    cdef int send_pong(self, Link link, uint64_t nonce) except -1:
+        """How far we are, and whether we lead; also in answer to a phase 1a of a scout that is too far behind."""
+        cdef Watermark watermark
+        cdef bint leading = self.leader.state == ACTIVE
+        cdef bint quorum = self.election.has_quorum(self.context.now_ns, self.election.timeout_ns)
+        memset(&watermark, 0, sizeof(Watermark))
+        if leading:
+            watermark = self.leader.commanders.watermark()
+            link.reported_end = watermark.end
+        put_pong(&link.outgoing, self.leader.ballot if leading else self.leading.known_ballot, nonce,
+                 self.replica.slot_out, leading, quorum, &watermark)
+        return 0
+
+    cdef int on_pong(self, Link link, const Message* message) except -1:
+        link.slot_out = message.slot_out
+        link.heard_ns = self.context.now_ns
+        self.leading.see_ballot(message.ballot)
+        if message.leading and message.quorum and message.ballot >= self.leading.known_ballot:
+            self.leading.see_leading(message.ballot)
+            self.election.heard(self.context.now_ns)
+            self.led_ns = self.context.now_ns
+        if message.leading:
+            self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
+                                       message.decided.end)
+        return self.catch_up.want(message.slot_out, link.node_id)
+
+    cdef void soon(self) noexcept:
+        """Pings with the next wake-up."""
+        self.ping_due_ns = self.context.now_ns
+
+    cdef uint64_t due_ns(self) noexcept:
+        return self.leading.preempted_ns if self.leading.preempted_ns else self.ping_due_ns

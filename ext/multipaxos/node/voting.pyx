@@ -1,0 +1,156 @@
+"""Voting: our own acceptor, joined to links and disk.
+
+Theory. Phases 1a and 2a of peers go to the acceptor. What it answers is held by the journal until the batch that it
+rests on is durable, and then leaves from here: to a peer, or to our own leader. Our own leader's phase 2a does not come
+by here (`Leading.accept_own`), but the answers to it do.
+
+Rules.
+- Only its leader's link may bring a 1a or 2a of a ballot, and to a voter only if that incarnation is a founder.
+- A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
+  mark, is not adopted: the node tells it how far we are, and it fetches that first. To refuse a promise is always safe.
+- A refusal of an old ballot covers no slot: the same leader's next scout would take it for an adoption of nothing.
+- A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.context cimport Context
+from multipaxos.node.election cimport Election
+from multipaxos.node.journal cimport Ack, Journal, Promise
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.ballot cimport ballot_leader
+from multipaxos.paxos.leader cimport Leader
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
+from multipaxos.wire.encoding cimport FINE
+from multipaxos.wire.messages cimport SLOTS_END, Message
+from multipaxos.wire.reading cimport decode, frame_size
+from multipaxos.wire.run cimport Run, run_drop, run_from
+from multipaxos.wire.writing cimport put_phase1b, put_phase2b
+
+from multipaxos.errors import InvariantViolation
+
+
+@cython.final
+cdef class Voting:
+
+    def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
+                  Leading leading not None, CatchUp catch_up not None, Election election not None,
+                  Acceptor acceptor not None, Leader leader not None):
+        self.context = context
+        self.links = links
+        self.journal = journal
+        self.leading = leading
+        self.catch_up = catch_up
+        self.election = election
+        self.acceptor = acceptor
+        self.leader = leader
+
+    cdef int on_phase1a(self, Link link, const Message* message) except -1:
+        """Returns 1 if the scout is too far behind: nothing is adopted, and the caller tells it how far we are."""
+        cdef Bytes answer = Bytes(NULL, 0, 0)
+        if not self.acceptor.voting:
+            return 0
+        if <int>ballot_leader(message.ballot) != link.node_id:
+            return self.links.refuse(link, "a phase1a for another leader's ballot")
+        if link.incarnation != self.leader.founders[link.node_id]:
+            return self.links.refuse(link, "a phase1a from an incarnation that does not vote")
+        if self.is_too_far_behind(message):
+            return 1
+        self.leading.see_ballot(message.ballot)
+        if self.acceptor.adopt(message.ballot):
+            self.election.heard(self.context.now_ns)
+        self.journal.put_ballot(self.acceptor.ballot_num)
+        try:
+            if message.ballot == self.acceptor.ballot_num:
+                self.acceptor.answer_phase1a(&answer, message.first, self.context.incarnation)
+            else:
+                put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark,
+                            self.context.incarnation, -1, NULL, 0, NULL, 0)
+            return self.journal.hold_promise(link.node_id, bytes_take(&answer))
+        finally:
+            bytes_free(&answer)
+
+    cdef bint is_too_far_behind(self, const Message* message) noexcept:
+        if message.ballot < self.acceptor.ballot_num:
+            return False                 # it is refused anyway
+        return (max(message.first, self.acceptor.mark) < self.acceptor.accepted.base
+                or message.first + self.context.window < self.acceptor.mark)
+
+    cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
+        cdef Run* run
+        cdef uint64_t first, end
+        cdef bint fine
+        if <int>ballot_leader(message.ballot) != link.node_id:
+            return self.links.refuse(link, "a phase2a at another leader's ballot")
+        if self.acceptor.voting and link.incarnation != self.leader.founders[link.node_id]:
+            return self.links.refuse(link, "a phase2a from an incarnation that does not vote")
+        run = run_from(message, frame, size)
+        try:
+            self.leading.see_ballot(run.ballot)
+            fine = self.acceptor.on_phase2a(run, &first, &end)
+            if self.acceptor.news:
+                self.journal.record(run, first, end)
+            if self.acceptor.voting:
+                self.journal.hold_ack(link.node_id, run.ballot if fine else self.acceptor.ballot_num, first, end)
+            if fine and run.ballot >= self.leading.known_ballot:
+                self.leading.see_leading(run.ballot)
+        finally:
+            run_drop(run)
+        return self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
+                                          message.decided.end)
+
+    # == answers that waited
+
+    cdef int release(self) except -1:
+        """Sends the answers that waited for batches that are now durable."""
+        cdef uint64_t i
+        cdef Promise promise
+        if self.journal.acks_count:
+            self.journal.release_acks()
+            for i in range(self.journal.released_count):
+                self.put_ack(&self.journal.released[i])
+        if self.journal.promises:
+            for promise in self.journal.release_promises():
+                self.put_promise(promise.node_id, promise.data)
+        return 0
+
+    cdef int put_ack(self, const Ack* ack) except -1:
+        cdef Link link
+        if ack.node_id == self.context.node_id:
+            return self.leading.on_own_ack(ack.ballot, ack.first, ack.end)
+        link = self.links.peers[ack.node_id]
+        if link is not None:
+            put_phase2b(&link.outgoing, ack.ballot, ack.first, ack.end, self.acceptor.mark)
+        return 0
+
+    cdef int put_promise(self, int node_id, bytes data) except -1:
+        cdef Link link
+        if node_id == self.context.node_id:
+            return self.own_promise(data)
+        link = self.links.peers[node_id]
+        if link is not None:
+            bytes_put(&link.outgoing, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return 0
+
+    cdef int own_promise(self, bytes data) except -1:
+        """Our own acceptor's phase 1b, for our own scout."""
+        cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef size_t size = PyBytes_GET_SIZE(data), length = 0
+        cdef Message message
+        while size and frame_size(at, size, &length) == FINE and decode(at, length, &message) == FINE:
+            self.leader.on_phase1b(self.context.node_id, &message)
+            at += length
+            size -= length
+        return 0
+
+    def invariants(self):
+        """Only an acceptor that votes has answers that wait."""
+        if not self.acceptor.voting and (self.journal.acks_count or self.journal.promises):
+            raise InvariantViolation("answers wait of an acceptor that does not vote")

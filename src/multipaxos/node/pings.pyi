@@ -1,0 +1,25 @@
+from typing import final
+
+from multipaxos.node.catch_up import CatchUp
+from multipaxos.node.context import Context
+from multipaxos.node.election import Election
+from multipaxos.node.leading import Leading
+from multipaxos.node.links import Links
+from multipaxos.paxos.acceptor import Acceptor
+from multipaxos.paxos.leader import Leader
+from multipaxos.paxos.replica import Replica
+
+@final
+class Pings:
+    def __new__(
+        cls,
+        context: Context,
+        links: Links,
+        leading: Leading,
+        catch_up: CatchUp,
+        election: Election,
+        acceptor: Acceptor,
+        leader: Leader,
+        replica: Replica,
+        interval_ns: int,
+    ) -> Pings: ...
