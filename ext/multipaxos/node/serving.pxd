@@ -1,0 +1,27 @@
+# Requests of clients and peers, and answers to clients: see serving.pyx.
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.leader cimport Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.wire.messages cimport Message
+
+
+@cython.final
+cdef class Serving:
+    cdef Context context
+    cdef Links links
+    cdef Leading leading
+    cdef Leader leader
+    cdef Replica replica
+    cdef uint64_t forward_due_ns     # requests that were forwarded are forwarded again
+
+    cdef int on_link_up(self, Link link) except -1
+    cdef int on_request(self, Link link, const Message* message) except -1
+    cdef int settle(self) except -1
+    cdef int forward(self) except -1
+    cdef int put_answers(self) except -1

@@ -1,0 +1,101 @@
+"""Serving: requests of clients and peers go to our replica, or on to the leader's; answers go to clients.
+
+Rules.
+- While our leader is not active, our replica's requests are forwarded to the replica beside the leader that we know,
+  and kept until they are applied here. The link may break, so they are forwarded again after a while, and to every
+  leader that is new.
+- A node without a machine keeps no request: the node that forwarded it keeps it.
+- Answers leave once per wake-up, those to one link and session in one frame.
+"""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from multipaxos.node.context cimport Context
+from multipaxos.node.leading cimport Leading
+from multipaxos.node.limits cimport FORWARD_RETRY_NS
+from multipaxos.node.links cimport Link, Links
+from multipaxos.paxos.answers cimport Answers
+from multipaxos.paxos.ballot cimport ballot_leader
+from multipaxos.paxos.leader cimport PASSIVE, Leader
+from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.requests cimport Requests
+from multipaxos.wire.messages cimport Message
+from multipaxos.wire.writing cimport put_leading
+
+
+@cython.final
+cdef class Serving:
+
+    def __cinit__(self, Context context not None, Links links not None, Leading leading not None,
+                  Leader leader not None, Replica replica not None):
+        self.context = context
+        self.links = links
+        self.leading = leading
+        self.leader = leader
+        self.replica = replica
+
+    cdef int on_link_up(self, Link link) except -1:
+        """A client hears who leads. A peer gets all waiting requests again: the broken link may have lost some."""
+        if link.node_id < 0:
+            return put_leading(&link.outgoing, self.leading.leading_ballot)
+        self.replica.requests.forward_again()
+        return 0
+
+    cdef int on_request(self, Link link, const Message* message) except -1:
+        if link.node_id >= 0:
+            link.forwarded_ns = self.context.now_ns
+            if self.leader.state == PASSIVE:
+                return 0                 # the peer forwards it again, to the leader that it then knows
+        elif not self.context.is_replica:
+            return self.links.refuse(link, "a request to a node that is no replica")
+        if self.replica.on_request(link.id, link.node_id < 0, &message.commands):
+            return self.links.refuse(link, "a request with a command that clients do not send")
+        return 0
+
+    cdef int settle(self) except -1:
+        """The end of a wake-up: keeps the requests that got no slot, forwards them, and sends answers."""
+        cdef Requests requests = self.replica.requests
+        if requests.arrived_count:
+            requests.stash(self.context.utc_ns)
+        if requests.waiting():
+            self.replica.retire(self.context.utc_ns)
+            if self.leader.state == PASSIVE and requests.waiting():
+                self.forward()
+        if self.replica.answers.count:
+            self.put_answers()
+        return 0
+
+    cdef int forward(self) except -1:
+        """Requests go to the replica beside the active leader."""
+        cdef Link link
+        cdef uint64_t ballot = self.leading.known_ballot
+        cdef int leader = <int>ballot_leader(ballot)
+        if not self.context.is_replica:
+            self.replica.requests.clear()
+            return 0
+        if not ballot or leader == self.context.node_id or leader >= self.context.nodes:
+            return 0
+        link = self.links.peers[leader]
+        if link is None:
+            return 0
+        if self.context.now_ns >= self.forward_due_ns:
+            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS
+            if self.context.utc_ns >= self.replica.requests.oldest_ns() + FORWARD_RETRY_NS:
+                self.replica.requests.forward_again()  # the leader's replica may not have received them
+        self.replica.put_forward(&link.outgoing, self.context.utc_ns)
+        return 0
+
+    cdef int put_answers(self) except -1:
+        cdef Answers answers = self.replica.answers
+        cdef uint64_t at = 0
+        cdef Link link
+        while at < answers.count:
+            link = self.links.links.get(answers.reports[at].link)
+            if link is None:
+                at += 1
+            else:
+                at = answers.put(&link.outgoing, at)
+        answers.clear()
+        return 0
