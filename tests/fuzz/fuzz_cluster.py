@@ -62,7 +62,7 @@ class Host:
     def start(self) -> None:
         """A process begins, from what the disk holds."""
         self.core = Node(
-            node=self.id,
+            node_id=self.id,
             roles=[ALL_ROLES] * NODES,
             quorums=QuorumSystem.majority(range(NODES)),
             incarnation=self.disk.incarnation,

@@ -294,7 +294,7 @@ def test_founding_under_wipes_is_of_one_list(seed):
     for _ in range(6):
         world.timeline.run_for(world.chance.random.randint(1, 60) * MS)
         host = world.chance.random.choice(world.hosts)
-        if host.core.founding.fresh and not any(one.core.voting for one in world.hosts):
+        if host.core.joining.founding.fresh and not any(one.core.voting for one in world.hosts):
             host.crash()
             host.lose_disk()
             world.adversary.restart(host)

@@ -353,7 +353,7 @@ class Pair:
         core, spec = self.core.leader, self.spec.leader
         state = ACTIVE if spec.active else SCOUTING if spec.scouting else PASSIVE
         self.same("leader's state", core.state, state)
-        self.same("known ballot", from_wire(self.core.known_ballot), max(spec.seen, spec.ballot_num))
+        self.same("known ballot", from_wire(self.core.leading.known_ballot), max(spec.seen, spec.ballot_num))
         if state == SCOUTING:
             self.check_scout()
         if state == ACTIVE:

@@ -66,7 +66,7 @@ class OneNode:
         self.journal = journal or Journal()
         self.roles = roles or [ALL_ROLES] * nodes
         self.core = Node(
-            node=node,
+            node_id=node,
             roles=self.roles,
             quorums=quorums or QuorumSystem.majority([i for i, role in enumerate(self.roles) if role & 4]),
             incarnation=self.incarnations[node],

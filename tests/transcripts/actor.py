@@ -87,7 +87,7 @@ class Actor:
         self.life += 1
         self.machine = Journal()
         self.core = Node(
-            node=self.id,
+            node_id=self.id,
             roles=setting.roles,
             quorums=setting.quorums,
             incarnation=self.disk.incarnation,

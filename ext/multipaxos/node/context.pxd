@@ -13,7 +13,7 @@ cdef class Context:
     cdef readonly uint64_t window    # WINDOW
     cdef readonly uint64_t now_ns    # of a clock that counts suspension and never goes back; 0 before the first tick
     cdef readonly uint64_t utc_ns
-    cdef list roles                  # by node id: bits, see limits.pxd
+    cdef list roles                  # by node id: bits, see paxos/roles.pxd
     cdef list events                 # [Event] since the last output
 
     cdef int note(self, str kind, uint64_t ballot, uint64_t slot, str text) except -1

@@ -8,8 +8,8 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-from multipaxos.node.limits cimport ACCEPTOR_ROLE, LEADER_ROLE, REPLICA_ROLE
 from multipaxos.node.output cimport Event
+from multipaxos.paxos.roles cimport ACCEPTOR, LEADER, REPLICA
 
 
 @cython.final
@@ -22,9 +22,9 @@ cdef class Context:
         self.roles = list(roles)
         self.incarnation = incarnation
         self.window = window
-        self.is_replica = bool(roles[node_id] & REPLICA_ROLE)
-        self.is_leader = bool(roles[node_id] & LEADER_ROLE)
-        self.is_acceptor = bool(roles[node_id] & ACCEPTOR_ROLE)
+        self.is_replica = bool(roles[node_id] & REPLICA)
+        self.is_leader = bool(roles[node_id] & LEADER)
+        self.is_acceptor = bool(roles[node_id] & ACCEPTOR)
         self.events = []
 
     cdef int note(self, str kind, uint64_t ballot, uint64_t slot, str text) except -1:

@@ -30,12 +30,13 @@ from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
-from multipaxos.node.limits cimport ACCEPTOR_ROLE, DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
+from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
 from multipaxos.node.links cimport Link, Links
-from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
 from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.roles cimport ACCEPTOR
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.paxos.verdict cimport MALFORMED
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
@@ -141,7 +142,7 @@ cdef class Leading:
             return 0
         for i in range(self.context.nodes):
             link = self.links.peers[i]
-            if (link is not None and self.context.roles[i] & ACCEPTOR_ROLE
+            if (link is not None and self.context.roles[i] & ACCEPTOR
                     and not self.leader.scout.answered >> i & 1):
                 put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first)
         return 0
@@ -241,12 +242,11 @@ cdef class Leading:
 
     cdef int accept_own(self, Run* run) except -1:
         """Our own acceptor (or learner) takes a run of our own leader."""
-        cdef uint64_t first, end
-        cdef bint fine = self.acceptor.on_phase2a(run, &first, &end)
-        if self.acceptor.news:
-            self.journal.record(run, first, end)
-        if self.acceptor.voting and fine:
-            self.journal.hold_ack(self.context.node_id, run.ballot, first, end)
+        cdef Vote vote = self.acceptor.on_phase2a(run)
+        if vote.changed:
+            self.journal.record(run, vote.first, vote.end)
+        if self.acceptor.voting and vote.accepted:
+            self.journal.hold_ack(self.context.node_id, run.ballot, vote.first, vote.end)
         return 0
 
     cdef int on_decided(self) except -1:

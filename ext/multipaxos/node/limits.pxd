@@ -1,4 +1,4 @@
-# The limits of the node's organs that stand in more than one file or are related to others: times, sizes, roles.
+# The limits of the node's organs that stand in more than one file or are related to others: times and sizes.
 #
 # A relation is an enumerator 1 // (condition): where the condition does not hold the C compiler stops at the division
 # by zero. Limits of frames are in wire/messages.pxd, those of the cast in paxos/limits.pxd.
@@ -11,11 +11,6 @@ cdef extern from *:
     #define NEVER UINT64_MAX
     """
     const uint64_t NEVER             # the due time of a timer that is off
-
-cdef enum:
-    REPLICA_ROLE = 1                 # bits of a node's roles
-    LEADER_ROLE = 2
-    ACCEPTOR_ROLE = 4
 
 cdef enum:
     MILLISECOND_NS = 1000000

@@ -24,7 +24,7 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Ack, Journal, Promise
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
-from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
@@ -85,8 +85,7 @@ cdef class Voting:
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
         cdef Run* run
-        cdef uint64_t first, end
-        cdef bint fine
+        cdef Vote vote
         if <int>ballot_leader(message.ballot) != link.node_id:
             return self.links.refuse(link, "a phase2a at another leader's ballot")
         if self.acceptor.voting and link.incarnation != self.leader.founders[link.node_id]:
@@ -94,12 +93,13 @@ cdef class Voting:
         run = run_from(message, frame, size)
         try:
             self.leading.see_ballot(run.ballot)
-            fine = self.acceptor.on_phase2a(run, &first, &end)
-            if self.acceptor.news:
-                self.journal.record(run, first, end)
+            vote = self.acceptor.on_phase2a(run)
+            if vote.changed:
+                self.journal.record(run, vote.first, vote.end)
             if self.acceptor.voting:
-                self.journal.hold_ack(link.node_id, run.ballot if fine else self.acceptor.ballot_num, first, end)
-            if fine and run.ballot >= self.leading.known_ballot:
+                self.journal.hold_ack(link.node_id, run.ballot if vote.accepted else self.acceptor.ballot_num,
+                                      vote.first, vote.end)
+            if vote.accepted and run.ballot >= self.leading.known_ballot:
                 self.leading.see_leading(run.ballot)
         finally:
             run_drop(run)

@@ -92,7 +92,7 @@ class Server:
         )
         began_s = time.monotonic()
         core = Node(
-            node=self.node_id,
+            node_id=self.node_id,
             roles=self.config.role_masks(),
             quorums=self.config.quorums(),
             incarnation=self.storage.incarnation,

@@ -124,7 +124,7 @@ class Host:
         """A core, made from what the disk holds."""
         scenario = self.scenario
         return Node(
-            node=self.id,
+            node_id=self.id,
             roles=scenario.roles,
             quorums=self.quorums,
             incarnation=self.disk.incarnation,

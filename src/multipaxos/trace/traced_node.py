@@ -107,7 +107,7 @@ class TracedNode:
             "started",
             pid=os.getpid(),
             storage=storage.kind,
-            nodes=self.core.nodes,
+            nodes=self.core.context.nodes,
             slot_out=self.core.slot_out,
             ballot=self._ballot,
             voting=self.core.voting,
