@@ -23,7 +23,7 @@ class Slip:
     old: str
     new: str
     seeds: int = 1000
-    more: tuple[tuple[str, str], ...] = ()  # other changes, if the rule is held in two places
+    more: tuple[tuple[str, str, str], ...] = ()  # (module, old, new) of other changes, if two places hold the rule
 
 
 SLIPS = [
@@ -41,50 +41,50 @@ SLIPS = [
     ),
     Slip(
         "a promise sent before its sync",
-        "node/node",
-        "self.promises.append((self.newest_batch(), node, data))",
-        "self.promises.append((0, node, data))",
+        "node/journal",
+        "Promise(self.ticket(), node_id, data)",
+        "Promise(0, node_id, data)",
     ),
     Slip(
         "a ballot promised that left no trace on the disk",
-        "node/node",
+        "node/voting",
         "        if self.acceptor.adopt(message.ballot):\n"
-        "            self.election.heard(self.now_ns)\n"
-        "        self.put_ballot(self.acceptor.ballot_num)\n",
+        "            self.election.heard(self.context.now_ns)\n"
+        "        self.journal.put_ballot(self.acceptor.ballot_num)\n",
         "        if self.acceptor.adopt(message.ballot):\n"
-        "            self.election.heard(self.now_ns)\n"
-        "            self.put_ballot(self.acceptor.ballot_num)\n",
+        "            self.election.heard(self.context.now_ns)\n"
+        "            self.journal.put_ballot(self.acceptor.ballot_num)\n",
     ),
     Slip(
         "a vote sent before its sync",
-        "node/node",
-        "Ack(self.newest_batch(), ballot, first, end, node)",
-        "Ack(0, ballot, first, end, node)",
+        "node/journal",
+        "Ack(self.ticket(), ballot, first, end, node_id)",
+        "Ack(0, ballot, first, end, node_id)",
     ),
     Slip(
         "an answer to a repeat sent before the first one's sync",
-        "node/node",
-        "            if self.acceptor.voting:\n                self.hold_ack(link.node, run",
+        "node/voting",
+        "            if self.acceptor.voting:\n                self.journal.hold_ack(link.node_id, run",
         "            if self.acceptor.voting and not vote.changed:\n"
-        "                self.put_ack(link.node, run.ballot, vote.first, vote.end)\n"
-        "            elif self.acceptor.voting:\n                self.hold_ack(link.node, run",
+        "                put_phase2b(&link.outgoing, run.ballot, vote.first, vote.end, self.acceptor.mark)\n"
+        "            elif self.acceptor.voting:\n                self.journal.hold_ack(link.node_id, run",
     ),
     Slip(
         "our own vote counted before its sync",
-        "node/node",
-        "            self.hold_ack(self.id, run.ballot, vote.first, vote.end)\n        return 0",
-        "            self.put_ack(self.id, run.ballot, vote.first, vote.end)\n        return 0",
+        "node/leading",
+        "            self.journal.hold_ack(self.context.node_id, run.ballot, vote.first, vote.end)\n        return 0",
+        "            self.on_own_ack(run.ballot, vote.first, vote.end)\n        return 0",
     ),
     Slip(
         "a phase 1a sent before its ballot is durable",
-        "node/node",
-        "        self.scout_batch = self.gathering\n",
-        "        self.scout_batch = self.durable\n",
+        "node/leading",
+        "        self.scout_ticket = self.journal.ticket()\n",
+        "        self.scout_ticket = self.journal.durable\n",
     ),
     Slip(
         "a ballot reused after a restart",
-        "node/node",
-        "        self.put_ballot(self.leader.ballot)\n",
+        "node/leading",
+        "        self.journal.put_ballot(self.leader.ballot)\n",
         "",
     ),
     Slip(
@@ -151,32 +151,32 @@ SLIPS = [
     ),
     Slip(
         "a watermark believed across ballots",
-        "node/node",
+        "node/catch_up",
         "if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:",
         "if slot >= first and row != NULL and row.run != NULL:",
     ),
     Slip(
         "a watermark believed below its first slot",
-        "node/node",
+        "node/catch_up",
         "if slot >= first and row != NULL and row.run != NULL and row.ballot >= ballot:",
         "if row != NULL and row.run != NULL and row.ballot >= ballot - (ballot if slot < first else 0):",
     ),
     Slip(
         "a restart at which the older record holds",
-        "node/node",
-        "            if row.run != NULL and row.votes > index:\n",
-        "            if row.run != NULL and row.votes < index:\n",
+        "node/recovery",
+        "        if row.run != NULL and row.votes > index:\n",
+        "        if row.run != NULL and row.votes < index:\n",
     ),
     Slip(
         "an overlapping record that hides its elder",
-        "node/node",
-        "        for index, first, end, frame in records:\n            run = run_read(",
-        "        for index, first, end, frame in {record[1]: record for record in records}.values():\n"
-        "            run = run_read(",
+        "node/recovery",
+        "    for index, first, end, frame in records:\n        run = run_read(",
+        "    for index, first, end, frame in {record[1]: record for record in records}.values():\n"
+        "        run = run_read(",
     ),
     Slip(
         "a record of a lower ballot that hides a higher one",
-        "node/node",
+        "node/journal",
         "            if row == NULL or row.run != run:\n                self.record_part(run, first, slot)\n",
         "            if row == NULL:\n                self.record_part(run, first, slot)\n",
     ),
@@ -188,13 +188,13 @@ SLIPS = [
     ),
     Slip(
         "decided slots said to be on disk that are not",
-        "node/node",
+        "node/journal",
         "            self.decided_put = self.emitted_out\n",
         "            self.decided_put = self.emitted_out + 1\n",
     ),
     Slip(
         "catch-up that leaves slots out of the log",
-        "node/node",
+        "node/catch_up",
         "                if self.acceptor.learn(run, entry.first, entry.end):\n",
         "                if self.acceptor.learn(run, entry.first, entry.end) and entry.first & 1:\n",
     ),
@@ -212,13 +212,14 @@ SLIPS = [
     Slip(
         "a wiped node that votes",
         "node/node",
-        "founders is not None and self.is_acceptor)",
-        "self.is_acceptor)",
+        "founders is not None and context.is_acceptor)",
+        "context.is_acceptor)",
         more=(
             (
-                "        if link.incarnation != self.leader.founders[link.node]:\n"
-                '            return self.refuse(link, "a phase1a from',
-                '        if False:\n            return self.refuse(link, "a phase1a from',
+                "node/voting",
+                "        if link.incarnation != self.leader.founders[link.node_id]:\n"
+                '            return self.links.refuse(link, "a phase1a from',
+                '        if False:\n            return self.links.refuse(link, "a phase1a from',
             ),
         ),
     ),

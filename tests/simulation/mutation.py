@@ -76,14 +76,20 @@ def selected() -> list[Slip]:
 # -- one mutant
 
 
+def changed_sources(slip: Slip) -> dict[str, str]:
+    """File under CORE -> its changed text. AssertionError if a slip's text does not stand there exactly once."""
+    texts: dict[str, str] = {}
+    for module, old, new in ((slip.module, slip.old, slip.new), *slip.more):
+        name = f"{module}.pyx"
+        text = texts[name] if name in texts else (CORE / name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{slip.name}: {old!r} stands {text.count(old)} times in {name}"
+        texts[name] = text.replace(old, new)
+    return texts
+
+
 def build(slip: Slip, place: Path) -> Path:
     """Builds the mutant under `place`; returns what to put on PYTHONPATH."""
-    name = f"{slip.module}.pyx"
-    text = (CORE / name).read_text(encoding="utf-8")
-    for old, new in ((slip.old, slip.new), *slip.more):
-        assert text.count(old) == 1, f"{slip.name}: {old!r} stands {text.count(old)} times in {name}"
-        text = text.replace(old, new)
-    return build_changed(place, {name: text})
+    return build_changed(place, changed_sources(slip))
 
 
 def simulate(library: Path, seeds: int, place: Path) -> tuple[int, str]:
