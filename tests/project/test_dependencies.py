@@ -6,11 +6,11 @@ range. Each library of an extra has exactly one row in the extra's section, and 
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PAGE = ROOT / "docs" / "dependencies.md"
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(.*)")

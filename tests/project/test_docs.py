@@ -223,12 +223,12 @@ def test_the_operations_of_the_store_are_numbered_as_they_are_encoded():
     assert sorted(said) == sorted((one[0], name) for name, payloads in encoded.items() for one in payloads)
 
 
-# -- the broken cores
+# -- the mutants
 
 
-def test_the_table_of_broken_cores_is_complete():
-    """Every broken core has its row, with no more seeds than it may take."""
-    rows = section("8 How it is checked").split("| broken core |")[1]
+def test_the_table_of_mutants_is_complete():
+    """Every mutant has its row, with no more seeds than it may take."""
+    rows = section("8 How it is checked").split("| mutant |")[1]
     took = {name: int(seeds) for name, seeds in re.findall(r"(?m)^\| (.+?) \| (\d+) \|$", rows)}
     may_take = {slip.name: slip.seeds for slip in SLIPS}
     assert set(took) == set(may_take)

@@ -1,9 +1,8 @@
 """`make lint` and .pre-commit-config.yaml run the same commands, in the same order."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def commands_of_make():
