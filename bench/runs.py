@@ -45,7 +45,7 @@ class Process:
         self.now_ns = START_NS
         self.sent: dict[int, bytes] = {}
         self.core = Node(
-            node=node_id,
+            node_id=node_id,
             roles=[ALL_ROLES] * 3,
             quorums=QuorumSystem.majority(range(3)),
             incarnation=INCARNATIONS[node_id],

@@ -103,11 +103,10 @@ cdef class Links:
         return closes
 
     def invariants(self):
-        """A peer has one link, under its own number."""
+        """A peer has one link, which is up and stands under the peer's own id."""
         cdef Link link
-        for node_id, link in enumerate(self.peers):
-            if link is not None and (link.node_id != node_id or self.links.get(link.id) is not link):
-                raise InvariantViolation(f"the link of node {node_id} is not among the links")
-        for link in self.links.values():
-            if not link.is_up or (link.node_id >= 0 and self.peers[link.node_id] is not link):
-                raise InvariantViolation(f"link {link.id} is down, or not its peer's")
+        cdef int i
+        for i in range(len(self.peers)):
+            link = self.peers[i]
+            if link is not None and (link.node_id != i or not link.is_up):
+                raise InvariantViolation(f"link {link.id} of node {link.node_id} is down, or stands for node {i}")
