@@ -11,7 +11,7 @@ def test_scenarios_are_of_every_kind():
     assert {len(one.roles) for one in drawn} == set(range(1, 10))
     assert {one.quorums.kind for one in drawn} == {"majority", "sizes", "grid"}
     assert {set(one.roles) == {ALL_ROLES} for one in drawn} == {True, False}
-    assert all(any(getattr(one.faults, kind) for one in drawn) for kind in EVENTS)
+    assert all(any(one.faults.means_ns()[kind] for one in drawn) for kind in EVENTS)
     assert len({one.sessions_max for one in drawn}) == 2
     for one in drawn:
         left = set(range(len(one.roles))) - set(one.expendable)
