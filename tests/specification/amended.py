@@ -1,22 +1,22 @@
 """The Synod protocol as this project amends it: `docs/design.md`, "The protocol, and what differs from the paper".
 
-Each class is the paper's with the rules named here changed, and nothing else.
+Each class is the paper's, with only the rules changed that are named here.
 
 - HIGHER 2A: a 2a of a ballot above ballot_num is adopted and accepted, as if a 1a of that ballot had come just before.
 - STATE REDUCTION (section 4.1): an acceptor keeps one pvalue per slot, that of the highest ballot.
 - FIRST: a scout asks from its first undecided slot; an answer counts when its parts join up from there to the end.
 - MARK (section 4.2): every answer carries the slot below which the acceptor has forgotten; below it there is no vote.
 - REFUSAL: a 1b that refuses covers no slots.
-- START: max(first, marks, what earlier reigns told as decided). Below it nothing is proposed; what was proposed there
-  is dropped.
+- START: max(first, marks, the slots that earlier reigns reported as decided). Below it nothing is proposed, and
+  earlier proposals are dropped.
 - NO-OPS go into the gaps below the highest slot seen.
-- MEMORY: an acceptor has the slots of `memory` at hand: how far that reaches is its own affair. Above, it does not
-  vote; below, all is decided and on its disk: a re-proposal there has its vote, and nothing is held of it. A 1a that
-  asks for slots below is not adopted, and not answered.
-- LEARN: what is decided is held like what was accepted, whatever ballot_num is.
-- POLITE (section 3): a preempted leader does not scout at once. When it does is for its timers: here, at any time.
+- MEMORY: an acceptor has the slots of `memory` in memory; each acceptor chooses how many. Above them it does not vote.
+  Below them all is decided and on its disk: it votes for a re-proposal there, and holds nothing of it. A 1a that asks
+  for slots below them is neither adopted nor answered.
+- LEARN: an acceptor holds decided pvalues like accepted ones, for any ballot_num.
+- POLITE (section 3): a preempted leader does not scout at once, but when its timers say so: here, at any time.
 - LOWER 2B: a ballot below a commander's own does not end it.
-- IN ORDER: the leader tells decisions in slot order: they leave as one watermark.
+- IN ORDER: the leader reports decisions in slot order: they leave as one watermark.
 - QUORUMS: any system in which every phase-1 quorum meets every phase-2 quorum, in place of majorities.
 """
 
@@ -103,7 +103,7 @@ class AmendedAcceptor(Acceptor):
         return b >= self.ballot_num and max(first, self.mark) < self.memory.start
 
     def at(self, slot: int) -> Pvalue | None:
-        """What is held of a slot."""
+        """The pvalue that is held for a slot."""
         return next((p for p in self.accepted if p.slot == slot), None)
 
     def learn(self, pvalue: Pvalue) -> None:
@@ -112,7 +112,7 @@ class AmendedAcceptor(Acceptor):
         self.hold(pvalue)
 
     def collect(self, mark: int) -> None:
-        """MARK: enough replicas hold all decisions below; they are forgotten here."""
+        """MARK: enough replicas hold all decisions below the mark; they are forgotten here."""
         self.mark = max(self.mark, mark)
         self.accepted = frozenset(p for p in self.accepted if p.slot >= self.mark)
 
@@ -201,10 +201,10 @@ class AmendedLeader(Leader):
         self.scouting = False
         self.first = self.start_slot = self.told = 1
         self.chosen: dict[int, Pvalue] = {}
-        self.on_stop: Callable[[], None] = lambda: None  # the replica beside it hears of it
+        self.on_stop: Callable[[], None] = lambda: None  # tells the replica of the same machine
 
     def start(self) -> None:
-        """POLITE: it does not begin by scouting."""
+        """POLITE: a leader does not begin by scouting."""
 
     def receive(self, message: Any) -> None:
         """The three cases of Figure 7, and IN ORDER."""
@@ -231,11 +231,11 @@ class AmendedLeader(Leader):
         return self.ballot_num
 
     def next_ballot(self) -> Ballot:
-        """That of the next attempt."""
+        """The ballot of the next attempt."""
         return Ballot(max(self.seen.round, self.ballot_num.round, 0) + 1, self.number)
 
     def see(self, b: Ballot) -> None:
-        """A ballot shows somewhere; a higher one than ours preempts."""
+        """Some message shows a ballot; one that is higher than ours preempts."""
         self.seen = max(self.seen, b)
         if b > self.ballot_num and (self.active or self.scouting):
             self.stop()
@@ -278,8 +278,8 @@ class AmendedLeader(Leader):
             self.told += 1
 
     def on_mark(self, mark: int) -> None:
-        """MARK: a 2b shows that an acceptor forgot slots of this reign: they were decided before it. Those not yet told
-        are dropped, and learnt from a replica."""
+        """MARK: a 2b shows that an acceptor forgot slots of this reign: they were decided before it. Those not yet
+        reported are dropped, and learnt from a replica."""
         mark = min(mark, self.next_slot())
         if not self.active or mark <= self.start_slot:
             return

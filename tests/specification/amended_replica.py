@@ -1,18 +1,18 @@
 """The replica as this project amends it: Figure 1, with the rules named here changed.
 
-- MEMORY: no slot is proposed that the acceptor beside has no room for.
-- ONE PROPOSER: it proposes only while the leader beside it is active, from that leader's next slot on; otherwise its
-  requests wait (and are sent to the leader's replica). What it proposed and does not know decided waits again when its
-  leader stops, and is marked as returned: losing the slot will not return it twice.
-- WAKE-UP: it proposes once per wake-up, when all that came was taken; a request that was performed in the meantime is
-  dropped when it comes to the head of those that wait.
+- MEMORY: a replica proposes no slot for which the acceptor of its machine has no room.
+- ONE PROPOSER: it proposes only while the leader of its machine is active, from that leader's next slot on; otherwise
+  its requests wait (and are sent to the leader's replica). When its leader stops, the proposals that it does not know
+  to be decided wait again, and are marked as returned: if such a proposal loses its slot, it is not returned twice.
+- WAKE-UP: it proposes once per wake-up, after it has taken all requests; a request that was performed in the meantime
+  is dropped when it comes to the head of the queue.
 - SESSIONS: (session, sequence) names a command; one session's commands take effect in sequence; one ahead of its turn
   is void. A session is opened by a command of its own, and is named by that command's slot.
-- TABLE: what was performed is answered again without a slot, with the first result.
+- TABLE: a command that was performed is answered again without a slot, with the first result.
 - TIME: a command is stamped with the clock when it is proposed. The state's clock is the greatest time so far.
 - WATERMARK: (b, first, end) says that [first, end) is decided at b, and all below first is decided. It is believed
-  where the acceptor beside holds a pvalue of b or above. What a watermark of one ballot passed over is not looked at
-  again for that ballot: it is fetched.
+  where the acceptor of the same machine holds a pvalue of b or above. A slot that a watermark of one ballot has passed
+  over is not looked at again for that ballot: it is fetched.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Open(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a client is told."""
+    """An answer to a client."""
 
     session: int
     status: str
@@ -62,11 +62,11 @@ class AmendedReplica(Replica):
         self.opened: dict[int, int] = {}  # nonce -> session
         self.last: dict[int, int] = {}  # session -> the last sequence performed
         self.results: dict[tuple[Any, int], Result] = {}  # (client, cid) -> the first answer
-        self.told: set[tuple[int, Result]] = set()  # all that any client may be told, with the cid
+        self.told: set[tuple[int, Result]] = set()  # all answers that any client may receive, with the cid
         self.passed: tuple[Ballot, int] = (BOTTOM, 0)
 
     def receive(self, message: Any) -> None:
-        """The two cases of Figure 1; propose() is for the end of the WAKE-UP."""
+        """The two cases of Figure 1; propose() comes at the end of the WAKE-UP."""
         match message:
             case Request(c):
                 result = self.results.get((c.client, c.cid))
@@ -105,7 +105,7 @@ class AmendedReplica(Replica):
         self.retire()
 
     def propose(self) -> None:
-        """ONE PROPOSER, TIME; else as in Figure 1."""
+        """ONE PROPOSER, TIME; otherwise as in Figure 1."""
         self.slot_in = max(self.slot_in, self.leader.next_slot())
         limit = min(self.slot_out + self.window, self.acceptor.memory.stop)
         if self.slot_in < limit:
@@ -118,7 +118,7 @@ class AmendedReplica(Replica):
             self.slot_in += 1
 
     def retire(self) -> None:
-        """WAKE-UP: the head, while it needs no slot any more. Whoever asks in a session that is gone is told so."""
+        """WAKE-UP: drops requests at the head that no longer need a slot. A client whose session is gone is told so."""
         while self.requests and self.was_performed(self.requests[0]):
             c = self.requests.pop(0)
             if not isinstance(c.op, Open) and c.client not in self.last:
@@ -160,7 +160,8 @@ class AmendedReplica(Replica):
             self.answer(c, Result(c.client, "ok", slot, place))
 
     def was_performed(self, c: Command) -> bool:
-        """Was it, or can it no longer be? A session that is not known below slot_out never was, or is gone."""
+        """Was it performed, or can it no longer be? A session below slot_out that is not in the table never existed,
+        or is gone."""
         if isinstance(c.op, Open):
             return c.cid in self.opened
         if c.client not in self.last:
@@ -172,7 +173,7 @@ class AmendedReplica(Replica):
         self.respond(c, self.results.setdefault((c.client, c.cid), result))
 
     def respond(self, c: Command, result: Result) -> None:
-        """To whoever asks here."""
+        """Answers the client."""
         self.told.add((c.cid, result))
         self.send(("client", c.client), Response(c.cid, result))
 

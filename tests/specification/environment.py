@@ -1,9 +1,9 @@
-"""All that surrounds one node, as random as its contract lets it be: other leaders, acceptors, replicas, a client.
+"""Everything around one node, as random as its contract allows: other leaders, acceptors, replicas, a client.
 
-It plays any role for every other node at once, and says what they might say after losses, repetitions and delays. It
-keeps to what the protocol promises a node, and to no more: one command per ballot and slot (A4), and a slot once
-decided is decided for good: whoever proposes there at a higher ballot proposes that (A5), and every full answer to a
-scout shows it.
+It plays every role of all other nodes at once, and sends messages that they might send after losses, repetitions and
+delays. It keeps only the promises that the protocol makes to a node: there is one command per ballot and slot (A4); a
+decided slot stays decided: every proposal there at a higher ballot carries the same command (A5), and every full answer
+to a scout shows it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tests.specification.paper import Schedule
 from tests.specification.refinement import LAST, Pair, fields_of, frame_of, to_wire
 from tests.specification.terms import Ballot, Command, Pvalue
 
-SLOTS = 6  # above slot_out, that others talk about
-HISTORY = 9  # the round of a ballot that was there before all others
+SLOTS = 6  # how many slots above slot_out the messages of others are about
+HISTORY = 9  # the round of a ballot before all others
 THE_OTHER = 40  # a leader at whose ballots only decided commands are proposed
 
 
 class Environment:
-    """Everyone but the node of `pair`; every choice is the schedule's."""
+    """All nodes except that of `pair`; the schedule makes every choice."""
 
     def __init__(self, pair: Pair, schedule: Schedule) -> None:
         self.pair = pair
@@ -35,7 +35,7 @@ class Environment:
         self.tell_history()
 
     def tell_history(self) -> None:
-        """There were ballots before: so every attempt has some below it."""
+        """Shows an earlier ballot, so that every attempt has ballots below its own."""
         self.pair.send(self.peers[0], "ping", ballot=to_wire(Ballot(HISTORY, self.peers[0])), slot_out=1)
 
     def run(self, weights: dict[str, int]) -> None:
@@ -51,21 +51,21 @@ class Environment:
         return self.schedule.choose(count)
 
     def peer(self) -> int:
-        """Some other node."""
+        """Another node."""
         return self.peers[self.choose(len(self.peers))]
 
     # -- what others propose
 
     def ballot_of(self, leader: int) -> Ballot:
-        """A ballot of that leader, around those that were seen."""
+        """A ballot of that leader, near those that were seen."""
         return Ballot(max(1, self.pair.spec.leader.seen.round - 2 + self.choose(5)), leader)
 
     def slot(self) -> int:
-        """A slot, in what is in motion."""
+        """A slot near slot_out."""
         return self.pair.spec.replica.slot_out + self.choose(SLOTS)
 
     def proposal(self, b: Ballot, s: int) -> Command:
-        """What is proposed at (b, s): always the same; one of a few commands, so that some win their slot twice."""
+        """The command proposed at (b, s): always the same; one of a few commands, so that some win two slots."""
         fresh = self.known(s)
         if fresh is None:
             cid = self.choose(8)
@@ -73,12 +73,12 @@ class Environment:
         return self.commands.setdefault((b, s), fresh)
 
     def known(self, s: int) -> Command | None:
-        """What is decided in a slot, if anything is."""
+        """The command that is decided in a slot, if there is one."""
         found = self.pair.spec.replica.decision(s)
         return found if found is not None else self.decided.get(s)
 
     def send_p2a(self, leader: int, b: Ballot, first: int, count: int, decided: tuple[int, int, int]) -> None:
-        """Phase 2a's, one per time: a run carries one."""
+        """Sends phase 2a's of one slot each, because a run carries only one time."""
         for s in range(first, first + count):
             if s >= 1:
                 self.pair.receive(leader, frame_of(b, s, [self.proposal(b, s)], decided))
@@ -86,18 +86,18 @@ class Environment:
     # -- actions: acceptor
 
     def p1a(self) -> None:
-        """Another scout asks."""
+        """Another scout asks for a promise."""
         leader = self.peer()
         first = max(self.slot() - 2, self.pair.core.acceptor.accepted.base)
         self.pair.send(leader, "phase1a", ballot=to_wire(self.ballot_of(leader)), first=first)
 
     def p2a(self) -> None:
-        """Other commanders ask: a few slots."""
+        """Other commanders ask for votes for a few slots."""
         leader = self.peer()
         self.send_p2a(leader, self.ballot_of(leader), self.slot(), 1 + self.choose(3), (0, 1, 1))
 
     def p2a_run(self) -> None:
-        """One frame for a few slots that are not decided, of commands of one time."""
+        """One frame for a few undecided slots, of commands of one time."""
         leader, first = self.peer(), self.slot()
         b = self.ballot_of(leader)
         commands = []
@@ -111,7 +111,7 @@ class Environment:
     # -- actions: disk and time
 
     def sync(self) -> None:
-        """The outstanding batch is durable."""
+        """The outstanding batch becomes durable."""
         self.pair.sync()
 
     def crash(self) -> None:
@@ -127,8 +127,8 @@ class Environment:
     # -- actions: decisions
 
     def decide(self) -> None:
-        """Another leader has a slot decided, the next one or the one after: it proposes there, which may be lost, and
-        says that it is decided at its ballot; or only that all below some slot is."""
+        """Another leader gets a slot decided, the next one or the one after. Its proposal may be lost. It reports the
+        slot decided at its ballot, or only all slots below it."""
         leader, s = self.peer(), self.pair.spec.replica.slot_out + self.choose(2)
         b = self.deciding_ballot(leader, s)
         c = self.proposal(b, s)
@@ -140,17 +140,17 @@ class Environment:
             self.pair.send(leader, "decision", ballot=to_wire(b), first=first, end=s + 1)
 
     def deciding_ballot(self, leader: int, s: int) -> Ballot:
-        """A ballot at which a slot can be decided: no lower than one that did, else above whatever was proposed."""
+        """A ballot at which a slot can be decided: above one that decided it, else above all that were proposed."""
         proposed = [at.round + 1 for at, slot in self.commands if slot == s and self.known(s) is None]
         before = self.deciding.get(s, Ballot(0, 0)).round + 1
         return Ballot(max([1, before, self.pair.spec.leader.seen.round + self.choose(2), *proposed]), leader)
 
     def is_decided_below(self, end: int) -> bool:
-        """Is every slot below?"""
+        """Is every slot below `end` decided?"""
         return all(self.known(s) is not None for s in range(self.pair.spec.replica.slot_out, end))
 
     def watermark(self) -> None:
-        """A leader tells again what is decided, at a ballot at which it is not held here: no new decision."""
+        """A leader reports decided slots again, at a ballot at which they are not held here: no new decision."""
         end = self.pair.spec.replica.slot_out + self.choose(3)
         if self.is_decided_below(end):
             leader = self.peer()
@@ -158,16 +158,16 @@ class Environment:
             self.pair.send(leader, "decision", ballot=to_wire(b), first=first, end=end)
 
     def safe_ballot(self, leader: int) -> Ballot:
-        """A ballot of a watermark: none that a pvalue held here could be mistaken at."""
+        """A ballot for a watermark: above that of any pvalue held here, so that it is not taken for theirs."""
         return Ballot(max(p.ballot.round for p in self.pair.spec.acceptor.accepted | {NOTHING}) + 1, leader)
 
     def fetched(self) -> None:
-        """The next slots that another replica knows decided here: among them all below `start`."""
+        """The next slots that another replica knows to be decided: among them all below `start`."""
         first = max(1, self.pair.spec.replica.slot_out - self.choose(2))
         self.send_fetched(first, first + 1 + self.choose(3))
 
     def send_fetched(self, first: int, end: int) -> None:
-        """What is decided in [first, end), up to the first slot that is not."""
+        """Sends the decided slots of [first, end), up to the first undecided one."""
         entries = []
         for s in range(first, end):
             c = self.known(s)
@@ -182,13 +182,13 @@ class Environment:
             self.pair.send(self.peer(), "fetched", first=first, end=end, mark=1, pvalues=entries)
 
     def held_elsewhere(self) -> Ballot:
-        """A ballot at which a decided command is held elsewhere."""
+        """A ballot at which another node holds a decided command."""
         return Ballot(max(1, self.pair.spec.leader.seen.round - self.choose(2)), THE_OTHER)
 
     # -- actions: scout
 
     def until_scouting(self) -> None:
-        """Time passes until it scouts, or leads."""
+        """Time passes until the node scouts or leads."""
         self.close_gap()
         for _ in range(400):
             if self.pair.spec.leader.scouting or self.pair.spec.leader.active:
@@ -197,13 +197,13 @@ class Environment:
         raise AssertionError("it never scouted")
 
     def close_gap(self) -> None:
-        """What lies below the `start` of the last reign is fetched before the next one, or is not."""
+        """Perhaps the slots below the `start` of the last reign are fetched before the next reign."""
         slot_out, told = self.pair.spec.replica.slot_out, self.pair.spec.leader.told
         if slot_out < told and self.choose(2):
             self.send_fetched(slot_out, told)
 
     def accepted_elsewhere(self, first: int, end: int) -> list[Pvalue]:
-        """What an acceptor may hold in [first, end): all that is decided, at a ballot above whatever came before."""
+        """The pvalues that an acceptor may hold in [first, end); decided slots at a ballot above all earlier ones."""
         at = self.pair.spec.leader.ballot_num
         held = []
         for s in range(first, end):
@@ -215,7 +215,7 @@ class Environment:
         return held
 
     def p1b(self) -> None:
-        """An acceptor answers the scout there is: all, or one part of two."""
+        """An acceptor answers the present scout: in full, or with one part of two."""
         if not self.pair.spec.leader.scouting:
             return
         first = self.pair.spec.replica.slot_out
@@ -230,7 +230,7 @@ class Environment:
             self.send_p1b(scout_first, LAST, self.accepted_elsewhere(scout_first, end))
 
     def election(self) -> None:
-        """It scouts, and is answered."""
+        """The node scouts, and acceptors answer."""
         self.until_scouting()
         for _ in range(2 * self.pair.system.nodes):
             self.sync()
@@ -250,7 +250,7 @@ class Environment:
             self.send_p1b(LAST, LAST, [], Ballot(own.round + 1, self.peer()))
 
     def send_p1b(self, first: int, end: int, held: list[Pvalue], at: Ballot | None = None) -> None:
-        """A phase 1b."""
+        """Sends a phase 1b."""
         peer = self.peer()
         self.pair.send(
             peer,
@@ -283,24 +283,24 @@ class Environment:
         self.pair.send(self.peer(), "phase2b", ballot=to_wire(b), first=first, end=end, mark=self.mark)
 
     def collect(self) -> None:
-        """The others forget what is decided and held by enough of them: their marks rise, together."""
+        """The other nodes forget slots that are decided and held by enough of them: their marks rise together."""
         end = max(self.pair.spec.leader.told, self.pair.spec.replica.slot_out) + self.choose(3)
         self.mark = max(self.mark, end)
 
     # -- actions: client
 
     def request(self) -> None:
-        """A client sends a few commands: some anew, some again, some ahead of their turn."""
+        """A client sends a few commands: some new, some again, some ahead of their turn."""
         self.pair.request(*[self.command() for _ in range(1 + self.choose(3))])
 
     def forwarded(self) -> None:
-        """Another replica does."""
+        """Another replica forwards a few commands."""
         commands = [self.command() for _ in range(1 + self.choose(3))]
         self.pair.receive(self.peer(), codec.encode_request([fields_of(c) for c in commands]))
 
     def command(self) -> Command:
-        """A command of a client: opening a session, or in one; perhaps in one that was opened elsewhere, later than
-        what is performed here."""
+        """A command of a client, which opens a session or names one; perhaps one that was opened in a slot that this
+        node has not performed yet."""
         sessions = sorted(self.pair.spec.replica.last)
         if self.choose(16) == 0:
             session = self.pair.spec.replica.slot_out + self.choose(4)

@@ -1,8 +1,8 @@
 """The invariants of PMMC: A1-A5 (section 2.2), C1-C2 (section 2.3), R1-R5 (section 2.1), judged after every step.
 
-A `Judge` looks at all processes of a network from outside, and remembers what it must: what was ever accepted, which
-commanders were ever spawned, how far each process had come. `reduced`: acceptors keep one pvalue per slot (section
-4.1) and none below their mark (section 4.2), so A3 is read per slot.
+A `Judge` looks at all processes of a network from outside. It remembers every pvalue that was ever accepted, every
+commander that was ever spawned, and how far each process had come. `reduced`: acceptors keep one pvalue per slot
+(section 4.1) and none below their mark (section 4.2), so A3 is read per slot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def require(name: str, holds: bool, what: object) -> None:
 
 
 class Judge:
-    """Watches one network. `quorums`: what decides, of phase 2."""
+    """Watches one network. `quorums`: those of phase 2, which decide."""
 
     def __init__(self, network: Network, quorums: Quorums, reduced: bool = False) -> None:
         self.network = network
@@ -45,7 +45,7 @@ class Judge:
         self.decisions: dict[int, Command] = {}
 
     def look(self) -> None:
-        """After a step: every invariant."""
+        """Judges every invariant, after a step."""
         for process in list(self.network.processes.values()):
             if isinstance(process, Acceptor):
                 self.look_at_acceptor(process)
@@ -59,7 +59,7 @@ class Judge:
     # -- acceptors
 
     def look_at_acceptor(self, acceptor: Acceptor) -> None:
-        """A1, A2, A3; what is new goes on to A4 and A5."""
+        """A1, A2, A3; A4 and A5 for new pvalues."""
         before = self.ballot_nums.get(acceptor.id, BOTTOM)
         held = self.accepted.get(acceptor.id, frozenset())
         require("A1", acceptor.ballot_num >= before, (acceptor.id, before, acceptor.ballot_num))
@@ -73,13 +73,13 @@ class Judge:
             self.look_at_pvalue(acceptor.id, pvalue)
 
     def is_replaced(self, pvalue: Pvalue, acceptor: Acceptor) -> bool:
-        """Sections 4.1 and 4.2: a higher ballot took the slot, or it lies below the mark."""
+        """Sections 4.1 and 4.2: a higher ballot took the slot, or the slot is below the mark."""
         if pvalue.slot < getattr(acceptor, "mark", 1):
             return True
         return any(p.slot == pvalue.slot and p.ballot > pvalue.ballot for p in acceptor.accepted)
 
     def look_at_pvalue(self, acceptor: Id, pvalue: Pvalue) -> None:
-        """A4; A5, which works in two ways: what is chosen now, and what was accepted after."""
+        """A4; A5 in both directions: for a pvalue that is chosen now, and for one that is accepted later."""
         b, s, c = pvalue
         require("A4", self.commands.setdefault((b, s), c) == c, pvalue)
         self.voters[pvalue].add(acceptor)

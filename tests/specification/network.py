@@ -1,10 +1,11 @@
 """Processes, and the asynchronous network between them (PMMC, section 1).
 
-A message that is sent stands in a bag, from which any may be delivered, lost or repeated at any time; `sent` remembers
-all there ever were. A process sees nothing of this: it has `receive`, `send`, `spawn` and `exit`, as in the figures.
+A message that is sent goes into a bag, from which any message may be delivered, lost or repeated at any time; `sent`
+keeps all messages there ever were. A process sees nothing of this: it has `receive`, `send`, `spawn` and `exit`, as in
+the figures.
 
-What scouts and commanders say to their leader is never repeated: they are threads of it (section 2.3), and a second
-<adopted> of one ballot would spawn its commanders twice, against C1.
+A message of a scout or commander to its leader is never repeated: they are threads of the leader (section 2.3), and a
+second <adopted> of one ballot would spawn its commanders twice, against C1.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ class Envelope(NamedTuple):
 
 
 class Process:
-    """A process of a figure: its state, and what it does with a message."""
+    """A process of a figure: its state, and its turn of the loop."""
 
     def __init__(self, id: Id, network: Network) -> None:
         self.id = id
         self.network = network
 
     def start(self) -> None:
-        """What the figure does before its loop."""
+        """The part of the figure before its loop."""
 
     def receive(self, message: Any) -> None:
         """One turn of the loop: `switch receive()`."""
@@ -67,11 +68,11 @@ class Network:
         process.start()
 
     def exit(self, id: Id) -> None:
-        """A process ends; what is on its way to it will be ignored."""
+        """A process ends; messages on their way to it will be ignored."""
         self.processes.pop(id, None)
 
     def send(self, envelope: Envelope) -> None:
-        """Into the bag."""
+        """A message goes into the bag."""
         self.sent.add(envelope)
         self.bag.append(envelope)
 

@@ -1,7 +1,7 @@
 """One machine: a replica, a leader and an acceptor side by side (PMMC, section 4.4), with a disk.
 
 Messages between processes of the machine arrive at once; all others go to `outbox` when the disk lets them. A wake-up
-is one `on_...` and then `finish`. `see`: every ballot in whatever arrives is shown to the leader first.
+is one `on_...` and then `finish`. `see`: every ballot of a message is shown to the leader first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.specification.terms import (
 
 
 def machine_of(id: Id) -> int | None:
-    """Where a process lives; a client, nowhere."""
+    """The machine of a process; None for a client."""
     match id:
         case ("acceptor" | "leader" | "replica", int(machine)):
             return machine
@@ -70,7 +70,7 @@ class Node(Network):
             self.spawn(process)
 
     def state(self) -> Stable:
-        """What a write takes."""
+        """The state that a write takes."""
         return Stable(self.promised, self.acceptor.accepted, self.replica.slot_out)
 
     def crash(self) -> None:
@@ -135,7 +135,7 @@ class Node(Network):
             self.promised = max(self.promised, message.ballot, self.acceptor.ballot_num)
 
     def finish(self) -> None:
-        """The end of a wake-up: propose what may be, let go what is durable, until nothing follows any more."""
+        """The end of a wake-up: proposes requests and releases durable answers, until nothing more follows."""
         self.run()
         while True:
             self.replica.wake()
@@ -201,12 +201,12 @@ class Node(Network):
         self.replica.catch_up()
 
     def on_forwarded(self, commands: Iterable[Command]) -> None:
-        """Requests from another machine's replica: a passive one drops them, for who sent them keeps them."""
+        """Requests from another machine's replica: a passive machine drops them, because their sender keeps them."""
         if self.leader.active or self.leader.scouting:
             self.replica.fresh += commands
 
     def see(self, b: Ballot) -> None:
-        """A ballot shows."""
+        """A message shows a ballot."""
         self.leader.see(b)
 
     # -- what timers do

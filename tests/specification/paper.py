@@ -1,8 +1,8 @@
 """A cluster of the paper's own processes, its steps, and the schedules that drive it.
 
-A `Schedule` is where every choice comes from: bytes (which hypothesis draws, and can make smaller) or a seed. A step
-is one of: a client broadcasts a request, a message of the bag arrives (and perhaps stays, to arrive again), one is
-lost. After each step the judge looks.
+A `Schedule` makes every choice: from bytes (which hypothesis draws, and can make smaller) or from a seed. In a step a
+client broadcasts a request, or a message of the bag arrives (and perhaps stays, to arrive again), or one is lost. After
+each step the judge looks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Schedule:
 
 
 class PaperCluster:
-    """Replicas, leaders and acceptors as Section 2 joins them. Other classes may stand in for the paper's, to be
+    """Replicas, leaders and acceptors as Section 2 joins them. Other classes may take the place of the paper's, to be
     judged."""
 
     def __init__(
@@ -85,10 +85,10 @@ class PaperCluster:
             self.network.deliver(schedule.choose(len(bag)), again=True)
         else:
             self.network.deliver(schedule.choose(min(len(bag), 256)))
-        del bag[: len(bag) - 200]  # the oldest are lost: leaders that duel send without end
+        del bag[: len(bag) - 200]  # the oldest are lost, because duelling leaders send without end
 
     def request(self) -> None:
-        """A client broadcasts its next command to all replicas, the odd one more than once."""
+        """A client broadcasts its next command to all replicas, some commands more than once."""
         self.requested += 1
         cid = self.requested // 2
         client = ("client", cid % 2)
@@ -98,5 +98,5 @@ class PaperCluster:
     # -- for the tests
 
     def decided(self) -> dict[int, Command]:
-        """What some replica knows decided."""
+        """The commands that some replica knows to be decided."""
         return self.judge.decisions

@@ -1,16 +1,16 @@
 """A core beside the specification's node: the same inputs to both, and after every step the same state and outputs.
 
-A `Pair` is the core of one node (`tests/support/one_node.py`) and a `specification.node.Node`. Whatever arrives at the
-core is put into the specification's words and given to its node: a phase 2a that carries a run is a 2a per slot, a
-watermark is a watermark. What timers do - to begin a scout, to step down - the core does by its clock; the
-specification's node may do it at any time, and does it when the core says so. After every step `check` compares all
-that can be seen of the acceptor, the leader with its scout and commanders, and the replica; and every frame that left:
+A `Pair` is the core of one node (`tests/support/one_node.py`) and a `specification.node.Node`. Every frame for the core
+is translated for the specification's node: a phase 2a that carries a run is a 2a per slot, a watermark is a watermark.
+The core begins a scout and steps down by its clock; the specification's node may do both at any time, and does so when
+the core does. After every step `check` compares all that can be seen of the acceptor, the leader with its scout and
+commanders, and the replica; and every frame that left:
 
-- 1b's and 2b's: exactly those that the specification let go in this step, so not before the sync, and not later;
-- 1a's, 2a's: only what a scout or commander of the specification sent (the core may send it again);
-- watermarks, fetched slots, answers and forwarded requests: only what the specification's node knows.
+- 1b's and 2b's: exactly those that the specification releases in this step, so not before the sync, and not later;
+- 1a's, 2a's: only those of a scout or commander of the specification (the core may send them again);
+- watermarks, fetched slots, answers and forwarded requests: only facts that the specification's node knows.
 
-A difference is a `Mismatch`, and says which.
+A difference raises `Mismatch`, which names it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Mismatch(AssertionError):
     """The core does not do what the specification does."""
 
 
-# -- the core's words, and the specification's
+# -- from the core's terms to the specification's, and back
 
 
 def to_wire(b: Ballot) -> int:
@@ -70,7 +70,7 @@ def from_wire(number: int) -> Ballot:
 
 
 def command_of(fields: dict[str, Any], time: int = 0) -> Command:
-    """A command of a decoded message; a no-op's time is nobody's."""
+    """A command of a decoded message; a no-op has no time."""
     if fields["kind"] == codec.CommandKind.NOOP:
         return NOOP
     op = Open() if fields["kind"] == OPEN_SESSION else fields["payload"]
@@ -113,7 +113,7 @@ def p1b_of(acceptor: int, message: dict[str, Any]) -> P1b:
 
 
 def refused_once(answers: set[Any]) -> set[Any]:
-    """A refusal says what ballot_num is: a vote for that ballot, to the same leader, says it too, and may carry it."""
+    """A refusal only reports ballot_num. A vote for that ballot to the same leader reports it too, and may replace it."""
     return {
         a
         for a in answers
@@ -165,7 +165,7 @@ class Bare(OneNode):
 
 
 class Pair:
-    """The core and the specification's node number `number`. `sent`: what left, as (peer, frame), until it is taken."""
+    """The core and the specification's node number `number`. `sent`: (peer, frame) that left, until a test takes them."""
 
     def __init__(self, number: int = 0, system: str = "majority of 3", window: int = 16) -> None:
         self.number = number
@@ -221,7 +221,7 @@ class Pair:
         self.finish()
 
     def tick(self, ms: float) -> None:
-        """Time passes. If a timer was due it is a wake-up; what timers did is in the events."""
+        """Time passes. If a timer was due, this is a wake-up; the events say what the timers did."""
         wakes = self.one.now_ns + int(ms * MS) >= self.core.next_tick_ns()
         self.one.tick(ms)
         self.spec.now = self.one.utc_ns
@@ -247,7 +247,7 @@ class Pair:
         return True
 
     def settle(self) -> None:
-        """All batches become durable, and what is to be read is."""
+        """All batches become durable, and all reads are answered."""
         while self.sync():
             pass
         while self.read():
@@ -266,7 +266,7 @@ class Pair:
         return True
 
     def crash(self) -> None:
-        """The process ends, and begins again with what is on the disk."""
+        """The process crashes, and begins again with what is on the disk."""
         self.spec.crash()
         self.boot(self.one.meta, self.one.records)
 
@@ -277,7 +277,7 @@ class Pair:
         self.finish(wakes=False)
 
     def take(self, kind: str | None = None) -> list[tuple[int, dict[str, Any]]]:
-        """What left since the last call, decoded."""
+        """The messages that left since the last call, decoded."""
         sent, self.sent = self.sent, []
         messages = [(peer, codec.decode_message(frame)) for peer, frame in sent]
         return [(peer, message) for peer, message in messages if kind is None or message["kind"] == kind]
@@ -285,7 +285,7 @@ class Pair:
     # -- the specification's turn
 
     def tell_spec(self, peer: int, m: dict[str, Any]) -> None:
-        """What arrived at the core, in the specification's words."""
+        """Gives the specification's node the message that arrived at the core."""
         spec = self.spec
         match m["kind"]:
             case "phase1a":
@@ -325,7 +325,7 @@ class Pair:
     # -- the comparison
 
     def check(self) -> None:
-        """Everything."""
+        """Compares everything."""
         if self.one.failed or self.one.closed:
             raise Mismatch(f"the core gave up: {self.one.failed} {self.one.closed}")
         self.core.invariants()
@@ -342,7 +342,7 @@ class Pair:
             raise Mismatch(f"node {self.number}, {what}: the core has {core}, the specification {spec}")
 
     def check_acceptor(self) -> None:
-        """ballot_num and accepted; what the core dropped from memory is decided, and on disk."""
+        """ballot_num and accepted; slots that the core dropped from memory are decided, and on disk."""
         core, spec = self.core.acceptor, self.spec.acceptor
         self.same("ballot_num", from_wire(core.ballot_num), spec.ballot_num)
         held = sorted((p.slot, to_wire(p.ballot)) for p in spec.accepted if p.slot >= core.accepted.base)
@@ -365,7 +365,7 @@ class Pair:
                 self.check_commander(slot)
 
     def check_scout(self) -> None:
-        """Which acceptors have wholly answered, and the greatest mark."""
+        """Which acceptors have answered in full, and the greatest mark."""
         core, leader = self.core.leader.scout, self.spec.leader
         spec = self.spec.processes[("scout", leader.id, leader.ballot_num)]
         assert core is not None
@@ -373,7 +373,7 @@ class Pair:
         self.same("scout's answers", self.ids(core.answered), set(self.system.acceptors) - spec.waitfor)
 
     def check_commander(self, slot: int) -> None:
-        """Its votes. One that knows its slot chosen has ended, and counts no more."""
+        """The votes of a commander. One that knows its slot to be chosen has ended, and counts no more."""
         row = self.core.leader.commanders.proposals.row(slot)
         if row is None:
             raise Mismatch(f"node {self.number}: slot {slot} has no commander")
@@ -443,7 +443,7 @@ class Pair:
         self.same("answers owed", late, set())
 
     def expected_answers(self, outbox: Iterable[Any]) -> set[Any]:
-        """The 1b's and 2b's that the specification let go."""
+        """The 1b's and 2b's that the specification has released."""
         answers: set[Any] = set()
         for to, message, _ in outbox:
             peer = machine_of(to)
@@ -457,19 +457,19 @@ class Pair:
         return answers
 
     def check_sent(self, peer: int, message: Any) -> None:
-        """A scout or a commander of the specification sent it, to that acceptor."""
+        """A scout or a commander of the specification has sent this message, to that acceptor."""
         if Envelope(("acceptor", peer), message, message.asker) not in self.spec.sent:
             raise Mismatch(f"node {self.number} sent {message}, which the specification did not")
 
     def check_watermark(self, b: int, first: int, end: int) -> None:
-        """Of the present reign, from where it began, no further than it is told."""
+        """A watermark is of the present reign, from its `start`, and no further than the reign has reported."""
         leader = self.spec.leader
         fine = leader.active and from_wire(b) == leader.ballot_num
         if not (fine and first == leader.start_slot and end <= leader.told):
             raise Mismatch(f"node {self.number}, watermark {from_wire(b)} {first} {end}: {vars(leader)}")
 
     def check_fetched(self, m: dict[str, Any]) -> None:
-        """Only decided slots; at a ballot that the acceptor here held: by now it may hold a higher one."""
+        """Only decided slots, at a ballot that the acceptor here held; by now it may hold a higher one."""
         for run in runs_of(m["pvalues"]):
             for b, s, c in run:
                 self.same(f"fetched slot {s}", c, self.spec.replica.decision(s))
@@ -478,14 +478,14 @@ class Pair:
                 self.same(f"fetched slot {s} held at {b} or above", held is not None and held.ballot >= b, True)
 
     def check_forwarded(self, m: dict[str, Any]) -> None:
-        """Only requests that wait here, while no leader is here."""
+        """Only requests that wait here, and only while the leader here is not active."""
         self.same("forwarding while leading", self.spec.leader.active, False)
         for fields in m["commands"]:
             c = command_of(fields)
             self.same(f"{c} waits", any(c.same(other) for other in self.spec.replica.requests), True)
 
     def check_response(self, m: dict[str, Any]) -> None:
-        """Only results; whoever asked and is owed one gets it."""
+        """Only results. Every client that is owed one receives it."""
         for reply in m["replies"]:
             status = STATUSES[reply["status"]]
             data = int.from_bytes(reply["data"], "little") if status == "ok" else None

@@ -1,7 +1,7 @@
 """The replica: PMMC, Figure 1 (section 2.1).
 
-The figure leaves open which request is proposed next; here it is the oldest. R5 says slot_in < slot_out + WINDOW,
-which the figure's own loop ends by making an equality: what holds is that each slot proposed lies in the window.
+The figure does not say which request is proposed next; here it is the oldest. R5 says slot_in < slot_out + WINDOW, but
+the figure's own loop ends when both sides are equal: the rule that holds is that each proposed slot is in the window.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.specification.terms import (
 
 
 class Replica(Process):
-    """process Replica(leaders, initial_state); decisions and proposals are maps, for R1 says that they may be."""
+    """process Replica(leaders, initial_state); decisions and proposals are maps, because R1 allows that."""
 
     def __init__(
         self, id: Id, leaders: Sequence[Id], window: int, network: Network, state: Any = (), apply: Apply = journal

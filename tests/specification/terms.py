@@ -1,4 +1,4 @@
-"""What the figures of PMMC take for granted: commands, ballots, pvalues, messages, quorums, pmax and the arrow.
+"""The terms that the figures of PMMC use: commands, ballots, pvalues, messages, quorums, pmax and the arrow.
 
 Fields with a default are amendments: the paper's own processes neither set nor read them.
 """
@@ -21,7 +21,7 @@ class Ballot(NamedTuple):
     leader: int
 
 
-BOTTOM = Ballot(-1, -1)  # below every ballot; nobody's
+BOTTOM = Ballot(-1, -1)  # below every ballot, of no leader
 
 
 class Command(NamedTuple):
@@ -33,7 +33,7 @@ class Command(NamedTuple):
     time: int = 0
 
     def same(self, other: Command) -> bool:
-        """Is it one and the same command? The time is when it was proposed, not what it is."""
+        """Is it the same command? The time of its proposal does not matter."""
         return self[:3] == other[:3]
 
 
@@ -51,7 +51,7 @@ class Reconfiguration(NamedTuple):
     leaders: tuple[Id, ...]
 
 
-# -- messages (Figures 1, 4, 6 and 7); the first field of p1a and p2a is who asks: `self()` of a scout or commander
+# -- messages (Figures 1, 4, 6 and 7); the first field of p1a and p2a is `self()` of the scout or commander that asks
 
 
 class Request(NamedTuple):
@@ -131,7 +131,7 @@ class Preempted(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Amendment: commander to leader, which tells decisions in slot order."""
+    """Amendment: commander to leader, which reports decisions in slot order."""
 
     pvalue: Pvalue
 
@@ -154,7 +154,7 @@ def arrow(x: Proposals, y: Proposals) -> Proposals:
 
 
 def of_size(members: Sequence[Id], size: int) -> Quorums:
-    """All sets of so many members."""
+    """All sets of that many members."""
     return frozenset(frozenset(some) for some in combinations(members, size))
 
 
@@ -170,7 +170,7 @@ def rows(members: Sequence[Id], count: int) -> Quorums:
 
 
 def columns(members: Sequence[Id], count: int) -> Quorums:
-    """The columns of a grid of so many columns."""
+    """The columns of a grid with that many columns."""
     return frozenset(frozenset(members[i::count]) for i in range(count))
 
 
@@ -187,5 +187,5 @@ Apply = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def journal(op: Any, state: Any) -> tuple[Any, Any]:
-    """The application of these tests: its state is all its history, its result the place in it."""
+    """The application of these tests: its state is its history, its result the place of the operation in it."""
     return (*state, op), len(state)

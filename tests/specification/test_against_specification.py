@@ -21,7 +21,7 @@ NAMES = sorted(SYSTEMS)
 
 
 def examples(count):
-    """As many schedules; a failure can be brought back by what it prints."""
+    """A test over that many schedules; a failure prints what is needed to repeat it."""
     return settings(
         max_examples=count,
         deadline=None,
@@ -37,7 +37,7 @@ def schedules(length=300):
 
 
 def beside(schedule, system="majority of 3", window=16):
-    """A core, the specification, and everyone else."""
+    """A core, the specification, and all other nodes."""
     return Environment(Pair(0, system, window), schedule)
 
 
@@ -47,7 +47,7 @@ def beside(schedule, system="majority of 3", window=16):
 @examples(100)
 @given(schedules())
 def test_acceptor(schedule):
-    """ballot_num, accepted, and the 1b's and 2b's: what they hold, and that they leave at the sync, no sooner."""
+    """ballot_num, accepted, and the 1b's and 2b's: their contents, and that they leave at the sync and not before."""
     world = beside(schedule)
     world.run({"p1a": 1, "p2a": 2, "p2a_run": 1, "sync": 2})
     world.pair.settle()
@@ -56,7 +56,7 @@ def test_acceptor(schedule):
 @examples(100)
 @given(schedules())
 def test_acceptor_that_crashes_and_learns(schedule):
-    """As above; what comes back after a crash is what was durable, and decided pvalues are held too."""
+    """As above; after a crash a node has what was durable, and it holds decided pvalues too."""
     world = beside(schedule)
     world.run(
         {"p1a": 2, "p2a": 2, "p2a_run": 2, "decide": 2, "fetched": 2, "watermark": 2, "sync": 6, "tick": 1, "crash": 1}
@@ -71,7 +71,7 @@ def test_acceptor_that_crashes_and_learns(schedule):
 @examples(25)
 @given(schedules())
 def test_scout(system, schedule):
-    """Which answers count, when a ballot is adopted or preempted, start, and what is proposed then: pmax, the arrow,
+    """Which answers count, when a ballot is adopted or preempted, start, and the proposals after that: pmax, the arrow,
     no-ops."""
     world = beside(schedule, system)
     world.run(
@@ -115,7 +115,7 @@ def test_leader(schedule):
 @given(schedules(400))
 def test_replica(window, schedule):
     """Requests, proposals, slot_in, slot_out, WINDOW; slots lost to others and proposed again; what is applied, once,
-    and who is told what."""
+    and which answers clients receive."""
     world = beside(schedule, window=window)
     world.run(
         {

@@ -19,7 +19,7 @@ from tests.specification.refinement import Pair
 from tests.specification.terms import Chosen, Command, P2a
 from tests.specification.test_against_specification import NAMES, examples, schedules
 
-BAG = 60  # what is more is lost, the oldest first
+BAG = 60  # messages; above that the oldest are lost
 ROUNDS = 800  # of a healed network, 50 ms each
 
 
@@ -62,7 +62,7 @@ class Cluster:
             self.crash(pair)
 
     def deliver(self) -> None:
-        """Some frame arrives, often the oldest; one of eight will arrive again."""
+        """A frame arrives, often the oldest; one of eight will arrive again."""
         if self.bag:
             at = self.choose(len(self.bag)) if self.choose(2) else 0
             again = self.choose(8) == 0
@@ -80,14 +80,14 @@ class Cluster:
         return Command(session, cid, b"%d of %d" % (cid, session))
 
     def crash(self, pair: Pair) -> None:
-        """A node ends and comes back; the others have new links to it."""
+        """A node crashes and comes back; the others have new links to it."""
         pair.crash()
         for other in self.pairs:
             if other is not pair:
                 other.relink(pair.number)
 
     def gather(self) -> None:
-        """What was sent goes into the bag; R1."""
+        """The frames that were sent go into the bag; R1."""
         for pair in self.pairs:
             for receiver, frame in pair.sent:
                 if codec.decode_message(frame)["kind"] != "founding":
@@ -97,7 +97,7 @@ class Cluster:
                 assert self.decided.setdefault(slot, c) == c, f"R1: {c} and {self.decided[slot]} in slot {slot}"
 
     def heal(self) -> None:
-        """Nothing is lost any more, and disks are quick, until all is performed everywhere."""
+        """No frame is lost any more, and disks are quick, until all commands are performed everywhere."""
         self.nonce += 1
         self.pairs[0].request(Command(0, self.nonce, Open()))
         for _ in range(ROUNDS):
@@ -113,7 +113,7 @@ class Cluster:
         raise AssertionError(f"not everything was performed: {[pair.core.status() for pair in self.pairs]}")
 
     def is_done(self) -> bool:
-        """Is the last request performed everywhere, and is everyone equally far?"""
+        """Is the last request performed everywhere, and are all nodes equally far?"""
         ends = {pair.core.slot_out for pair in self.pairs}
         return len(ends) == 1 and all(self.nonce in pair.spec.replica.opened for pair in self.pairs)
 
@@ -138,5 +138,5 @@ class Cluster:
 @examples(12)
 @given(schedules(1500))
 def test_whole(system, schedule):
-    """Same inputs, same states, same decisions: the right ones."""
+    """The same inputs give the same states and the same, correct decisions."""
     Cluster(system, schedule).run()

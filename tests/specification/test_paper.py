@@ -1,5 +1,4 @@
-"""One test per claim of "Paxos Made Moderately Complex", on the core that ships; each cites the section of its
-claim."""
+"""One test per claim of "Paxos Made Moderately Complex", on the shipped core; each cites the section of its claim."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class TestAcceptor:
         assert seen == [ballot(3, 1), ballot(3, 1), ballot(3, 2), ballot(3, 2)]
 
     def test_a1_the_answer_to_a_lower_ballot_carries_the_adopted_one(self) -> None:
-        """Section 2.2, phase 1: whoever asks learns ballot_num, and so that it is preempted."""
+        """Section 2.2, phase 1: the scout learns ballot_num, and so that it is preempted."""
         rig = Rig()
         rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
         rig.send(2, "phase1a", ballot=ballot(2, 2), first=1)
@@ -117,7 +116,7 @@ class TestCommander:
     """Section 2.3."""
 
     def test_c1_one_command_per_ballot_and_slot(self) -> None:
-        """C1, section 2.3: a leader never has two commands for one (ballot, slot), whatever comes in between."""
+        """C1, section 2.3: a leader never has two commands for one (ballot, slot), also after other messages."""
         rig = Rig()
         rig.lead()
         rig.client()
@@ -237,7 +236,7 @@ class TestScoutAndLeader:
         assert sent[2]["payload"] == b"won"
 
     def test_gaps_are_filled(self) -> None:
-        """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which nobody knows anything, get
+        """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which no node knows a pvalue, get
         no-ops."""
         rig = Rig()
         at = rig.begin_scout()
@@ -262,8 +261,7 @@ class TestReplica:
     """Section 2.1."""
 
     def test_r1_two_commands_in_one_slot_stop_the_node(self) -> None:
-        """R1, section 2.1: no two different commands are decided for one slot; a node that is told so goes no
-        further."""
+        """R1, section 2.1: no two different commands are decided for one slot; a node that receives both stops."""
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"gap"), command(9, 2, b"one")], decided=(0, 1, 1))
         rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"other"), 2, 3),))
@@ -281,7 +279,7 @@ class TestReplica:
         assert rig.decided() == [b"first", b"second"]
 
     def test_r4_slot_out_never_falls(self) -> None:
-        """R4, section 2.1: old decisions told again change nothing."""
+        """R4, section 2.1: old decisions that arrive again change nothing."""
         rig = Rig()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)], decided=(0, 1, 1))
         rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)

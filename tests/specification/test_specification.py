@@ -41,7 +41,7 @@ from tests.specification.terms import (
 )  # fmt: skip
 from tests.specification.test_against_specification import NAMES, examples, schedules
 
-SEEDS = 500  # walks until a broken rule must have shown
+SEEDS = 500  # walks within which a broken rule must have been found
 
 
 # -- the paper
@@ -55,7 +55,7 @@ def test_the_papers_own_processes(schedule, sizes):
 
 
 def test_the_paper_decides():
-    """The schedules above are not idle: with nothing lost, all requests are performed, by all replicas alike."""
+    """The schedules above do something: if nothing is lost, all replicas perform all requests alike."""
     cluster = PaperCluster(leaders=1)
     for _ in range(8):
         cluster.request()
@@ -156,7 +156,7 @@ class CountsTwice(Commander):
     """Counts 2b's, not acceptors."""
 
     def receive(self, message: Any) -> None:
-        """One less to wait for, whoever it is."""
+        """One acceptor less to wait for, for any answer."""
         if message.ballot == self.pvalue.ballot and self.waitfor:
             message = message._replace(acceptor=min(self.waitfor))
         super().receive(message)
@@ -211,7 +211,7 @@ class LowestPmax(Leader):
 
 
 class KeepsItsOwn(Leader):
-    """The arrow the wrong way round: what it had wins."""
+    """The arrow the wrong way round: the leader's own proposals win."""
 
     def update(self, proposals: Any, pvals: Any) -> Any:
         """Turned around."""
@@ -245,7 +245,7 @@ class PerformsTwice(Replica):
 
 
 class SkipsGaps(Replica):
-    """Goes on with the next decision there is: against R2."""
+    """Goes on with the next known decision: against R2."""
 
     def receive(self, message: Any) -> None:
         """Past the gap."""
@@ -265,7 +265,7 @@ class NoWindow(Replica):
 
 
 class GoesBack(Replica):
-    """Goes back to a slot whose decision is told again: against R4."""
+    """Goes back to a slot whose decision is reported again: against R4."""
 
     def receive(self, message: Any) -> None:
         """From that slot."""
@@ -296,7 +296,7 @@ BROKEN = [
 
 
 def violation_of(run: Any, schedule: Schedule) -> str:
-    """What a walk breaks: the name of an invariant, or nothing."""
+    """The name of the invariant that a walk breaks, or nothing."""
     try:
         run(schedule)
     except Violation as violation:
@@ -305,7 +305,7 @@ def violation_of(run: Any, schedule: Schedule) -> str:
 
 
 def first_violation(run: Any) -> str:
-    """What the first walk that breaks anything breaks."""
+    """The invariant that the first such walk breaks."""
     walks = (Schedule.of_seed(seed, 1500) for seed in range(SEEDS))
     return next(filter(None, (violation_of(run, walk) for walk in walks)), f"nothing, in {SEEDS} walks")
 
@@ -325,8 +325,8 @@ ROLES = {"acceptor": Acceptor, "leader": Leader, "replica": Replica}
 
 @dataclass
 class AmendedCluster:
-    """Amended acceptors and leaders, the paper's replicas, and marks that rise. A leader whose `start` lies above what
-    its replica knows learns the rest from another one: decisions are sent again."""
+    """Amended acceptors and leaders, the paper's replicas, and marks that rise. A leader whose `start` is above the
+    slots that its replica knows learns the others from another replica: decisions are sent again."""
 
     schedule: Schedule
     system: str = "majority of 3"
@@ -377,11 +377,11 @@ class AmendedCluster:
             self.network.deliver(at, again=kind < 20)
 
     def mark(self) -> int:
-        """Below it two replicas of the three, one of which lives, hold all decisions."""
+        """The slot below which two replicas of the three, one of which lives, hold all decisions."""
         return sorted(replica.slot_out for replica in self.replicas)[1]
 
     def tell_again(self) -> None:
-        """A replica hears from another one what it lacks next."""
+        """A replica receives the next decision that it lacks from another one."""
         i, j = self.schedule.choose(3), self.schedule.choose(3)
         c = self.replicas[j].decision(self.replicas[i].slot_out)
         if c is not None:
@@ -421,10 +421,10 @@ class RefusalThatCovers(AmendedAcceptor):
 
 
 class IgnoresStart(AmendedLeader):
-    """Proposes below `start`: from its scout's first slot."""
+    """Proposes below `start`, from its scout's first slot."""
 
     def on_adopted(self, pvals: Any, start: int) -> None:
-        """Never mind the marks."""
+        """Ignores the marks."""
         super().on_adopted(pvals, self.first)
 
 
@@ -432,7 +432,7 @@ class ReusesBallots(AmendedLeader):
     """Two attempts with one ballot."""
 
     def next_ballot(self) -> Ballot:
-        """The next even round, too often the same."""
+        """The next even round, which is too often the same."""
         return Ballot((super().next_ballot().round + 1) // 4 * 4 + 1, self.number)
 
 
@@ -440,7 +440,7 @@ class ForgetsProposals(AmendedLeader):
     """Only its own proposals, at adoption."""
 
     def update(self, proposals: Any, pvals: Any) -> Any:
-        """Never mind the pvalues."""
+        """Ignores the pvalues."""
         return dict(proposals)
 
 
