@@ -18,10 +18,10 @@ comma := ,
 
 help:
 	@echo "make demo          start a durable cluster of three nodes, write to it, kill its leader, go on writing"
-	@echo "make test          run the tests, with the mutants of changed modules and a fifth of the others (SEED=N: random order)"
+	@echo "make test          run the tests, among them a fifth of the mutants (SEED=N: in a random order)"
 	@echo "make lint          run ruff, mypy, stubtest, cython-lint"
 	@echo "make bench         run the microbenchmarks of the core, then bench-gate"
-	@echo "make bench-gate    count the core's instructions in fixed runs; fail if a run takes 3 % more (needs valgrind)"
+	@echo "make bench-gate    count the core's instructions in fixed runs; fail if one takes 3 % more (needs valgrind)"
 	@echo "make bench-record  keep the present instruction counts as those to compare with"
 	@echo "make mutants       run all mutants of the core: within how many seeds does the simulator find each?"
 	@echo "make torture       real processes on LMDB under random faults, for DURATION=60 seconds (SEED=N: repeat a plan)"
@@ -56,7 +56,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml --allowlist tests/project/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest multipaxos --mypy-config-file pyproject.toml \
+		--allowlist tests/project/stubtest-allowlist.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 
 # Times are shown; only instruction counts can fail.
@@ -95,7 +96,8 @@ evaluation: $(READY)
 		$(if $(LIBPAXOS_BIN),--libpaxos-bin $(LIBPAXOS_BIN))
 
 evaluation-quick: $(READY)
-	place=$$(mktemp -d) && $(BIN)/python mininet/evaluate.py all --quick --out $$place; code=$$?; rm -rf $$place; exit $$code
+	place=$$(mktemp -d) && $(BIN)/python mininet/evaluate.py all --quick --out $$place; \
+		code=$$?; rm -rf $$place; exit $$code
 
 # A stale build/ would ship modules that no longer exist.
 build: $(READY)
@@ -114,7 +116,8 @@ $(READY): pyproject.toml setup.py .ci/make-venv $(CORE)
 
 # Only the extra `fuzz`: installing the package once more would compile it once more.
 $(VENV)/.fuzz: $(READY)
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])' \
+	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*project["optional-dependencies"]["fuzz"])' \
 		| xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	touch $@
 

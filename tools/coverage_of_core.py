@@ -1,17 +1,16 @@
 """Line coverage of the compiled core: which lines of its sources do its tests and the simulator reach?
 
-Theory. Cython, asked for `linetrace`, marks in the C that it makes where each line of a function begins, also of the
-inline functions of .pxd files. Its own tracing calls Python for every line, which makes the core a hundred times
-slower, misses what runs elsewhere than in the main thread's eye, and differs from one CPython to the next. Here each
-mark becomes a store of one byte into a file that all processes map: exact, cheap, the same everywhere, and it survives
-a process that is killed. Only lines inside functions count: what a module does when it is imported (constants, `def`,
-`class`) would be reached by any test.
+Theory. With the directive `linetrace` Cython marks, in the C that it makes, where each line of a function begins, also
+of the inline functions of .pxd files. Its own tracing calls Python for every line: the core would be a hundred times
+slower, only the main thread would be seen, and each CPython would differ. Here each mark becomes a store of one byte
+into a file that all processes map. That is exact and cheap, is the same everywhere, and survives a process that is
+killed. Only lines inside functions count: what a module does when it is imported (constants, `def`, `class`) is
+reached by any test.
 
-Rules. Every line that was not reached is named. Each has its reason in unreached.txt, or the report fails; so it does
-where a reason there is of a line that is reached, or is no more (but for lines that are said to be reached by chance:
-tests draw at random); and below AT_LEAST percent. A reason is for lines that
-no test can reach, such as those for a memory that is at its end; for lines that nobody has tested there is a test to
-write.
+Rules. The report names every line that was not reached. It fails if such a line has no reason in unreached.txt, if a
+reason there is about a line that is reached or does not exist (except for lines that are reached by chance), and if
+less than AT_LEAST percent are reached. A reason is for lines that no test can reach, such as those for a memory that
+is full; a line that nobody has tested needs a test.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from instrumented import CORE, CORES, ROOT, BuildFailed, Kind, build, core_tests, modules, on_path
+from core_tests import core_tests
+from instrumented import CORE, CORES, ROOT, BuildFailed, Kind, build, modules, on_path
+from reasons import REASONS, Line, explain, read_reasons
 
 AT_LEAST = 95
-REASONS = ROOT / "tools" / "unreached.txt"
 SEEDS = 24
 FILES = re.compile(r"(?s)__pyx_f\[\] = \{(.*?)\};")
 # Cython marks the first line of a `finally` before the block, where a `return` never passes: that says nothing.
@@ -64,14 +62,6 @@ __attribute__((constructor)) static void reached_map(void) {
 """
 
 
-@dataclass(frozen=True, order=True)
-class Line:
-    """A line of a source of the core."""
-
-    file: str
-    number: int
-
-
 def files_of(c_text: str) -> list[str]:
     """The sources that a module's C was made from, by their places in the core; its own comes first."""
     names = re.findall(r'"([^"]*)"', FILES.search(c_text)[1])  # type: ignore[index]
@@ -79,14 +69,14 @@ def files_of(c_text: str) -> list[str]:
 
 
 def lines_of(c_text: str) -> list[Line]:
-    """The lines that a module's C marks, outside of what runs at its import; a line's place is its byte."""
+    """The lines that a module's C marks, without those that run at its import. A line's index is that of its byte."""
     files = files_of(c_text)
     found = {Line(files[int(mark[2])], int(mark[1])) for mark in MARK.finditer(MODULE_LEVEL.sub("", c_text))}
     return sorted(line for line in found if (CORE / line.file).is_file())
 
 
 def count_lines(c_text: str) -> str:
-    """The module's C, with its marks made into stores. The marks stay: they cost nothing."""
+    """The module's C, with a store added to each mark. The marks stay, because they cost nothing."""
     lines = lines_of(c_text)
     places = {line: place for place, line in enumerate(lines)}
     files = files_of(c_text)
@@ -108,7 +98,7 @@ COVERAGE = Kind("coverage", ("-O1",), directives=(("linetrace", True),), edit=co
 
 
 def run_tests(library: Path, reached: Path, seeds: int) -> None:
-    """The core's tests and some seeds of the simulator; fails as they do."""
+    """Runs the core's tests and some seeds of the simulator; fails if one of them fails."""
     shutil.rmtree(reached, ignore_errors=True)
     reached.mkdir(parents=True)
     variables = {**on_path(library), "REACHED": str(reached)}
@@ -124,7 +114,7 @@ def run_tests(library: Path, reached: Path, seeds: int) -> None:
 
 
 def reached_lines(library: Path, reached: Path) -> tuple[set[Line], set[Line]]:
-    """(all lines, those that were reached) of all modules. An inline function is reached if it is in any module."""
+    """(all lines, those that were reached) of all modules. An inline function is reached if any module reaches it."""
     every: set[Line] = set()
     hit: set[Line] = set()
     for name in modules():
@@ -133,71 +123,6 @@ def reached_lines(library: Path, reached: Path) -> tuple[set[Line], set[Line]]:
         marks = (reached / name.replace("/", ".")).read_bytes()
         hit |= {line for line, mark in zip(lines, marks, strict=False) if mark}
     return every, hit
-
-
-# -- reasons
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why lines are not reached: those of `file` (or * for all) whose text begins with `text`, inside `function` if
-    that is given."""
-
-    file: str
-    function: str
-    text: str
-    why: str
-    by_chance: bool = False  # some runs do reach them
-
-    def covers(self, line: Line, function: str, text: str) -> bool:
-        """Is it about this line?"""
-        return self.file in ("*", line.file) and self.function in ("", function) and text.startswith(self.text)
-
-
-def read_reasons(text: str) -> list[Reason]:
-    """A block for each reason: `file function: text of the line` for one or more lines, then `= why`; or `~ why`
-    where they are reached by chance."""
-    reasons: list[Reason] = []
-    open_lines: list[tuple[str, str, str]] = []
-    for row in text.splitlines():
-        if row.startswith(("=", "~")):
-            reasons += [Reason(*one, row[1:].strip(), row[0] == "~") for one in open_lines]
-            open_lines = []
-        elif row.strip() and not row.startswith("#"):
-            where, _, code = row.partition(": ")
-            file, _, function = where.partition(" ")
-            open_lines.append((file, function, code.strip()))
-    if open_lines:
-        raise SystemExit(f"{REASONS.name}: lines without a reason (= why): {open_lines}")
-    return reasons
-
-
-def functions_of(text: str) -> list[str]:
-    """For each line of a source the name of the function that it is in."""
-    names, current = [], ""
-    for row in text.splitlines():
-        head = re.match(r"\s*(?:cp?def|def)\s(?:[^=(]*[\s*])?(\w+)\(", row)
-        current = head[1] if head else current
-        names.append(current)
-    return names
-
-
-def explain(missed: Iterable[Line], reasons: list[Reason]) -> tuple[dict[Line, str], list[Line], list[Reason]]:
-    """(line: why it is not reached; lines without a reason; reasons without a line)."""
-    texts = {str(path.relative_to(CORE)): path.read_text(encoding="utf-8") for path in CORE.rglob("*.p[yx][xd]")}
-    rows = {name: list(zip(functions_of(text), text.splitlines(), strict=True)) for name, text in texts.items()}
-    explained: dict[Line, str] = {}
-    bare: list[Line] = []
-    used: set[Reason] = set()
-    for line in sorted(missed):
-        function, text = rows[line.file][line.number - 1]
-        found = [reason for reason in reasons if reason.covers(line, function, text.strip())]
-        used |= set(found)
-        if found:
-            explained[line] = found[0].why
-        else:
-            bare.append(line)
-    return explained, bare, [reason for reason in reasons if reason not in used and not reason.by_chance]
 
 
 # -- the report
@@ -228,7 +153,7 @@ def ranges(numbers: list[int]) -> str:
 
 
 def report(every: set[Line], hit: set[Line]) -> None:
-    """Prints all; ends with an error where a rule is broken."""
+    """Prints everything; ends with an error if a rule is broken."""
     share = table(every, hit)
     explained, bare, stale = explain(every - hit, read_reasons(REASONS.read_text(encoding="utf-8")))
     print("\nnot reached, and why:")
@@ -236,7 +161,7 @@ def report(every: set[Line], hit: set[Line]) -> None:
         places = [f"{line.file}:{line.number}" for line, reason in explained.items() if reason == why]
         print(f"  {why}\n    {' '.join(places)}")
     faults = [f"{line.file}:{line.number} is not reached: test it, or say why in {REASONS.name}" for line in bare]
-    faults += [f"{REASONS.name}: {one.file} {one.function}: {one.text!r} is reached, or is no more" for one in stale]
+    faults += [f"{REASONS.name}: {one.file} {one.function}: {one.text!r} is reached or does not exist" for one in stale]
     if share < AT_LEAST:
         faults.append(f"{share:.1f} % is below {AT_LEAST} %")
     if faults:

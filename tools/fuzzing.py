@@ -1,11 +1,11 @@
 """Runs the coverage-guided fuzzers of tests/fuzz/ (atheris, libFuzzer) on a build of the core that is made for it.
 
-Theory. clang puts a counter on every edge of the compiled core and AddressSanitizer round every access; libFuzzer keeps
-the inputs that reach new edges and changes those. atheris brings its runtime, which has to be preloaded into Python.
+Theory. clang puts a counter on every edge of the compiled core, and AddressSanitizer checks every access. libFuzzer
+keeps the inputs that reach new edges, and mutates those. atheris brings the runtime, which is preloaded into Python.
 
-Rules. The targets share the cores, and the time: `--duration` is of the whole. The corpus begins from each target's own
-seeds, and is kept in build/fuzz/TARGET/corpus: the next run goes on from there. What crashes is kept beside it, and the
-command that runs it again is printed. A run in which nothing was executed has failed.
+Rules. `--duration` is the time for all targets together; they share the processors. A target's corpus begins with its
+seeds and is kept in build/fuzz/TARGET/corpus, where the next run continues. An input that crashes a target is kept
+beside it, and the command that replays it is printed. A run in which nothing was executed has failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SECONDS_MIN = 2
 
 
 def runtime() -> Path:
-    """libFuzzer and ASan in one, as atheris ships it."""
+    """The library with libFuzzer and ASan that atheris ships."""
     try:
         import atheris
     except ImportError:
@@ -36,8 +36,8 @@ def runtime() -> Path:
 
 
 def environment(library: Path, frames_kept: int) -> dict[str, str]:
-    """Preloaded runtime, strict options; every Python object is one that the sanitizer sees. `frames_kept`: of the call
-    that allocated something, for its report; few are fast."""
+    """Preloads the runtime and sets strict options; the sanitizer sees every Python object. `frames_kept`: how many
+    frames a report shows of the call that allocated the memory; few are fast."""
     strict = f"detect_leaks=0:halt_on_error=1:abort_on_error=1:malloc_context_size={frames_kept}:quarantine_size_mb=16"
     return {
         **on_path(library),
@@ -48,12 +48,12 @@ def environment(library: Path, frames_kept: int) -> dict[str, str]:
 
 
 def place_of(target: str) -> Path:
-    """Its corpus, its log, what crashed it."""
+    """The directory of a target's corpus, its log, and the inputs that crashed it."""
     return ROOT / "build" / "fuzz" / target
 
 
 def shares(duration_s: float) -> dict[str, int]:
-    """Seconds of each target, so that all of them on all cores take `duration_s`."""
+    """Seconds for each target, so that all of them on all processors take `duration_s`."""
     whole = sum(TARGETS.values())
     return {
         target: max(SECONDS_MIN, round(duration_s * min(CORES, len(TARGETS)) * part / whole))
@@ -62,7 +62,7 @@ def shares(duration_s: float) -> dict[str, int]:
 
 
 def fuzz(target: str, duration_s: int, variables: dict[str, str]) -> int:
-    """One fuzzer; what it says goes to a file; how it ended."""
+    """Runs one fuzzer, whose output goes to a file; returns its exit status."""
     place = place_of(target)
     (place / "corpus").mkdir(parents=True, exist_ok=True)
     options = [f"-max_total_time={duration_s}", f"-max_len={MAX_BYTES}", "-timeout=20", "-print_final_stats=1"]
@@ -73,7 +73,7 @@ def fuzz(target: str, duration_s: int, variables: dict[str, str]) -> int:
 
 
 def report(target: str, status: int) -> bool:
-    """Says what came of it; was it well?"""
+    """Prints the result of a target; returns whether it was good."""
     place = place_of(target)
     text = (place / "log").read_text(encoding="utf-8", errors="replace")
     executed = re.search(r"number_of_executed_units:\s*(\d+)", text)
@@ -83,20 +83,20 @@ def report(target: str, status: int) -> bool:
         print(f"{target:<8} {int(executed[1]):>9,} inputs, {kept:>5,} kept, {edges[-1]:>5} edges reached")
         return True
     print("\n".join(text.splitlines()[-60:]))
-    print(f"{target} failed, exit {status}; all of it is in {place / 'log'}")
+    print(f"{target} failed, exit {status}; its whole output is in {place / 'log'}")
     for kept in crashes(place):
-        print(f"again with: {Path(sys.executable)} tools/fuzzing.py --replay {target} {kept}")
+        print(f"replay with: {Path(sys.executable)} tools/fuzzing.py --replay {target} {kept}")
     return False
 
 
 def crashes(place: Path) -> Iterator[Path]:
-    """Inputs that libFuzzer kept because of how they ended."""
+    """The inputs that libFuzzer kept because they crashed, hung, leaked, or were slow."""
     for kind in ("crash", "timeout", "oom", "leak", "slow-unit"):
         yield from sorted(place.glob(f"{kind}-*"))
 
 
 def replay(target: str, kept: str, variables: dict[str, str]) -> int:
-    """One input, alone, with all that it says."""
+    """Runs one input, with all its output; returns the exit status."""
     command = [sys.executable, "-m", f"tests.fuzz.fuzz_{target}", str(Path(kept).resolve())]
     return subprocess.run(command, cwd=ROOT, env=variables).returncode
 

@@ -1,13 +1,13 @@
-"""Builds of the core that are watched: sanitized, for fuzzing, with lines counted; and changed ones, for tests.
+"""Builds of the core beside the one that ships: with sanitizers, for fuzzing, with lines counted, with changes.
 
-Theory. Each build is a copy of the whole package under a directory of its own, with extensions compiled there; who puts
-that directory first on PYTHONPATH runs the copy. The shipped package and its build are not touched, and what ships
-knows nothing of it. A `Kind` says how to compile; `build` makes the whole core, `build_changed` a copy in which some
-files are changed.
+Theory. Each build is a copy of the whole package in a directory of its own, with extensions compiled there. A process
+whose PYTHONPATH begins with that directory runs the copy. The shipped package and its build are not touched and know
+nothing of this. A `Kind` says how to compile; `build` makes the whole core, `build_changed` a copy in which some files
+are changed.
 
-Rules. The compiler directives are those of setup.py, but for what a kind adds. A module is compiled again only when
-what it is made from has changed: by content, not by time. As many modules are compiled at a time as there are cores.
-What a build needs that is not there (clang) is named with the command that installs it.
+Rules. The compiler directives are those of setup.py, with what a kind adds. A module is compiled again only if what it
+is made from has changed, by content, not by time. As many modules are compiled at a time as there are processors. If a
+build needs something that is missing (clang), the error names it and the command that installs it.
 """
 
 from __future__ import annotations
@@ -33,21 +33,10 @@ PACKAGE = ROOT / "src" / "multipaxos"
 CORE = ROOT / "ext" / "multipaxos"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 CORES = len(os.sched_getaffinity(0))
-# Folders of tests that drive a whole core and have no folder of the same name in ext/multipaxos.
-OF_A_WHOLE_CORE = {"specification", "transcripts"}
-# A test file that imports one of these tests more than the core: processes, sockets, the whole simulator.
-BEYOND_THE_CORE = {
-    "asyncio",
-    "multiprocessing",
-    "socket",
-    "subprocess",
-    "tests.support.link_by_hand",
-    "multipaxos.simulation.report",
-}
 
 
 class BuildFailed(Exception):
-    """The compiler's own words, or what is missing and how to install it."""
+    """What the compiler reported, or what is missing and how to install it."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +45,14 @@ class Kind:
 
     name: str
     flags: tuple[str, ...]  # of the C compiler
-    compiler: str = ""  # where empty, that of the interpreter
-    directives: tuple[tuple[str, object], ...] = ()  # of Cython, beside those of setup.py
+    compiler: str = ""  # if empty, that of the interpreter
+    directives: tuple[tuple[str, object], ...] = ()  # of Cython, added to those of setup.py
     options: tuple[str, ...] = ()  # of Cython's command line
     edit: Callable[[str], str] | None = None  # a last change to the C that Cython made
 
 
-# Debug information is lines only, and gcc does not optimize what it sanitizes: else a build takes minutes.
-# With --line-directives a report names the line of the .pyx.
+# Only line numbers as debug information, and no optimization by gcc of what it sanitizes: otherwise a build takes
+# minutes. With --line-directives a report names the line of the .pyx.
 LINES = ("-g1", "-fno-omit-frame-pointer")
 UNDEFINED = "undefined,float-cast-overflow"
 SANITIZE = Kind(
@@ -94,40 +83,15 @@ def directives() -> dict[str, object]:
 
 
 def modules() -> list[str]:
-    """The core's own, by their places in it: `paxos/leader`."""
+    """The core's modules, by their places in ext/multipaxos: `paxos/leader`."""
     return sorted(str(path.relative_to(CORE).with_suffix("")) for path in CORE.rglob("*.pyx"))
-
-
-def core_tests() -> list[str]:
-    """The test files of the core: in the folders that the core has too, or of a whole core; they import compiled
-    modules, and nothing of BEYOND_THE_CORE."""
-    compiled = {f"multipaxos.{name.replace('/', '.')}" for name in modules()} | {"tests.support.one_node"}
-    folders = {path.name for path in CORE.iterdir() if path.is_dir()} | OF_A_WHOLE_CORE
-    return [
-        str(path.relative_to(ROOT))
-        for folder in sorted(folders)
-        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))
-        if (used := imports_of(path)) & compiled and not used & BEYOND_THE_CORE
-    ]
-
-
-def imports_of(path: Path) -> set[str]:
-    """Modules that a Python file imports, with the packages they are in."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, (path.parent.name if node.level else None, node.module)))
-            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    return found | {name.rpartition(".")[0] for name in found}
 
 
 # -- building
 
 
 def build(kind: Kind) -> Path:
-    """The whole core; returns what to put first on PYTHONPATH."""
+    """Builds the whole core; returns what to put first on PYTHONPATH."""
     library = ROOT / "build" / kind.name / "library"
     copy_package(library, with_extensions=False)
     compile_modules(library, modules(), kind)
@@ -135,11 +99,10 @@ def build(kind: Kind) -> Path:
 
 
 def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -> Path:
-    """A copy of the package as it ships, under `place`, with files of ext/multipaxos changed:
-    {"node/node.pyx": its text}.
+    """Copies the package as it ships to `place`, with files of ext/multipaxos changed: {"node/node.pyx": its text}.
 
-    The modules of changed .pyx files are compiled; the others are the extensions that lie in src/multipaxos. A changed
-    .pxd concerns every module, so then all are compiled. Returns what to put first on PYTHONPATH.
+    The modules of changed .pyx files are compiled; the others are the extensions in src/multipaxos. If a .pxd is
+    changed, all modules are compiled, because any may use it. Returns what to put first on PYTHONPATH.
     """
     unknown = [name for name in changed if not (CORE / name).is_file()]
     if unknown:
@@ -155,7 +118,7 @@ def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -
 
 
 def copy_package(library: Path, with_extensions: bool) -> None:
-    """The package's Python files and the core's sources, folder by folder; extensions built there before stay."""
+    """Copies the package's Python files and the core's sources; extensions that were built there before stay."""
     package = library / "multipaxos"
     package.mkdir(parents=True, exist_ok=True)
     for old in package.rglob("*"):
@@ -163,14 +126,14 @@ def copy_package(library: Path, with_extensions: bool) -> None:
             old.unlink()
     ignored = shutil.ignore_patterns("__pycache__", *(() if with_extensions else ("*.so",)))
     shutil.copytree(PACKAGE, package, ignore=ignored, dirs_exist_ok=True)
-    if with_extensions:  # they lie where changed ones may have been: none of those is made any more
+    if with_extensions:  # they replace changed ones, none of which is up to date now
         for mark in (library / "c").rglob("*.made"):
             mark.unlink()
     shutil.copytree(CORE, package, ignore=shutil.ignore_patterns("*.c"), dirs_exist_ok=True)
 
 
 def compile_modules(library: Path, names: Sequence[str], kind: Kind) -> None:
-    """Compiles what is not up to date; says so if it is anything."""
+    """Compiles the modules that are not up to date; reports how many, if the build is one of the project's own."""
     compiler = compiler_of(kind)
     wanted = {name: fingerprint(library, name, kind) for name in names}
     stale = [name for name in names if not is_made(library, name, wanted[name])]
@@ -178,7 +141,7 @@ def compile_modules(library: Path, names: Sequence[str], kind: Kind) -> None:
         return
     if library.is_relative_to(ROOT):
         print(f"building the core: {kind.name}, {len(stale)} modules", flush=True)
-    stale.sort(key=lambda name: -(library / "multipaxos" / f"{name}.pyx").stat().st_size)  # the longest begin
+    stale.sort(key=lambda name: -(library / "multipaxos" / f"{name}.pyx").stat().st_size)  # the longest first
     with ThreadPoolExecutor(CORES) as pool:
         list(pool.map(partial(compile_module, library, kind, compiler), stale))
     for name in stale:
@@ -186,7 +149,7 @@ def compile_modules(library: Path, names: Sequence[str], kind: Kind) -> None:
 
 
 def compiler_of(kind: Kind) -> list[str]:
-    """Its command."""
+    """The compiler's command."""
     command = shlex.split(kind.compiler or os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if shutil.which(command[0]) is None:
         raise BuildFailed(
@@ -197,7 +160,7 @@ def compiler_of(kind: Kind) -> list[str]:
 
 
 def fingerprint(library: Path, name: str, kind: Kind) -> str:
-    """Of all that the module is made from."""
+    """A digest of everything that the module is made from."""
     package = library / "multipaxos"
     edit = Path(kind.edit.__code__.co_filename).read_text(encoding="utf-8") if kind.edit else ""
     parts = [repr((kind.name, kind.flags, kind.compiler, kind.directives, kind.options)), edit, repr(directives())]
@@ -207,29 +170,21 @@ def fingerprint(library: Path, name: str, kind: Kind) -> str:
 
 
 def is_made(library: Path, name: str, wanted: str) -> bool:
-    """Does the extension lie there, made from just this?"""
+    """Is the extension there, and was it made from what has this fingerprint?"""
     made = library / "c" / f"{name}.made"
     built = library / "multipaxos" / f"{name}{SUFFIX}"
     return built.is_file() and made.is_file() and made.read_text(encoding="utf-8") == wanted
 
 
 def compile_module(library: Path, kind: Kind, compiler: Sequence[str], name: str) -> None:
-    """Cython, then C."""
+    """Runs Cython, then the C compiler."""
     source, built = library / "c" / f"{name}.c", library / "multipaxos" / f"{name}{SUFFIX}"
     source.parent.mkdir(parents=True, exist_ok=True)
     for old in ((library / "c" / f"{name}.made"), source):
         old.unlink(missing_ok=True)
     chosen = {**directives(), **dict(kind.directives)}
-    command = [
-        sys.executable,
-        "-m",
-        "cython",
-        "-I",
-        ".",
-        "--module-name",
-        f"multipaxos.{name.replace('/', '.')}",
-        *kind.options,
-    ]
+    module = f"multipaxos.{name.replace('/', '.')}"
+    command = [sys.executable, "-m", "cython", "-I", ".", "--module-name", module, *kind.options]
     for key, value in chosen.items():
         command += ["-X", f"{key}={value}"]
     run([*command, "-o", str(source), f"multipaxos/{name}.pyx"], library)
@@ -240,12 +195,12 @@ def compile_module(library: Path, kind: Kind, compiler: Sequence[str], name: str
 
 
 def run(command: Sequence[str], place: Path) -> None:
-    """A step of a build."""
+    """Runs one step of a build; raises BuildFailed with what it printed."""
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     if done.returncode:
         raise BuildFailed(f"{shlex.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
 def on_path(library: Path) -> dict[str, str]:
-    """The environment in which Python runs the build, and finds the tests."""
+    """The environment in which Python imports the build, and finds the tests."""
     return {**os.environ, "PYTHONPATH": f"{library}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,8 +1,8 @@
-"""The core under AddressSanitizer and UndefinedBehaviorSanitizer: its unit tests, then simulated clusters.
+"""Runs the core under AddressSanitizer and UndefinedBehaviorSanitizer: its unit tests, then simulated clusters.
 
-Rules. Any report ends the run. CPython keeps much for its whole life, so leaks are not looked for here; `PYTHONMALLOC`
-makes every Python object one that the sanitizer sees. The seeds go on until the time is over, from where `--first`
-says. That the sanitizers see at all is tried first: what is wrong on purpose, built the same way, has to be reported.
+Rules. Any report ends the run. Leaks are not looked for, because CPython keeps much memory until it exits;
+`PYTHONMALLOC` lets the sanitizer see every Python object. Seeds are simulated from `--first` on until the time is over.
+First the sanitizers are tested: they have to report code that is wrong on purpose and was built in the same way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from instrumented import CORES, ROOT, SANITIZE, BuildFailed, build, compiler_of, core_tests, on_path, run
+from core_tests import core_tests
+from instrumented import CORES, ROOT, SANITIZE, BuildFailed, build, compiler_of, on_path, run
 
 SEEDS_AT_A_TIME = 8
 WRONG = """#include <stdlib.h>
@@ -23,13 +24,14 @@ int too_far(int i) { return 1 << i; }
 
 
 def library_of(name: str) -> str:
-    """Where the compiler keeps one of its libraries."""
+    """The path of one of the compiler's libraries."""
     command = [*compiler_of(SANITIZE), f"-print-file-name={name}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def environment(library: Path) -> dict[str, str]:
-    """Preloaded runtime, strict options. libstdc++ too: pycapnp throws, and the runtime must find who catches."""
+    """Preloads the runtimes and sets strict options. libstdc++ is preloaded too, because pycapnp throws C++ exceptions,
+    which the runtime intercepts."""
     return {
         **on_path(library),
         "LD_PRELOAD": f"{library_of('libasan.so')} {library_of('libubsan.so')} {library_of('libstdc++.so')}",
@@ -39,8 +41,8 @@ def environment(library: Path) -> dict[str, str]:
     }
 
 
-def see(library: Path, variables: dict[str, str]) -> None:
-    """Do the sanitizers report what is wrong on purpose?"""
+def try_sanitizers(library: Path, variables: dict[str, str]) -> None:
+    """Fails unless the sanitizers report code that is wrong on purpose."""
     source, built = library / "c" / "wrong.c", library / "c" / "wrong.so"
     source.write_text(WRONG, encoding="utf-8")
     run([*compiler_of(SANITIZE), "-shared", "-fPIC", *SANITIZE.flags, "-o", str(built), str(source)], library)
@@ -48,11 +50,11 @@ def see(library: Path, variables: dict[str, str]) -> None:
         program = f"import ctypes; ctypes.CDLL({str(built)!r}).{call}"
         done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)
         if done.returncode == 0 or name not in done.stderr:
-            raise SystemExit(f"{call} was not reported: the sanitizers see nothing\n{done.stderr}")
+            raise SystemExit(f"{call} was not reported: the sanitizers do not work\n{done.stderr}")
 
 
 def unit_tests(variables: dict[str, str]) -> None:
-    """All of the core's own. Were file descriptors captured, a report would go down with its process."""
+    """Runs the core's tests. File descriptors are not captured: a report would be lost with its process."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(CORES), "-p", "no:cacheprovider", "-p", "no:benchmark"]
     command += ["--capture=sys", "--timeout", "600", *core_tests()]
     if subprocess.run(command, cwd=ROOT, env=variables).returncode:
@@ -60,7 +62,7 @@ def unit_tests(variables: dict[str, str]) -> None:
 
 
 def simulate(variables: dict[str, str], first: int, duration_s: float) -> int:
-    """Seeds until the time is over; how many."""
+    """Simulates seeds until the time is over; returns how many."""
     end = time.monotonic() + duration_s
     seed = first
     while seed == first or time.monotonic() < end:
@@ -82,7 +84,7 @@ def main() -> None:
     try:
         library = build(SANITIZE)
         variables = environment(library)
-        see(library, variables)
+        try_sanitizers(library, variables)
     except BuildFailed as error:
         raise SystemExit(str(error)) from None
     unit_tests(variables)

@@ -27,8 +27,14 @@ def instrumented(tools: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture
 def coverage(tools: Callable[[str], ModuleType]) -> ModuleType:
-    """The tool that counts lines."""
+    """tools/coverage_of_core.py"""
     return tools("coverage_of_core")
+
+
+@pytest.fixture
+def reasons(tools: Callable[[str], ModuleType]) -> ModuleType:
+    """tools/reasons.py"""
+    return tools("reasons")
 
 
 class TestBuilds:
@@ -50,9 +56,9 @@ class TestBuilds:
         with pytest.raises(instrumented.BuildFailed, match=r"apt-get update && apt-get install -y clang"):
             instrumented.compiler_of(instrumented.FUZZ)
 
-    def test_tests_of_the_core_are_found_by_what_they_import(self, instrumented: ModuleType) -> None:
+    def test_tests_of_the_core_are_found_by_what_they_import(self, tools: Callable[[str], ModuleType]) -> None:
         """Those that start processes, or whole simulations, are not among them."""
-        found = {Path(path).stem for path in instrumented.core_tests()}
+        found = {Path(path).stem for path in tools("core_tests").core_tests()}
         assert found >= {
             f"test_{name}"
             for name in ["acceptor", "codec", "corners", "founding", "hostile", "load", "node", "paper", "key_value"]
@@ -162,29 +168,29 @@ class TestCoverage:
         assert "reached[1] = 1; __Pyx_TraceLine(29," in counted
         assert '"%s/paxos.pmax"' in counted
 
-    def test_reasons_are_read_and_each_has_a_why(self, coverage: ModuleType) -> None:
+    def test_reasons_are_read_and_each_has_a_why(self, reasons: ModuleType) -> None:
         """A block of lines, then why."""
-        text = "# no line\n*: raise MemoryError(\n= at its end\n\nnode.pyx fetch: return 0\nslots.pxd: x\n= why\n"
-        assert coverage.read_reasons(text) == [
-            coverage.Reason("*", "", "raise MemoryError(", "at its end"),
-            coverage.Reason("node.pyx", "fetch", "return 0", "why"),
-            coverage.Reason("slots.pxd", "", "x", "why"),
+        text = "# no line\n*: raise MemoryError(\n= at its\n  end\n\nnode.pyx fetch: return 0\nslots.pxd: x\n~ why\n"
+        assert reasons.read_reasons(text) == [
+            reasons.Reason("*", "", "raise MemoryError(", "at its end"),
+            reasons.Reason("node.pyx", "fetch", "return 0", "why", by_chance=True),
+            reasons.Reason("slots.pxd", "", "x", "why", by_chance=True),
         ]
-        with pytest.raises(SystemExit, match="without a reason"):
-            coverage.read_reasons("node.pyx: x\n")
+        with pytest.raises(SystemExit, match="have no reason"):
+            reasons.read_reasons("node.pyx: x\n")
 
     def test_every_reason_is_about_lines_that_are_there(self, coverage: ModuleType) -> None:
         """What `make coverage` holds against what was reached is held here against the sources: no line, no reason."""
-        reasons = coverage.read_reasons(coverage.REASONS.read_text(encoding="utf-8"))
-        assert reasons
+        kept = coverage.read_reasons(coverage.REASONS.read_text(encoding="utf-8"))
+        assert kept
         every = [
             coverage.Line(str(path.relative_to(coverage.CORE)), number)
             for path in sorted(coverage.CORE.rglob("*.p[yx][xd]"))
             for number in range(1, len(path.read_text(encoding="utf-8").splitlines()) + 1)
         ]
-        _, _, stale = coverage.explain(every, reasons)
+        _, _, stale = coverage.explain(every, kept)
         assert stale == []
-        assert all(len(reason.why) > 20 for reason in reasons)
+        assert all(len(reason.why) > 20 for reason in kept)
 
     def test_a_missed_line_without_a_reason_fails_and_so_does_a_reason_without_one(
         self, coverage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -200,15 +206,15 @@ class TestCoverage:
         coverage.REASONS.write_text(f"paxos/quorum.pyx: {row}\n= tried in a test, on purpose\n")
         coverage.report(every, every - {missed})
         assert "paxos/quorum.pyx:89" in capsys.readouterr().out
-        with pytest.raises(SystemExit, match=r"is reached, or is no more"):
+        with pytest.raises(SystemExit, match=r"is reached or does not exist"):
             coverage.report(every, every)
         coverage.REASONS.write_text(f"paxos/quorum.pyx: {row}\n~ reached by some tests, by chance\n")
         coverage.report(every, every)
         with pytest.raises(SystemExit, match=r"below 95 %"):
             coverage.report(every, {missed})
 
-    def test_functions_of_lines(self, coverage: ModuleType) -> None:
+    def test_functions_of_lines(self, reasons: ModuleType) -> None:
         """A head on two lines, a method, a variable that is no head."""
         head = "cdef int take(self,\n              int x) except -1:\n"
         text = head + "    cdef Bytes out = Bytes(0)\n    def get(self):\n        pass\n"
-        assert coverage.functions_of(text) == ["take", "take", "take", "get", "get"]
+        assert reasons.functions_of(text) == ["take", "take", "take", "get", "get"]

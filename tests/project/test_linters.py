@@ -9,7 +9,8 @@ def commands_of_make():
     """The recipe of `make lint`, as a shell in the checkout would run it."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"(?m)^lint:.*\n((?:\t.+\n)+)", makefile)[1]
-    plain = recipe.replace("$(BIN)", ".venv/bin").replace("$(CURDIR)", "$PWD").replace("$$", "$")
+    joined = re.sub(r"\\\n\t+", "", recipe)
+    plain = joined.replace("$(BIN)", ".venv/bin").replace("$(CURDIR)", "$PWD").replace("$$", "$")
     return [line.strip() for line in plain.splitlines()]
 
 
