@@ -17,8 +17,8 @@ import pytest
 from multipaxos import commands
 from multipaxos.cli.main import main as cli
 from tests.simulation.mutants import SLIPS
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "mininet" / "README.md"]
 PROTOCOL = ROOT / "docs" / "protocol.md"
 SCHEMA = ROOT / "src" / "multipaxos" / "wire" / "multipaxos.capnp"
