@@ -1,11 +1,11 @@
-# Cap'n Proto's encoding, as much of it as multipaxos speaks: one segment, structs, lists of structs, of
-# bytes and of 64-bit numbers. https://capnproto.org/encoding.html
+# Cap'n Proto's encoding, as far as multipaxos uses it: one segment, structs, and lists of structs, of bytes and of
+# 64-bit numbers. https://capnproto.org/encoding.html
 #
-# Rules. Memory is read and written with memcpy: a frame may start at any address. A `Segment` hands out its
-# words in rising order and each at most once: an object begins where the one before it ended, or later. So
-# pointers that overlap, which would let a small frame unfold into a huge one, cannot pass. What is behind
-# `next` is FOREIGN and not MALFORMED: valid messages may be laid out in another order, and pycapnp rewrites
-# them within a traversal limit.
+# Rules. Memory is read and written with memcpy, because a frame may start at any address. A `Segment` gives out its
+# words in rising order, and each word at most once: an object begins where the object before it ended, or later. So
+# pointers cannot overlap; otherwise a small frame could unfold into a huge message. An object that begins before `next`
+# is FOREIGN and not MALFORMED: a valid message may be laid out in another order, and pycapnp rewrites it within a
+# traversal limit.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -20,11 +20,11 @@ cdef extern from *:
 cdef enum Fault:
     FINE = 0
     PARTIAL = 1                      # more bytes are needed
-    # Well-framed but not in our layout (several segments, out of order, far pointers): rewrite it with
-    # pycapnp (schema.flatten) and decode again.
+    # A valid frame, but not in our layout (several segments, another order, far pointers): `schema.flatten` rewrites
+    # it with pycapnp, and the result can be decoded.
     FOREIGN = 2
-    MALFORMED = 3                    # a pointer, length or count that does not hold
-    OVERSIZED = 4
+    MALFORMED = 3                    # a pointer, length or count does not hold
+    OVERSIZED = 4                    # over a limit
 
 cdef enum ElementSize:               # of Cap'n Proto lists
     VOID_ELEMENTS = 0
@@ -79,14 +79,15 @@ cdef inline int64_t pointer_offset(uint64_t raw) noexcept nogil:
     return <int32_t><uint32_t>raw >> 2
 
 
-cdef inline Fault not_the_kind(uint64_t raw) noexcept nogil:
-    """What a pointer is that should have been of another kind: a far pointer (2) leads to another segment."""
+cdef inline Fault fault_of_kind(uint64_t raw) noexcept nogil:
+    """The fault of a pointer whose kind is not the expected one: a far pointer (2) leads to another segment."""
     return FOREIGN if raw & 3 == 2 else MALFORMED
 
 
 cdef inline Fault claim(Segment* segment, const uint8_t* pointer, uint64_t raw, int64_t words,
                         const uint8_t** content) noexcept nogil:
-    """The `words` that the pointer `raw`, which stands at `pointer`, leads to: inside, and nobody else's."""
+    """Checks that the pointer `raw`, which stands at `pointer`, leads to `words` words of the segment that no other
+    pointer has led to. `content` is set to the first of them."""
     cdef int64_t target = ((pointer - segment.base) >> 3) + 1 + pointer_offset(raw)
     if target < 0 or target + words > segment.words:
         return MALFORMED
@@ -105,10 +106,10 @@ cdef inline Fault read_struct(Segment* segment, const uint8_t* pointer, Struct* 
     if raw == 0:
         return FINE
     if raw & 3 != 0:
-        return not_the_kind(raw)
+        return fault_of_kind(raw)
     cdef uint32_t data_words = (raw >> 32) & 0xFFFF
     cdef uint32_t pointers = raw >> 48
-    if data_words + pointers == 0:   # an empty struct lies nowhere: its offset is -1
+    if data_words + pointers == 0:   # an empty struct has no place: its offset is -1
         return FINE
     cdef Fault fault = claim(segment, pointer, raw, data_words + pointers, &out.data)
     if fault == FINE:
@@ -137,9 +138,9 @@ cdef inline Fault read_structs(Segment* segment, const uint8_t* pointer, List* o
     if raw == 0:
         return FINE
     if raw & 3 != 1:
-        return not_the_kind(raw)
+        return fault_of_kind(raw)
     if (raw >> 32) & 7 != STRUCT_ELEMENTS:
-        # A list of numbers may stand for one of structs with one field each, but one of nothing is an attack.
+        # A list of numbers may stand for structs with one field each; a list of empty elements is an attack.
         return MALFORMED if (raw >> 32) & 7 == VOID_ELEMENTS else FOREIGN
     cdef int64_t words = raw >> 35
     cdef const uint8_t* tag_at
@@ -171,7 +172,7 @@ cdef inline Fault read_words(Segment* segment, const uint8_t* pointer, List* out
     if raw == 0:
         return FINE
     if raw & 3 != 1:
-        return not_the_kind(raw)
+        return fault_of_kind(raw)
     if (raw >> 32) & 7 != WORD_ELEMENTS:
         return FOREIGN if (raw >> 32) & 7 == STRUCT_ELEMENTS else MALFORMED
     cdef Fault fault = claim(segment, pointer, raw, raw >> 35, &out.base)
@@ -181,13 +182,13 @@ cdef inline Fault read_words(Segment* segment, const uint8_t* pointer, List* out
 
 
 cdef inline Fault check_bytes(Segment* segment, const uint8_t* pointer, uint32_t bytes_max) noexcept nogil:
-    """That Data may be read with `bytes_at`."""
+    """Checks that Data may be read with `bytes_at`."""
     cdef uint64_t raw = load64(pointer)
     cdef const uint8_t* content
     if raw == 0:
         return FINE
     if raw & 3 != 1:
-        return not_the_kind(raw)
+        return fault_of_kind(raw)
     if (raw >> 32) & 7 != BYTE_ELEMENTS:
         return MALFORMED
     cdef uint64_t size = raw >> 35
@@ -198,7 +199,7 @@ cdef inline Fault check_bytes(Segment* segment, const uint8_t* pointer, uint32_t
 
 
 cdef inline Fault check_bytes_of(Segment* segment, const List* structs, uint32_t bytes_max) noexcept nogil:
-    """That the first pointer of every element, if elements have any, is Data that may be read."""
+    """Checks that the first pointer of every element, if elements have pointers, is Data that may be read."""
     cdef const uint8_t* pointer = structs.base + structs.data_bytes
     cdef Segment local = segment[0]  # its `next` stays in a register
     cdef Fault fault
@@ -215,7 +216,7 @@ cdef inline Fault check_bytes_of(Segment* segment, const List* structs, uint32_t
 
 
 cdef inline const uint8_t* bytes_at(const uint8_t* pointer, uint32_t* size) noexcept nogil:
-    """Data that has been checked. A null pointer reads as no bytes, right behind it."""
+    """The bytes of checked Data. A null pointer is read as no bytes, just after the pointer."""
     cdef uint64_t raw = load64(pointer)
     size[0] = <uint32_t>(raw >> 35)
     return pointer + 8 + 8 * pointer_offset(raw)
@@ -234,7 +235,7 @@ cdef inline uint64_t padded(uint64_t size) noexcept nogil:
 
 cdef inline uint8_t* write_bytes(uint8_t* pointer, uint8_t* content, const uint8_t* source,
                                  uint32_t size) noexcept nogil:
-    """Data at `content`, led to by `pointer`; returns where the next object goes."""
+    """Writes Data at `content`, and its pointer at `pointer`; returns where the next object goes."""
     store64(pointer, list_pointer((content - pointer - 8) >> 3, BYTE_ELEMENTS, size))
     if size == 0:
         return content
@@ -246,7 +247,7 @@ cdef inline uint8_t* write_bytes(uint8_t* pointer, uint8_t* content, const uint8
 
 cdef inline uint8_t* write_list(uint8_t* pointer, uint8_t* content, uint64_t count, uint64_t data_words,
                                 uint64_t pointers) noexcept nogil:
-    """Pointer and tag of a list of structs; returns where its first element goes."""
+    """Writes pointer and tag of a list of structs; returns where its first element goes."""
     cdef uint64_t offset = (content - pointer - 8) >> 3
     store64(pointer, list_pointer(offset, STRUCT_ELEMENTS, count * (data_words + pointers)))
     store64(content, struct_pointer(count, data_words, pointers))

@@ -3,8 +3,8 @@
 # Theory. The frame that brought the commands, the rows of every ring and the durable record share the same bytes: a run
 # is one allocation, shared by reference count.
 #
-# Rules. A run's frame never changes, but for its watermark, which the sender sets just before it sends. Whoever keeps a
-# run holds a reference (`run_hold`) and drops it once (`run_drop`).
+# Rules. A run's frame never changes, except that a leader sets its watermark just before it sends the frame. A row or a
+# queue that keeps a run holds a reference to it (`run_hold`), and drops each reference once (`run_drop`).
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy

@@ -1,25 +1,25 @@
 @0xb5f1c7a2d94e8036;
-# The one schema of multipaxos: what peers say to each other, what clients ask and are answered.
-# Every message travels as one Cap'n Proto stream frame over TCP. Names are those of "Paxos Made
+# The one schema of multipaxos: the messages between nodes, and between clients and nodes.
+# Every message is sent as one Cap'n Proto stream frame over TCP. Names are those of "Paxos Made
 # Moderately Complex" (PMMC). Slots start at 1. A ballot is (round << 16) | leader; 0 is bottom.
 # `end` is always exclusive. Times are nanoseconds of UTC.
 
 struct Message {
   union {
-    hello @0 :Hello;               # first frame of every link, both ways
+    hello @0 :Hello;               # first frame of every link, in both directions
     phase1a @1 :Phase1a;           # scout -> acceptor
     phase1b @2 :Phase1b;           # acceptor -> scout
     phase2a @3 :Phase2a;           # commander -> acceptor, and to every replica as a learner
     phase2b @4 :Phase2b;           # acceptor -> commander
     decision @5 :Decision;         # leader -> replica
-    fetch @6 :Fetch;               # who lacks decisions -> anyone
+    fetch @6 :Fetch;               # a node that lacks decisions -> any node
     fetched @7 :Fetched;           # the answer
     ping @8 :Ping;                 # any node -> the leader it believes in
     pong @9 :Pong;                 # the answer
     founding @10 :Founding;        # node -> node while one of them does not vote
     request @11 :Request;          # client -> replica; replica -> the active leader's replica
     response @12 :Response;        # replica -> client
-    leading @13 :Leading;          # replica -> client: whom to follow
+    leading @13 :Leading;          # replica -> client: the ballot of the leader to connect to
     statusRequest @14 :StatusRequest;
     statusReply @15 :StatusReply;
   }
@@ -30,15 +30,15 @@ enum LinkKind { peer @0; client @1; admin @2; }
 struct Hello {
   cluster @0 :Text;                # name of the cluster
   configuration @1 :UInt64;        # digest of nodes, roles, quorum system and WINDOW; 0 from a client
-  node @2 :Int32;                  # who speaks; -1 is a client
-  target @3 :Int32;                # whom it means to reach; -1 is anyone
-  incarnation @4 :UInt64;          # of the speaker's data directory; 0 from a client
-  versionMin @5 :UInt16;           # protocol versions that the speaker knows
+  node @2 :Int32;                  # the sender; -1 is a client
+  target @3 :Int32;                # the node that the sender wants to reach; -1 is any node
+  incarnation @4 :UInt64;          # of the sender's data directory; 0 from a client
+  versionMin @5 :UInt16;           # protocol versions that the sender knows
   versionMax @6 :UInt16;
   kind @7 :LinkKind;
-  nonce @8 :UInt64;                # to be echoed: only a living process can
+  nonce @8 :UInt64;                # the receiver repeats it in `echo`, which proves that it is alive
   echo @9 :UInt64;                 # the other side's nonce; 0 in the first hello
-  refusal @10 :Text;               # why the link is being closed; empty while welcome
+  refusal @10 :Text;               # why the sender closes the link; empty if it does not
 }
 
 enum CommandKind {
@@ -53,28 +53,28 @@ struct Command {
   sequence @1 :UInt64;             # 1, 2, 3, ... in the session
   kind @2 :CommandKind;
   reserved @3 :UInt16;
-  unacknowledged @4 :UInt32;       # answers up to sequence - unacknowledged - 1 need not be kept any more
+  unacknowledged @4 :UInt32;       # answers up to sequence - unacknowledged - 1 need no longer be kept
   payload @5 :Data;
 }
 
 struct Rejoin { node @0 :UInt64; slot @1 :UInt64; incarnation @2 :UInt64; }
 
-struct Pvalues {                   # the slots [first, end) of the run, a phase2a frame as it was sent
+struct Pvalues {                   # the slots [first, end) of a run; `run` is its phase2a frame, as it was sent
   first @0 :UInt64;
   end @1 :UInt64;
   run @2 :Data;
 }
 
-struct Phase1a { ballot @0 :UInt64; first @1 :UInt64; }   # first: slot from which pvalues are asked
+struct Phase1a { ballot @0 :UInt64; first @1 :UInt64; }   # first: the lowest slot whose pvalues are wanted
 
 struct Phase1b {
   ballot @0 :UInt64;               # the acceptor's ballot_num
-  first @1 :UInt64;                # this part holds every pvalue of [first, end); empty in a refusal
+  first @1 :UInt64;                # this part has every pvalue of [first, end); in a refusal first = end = 2**64-1
   end @2 :UInt64;                  # 2**64-1 in the last part
-  mark @3 :UInt64;                 # below it all is decided and forgotten
+  mark @3 :UInt64;                 # all slots below are decided, and the acceptor has forgotten them
   incarnation @4 :UInt64;
-  number @5 :Int64;                # slot of the rejoin that made this incarnation a voter; -1 is founder
-  rejoins @6 :List(Rejoin);        # those below the mark, newest of each node
+  number @5 :Int64;                # slot of the rejoin that made this incarnation a voter; -1 is a founder
+  rejoins @6 :List(Rejoin);        # the newest one of each node below the mark
   pvalues @7 :List(Pvalues);
 }
 
@@ -90,7 +90,7 @@ struct Phase2a {
 
 struct Phase2b {
   ballot @0 :UInt64;               # at which the run was accepted, or the acceptor's greater ballot_num
-  first @1 :UInt64;                # [first, end) was accepted; empty where nothing was
+  first @1 :UInt64;                # [first, end) was accepted; empty if nothing was
   end @2 :UInt64;
   mark @3 :UInt64;
 }
@@ -98,9 +98,9 @@ struct Phase2b {
 struct Decision { ballot @0 :UInt64; first @1 :UInt64; end @2 :UInt64; }   # the watermark, on its own
 struct Fetch { first @0 :UInt64; end @1 :UInt64; }
 
-struct Fetched {                   # decided pvalues in [first, end), each at a ballot no lower than one that decided it
+struct Fetched {                   # decided pvalues of [first, end), each at a ballot no lower than one that decided it
   first @0 :UInt64;
-  end @1 :UInt64;                  # how far the answer goes: less than asked if it had to be cut or is not known
+  end @1 :UInt64;                  # less than asked if the answer was cut, or if the sender does not know the rest
   mark @2 :UInt64;
   pvalues @3 :List(Pvalues);
 }
@@ -113,20 +113,20 @@ struct Ping {
 }
 
 struct Pong {
-  ballot @0 :UInt64;               # the answerer's ballot: its own while it leads, else the highest it knows
+  ballot @0 :UInt64;               # the sender's own ballot while it leads, else the highest that it knows
   nonce @1 :UInt64;
   slotOut @2 :UInt64;
-  leading @3 :Bool;                # it leads at this ballot
-  quorum @4 :Bool;                 # and heard a phase-2 quorum at it within the last time-out
+  leading @3 :Bool;                # the sender leads at this ballot
+  quorum @4 :Bool;                 # and it heard a phase-2 quorum at this ballot within the last time-out
   decidedBallot @5 :UInt64;        # its watermark, as in Phase2a
   decidedFirst @6 :UInt64;
   decidedEnd @7 :UInt64;
 }
 
 struct Founding {
-  incarnation @0 :UInt64;          # of the speaker
-  fresh @1 :Bool;                  # no voter record, nothing promised
-  incarnations @2 :List(UInt64);   # by place in the node list; founders, or if fresh those it has heard of (0: none)
+  incarnation @0 :UInt64;          # of the sender
+  fresh @1 :Bool;                  # the sender has no voter record and has promised nothing
+  incarnations @2 :List(UInt64);   # by node id: the founders, or if fresh those that the sender has heard of (0: none)
 }
 
 struct Request { commands @0 :List(Command); }
@@ -135,10 +135,10 @@ enum ReplyStatus {
   ok @0;                           # data is the machine's answer
   refused @1;                      # the machine raised: data is the error as UTF-8
   opened @2;                       # session is open; sequence repeats the nonce
-  ahead @3;                        # void: send again from the first one without an answer
-  expired @4;                      # no such session (any more)
-  overloaded @5;                   # void: too much unacknowledged; acknowledge and send again
-  acknowledged @6;                 # applied before, and its answer was acknowledged: it is gone
+  ahead @3;                        # not applied: send again from the first command without an answer
+  expired @4;                      # there is no such session, or no longer
+  overloaded @5;                   # not applied, because too much is unacknowledged: acknowledge and send again
+  acknowledged @6;                 # applied before; the answer is gone because it was acknowledged
 }
 
 struct Reply {

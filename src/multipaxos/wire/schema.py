@@ -1,13 +1,13 @@
-"""All of pycapnp: the schema, loaded once, and what the compiled codec leaves to it.
+"""The only module that uses pycapnp: the schema, and the rare messages that the compiled codec does not handle.
 
-Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the
-rare messages (``Hello``, the status pair) are read and written here, and ``flatten`` rewrites a foreign
-frame for the codec.
+Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the rare messages
+(``Hello``, the status request and reply) are read and written here, and ``flatten`` rewrites a frame in any other
+layout for the codec.
 
-Rules. Frames come from the network: a reader may traverse no more words than the frame has, so that
-pointers which share their targets cannot unfold it, and every failure is a ``CodecError``. (``as_builder``
-of a reader is never called: past its limit it aborts the process.) What leaves a function is plain values:
-a reader does not outlive its bytes. Every message is written in one segment, its fields in schema order.
+Rules. Frames come from the network, so every failure is a ``CodecError``, and a reader may traverse no more words than
+the frame has: pointers that share their targets cannot unfold it. (``as_builder`` of a reader is never called, because
+it aborts the process past that limit.) A reader must not outlive its bytes, so functions return plain values. Every
+message is written in one segment, its fields in schema order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LinkKind = Literal["peer", "client", "admin"]
 
 @contextmanager
 def read(frame: bytes) -> Iterator[Any]:
-    """pycapnp's reader of a frame's Message; whatever fails while it is read is a CodecError."""
+    """pycapnp's reader of a frame's Message. Every failure in the ``with`` block is raised as a CodecError."""
     if len(frame) > codec.FRAME_BYTES_MAX:
         raise CodecError(f"a frame of {len(frame)} bytes is over the limit: close its link", "oversized")
     words = len(frame) // 8 + TRAVERSAL_SLACK_WORDS
@@ -49,15 +49,18 @@ def read(frame: bytes) -> Iterator[Any]:
 
 
 def kind_of(message: Any) -> str:
-    """Which message it is, by its name in the schema."""
+    """The kind of a message, by its name in the schema."""
     try:
         return str(message.which())
     except capnp.KjException:
-        raise CodecError("a message of a kind that this version does not know", "malformed") from None
+        raise CodecError("the message is of a kind that this version does not know", "malformed") from None
 
 
 def write(kind: str, fields: dict[str, object], text_bytes: int = 0) -> bytes:
-    """A frame with one message, its fields by their names in the schema and in its order."""
+    """A frame with one message. ``fields`` have the schema's names and order; ``text_bytes`` is how long its texts are.
+
+    Raises TooLarge for a frame over FRAME_BYTES_MAX.
+    """
     message = SCHEMA.Message.new_message(num_first_segment_words=64 + text_bytes // 8)
     body = message.init(kind)
     for name, value in fields.items():
@@ -70,7 +73,7 @@ def write(kind: str, fields: dict[str, object], text_bytes: int = 0) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """The first frame of every link, both ways; see the schema for what the fields mean."""
+    """The first frame of every link, in both directions; the schema says what the fields mean."""
 
     cluster: str
     configuration: int = 0
@@ -85,11 +88,13 @@ class Hello:
     refusal: str = ""
 
     def encode(self) -> bytes:
+        """The frame. Raises TooLarge."""
         fields = {_camel(name): value for name, value in asdict(self).items()}
         return write("hello", fields, _utf8_bytes(self.cluster) + _utf8_bytes(self.refusal))
 
     @classmethod
     def decode(cls, frame: bytes) -> Hello:
+        """The hello of a frame. Raises CodecError."""
         with read(frame) as message:
             _expect(message, "hello")
             hello = message.hello
@@ -100,22 +105,24 @@ class Hello:
 
 
 def encode_status_request(nonce: int) -> bytes:
+    """The frame that asks a node for its status."""
     return write("statusRequest", {"nonce": nonce})
 
 
 def decode_status_request(frame: bytes) -> int:
-    """The nonce, to be repeated in the reply."""
+    """The nonce, which the reply repeats. Raises CodecError."""
     with read(frame) as message:
         _expect(message, "statusRequest")
         return int(message.statusRequest.nonce)
 
 
 def encode_status_reply(nonce: int, json: str) -> bytes:
+    """The frame of a status. Raises TooLarge."""
     return write("statusReply", {"nonce": nonce, "json": json}, _utf8_bytes(json))
 
 
 def decode_status_reply(frame: bytes) -> tuple[int, str]:
-    """The nonce of the request, and the status as JSON."""
+    """The nonce of the request, and the status as JSON. Raises CodecError."""
     with read(frame) as message:
         _expect(message, "statusReply")
         reply = message.statusReply
@@ -123,9 +130,9 @@ def decode_status_reply(frame: bytes) -> tuple[int, str]:
 
 
 def flatten(frame: bytes) -> bytes:
-    """The message of any valid frame as the one frame that the codec itself would write.
+    """The message of any valid frame, as the codec itself would write it. Raises CodecError.
 
-    What a newer schema added is left out, what an older one lacked is 0.
+    A field that a newer schema has added is left out; a field that an older schema lacks is 0.
     """
     with read(frame) as message:
         kind = kind_of(message)
@@ -145,11 +152,11 @@ def flatten(frame: bytes) -> bytes:
 
 
 def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
-    """The fields of a message that the codec knows, each read once: reading uses up the traversal limit."""
+    """The fields of a message that the codec knows. Each is read once, because reading uses up the traversal limit."""
     fields: dict[str, Any] = {}
     for name in codec.FIELDS[kind]:
         value = getattr(body, _camel(name))
-        # Bytes may stand for structs with one small field, and would unfold: ours have a word at least.
+        # A list of bytes may stand for structs with one small field, and would unfold. Ours have a word or more.
         if (name in codec.ELEMENTS or name == "incarnations") and len(value) > words:
             raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
         if name in codec.ELEMENTS:
@@ -161,7 +168,7 @@ def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> int | bytes:
-    """A number or bytes; of an enum its number, which may be one that this version has no name for."""
+    """A number or bytes. Of an enum the number, because this version may have no name for it."""
     return value if isinstance(value, (int, bytes)) else int(value.raw)
 
 
