@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from multipaxos.client.session import Session
-from multipaxos.errors import CorruptLog, TooLarge
+from multipaxos.errors import CorruptLog
 from multipaxos.load.load import Load
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
@@ -58,73 +58,6 @@ def leading_with_a_session() -> Rig:
     rig.accept(1, at, 1, 2)
     assert answers(rig, 1) == [(NONCE, STATUS.OPENED)]
     return rig
-
-
-class TestWire:
-    """Frames at the edges of what is read."""
-
-    def test_an_older_schemas_run_may_not_outgrow_the_limit_when_it_is_written_anew(self) -> None:
-        """Five words of data where ours has six: as long as a run may be, so longer once it is in our layout."""
-        element = words(1, 1, 1)
-        body = words(1 << 16, 1, 5, 0, 0, 1 | 7 << 32 | 3 << 35, 1 << 2 | 3 << 32)
-        content = words(1 << 32 | 1 << 48, codec.KINDS.index("phase2a"), 5 << 32 | 1 << 48) + body + element
-        for room, expected in ((codec.RUN_BYTES_MAX - 200, None), (codec.RUN_BYTES_MAX - 8, "oversized")):
-            frame = words((room - 8) // 8 << 32) + content.ljust(room - 8, b"\0")
-            if expected is None:
-                assert codec.decode_phase2a(frame)[4] == [(1, 1, 1, 0, b"")]
-            else:
-                with pytest.raises(CodecError) as caught:
-                    codec.decode_phase2a(frame)
-                assert caught.value.fault == expected
-
-    def test_a_run_with_a_foreign_head_is_written_anew(self) -> None:
-        """What stands beside the discriminant is of a newer schema."""
-        frame = run_of(1 << 16, 1, command(1, 1))
-        strange = bytearray(frame)
-        strange[20] = 1
-        assert codec.run_frame(bytes(strange)) == frame
-
-    @pytest.mark.parametrize(("kind", "fault"), [(2, "foreign"), (0, "malformed"), (3, "malformed")])
-    def test_a_pointer_of_another_kind_is_no_list(self, kind: int, fault: str) -> None:
-        """Far pointers lead to another segment; structs and capabilities are no lists."""
-        for frame, at in ((codec.encode_request([command(1, 1)]), 32), (founding_frame(), 48)):
-            changed = bytearray(frame)
-            changed[at] = changed[at] & ~3 | kind
-            with pytest.raises(CodecError) as caught:
-                codec.decode_message(bytes(changed))
-            assert caught.value.fault == fault
-
-    @pytest.mark.parametrize(("element", "fault"), [(7, "foreign"), (2, "malformed"), (0, "malformed")])
-    def test_numbers_stand_in_lists_of_words(self, element: int, fault: str) -> None:
-        """Structs may stand for numbers, and are rewritten; bytes and nothing may not."""
-        changed = bytearray(founding_frame())
-        changed[52] = changed[52] & ~7 | element
-        with pytest.raises(CodecError) as caught:
-            codec.decode_message(bytes(changed))
-        assert caught.value.fault == fault
-
-    def test_a_payload_over_a_frame_is_refused(self) -> None:
-        """Before its size is made 32 bits."""
-        with pytest.raises(TooLarge, match="limit of a frame"):
-            codec.encode_request([command(1, 1, bytes(codec.FRAME_BYTES_MAX + 1))])
-
-    @pytest.mark.parametrize(
-        ("kind", "fields"),
-        [
-            ("phase1b", {"pvalues": [{"first": -1}]}),
-            ("phase1b", {"rejoins": [{"node": -1}]}),
-            ("founding", {"incarnations": [1 << 64]}),
-        ],
-    )
-    def test_numbers_that_do_not_fit_are_refused(self, kind: str, fields: dict[str, Any]) -> None:
-        """Nothing is cut off."""
-        with pytest.raises(OverflowError):
-            codec.encode(kind, **fields)
-
-
-def founding_frame() -> bytes:
-    """With three numbers; their list's pointer stands at 48."""
-    return codec.encode("founding", incarnation=1, fresh=True, incarnations=[1, 2, 3])
 
 
 class TestLog:
