@@ -233,3 +233,18 @@ def test_the_table_of_mutants_is_complete():
     may_take = {slip.name: slip.seeds for slip in SLIPS}
     assert set(took) == set(may_take)
     assert [name for name, seeds in took.items() if seeds > may_take[name]] == []
+
+
+# -- the organs of the node
+
+
+def test_organs_use_only_those_that_stand_before_them():
+    """In the table of docs/design.md, which names every module of the node."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = text.split("from the ground up |")[1].split("\n\n")[0]
+    order = {organ: row for row, line in enumerate(table.splitlines()) for organ in re.findall(r"`(\w+)`", line)}
+    folder = ROOT / "ext" / "multipaxos" / "node"
+    assert set(order) == {path.stem for path in folder.glob("*.p[yx][xd]")}
+    for path in sorted(folder.glob("*.p[yx][xd]")):
+        used = set(re.findall(r"multipaxos\.node\.(\w+)", path.read_text(encoding="utf-8"))) - {path.stem}
+        assert [organ for organ in sorted(used) if order[organ] >= order[path.stem]] == [], path.name
