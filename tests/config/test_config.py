@@ -1,4 +1,4 @@
-"""Configurations: what is read, what is refused and where, what the digest covers."""
+"""Configurations: what is read, what is refused and in which line, what the digest covers."""
 
 import dataclasses
 import subprocess

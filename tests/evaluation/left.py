@@ -1,4 +1,4 @@
-"""What networks of an evaluation may not leave behind."""
+"""What a network of the evaluation must not leave behind."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def children() -> set[int]:
 
 
 def interfaces_of(tag: str) -> list[str]:
-    """Those of the machine whose names begin so."""
+    """The machine's interfaces whose names begin with a text."""
     return [entry.name for entry in Path("/sys/class/net").iterdir() if entry.name.startswith(tag)]

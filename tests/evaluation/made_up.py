@@ -1,4 +1,4 @@
-"""Made-up folders of runs: what a run of a spec would have left, had it gone in a way that is known."""
+"""Made-up folders of runs: what a run of a spec would have left if it had gone in a known way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ PROVENANCE = {
 
 
 def operations(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, float]] = ()) -> Operations:
-    """Of a closed loop, evenly; nothing is answered in a stall, and those that were on their way wait until its end."""
+    """The rows of a closed loop, evenly spread; no operation is answered in a stall, and those on their way wait
+    until its end."""
     latency_ns = round(spec.workload.outstanding / rate_per_s * 1e9)
     early_ns = WARM_UP_NS + latency_ns
     count = round(rate_per_s * (spec.workload.duration_s + (early_ns + LATE_NS) / 1e9))
@@ -54,7 +55,8 @@ def operations(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, fl
 
 
 def seconds(spec: Spec, rate_per_s: float, stalls_s: Sequence[tuple[float, float]] = ()) -> str:
-    """Of a client that tells of whole seconds, which begin when they like; the end of the measurement is untold."""
+    """The rows of a client that reports whole seconds, which begin at any time; no row covers the end of the
+    measurement."""
     shift_ns = 400_000_000
     lines = ["at_ns,completed"]
     for number in range(int(spec.workload.duration_s) + 1):
@@ -75,7 +77,8 @@ def make_run(
     idle_share: float = 0.5,
     outage_s: float = 0.3,
 ) -> Path:
-    """A whole run; each fault that kills or cuts off stops all for so long. The rate is that of all clients."""
+    """A complete run; each fault that kills or cuts off stops all clients for the stall. The rate is that of all
+    clients."""
     folder = folder_of(out, spec, repetition)
     folder.mkdir(parents=True)
     ended_ns = START_NS + round(spec.workload.duration_s * 1e9)
@@ -112,7 +115,7 @@ def make_run(
         "complete": True,
     }
     if spec.trace:
-        per_slot = {"phase2a": 0.25, "phase2b": 0.125, "all": 0.5}  # of a cluster of one node; more with more
+        per_slot = {"phase2a": 0.25, "phase2b": 0.125, "all": 0.5}  # of a cluster of one node; larger ones have more
         rows = {kind: {"messages_per_slot": share * spec.topology.nodes} for kind, share in per_slot.items()}
         result["trace"] = {"between_nodes": rows}
     (folder / "run.json").write_text(json.dumps(result))
@@ -120,7 +123,7 @@ def make_run(
 
 
 def faults(spec: Spec) -> list[dict[str, Any]]:
-    """Each a millisecond after it was asked for."""
+    """Faults that took effect a millisecond after they were asked for."""
     target = {"leader": 0, "follower": 1}
     return [
         {
@@ -158,7 +161,7 @@ def usage(spec: Spec, rate_per_s: float, idle_share: float) -> dict[str, Any]:
 
 
 def checks(spec: Spec, failures: Sequence[str]) -> dict[str, Any]:
-    """As the system tells."""
+    """The checks that the system reports."""
     told: dict[str, Any] = {"failures": list(failures)}
     if spec.system == "multipaxos" and spec.storage == "lmdb":
         told |= {"log_slots": {"0": 9, "1": 9, "2": 9}, "lost_writes": len(failures), "proposed_again": 0}
@@ -166,7 +169,7 @@ def checks(spec: Spec, failures: Sequence[str]) -> dict[str, Any]:
 
 
 def cut_off(out: Path, spec: Spec, repetition: int, ending: str = ".part") -> Path:
-    """One that has no result, or failed."""
+    """An attempt that has no result, or that failed."""
     whole = make_run(out, spec, repetition, 1000.0)
     folder = whole.with_name(whole.name + ending)
     whole.rename(folder)

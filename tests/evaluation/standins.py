@@ -24,7 +24,7 @@ while True:
     connections.append(server.accept())
 """
 
-# A line a second, for ever; nothing is done while nobody is connected, and nobody connects again.
+# A line a second, for ever; nothing is done while no client is connected, and no client connects again.
 CLIENT = """
 import select, signal, socket, sys, time
 path, words = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2]))
@@ -74,12 +74,12 @@ class StandInHost:
     address: str
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
-    pid: int = 0  # its namespace is ours
+    pid: int = 0  # this process is in the host's namespace
 
     def popen(
         self, command: Sequence[str], log: Path, *, append: bool = False, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """As a host does."""
+        """Starts a process, as a host does."""
         self.commands.append(list(command))
         with log.open("ab" if append else "wb") as file:
             process = subprocess.Popen(
@@ -90,7 +90,8 @@ class StandInHost:
 
 
 class StandInNetwork:
-    """Some hosts, that all are this machine; addresses of their own, so that tests do not meet."""
+    """Some hosts, which are all this machine; they have addresses of their own, so that tests do not disturb each
+    other."""
 
     def __init__(self, nodes: int = 3, clients: int = 1) -> None:
         a, b = (random.SystemRandom().randrange(1, 255) for _ in range(2))
@@ -98,7 +99,7 @@ class StandInNetwork:
         self.nodes, self.clients = self.hosts[:nodes], self.hosts[nodes:]
 
     def close(self) -> None:
-        """Ends what was started, by its id."""
+        """Ends the processes that were started, by their ids."""
         for process in (process for host in self.hosts for process in host.started):
             process.kill()
             process.wait()

@@ -1,4 +1,4 @@
-"""Campaigns and single runs: in what order, what is done again and what is not, and what is told of failures."""
+"""Campaigns and single runs: their order, which of them are repeated, and what is reported of failures."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ SETTINGS = Settings()
 
 
 def result(failures: Sequence[str] = ()) -> dict[str, Any]:
-    """What a run finds."""
+    """The result of a run."""
     return {"checks": {"failures": list(failures)}}
 
 
 class Pretended:
-    """In place of `run.carry_out`: makes the folder, and nothing else. `raises` and `broken`: by number outstanding."""
+    """Stands in for `run.carry_out`: makes the folder, and nothing else. `raises` and `broken`: by number
+    outstanding."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[Planned] = []
@@ -60,7 +61,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
 
 
 def silent(each: Planned, left_s: float) -> None:
-    """Nobody wants to know."""
+    """Ignores what a campaign says."""
 
 
 # -- the order
@@ -80,7 +81,7 @@ def test_every_round_is_complete_and_of_one_repetition() -> None:
 
 
 def test_the_order_within_rounds_is_drawn() -> None:
-    """No round is like another, no point keeps its place, and none is oftener in the first half than chance has it."""
+    """No round equals another, no point keeps its place, and no point is in the first half too often for chance."""
     orders = [[each.spec.workload.outstanding for each in one] for one in rounds(campaign.plan(POINTS, 200, 1), 8)]
     assert len({tuple(order) for order in orders[:20]}) == 20
     for point in range(1, 9):
@@ -92,7 +93,7 @@ def test_the_order_within_rounds_is_drawn() -> None:
 def test_the_same_seed_is_the_same_order_and_another_one_another() -> None:
     assert campaign.plan(POINTS, 3, 7) == campaign.plan(POINTS, 3, 7)
     assert campaign.plan(POINTS, 3, 7) != campaign.plan(POINTS, 3, 8)
-    assert campaign.plan(POINTS, 3, 7)[:8] == campaign.plan(POINTS, 1, 7)  # more runs later: the first stay
+    assert campaign.plan(POINTS, 3, 7)[:8] == campaign.plan(POINTS, 1, 7)  # more runs later leave the first as they are
 
 
 def test_a_plan_of_nothing() -> None:
@@ -114,7 +115,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, pretended: Pretended) -
     campaign.carry_out(planned[:5], tmp_path, SETTINGS, silent)
     outcome = campaign.carry_out(planned, tmp_path, SETTINGS, silent)
     assert outcome == campaign.Outcome(done=11, were_there=5)
-    assert pretended.done == planned  # the second one went on where the first was
+    assert pretended.done == planned  # the second campaign went on where the first one ended
     assert campaign.carry_out(planned, tmp_path, SETTINGS, silent) == campaign.Outcome(were_there=16)
     assert len(pretended.done) == 16
 
@@ -165,7 +166,7 @@ def test_what_is_no_failure_of_a_run_ends_the_campaign(
 
 
 def test_time_left_counts_down_to_the_last_run(tmp_path: Path, pretended: Pretended) -> None:
-    """Also over one that fails."""
+    """It also counts a run that fails."""
     one_s = AROUND_RUN_S + 1.0 + 4.0
     pretended.raises = {4: EvaluationError("no")}
     told: list[tuple[Planned, float]] = []
@@ -230,7 +231,7 @@ def test_a_run_that_failed_is_kept_with_what_was_said(
         raise SystemFailed(f"node 0 ended: what a pity, see {folder}/node0.log")
 
     monkeypatch.setattr(run, "on_network", pretend)
-    for _ in range(2):  # the second attempt hides nothing of the first
+    for _ in range(2):  # the second attempt does not hide the first
         with pytest.raises(SystemFailed, match="what a pity"):
             run.carry_out(tmp_path, spec, 0, SETTINGS)
     folder, other = sorted((tmp_path / "made_up" / "runs").iterdir())
@@ -258,7 +259,7 @@ def test_a_run_that_was_interrupted_is_cut_off(tmp_path: Path, spec: Spec, monke
 def test_a_run_that_was_interrupted_at_its_very_end_is_cut_off_too(
     tmp_path: Path, spec: Spec, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Its run.json may say that it is complete: the folder's name decides, and nothing is damaged."""
+    """Its run.json may say that it is complete, but the folder's name decides, and nothing is damaged."""
     monkeypatch.setattr(run, "on_network", lambda folder, asked, settings: result())
 
     def interrupt(*_: object, **__: object) -> None:
@@ -286,7 +287,7 @@ def test_a_run_that_was_interrupted_at_its_very_end_is_cut_off_too(
 
 
 class MadeUp(Experiment):
-    """One point of two systems."""
+    """An experiment with one point of two systems."""
 
     name, title, order = "made_up", "Made up", 1
 
@@ -304,7 +305,7 @@ class MadeUp(Experiment):
 
 
 class Unreadable(MadeUp):
-    """Another one, whose records nobody can read; it has no points, so no folder."""
+    """An experiment whose records cannot be read; it has no points, so no folder."""
 
     name, order = "unreadable", 0
 
@@ -338,7 +339,7 @@ def test_the_command_does_all_and_what_depends_on_it(command_line: Pretended, tm
     assert of_spec == {1: 3, 2: 3, 3: 3}
     assert [each.spec for each in command_line.done[6:]] == [POINTS[2]] * 3  # after the others
     rounds = (tmp_path / "out" / "campaigns.jsonl").read_text().splitlines()
-    assert len(rounds) == 2  # the points, then those that depend on what they found
+    assert len(rounds) == 2  # the points, then those that depend on their runs
     assert json.loads(rounds[0]).items() >= {"seed": 5, "runs": 3, "quick": False}.items()
     assert "time left" not in told.output
     assert "[1/6, about 1.0 min left] made_up: multipaxos memory, n=3, " in told.output

@@ -1,4 +1,4 @@
-"""Estimates against textbooks, scipy, their own definitions, and by simulation."""
+"""Estimates are compared with textbooks, scipy, their own definitions, and simulations."""
 
 from fractions import Fraction
 
@@ -70,7 +70,7 @@ def test_mean_covers_as_often_as_it_says(n, scipy_stats):
 
 
 def test_ratio_covers_as_often_as_it_says(scipy_stats):
-    """Of two systems that scatter differently, ten runs each, one of them in a wide relative interval."""
+    """Two systems that scatter differently, ten runs each, one of them with a wide relative interval."""
     rng = np.random.default_rng(2)
     found = [estimates.ratio(rng.normal(300, 60, 10), rng.normal(100, 10, 10)) for _ in range(2000)]
     assert sum(one.low <= 3 <= one.high for one in found) / 2000 == pytest.approx(0.95, abs=0.015)
@@ -90,7 +90,7 @@ def test_median_is_within_the_values():
 
 
 def test_the_same_values_give_the_same_interval():
-    """Of one set chance seldom shows, as the ends are among few values; of fifty it does."""
+    """One set of values seldom shows the seed, because the ends are among few values; fifty sets do."""
     sets = [np.random.default_rng(seed).exponential(1, 20) for seed in range(50)]
     assert [estimates.median(one) for one in sets] == [estimates.median(one) for one in sets]
 
@@ -150,7 +150,7 @@ def test_no_percentage(percent):
 
 
 def test_unanswered_operations_do_not_flatter():
-    """Of 100, 95 took 1 ms; 5 had waited for 2 s when we stopped looking. Left out, p99 would be 1 ms."""
+    """Of 100 operations 95 took 1 ms; 5 had waited for 2 s at the end. Without them p99 would be 1 ms."""
     values = np.array([1.0] * 95 + [2000.0] * 5)
     censored = values > 1
     assert estimates.percentiles(values, [50, 95, 99], censored) == [
@@ -162,7 +162,7 @@ def test_unanswered_operations_do_not_flatter():
 
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=40), percents)
 def test_censored_percentiles_are_exact_or_lower_bounds(pairs, percent):
-    """Whatever the true durations were: looked at for so long each, what is said of them is true."""
+    """With any true durations, each observed for some time, the statement about them is true."""
     true, looked = (np.array(column) for column in zip(*pairs, strict=True))
     censored = true > looked
     (exact,) = estimates.percentiles(true, [percent])
@@ -178,7 +178,7 @@ def test_distribution_of_few_is_whole():
 
 
 def _share_at(found, x):
-    """What the steps show at x."""
+    """The share that the steps show at x."""
     place = np.searchsorted(found.values, x, side="right")
     return np.concatenate([[0.0], found.shares])[place]
 
@@ -190,7 +190,7 @@ def test_thinning_keeps_the_shape(seed, n, points):
     whole, thin = estimates.distribution(values, points=n), estimates.distribution(values, points=points)
     assert set(zip(thin.values, thin.shares, strict=True)) <= set(zip(whole.values, whole.shares, strict=True))
     assert (thin.values[0], thin.values[-1]) == (whole.values[0], whole.values[-1])
-    # what it shows is too low by less than 1/(points - 1), just before each of its own jumps
+    # the share is too low by less than 1/(points - 1), just before each of the function's own jumps
     before = whole.shares[np.searchsorted(whole.values, thin.values[1:]) - 1]
     assert (before - thin.shares[:-1] < 1 / (points - 1)).all()
     above, after = 1 - thin.shares[:-1], 1 - before
@@ -222,7 +222,8 @@ def test_a_censored_distribution_is_exact_below_its_bound_and_never_too_high(pai
 
 
 def test_littles_law():
-    """LibPaxos3 at 10 outstanding, unshaped: 40,706/s at a mean of 246 us, as its own client told by another way."""
+    """LibPaxos3 at 10 outstanding, unshaped: 40,706/s at a mean of 246 us, which its own client measured in another
+    way."""
     assert estimates.mean_latency_by_little_us(10, 40_706) == pytest.approx(245.7, abs=0.1)
     assert estimates.outstanding(40_706, 246) == pytest.approx(10.01, abs=0.01)
     assert estimates.little_holds(10, 40_706, 246)
@@ -232,7 +233,7 @@ def test_littles_law():
 
 
 def test_littles_law_of_a_simulated_closed_loop():
-    """Ten clients, each with one request at a time at a server that takes them in turn."""
+    """Ten clients, each with one request at a time, at a server that serves them in turn."""
     rng = np.random.default_rng(7)
     ready, free, spent = [0.0] * 10, 0.0, 0.0
     for _ in range(20_000):

@@ -1,4 +1,4 @@
-"""Experiments: what they ask for can be run, and what they write from made-up runs says what those runs were."""
+"""Experiments: what they ask for can be run, and their reports of made-up runs say what those runs were."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ RATE = {"multipaxos": 3000.0, "libpaxos": 1000.0, "etcd": 500.0}
 
 
 def scale(quick: bool = True, names: Sequence[str] = ALL, runs: int = 10) -> Scale:
-    """All systems, unless told otherwise."""
+    """A scale, of all systems by default."""
     return Scale(tuple(names), quick, runs)
 
 
 def short(spec: Spec) -> Spec:
-    """As it is, but of few seconds, where nothing happens at a time."""
+    """The spec with a run of a few seconds and no faults."""
     if spec.faults:
         return spec
     return dataclasses.replace(spec, workload=dataclasses.replace(spec.workload, duration_s=2.0))
@@ -82,7 +82,7 @@ def test_a_quick_scale_has_every_kind_of_point_and_is_small(name: str) -> None:
 
 
 def test_the_whole_of_it_small_is_short_for_multipaxos_alone() -> None:
-    """In five minutes, a run taking about three seconds around its measurement."""
+    """It takes five minutes if a run takes about three seconds around its measurement."""
     points = [point for each in experiments().values() for point in each.points(scale(names=("multipaxos",)))]
     assert sum(3.0 + point.workload.warm_up_s + point.workload.duration_s for point in points) < 240
 
@@ -125,7 +125,7 @@ def test_outages_are_of_thirty_crashes_at_least(runs: int, crashes: int) -> None
 
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, but not written into files, which takes most of the time."""
+    """Figures are drawn, but not written into files, which would take most of the time."""
 
     def save(figure: Figure, folder: Path, name: str, png: bool = True) -> tuple[Path, Path]:
         return folder / f"{name}.svg", folder / f"{name}.png"
@@ -134,7 +134,7 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made_up(out: Path, each: Experiment, repetitions: int = 2, names: Sequence[str] = ALL) -> list[Spec]:
-    """Runs of all its points, the second ones a hundredth slower."""
+    """Runs of all points of an experiment, the second of each a hundredth slower."""
     points = [short(point) for point in each.points(scale(names=names))]
     for point in points:
         for repetition in range(repetitions):
@@ -194,7 +194,7 @@ def test_nothing_is_written_where_there_are_no_runs(tmp_path: Path) -> None:
 
 
 def runs_of(out: Path, specs: dict[Spec, Sequence[float]]) -> None:
-    """Runs of these throughputs."""
+    """Runs with these throughputs."""
     for spec, rates in specs.items():
         for repetition, rate in enumerate(rates):
             make_run(out, spec, repetition, rate)
@@ -264,7 +264,7 @@ def test_rates_of_the_open_loop_are_shares_of_the_best_and_stay(tmp_path: Path) 
     rates = [1000.0, 3000.0, 5000.0, 7000.0, 9000.0, 10000.0, 11000.0]
     assert [spec.workload.rate_per_s for spec in more] == rates
     make_run(tmp_path, more[0], 0, 1000.0)
-    make_run(tmp_path, closed("multipaxos", 300), 0, 99_000.0)  # a better one comes later
+    make_run(tmp_path, closed("multipaxos", 300), 0, 99_000.0)  # a better run comes later
     again = steady.Steady().more_points(scale(False), load_runs(tmp_path / "steady"))
     assert again == more[:1]
 
@@ -292,7 +292,7 @@ def test_whether_processors_are_the_limit_is_told(tmp_path: Path, idle: float, w
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("unsaved")
 def test_what_went_wrong_stands_at_the_top(name: str, tmp_path: Path) -> None:
-    """Before any part, figure or table; and a run with a broken promise is still in all of them."""
+    """It stands before any part, figure or table; and a run with a broken promise is still in all of them."""
     each = experiments()[name]
     point, *_ = points = [short(point) for point in each.points(scale(names=("multipaxos",)))]
     for other in points:
@@ -323,7 +323,7 @@ def test_nothing_went_wrong_and_nothing_is_said_of_it(tmp_path: Path) -> None:
 
 
 def test_messages_are_counted_on_traced_runs(tmp_path: Path) -> None:
-    """In a table of their own: tracing takes time, so these runs are in no other number."""
+    """They have a table of their own: tracing takes time, so these runs are in no other number."""
     for point in experiments()["sizes"].points(scale(True, ("multipaxos",))):
         make_run(tmp_path, point, 0, 10.0 if point.trace else 1000.0)
     experiments()["sizes"].analyse(tmp_path, tmp_path)
@@ -353,7 +353,7 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 def test_a_trace_tells_the_gap_and_what_became_of_the_log(tmp_path: Path) -> None:
-    """0.8 s without service at 5 s: measured to the operation, and told as whole seconds by the other client."""
+    """0.8 s without service at 5 s: one client reports operations, the other whole seconds."""
     for point in story("leader"):
         point = dataclasses.replace(point, faults=traces.at_times(traces.STORIES[1], 10.0))
         make_run(tmp_path, point, 0, 1000.0, outage_s=0.8)
@@ -398,7 +398,7 @@ def test_outages_are_of_each_crash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["multipaxos", "libpaxos"])
 def test_what_a_death_costs_is_told_before_and_after(tmp_path: Path, name: str) -> None:
-    """Also by a client whose seconds do not reach over the whole measurement at its ends."""
+    """A client whose seconds do not cover the ends of the measurement reports it too."""
     each = QuorumSizes()
     (kind,) = [kind for kind in KINDS if kind.system == name and kind.label == "majority of 5"]
     (point,) = [

@@ -27,7 +27,7 @@ NODES = 5
 
 
 class Plain:
-    """A system of busy processes, that listens to nobody."""
+    """A system of busy processes that accept no connection."""
 
     def __init__(self, network: Network, folder: Path) -> None:
         self.network = network
@@ -55,7 +55,7 @@ def _network() -> Iterator[Network]:
 
 @pytest.fixture
 def system(_network: Network, tmp_path: Path) -> Iterator[Plain]:
-    """No processes yet; whoever starts some has them ended."""
+    """A system without processes yet; those that a test starts are ended after it."""
     plain = Plain(_network, tmp_path)
     yield plain
     for process in plain.processes.values():
@@ -65,7 +65,7 @@ def system(_network: Network, tmp_path: Path) -> Iterator[Plain]:
 
 @pytest.fixture
 def injector(system: Plain) -> Iterator[Injector]:
-    """Its faults are undone, and nothing is cut off after that."""
+    """An injector whose faults are undone, after which nothing is cut off."""
     with Injector(system.network, system) as one:
         yield one
     assert hears(system.network) == {(a, b) for a, b in measure.all_pairs(NODES + 1)}
@@ -73,7 +73,7 @@ def injector(system: Plain) -> Iterator[Injector]:
 
 
 def hears(network: Network) -> set[tuple[int, int]]:
-    """Which pairs get an answer, asked once."""
+    """The pairs that answer one echo."""
     found = measure.round_trips(network.hosts, measure.all_pairs(len(network.hosts)), 1, 0.3)
     return {pair for pair, times_ns in found.items() if times_ns}
 
@@ -83,7 +83,7 @@ def fault(kind: Any, target: Any = None, **options: Any) -> Fault:
 
 
 def in_time(injected: faults.Injected) -> bool:
-    """Whether its times are in their order, and not later than now."""
+    """Are the times of a fault in their order, and not later than now?"""
     times = [injected.asked_ns, injected.began_ns, injected.took_effect_ns, time.monotonic_ns()]
     return times == sorted(times) and injected.asked_ns > 0
 
@@ -190,7 +190,7 @@ def threads(pid: int) -> int:
 
 
 def cpu_ticks(pid: int) -> int:
-    """That it has used."""
+    """The processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
@@ -281,13 +281,13 @@ def test_a_link_that_is_down_is_up_at_the_end(system: Plain) -> None:
 
 
 def apart(*pairs: tuple[int, int]) -> set[tuple[int, int]]:
-    """All pairs but those."""
+    """All pairs except those."""
     return set(measure.all_pairs(NODES + 1)) - set(pairs)
 
 
 def test_a_full_partition(system: Plain, injector: Injector) -> None:
     injected = injector.inject(fault("partition", groups=((0, 1), (2, 3, 4))))
-    # host 5, the client, is in no group: it hears all
+    # host 5, the client, is in no group: it receives everything
     assert hears(system.network) == apart((0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4))
     assert len(injected.evidence["cuts"]) == 12
     expected = {system.network.hosts[b].name: count for b, count in enumerate((3, 3, 2, 2, 2))}
@@ -320,7 +320,7 @@ def test_a_bridge(system: Plain, injector: Injector) -> None:
 def test_a_partial_partition(system: Plain, injector: Injector) -> None:
     injector.inject(fault("partition", groups=((0, 1, 2, 3), (1, 2, 3, 4)), mode="partial"))
     assert hears(system.network) == apart((0, 4))
-    # a later one replaces it
+    # a later partition replaces it
     injector.inject(fault("partition", groups=((0, 1, 2), (2, 3), (3, 4, 0)), mode="partial"))
     assert hears(system.network) == apart((1, 3), (1, 4), (2, 4))
 
@@ -333,7 +333,7 @@ def test_one_alone(system: Plain, injector: Injector) -> None:
 
 
 def datagrams(network: Network, a: int, b: int) -> int:
-    """How many of 20 arrive."""
+    """How many of 20 datagrams arrive."""
     return measure.arrivals(network.hosts, [(a, b)], 20, 0)[a, b]
 
 
@@ -364,7 +364,7 @@ def test_groups_of_hosts_that_are_not_there_are_refused(injector: Injector) -> N
 
 
 def test_a_partition_that_cuts_nothing_is_refused(injector: Injector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "set_filters", lambda hosts, wanted: None)  # as if `tc` had said yes and done nothing
+    monkeypatch.setattr(faults, "set_filters", lambda hosts, wanted: None)  # as if `tc` had done nothing
     monkeypatch.setattr(faults, "PATIENCE_S", 0.05)
     with pytest.raises(FaultRefused, match="a cut that cuts nothing: counters of"):
         injector.inject(fault("partition", groups=((0,), (1, 2))))

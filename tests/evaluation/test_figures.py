@@ -1,4 +1,4 @@
-"""The house style of the figures: looked at as objects, and as bytes."""
+"""The house style of the figures, checked on their objects and on their bytes."""
 
 # ruff: noqa: E402
 
@@ -176,7 +176,7 @@ def test_same_data_same_bytes(name, tmp_path):
 
 
 def test_same_bytes_in_another_process_whatever_its_settings(tmp_path):
-    """With another seed of hashes, and a person's own matplotlibrc."""
+    """The other process has another seed of hashes, and a matplotlibrc of the user."""
     program = """
 import sys
 from pathlib import Path
@@ -206,7 +206,7 @@ def test_styles_tell_systems_apart_without_colours():
     for parts in ("colour", "marker", "line", "hatch"):
         assert len({getattr(style, parts) for style in figures.STYLES}) == len(figures.STYLES)
     greys = [np.dot(to_rgb(style.colour), [0.299, 0.587, 0.114]) for style in figures.STYLES]
-    assert max(greys) < 0.75  # none is swallowed by white paper
+    assert max(greys) < 0.75  # none is too pale on white paper
 
 
 def test_a_system_looks_the_same_in_all_figures():
@@ -269,7 +269,7 @@ def test_over_time_shows_bins_averages_means_and_instants():
 
 
 def test_a_burst_is_told_and_does_not_squeeze_the_rest():
-    """A thousand answers at once after a stall, where a bin has ten."""
+    """A thousand answers come at once after a stall; other bins have ten."""
     served = [*np.arange(0, 10, 0.01), *[5.05] * 1000]
     (above, _) = figures.over_time([Trace("multipaxos", series.of_operations(answers(served), at(0), at(10)))]).axes
     assert above.get_ylim()[1] < 2

@@ -1,7 +1,7 @@
-"""The evaluation by its command line, in real namespaces: from nothing to figures, cut off, gone on with, refused.
+"""The evaluation by its command line, in real namespaces: from nothing to figures, cut off, continued, refused.
 
-The experiment is a made-up one with short runs, which a small program adds to those there are; all else is as a user
-has it. What a run leaves behind is looked for by what it had: its processes, its namespaces, its network's names.
+The experiment is a made-up one with short runs, which a small program adds to the real ones; everything else is as a
+user has it. The tests search for leftovers of a run by what it had: its processes, its namespaces, its network's names.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ shaping._discipline = wrong
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a user, whose temporary files go to a folder that can be looked at."""
+    """The environment of a user, whose temporary files go to a folder that the tests can look at."""
     folder.mkdir(exist_ok=True)
     paths = [str(ELEMENTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(folder)}
@@ -79,13 +79,13 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass
 class Harness:
-    """One program that evaluates, its words in a file."""
+    """One program that evaluates, with its output in a file."""
 
     folder: Path
     points: str = SHORT
-    more: str = ""  # what else the program does before it begins
+    more: str = ""  # other acts of the program before it begins
     process: subprocess.Popen[bytes] | None = None
-    seen: set[int] = field(default_factory=set)  # processes that it had, by the moment of `look`
+    seen: set[int] = field(default_factory=set)  # the processes that it had when `look` was called
     namespaces: set[str] = field(default_factory=set)
     tags: set[str] = field(default_factory=set)
 
@@ -98,7 +98,7 @@ class Harness:
         return (self.folder / "words.txt").read_text()
 
     def begin(self, *arguments: str) -> None:
-        """In the background."""
+        """Starts the program in the background."""
         command = [sys.executable, "-c", PROGRAM.format(points=self.points, more=self.more), *arguments]
         with (self.folder / "words.txt").open("wb") as file:
             self.process = subprocess.Popen(
@@ -111,17 +111,17 @@ class Harness:
             )
 
     def end(self, timeout_s: float = PATIENCE_S) -> int:
-        """Waits; its exit code."""
+        """Waits for the program; returns its exit code."""
         assert self.process is not None
         return self.process.wait(timeout_s)
 
     def run(self, *arguments: str) -> int:
-        """From begin to end, with the experiment and the folder."""
+        """Runs the program to its end, with the experiment and the folder."""
         self.begin("tiny", "--quick", "--out", str(self.out), *arguments)
         return self.end()
 
     def wait_for_load(self) -> Path:
-        """Until a run is under way, and its client has answers; the run's folder."""
+        """Waits until a run is under way and its client has answers; returns the run's folder."""
         assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -133,7 +133,7 @@ class Harness:
             time.sleep(0.01)
 
     def look(self) -> None:
-        """Notes all that it has now."""
+        """Notes everything that the run has now."""
         assert self.process is not None
         own = namespaces.namespace_of(os.getpid())
         self.seen = descendants(self.process.pid)
@@ -144,7 +144,7 @@ class Harness:
                     self.tags.add(word.removeprefix("mininet:").rstrip("0123456789").rstrip("hs"))
 
     def assert_nothing_left(self) -> None:
-        """Of what was seen, and of its temporary files."""
+        """Nothing that was noted is left, and no temporary files."""
         assert self.seen
         assert self.namespaces
         assert self.tags
@@ -155,13 +155,13 @@ class Harness:
         self.assert_no_temporary_files()
 
     def assert_no_temporary_files(self) -> None:
-        """Folders of networks, above all."""
+        """No temporary files are left, above all no folders of networks."""
         left = [path.name for path in (self.folder / "temporary").iterdir()]
         assert [name for name in left if name.startswith("evaluation")] == []
 
 
 def words_of(pid: int) -> list[str]:
-    """Its command line."""
+    """The command line of a process."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -193,7 +193,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 
 def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
-    """As a user types it."""
+    """The command is the one that a user types."""
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     command = [sys.executable, str(ELEMENTS / "evaluate.py"), "values", "--quick", "--out", str(out)]
 
@@ -226,7 +226,7 @@ def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
     assert "0 runs done, 2 were there before" in typed(*command[2:])
     assert contents(out) == files
 
-    # elsewhere, from the records alone
+    # into another folder, from the records alone
     (out / "campaigns.jsonl").unlink()
     for path in (out / "values").iterdir():
         if path.is_file():
@@ -238,7 +238,7 @@ def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
 
 
 def look_at(result: dict[str, Any], folder: Path) -> None:
-    """A run.json is whole, and says where it comes from."""
+    """Checks that a run.json is complete and says where it comes from."""
     assert result["complete"] is True
     assert set(result["usage"]["links"]) == {"node0", "node1", "node2", "client0"}
     assert set(result["usage"]["cpu"]["processes"]) == {"node0", "node1", "node2"}
@@ -265,7 +265,7 @@ def look_at(result: dict[str, Any], folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below."""
+    """All files below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -288,7 +288,7 @@ def test_a_run_that_is_cut_off_leaves_nothing(harness: Harness, number: signal.S
 
 
 def test_the_same_command_goes_on_where_it_was_cut_off(harness: Harness) -> None:
-    """In the second of two runs, by somebody impatient: the first one stays as it is, the second one is done again."""
+    """An impatient user cuts off the second of two runs: the first stays as it is, the second is repeated."""
     assert harness.run() == 0, harness.words
     runs = harness.out / "tiny" / "runs"
     whole = contents(runs)
@@ -311,7 +311,7 @@ def test_the_same_command_goes_on_where_it_was_cut_off(harness: Harness) -> None
 
 
 def test_ctrl_c_while_rates_are_measured_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it keep the program from ending: it may come while one transfer's end is waited for."""
+    """The program ends, even if Ctrl-C comes while it waits for the end of a transfer."""
 
     def interrupted(transfer: object) -> None:
         raise KeyboardInterrupt
@@ -350,7 +350,7 @@ def test_a_network_that_cannot_be_is_refused_before_any_system_starts(
 
 
 def test_a_network_that_is_not_as_asked_is_refused(harness: Harness) -> None:
-    """The kernel is told 5 Mbit/s where 10 were asked for: it reads back as that, and nothing is measured on it."""
+    """The kernel has 5 Mbit/s where 10 were asked for: it reads back so, and nothing is measured on it."""
     harness.points = SHORT.replace("nodes=1", "nodes=1, rate_mbit=10.0")
     harness.more = SHIFTED
     if not machine.can_shape_htb():
@@ -379,7 +379,7 @@ def test_a_node_that_dies_at_its_start_is_told_with_its_last_words(harness: Harn
 
 
 def test_libpaxos_by_its_stand_in(harness: Harness) -> None:
-    """Found by its folder, run in hosts, drawn from its lines of seconds."""
+    """It is found by its folder, run in hosts, and drawn from its lines of seconds."""
     programs = libpaxos_programs(harness.folder / "bin")
     harness.points = (
         "Spec(experiment='tiny', system='libpaxos', topology=Topology(nodes=3), "
@@ -389,7 +389,7 @@ def test_libpaxos_by_its_stand_in(harness: Harness) -> None:
     (run,) = load_runs(harness.out / "tiny")
     assert run.seconds_only
     assert set(run.seconds[0]["completed"].tolist()) == {7000}
-    assert run.seconds[0]["at_ns"][-1] >= run.ended_ns  # the whole measurement is told of
+    assert run.seconds[0]["at_ns"][-1] >= run.ended_ns  # the rows cover the whole measurement
     assert set(run.result["provenance"]["system"]) == {"replica", "client"}
     report = (harness.out / "tiny" / "report.md").read_text()
     assert "message delays from a command to its answer: LibPaxos3 3" in report

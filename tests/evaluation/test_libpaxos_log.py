@@ -1,4 +1,4 @@
-"""What LibPaxos's acceptors hold, on made-up disks with known answers."""
+"""The disks of LibPaxos's acceptors, made up with known answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from evaluation import libpaxos_log
 from evaluation.libpaxos_log import ACCEPTED, check, read_held
 
-Rows = Mapping[int, tuple[int, int, bytes]]  # instance -> ballot promised, ballot of the value, value
+Rows = Mapping[int, tuple[int, int, bytes]]  # by instance: ballot promised, ballot of the value, value
 
 
 def disk(directory: Path, rows: Rows, trimmed: int | None = None) -> Path:
-    """As an acceptor leaves it, but for its keys, which nobody looks at; key 0 says how far it was trimmed."""
+    """A disk as an acceptor leaves it, except for its keys, which are not read; key 0 says how far it was trimmed."""
     directory.mkdir(parents=True)
     with (
         lmdb.open(str(directory), map_size=1 << 20) as environment,
@@ -61,7 +61,7 @@ def test_what_no_quorum_holds_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ballot", "broken"), [(99, 0), (301, 1)])
 def test_another_value_counts_where_it_is_above_the_chosen_one(tmp_path: Path, ballot: int, broken: int) -> None:
-    """Below it was only proposed, and lost; above it was accepted after the choice."""
+    """Below the chosen ballot a value was only proposed; above it, it was accepted after the choice."""
     other = {**ALL, 2: (301, ballot, b"x")}
     found = check(disks(tmp_path, ALL, ALL, other), quorum=2, learnt=3)
     assert len(found["failures"]) == broken

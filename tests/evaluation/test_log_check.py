@@ -1,4 +1,4 @@
-"""The check of promises, on logs and answers of which it is known whether a promise was broken."""
+"""The check of promises, on logs and answers that are known to keep or break them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Wire = tuple[int, int, int, int, bytes]
 
 
 def command(sequence: int, session: int = 7) -> Command:
-    """What a log has."""
+    """A command as a log has it."""
     return session, sequence, b"%d" % sequence
 
 
 def log(*sequences: int, first: int = 1) -> dict[int, Command]:
-    """Of one session, in successive slots."""
+    """The log of one session, in successive slots."""
     return {first + place: command(sequence) for place, sequence in enumerate(sequences)}
 
 
 def told(rows: Iterable[tuple[int, int, int, int]], operation: int = PUT, outcome: str = "ok") -> Operations:
-    """Of (sent, answered, slot, sequence)."""
+    """Rows of (sent, answered, slot, sequence)."""
     made = [(sent, sent, answered, slot, seq, operation, OUTCOMES[outcome], 0) for sent, answered, slot, seq in rows]
     return np.array(made, dtype=OPERATION)
 
@@ -124,7 +124,7 @@ def test_a_slot_that_was_told_twice() -> None:
 
 
 def test_the_order_of_time_broken() -> None:
-    """Slot 4 was sent at 20, when slot 9 had been answered: no one log has both in that order."""
+    """Slot 4 was sent at 20, when slot 9 had been answered: no log has both in that order."""
     (failure,) = one_log(told([(0, 10, 9, 1), (20, 30, 4, 2)]))
     assert failure == "slot 4 was sent after a higher one was answered, and 0 more such"
 
@@ -148,12 +148,12 @@ def test_reads_and_refusals_have_no_slot_of_their_own() -> None:
 
 
 def wire(sequence: int, payload: bytes = b"kv") -> Wire:
-    """A command of a client, as frames have it."""
+    """A client's command as frames have it."""
     return 7, sequence, codec.CommandKind.APPLY, 0, payload
 
 
 def batch(*records: tuple[int, int, int, list[Wire]]) -> bytes:
-    """Records as the core appends them: of (first, end, where its frame begins, the frame's commands)."""
+    """Records as the core appends them, from (first, end, the frame's first slot, the frame's commands)."""
     found = b""
     for first, end, frame_first, commands in records:
         frame = codec.encode_phase2a(1, frame_first, 5, (0, 1, 1), commands)
@@ -162,7 +162,7 @@ def batch(*records: tuple[int, int, int, list[Wire]]) -> bytes:
 
 
 def written(directory: Path, *batches: bytes) -> Path:
-    """A data directory of node 2 with these."""
+    """A data directory of node 2 with these records."""
     storage = LmdbStorage(directory, "some", 2)
     try:
         for each in batches:
@@ -173,7 +173,7 @@ def written(directory: Path, *batches: bytes) -> Path:
 
 
 def sequences(directory: Path, slot_out: int) -> dict[int, int]:
-    """What is read of it."""
+    """The sequences that are read from a log."""
     return {slot: command[1] for slot, command in read_log(directory, "some", 2, slot_out).items()}
 
 
@@ -185,7 +185,7 @@ def test_a_log_is_read_from_disk_up_to_where_the_node_was(tmp_path: Path) -> Non
 
 
 def test_the_newest_record_holds_only_where_it_covers(tmp_path: Path) -> None:
-    """The second record lies inside the first, the third reaches over its end, and is older than the fourth."""
+    """The second record lies inside the first; the third reaches over its end, and is older than the fourth."""
     directory = written(
         tmp_path / "data",
         batch((1, 7, 1, [wire(sequence) for sequence in range(1, 7)])),
@@ -196,7 +196,7 @@ def test_the_newest_record_holds_only_where_it_covers(tmp_path: Path) -> None:
 
 
 def test_a_record_may_hold_less_than_its_frame(tmp_path: Path) -> None:
-    """A frame came as one, and only slots 12 and 13 of it were taken."""
+    """A frame came whole, but only its slots 12 and 13 were accepted."""
     commands = [wire(sequence) for sequence in range(10, 16)]
     directory = written(tmp_path / "data", batch((12, 14, 10, commands)))
     assert sequences(directory, 100) == {12: 12, 13: 13}

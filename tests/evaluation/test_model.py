@@ -1,4 +1,4 @@
-"""The values that make a run: they come back from a file equal, and their digest tells every two of them apart."""
+"""The values that make a run: they come back from a file equal, and their digests tell every two of them apart."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_spec_comes_back_from_a_file_as_it_was(spec: Spec) -> None:
 
 
 def others_of(value: Any) -> list[Any]:
-    """Values of the same kind that differ."""
+    """Other values of the same kind."""
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int | float):
@@ -60,7 +60,7 @@ def others_of(value: Any) -> list[Any]:
 
 
 def variants(value: Any) -> list[Any]:
-    """A dataclass with one thing changed, each thing in turn."""
+    """A dataclass with one value changed, each in turn."""
     found: list[Any] = []
     for field in dataclasses.fields(value):
         old = getattr(value, field.name)
@@ -82,7 +82,7 @@ def test_digests_differ_when_anything_differs() -> None:
 
 
 def test_a_digest_is_the_same_in_every_process_and_for_ever() -> None:
-    """Folders are found by it: were it another one tomorrow, every run would be done again."""
+    """Folders are named by it: if it changed, every run would be repeated."""
     assert PLAIN.digest() == "62bfc161a4f8"
     script = "from evaluation.model import Spec; print(Spec(experiment='some', system='multipaxos').digest())"
     for seed in ("1", "2"):
@@ -114,7 +114,7 @@ def test_equal_specs_have_equal_digests_also_when_a_float_was_written_without_a_
     )
     assert whole == point
     assert whole.digest() == point.digest()
-    assert isinstance(whole.topology.nodes, int)  # a count stays one
+    assert isinstance(whole.topology.nodes, int)  # a count stays a whole number
     assert whole.topology.rate_mbit == 10.0
 
 

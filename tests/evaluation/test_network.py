@@ -1,4 +1,4 @@
-"""Networks of the evaluation, in real namespaces: as they were asked for, or refused; and nothing left of them."""
+"""Networks of the evaluation, in real namespaces: they are as asked for, or refused; and nothing of them is left."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ WIDE = Topology(
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    """No process, and no namespace but this one's, of what a test has built."""
+    """After a test no process, and no namespace except this process's own, of its network is left."""
     before = children()
     yield
     assert children() <= before
 
 
 def rtt_ms(network: Network, a: int, b: int, rounds: int = 3) -> float:
-    """The quickest of a few."""
+    """The quickest of a few round trips, in milliseconds."""
     times_ns = measure.round_trips(network.hosts, [(a, b)], rounds)[a, b]
     assert times_ns, f"{b} does not answer {a}"
     return min(times_ns) / 1e6
@@ -52,7 +52,7 @@ MACHINE = ("net/core/wmem_max", "net/core/rmem_max", "net/ipv4/tcp_rmem", "net/i
 
 
 def test_the_machine_keeps_its_settings() -> None:
-    """Run in a process of its own: Mininet sets them once in each."""
+    """It runs in a process of its own, because Mininet sets them once in each process."""
     script = (
         "from evaluation.model import Topology; from evaluation.network import Network as N\nwith N(Topology()): pass"
     )
@@ -224,7 +224,7 @@ def test_a_delay_element_that_lost_packets_is_refused(monkeypatch: pytest.Monkey
     with Network(Topology(nodes=2, clients=0, delay_ms=2.0)) as network:
         network.check()
         element = network.hosts[0].processes[0]
-        element.send_signal(signal.SIGSTOP)  # it has no time: its queue overflows
+        element.send_signal(signal.SIGSTOP)  # it does not run, so its queue overflows
         measure.arrivals(network.hosts, [(0, 1)], 40_000, 0)
         element.send_signal(signal.SIGCONT)
         with pytest.raises(NetworkRefused, match=r"lost \d+ packets for want of time"):
@@ -293,7 +293,7 @@ def test_round_trips_are_judged_by_their_mean_and_their_deviation(monkeypatch: p
 
 
 def in_order(network: Network, count: int) -> bool:
-    """Whether numbered datagrams come as they were sent, all of them."""
+    """Do numbered datagrams arrive in the order in which they were sent, all of them?"""
     a, b = network.hosts[:2]
     kinds = (namespaces.socket.AF_INET, namespaces.socket.SOCK_DGRAM)
     with namespaces.socket_inside(a.pid, *kinds) as sender, namespaces.socket_inside(b.pid, *kinds) as receiver:
@@ -344,12 +344,12 @@ def test_a_program_drops_what_it_is_told_and_reads_back_equal() -> None:
         assert network.hosts[1].filter_found() == filters.program(cut_off, (0.5,))
         before = network.hosts[1].dropped()
         assert measure.arrivals(network.hosts, [(0, 1), (2, 1)], 100, 0) == {(0, 1): 0, (2, 1): 0}
-        assert 200 <= network.hosts[1].dropped() - before < 210  # and what hosts send by themselves, as of IPv6
+        assert 200 <= network.hosts[1].dropped() - before < 210  # hosts send packets by themselves too
     with pytest.raises(EvaluationError, match="use a smaller network"):
         filters.program([f"10.0.{n // 250}.{n % 250}" for n in range(300)], ())
 
 
-# -- what cannot be had
+# -- what this machine cannot give
 
 
 @pytest.mark.parametrize(
@@ -407,11 +407,11 @@ def test_asking_what_the_machine_can_do_leaves_nothing() -> None:
     assert after == before
 
 
-# -- whatever happens
+# -- errors and interrupts
 
 
 class Boom(Exception):
-    """Of the tests below."""
+    """The error of the tests below."""
 
 
 @pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
@@ -451,7 +451,7 @@ def test_nothing_is_left_of_a_network_half_built(
 
 
 def break_in_the_middle(where: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third call of it fails, after it has done its work or, of `cmd`, in the middle of it."""
+    """Makes the third call fail, after it has done its work or, for `cmd`, in the middle of it."""
     from mininet.net import Mininet
     from mininet.node import Node
 
@@ -463,7 +463,7 @@ def break_in_the_middle(where: str, error: type[BaseException], monkeypatch: pyt
         calls.append(where)
         last = {"configHosts": 1, "start": 1, "shape": 1, "addSwitch": 1, "cmd": 14}.get(where, 3)
         if where == "cmd" and len(calls) == last:
-            words[0].sendCmd("sleep 0.3; echo interrupted")  # nobody waits for its end: its shell takes no command now
+            words[0].sendCmd("sleep 0.3; echo interrupted")  # its shell takes no command until it ends
             raise error
         result = original(*words, **options)
         if len(calls) == last:

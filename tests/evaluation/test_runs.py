@@ -1,4 +1,4 @@
-"""Reading folders of runs, made up here with known numbers; and refusing those that are damaged."""
+"""Reading folders of runs that are made up with known numbers, and refusing those that are damaged."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ FOUR = [(-0.01, -0.01, 0.0), (0.5, 0.5, 0.6), (1.0, 1.0, 1.2), (1.9, 1.9, 2.1)] 
 
 
 def make(out, *clients, spec=SPEC, repetition=0, **changes):
-    """A run's folder, measured from 0 s to 2 s. A client: its rows of operations, or the text of its seconds."""
+    """A run's folder, measured from 0 s to 2 s. A client is its rows of operations, or the text of its seconds."""
     place = out / "runs" / f"{spec.digest()}-{repetition}"
     place.mkdir(parents=True)
     load = []
@@ -90,9 +90,9 @@ def test_a_run_comes_back_as_it_was(tmp_path):
 
 def test_throughput_is_by_the_answer_and_latency_by_the_plan(tmp_path):
     run = one(tmp_path, rows(FOUR))
-    assert runs.throughput_per_s(run) == 3 / 2  # what came at 0.0 counts, what came at 2.1 does not
+    assert runs.throughput_per_s(run) == 3 / 2  # the answer at 0.0 counts, the one at 2.1 does not
     latencies = runs.latencies_us(run)
-    assert latencies.us.tolist() == pytest.approx([1e5, 2e5, 2e5])  # but for its latency it is the other way round
+    assert latencies.us.tolist() == pytest.approx([1e5, 2e5, 2e5])  # for latencies it is the other way round
     assert not latencies.censored.any()
     assert runs.mean_latency_us(run) == pytest.approx(5e5 / 3)
     assert runs.percentile_us(run, 50) == pytest.approx(2e5)
@@ -120,11 +120,11 @@ def test_a_file_of_a_client_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path)
     fresh = tmp_path / "cut.npy"
     file = OperationLog(fresh)
     file.write(rows(FOUR[:2]).tobytes() + b"half a row")
-    file._file.close()  # as SIGKILL would: the header still says 0 rows
+    file._file.close()  # as SIGKILL does: the header still says 0 rows
     (place / "operations-0.npy").write_bytes(fresh.read_bytes())
     assert len(runs.load_runs(tmp_path)[0].operations) == 2
     (place / "operations-0.npy").write_bytes(whole)
-    assert len(runs.load_runs(tmp_path)[0].operations) == 4  # nothing old is remembered
+    assert len(runs.load_runs(tmp_path)[0].operations) == 4  # no old rows are remembered
 
 
 def test_per_operation(tmp_path):
@@ -292,7 +292,7 @@ def test_damaged_seconds_are_refused_by_name(text, tmp_path):
 
 
 def test_reading_runs_needs_neither_matplotlib_nor_scipy_nor_pandas(tmp_path):
-    """Nor does importing the figures, as experiments do that are only carried out here."""
+    """Importing the figures, as experiments do that only carry out runs, needs none of them either."""
     make(tmp_path, rows(FOUR))
     program = f"""
 import sys

@@ -1,4 +1,4 @@
-"""Time series, averages and gaps of made-up records whose answers are known."""
+"""Time series, averages and gaps of made-up records with known results."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ times = st.lists(st.integers(-2000, 7000).map(lambda ms: ms / 1000), max_size=50
 
 
 def seconds(*completed, first=1.0):
-    """A client's rows: its first second ends `first` after the measurement began."""
+    """A client's rows; its first second ends `first` after the measurement began."""
     return np.array([(at(first + place), count) for place, count in enumerate(completed)], dtype=SECOND)
 
 
@@ -31,7 +31,7 @@ def test_bins_are_aligned_to_the_measurement_and_by_the_answer():
     )
     assert found.at_s.tolist() == pytest.approx([0.05, 0.15, 0.25, 0.35])
     assert found.throughput_per_s.tolist() == pytest.approx([20, 10, 0, 0])
-    assert found.latency_us[:2].tolist() == pytest.approx([49_999.5, 50_000])  # from the planned time, not the sent
+    assert found.latency_us[:2].tolist() == pytest.approx([49_999.5, 50_000])  # from the planned time
     assert np.isnan(found.latency_us[2:]).all()
     assert found.mean_throughput_per_s == pytest.approx(3 / 0.4)
     assert found.mean_latency_us == pytest.approx((50_000 + 49_999 + 50_000) / 3)
@@ -55,7 +55,7 @@ def test_what_was_refused_was_not_served():
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-500, 1500), st.integers(1, 400)), max_size=60))
 def test_bins_as_by_hand(pairs):
-    """Of (answered, latency) in milliseconds."""
+    """Rows of (answered, latency) in milliseconds."""
     made = rows([((a - lag) / 1e3, (a - lag) / 1e3, a / 1e3) for a, lag in pairs])
     found = series.of_operations(made, at(0), at(1))
     for place in range(10):
@@ -102,7 +102,7 @@ def test_throughputs_average_takes_the_zeros_and_latencys_is_missing():
 
 
 def longest_by_hand(answered, began, ended):
-    """The definition, told in another way: every stretch, also before the first answer and after the last one."""
+    """The definition in other words: every stretch, also before the first answer and after the last one."""
     seen = sorted(answered)
     stretches = [(a, b) for a, b in pairwise(seen) if a < ended and b > began]
     if not seen or seen[0] > began:
@@ -130,8 +130,8 @@ def test_a_gap_that_does_not_end_is_at_least_so_long():
 
 
 def test_an_outage_ends_with_the_first_answer_to_what_was_sent_after_the_fault():
-    """At 1.0 the leader dies; an answer on its way still comes at 1.002; the next leader serves from 1.6 on, first what
-    had waited, then what is sent now."""
+    """At 1.0 the leader dies; an answer on its way still comes at 1.002. The next leader serves from 1.6 on: first
+    the commands that had waited, then those that are sent now."""
     made = rows([(0.99, 0.99, 0.995), (0.996, 0.996, 1.002), (0.999, 0.999, 1.6), (1.3, 1.3, 1.61), (1.7, 1.7, 1.701)])
     found = series.outage(made, at(1), at(5))
     assert found.service == Gap(at(0.995), at(1.61), pytest.approx(0.615))
@@ -146,9 +146,9 @@ def test_an_outage_that_outlasts_what_was_looked_at():
 
 
 def test_coordinated_omission():
-    """A server that takes 0.2 ms, and stands still from 2 s to 4 s. A closed loop of one has one slow operation of
-    thousands; of what was planned at 100/s a fifth waited. Counted from when a window let it be sent, as a client does
-    that waits for its turn, the stall is hidden again."""
+    """A server that takes 0.2 ms stands still from 2 s to 4 s. A closed loop of one has one slow operation among
+    thousands; of the operations planned at 100/s a fifth waited. If latency counted from the time when a window let
+    an operation be sent, the stall would be hidden again."""
 
     def done(asked):
         return max(asked, 4.0 if asked >= 2.0 else asked) + 0.0002
@@ -217,7 +217,7 @@ def test_longest_gap_of_seconds_is_known_to_the_seconds_around_it():
 @settings(deadline=None)
 @given(st.lists(st.integers(100, 6900).map(lambda ms: ms / 1000), min_size=1, max_size=12))
 def test_a_gap_of_seconds_holds_the_true_one(answered):
-    """The rows that a client would print who prints each second, against the answers themselves."""
+    """The rows of a client that prints each second are compared with the answers themselves."""
     counts = np.bincount([int(time) for time in answered], minlength=7)
     inner = [0.0, *answered, 7.0]  # the window's ends are answers too, so that all gaps end
     counts[0], counts[6] = counts[0] + 1, counts[6] + 1

@@ -1,4 +1,6 @@
-"""Systems under test: what they are told and tell, on recorded words; LibPaxos, by a stand-in, from start to stop."""
+"""Systems under test: their command lines and their output, from recordings; LibPaxos, by a stand-in, from start to
+stop.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,7 @@ def test_a_system_that_nobody_knows_is_told_with_those_there_are() -> None:
 def test_what_cannot_be_done_is_refused_with_what_to_do(
     tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
-    """Before anything is written."""
+    """It is refused before anything is written."""
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "out"
@@ -92,7 +94,7 @@ def test_what_cannot_be_done_is_refused_with_what_to_do(
 
 @pytest.mark.parametrize("package", ["numpy", "scipy", "matplotlib"])
 def test_a_missing_package_is_told_with_how_to_get_it(tmp_path: Path, package: str) -> None:
-    """Before anything is run, also those that only the figures need."""
+    """It is reported before anything is run, even if only the figures need it."""
     hide = (
         "import importlib.machinery, sys\n"
         "find = importlib.machinery.PathFinder.find_spec\n"
@@ -137,7 +139,7 @@ def test_a_missing_etcd_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch
         ("", None),
         ("value/sec, 7.53 Mbps, latency min 120 us max 900 us avg 181 us", None),
         ("-5 value/sec, 7.53 Mbps, latency min 120 us max 900 us avg 181 us", None),
-        ("12345 value/sec, 7.53 Mbps", None),  # of another version, that measures no latency
+        ("12345 value/sec, 7.53 Mbps", None),  # of another version, which measures no latency
         ("\ufffd\ufffd 12345", None),
         (LINE + " " + LINE, None),
     ],
@@ -232,7 +234,7 @@ def test_seconds_are_written_as_the_analysis_reads_them(tmp_path: Path) -> None:
 
 
 def test_libpaxos_from_start_to_stop(tmp_path: Path, network: StandInNetwork) -> None:
-    """Its proposer is killed: its client stays at zero, which is what is told of it."""
+    """Its proposer is killed: its client stays at zero, and the records say so."""
     settings = Settings(libpaxos_programs(tmp_path / "bin"))
     assert system("libpaxos").missing(settings) is None
     assert set(system("libpaxos").provenance(settings)) == {"replica", "client"}
@@ -248,21 +250,21 @@ def test_libpaxos_from_start_to_stop(tmp_path: Path, network: StandInNetwork) ->
     assert told == {"client": 0, "records": "seconds-0.csv", "outstanding": 10}
     rows = runs._read_seconds(tmp_path / "seconds-0.csv")
     assert rows["completed"].tolist() == [10_000, 0]
-    # the second in which the proposer died ends within the load, and is told when it was seen
+    # the second in which the proposer died ends within the load; its time is when its line was seen
     assert began_ns < rows["at_ns"][-1] <= ended_ns
     assert np.diff(rows["at_ns"]).tolist() == [10**9]
-    assert one.check()["failures"] == []  # it was killed by SIGKILL: a fault
+    assert one.check()["failures"] == []  # a fault killed it by SIGKILL
     words = ["-o", "10", "-v", "64", "-p", "0"]
     assert network.clients[0].commands == [
         ["stdbuf", "-oL", str(tmp_path / "bin" / "client"), str(tmp_path / "paxos-client.conf"), *words]
     ]
     one.stop()
     assert all(process.poll() is not None for host in network.hosts for process in host.started)
-    assert network.clients[0].started[0].returncode == -signal.SIGKILL  # all is told
+    assert network.clients[0].started[0].returncode == -signal.SIGKILL  # its records are complete
 
 
 def test_the_time_of_the_last_second_is_that_of_its_line(tmp_path: Path, network: StandInNetwork) -> None:
-    """Any other line may come after it, and would move every second of the run."""
+    """Another line may come after it, and would move every second of the run."""
     settings = Settings(libpaxos_programs(tmp_path / "bin"))
     client = tmp_path / "bin" / "client"
     client.write_text(
@@ -287,7 +289,7 @@ def test_the_time_of_the_last_second_is_that_of_its_line(tmp_path: Path, network
 def test_a_program_of_libpaxos_that_dies_is_told_with_its_last_words(
     tmp_path: Path, network: StandInNetwork, program: str
 ) -> None:
-    """At once, and not when a time is over."""
+    """It is reported at once, not after a time-out."""
     settings = Settings(libpaxos_programs(tmp_path / "bin"))
     (tmp_path / "bin" / program).write_text("#!/bin/sh\necho one thing\necho no shared library\nexit 127\n")
     one = libpaxos.Libpaxos(ground(SPEC, network, tmp_path, settings))
@@ -337,7 +339,7 @@ NAMES = ["taken", "refused in a chunk", "refused", "taken in chunks"]
 def test_an_answer_of_etcd_wherever_it_is_cut(answer: bytes, status: int, revision: int) -> None:
     whole = (status, revision, len(answer))
     assert etcd_load.answer_of(answer) == whole
-    assert etcd_load.answer_of(answer + TAKEN) == whole  # what comes after it is another one's
+    assert etcd_load.answer_of(answer + TAKEN) == whole  # the bytes after it belong to the next answer
     for cut in range(len(answer)):
         assert etcd_load.answer_of(answer[:cut]) is None, answer[:cut]
 
@@ -374,7 +376,7 @@ asyncio.run(main())
 
 
 def test_the_load_on_etcd_goes_on_after_refusals(tmp_path: Path) -> None:
-    """Answers of both kinds on one connection: each has its row, and the next one is read from where it begins."""
+    """One connection has answers of both kinds: each has its row, and the next answer is read from its beginning."""
     answers = json.dumps([base64.b64encode(answer).decode() for answer in (TAKEN, REFUSED, ILLEGAL)])
     path = tmp_path / "operations-0.npy"
     server = subprocess.Popen([sys.executable, "-c", SERVER, answers], stdout=subprocess.PIPE, text=True)
@@ -382,7 +384,12 @@ def test_the_load_on_etcd_goes_on_after_refusals(tmp_path: Path) -> None:
         assert server.stdout is not None
         port = int(server.stdout.readline())
         command = [sys.executable, "-m", "evaluation.etcd_load", "--records", str(path), "--outstanding", "2"]
-        command += ["--endpoints", f"127.0.0.1:1,127.0.0.1:{port}", "--client", "3"]  # nobody is at the first one
+        command += [
+            "--endpoints",
+            f"127.0.0.1:1,127.0.0.1:{port}",
+            "--client",
+            "3",
+        ]  # the first has no server
         load = subprocess.Popen(command, env=etcd.with_path(os.environ), stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 20
         while not path.exists() or path.stat().st_size < 256 + 60 * 40:
@@ -407,7 +414,7 @@ def test_the_load_on_etcd_goes_on_after_refusals(tmp_path: Path) -> None:
 
 
 def test_the_load_on_etcd_tells_what_it_does_not_understand(tmp_path: Path) -> None:
-    """A worker that fails is not one command less outstanding, but an end with a reason."""
+    """A worker that fails ends the load with a reason; it is not just one command less outstanding."""
 
     async def junk() -> None:
         load = etcd_load.Load([("127.0.0.1", port)], file, options)
@@ -459,7 +466,7 @@ def test_what_etcd_is_told(tmp_path: Path, network: StandInNetwork, monkeypatch:
     assert values["--election-timeout"] == "500"
     assert "--heartbeat-interval" not in values
     one.processes[1].wait(10)
-    monkeypatch.setattr(namespaces, "inside", lambda pid, do: do())  # nobody is at its addresses
+    monkeypatch.setattr(namespaces, "inside", lambda pid, do: do())  # no node listens at its addresses
     with pytest.raises(SystemFailed, match=r"node \d of etcd ended: cannot bind"):
         one.start()
     one.stop()
@@ -481,7 +488,7 @@ def test_the_leader_of_etcd_is_who_says_so_itself(
     for rows, leader in (
         ([follower, {"header": {"member_id": "22"}, "leader": "22"}, None], 1),
         ([follower, None, None], None),
-        ([{"header": {"member_id": "11"}}, None, None], None),  # it has none
+        ([{"header": {"member_id": "11"}}, None, None], None),  # it has no leader
     ):
         told = dict(zip([one.place(node) for node in range(3)], rows, strict=True))
         monkeypatch.setattr(namespaces, "inside", lambda pid, do: do())
@@ -551,7 +558,7 @@ def status(node: int, slot_out: int = 5, state: str = "aa", **more: object) -> d
 def checked(
     tmp_path: Path, network: StandInNetwork, rows: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """What a check finds broken, where the nodes tell this."""
+    """The failures that a check finds if the nodes have this status."""
     monkeypatch.setattr(multipaxos, "LEVEL_S", 0.0)
     monkeypatch.setattr(multipaxos.Multipaxos, "statuses", lambda self: rows)
     spec = Spec(experiment="some", system="multipaxos", topology=Topology(nodes=3))
@@ -587,7 +594,7 @@ def test_no_node_that_lives(tmp_path: Path, network: StandInNetwork, monkeypatch
 def test_who_leads_is_of_the_highest_ballot(
     tmp_path: Path, network: StandInNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its numbers: 10 is above 9."""
+    """Ballots compare by their numbers: 10 is above 9."""
     one = multipaxos.Multipaxos(ground(Spec(experiment="some", system="multipaxos"), network, tmp_path))
     rows = [status(0, leading=True, ballot="9.0"), status(1, leading=True, ballot="10.1"), status(2, leading=False)]
     monkeypatch.setattr(multipaxos.Multipaxos, "statuses", lambda self: rows)
@@ -597,7 +604,7 @@ def test_who_leads_is_of_the_highest_ballot(
 def test_a_node_that_does_not_answer_is_a_row_too(
     tmp_path: Path, network: StandInNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked in the namespace of the first client, which here is ours; nobody listens there."""
+    """The nodes are asked in the namespace of the first client, which is this process's own; no node listens there."""
     monkeypatch.setattr(namespaces, "inside", lambda pid, do: do())
     one = multipaxos.Multipaxos(ground(Spec(experiment="some", system="multipaxos"), network, tmp_path))
     assert [(row["id"], row["alive"]) for row in one.statuses()] == [(0, False), (1, False), (2, False)]
@@ -607,7 +614,7 @@ def test_a_node_that_does_not_answer_is_a_row_too(
 
 
 class Deaf(System):
-    """A system whose processes do not hear SIGTERM."""
+    """A system whose processes ignore SIGTERM."""
 
     name, title, message_delays, storages = "deaf", "Deaf", 4, ("memory",)
 

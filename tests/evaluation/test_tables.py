@@ -1,4 +1,4 @@
-"""Tables: as many digits as an interval supports, and everything in the CSV."""
+"""Tables: values have as many digits as their interval supports, and the CSV has everything."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def test_digits_follow_the_interval(estimate, text):
 
 
 def test_what_floating_point_makes_of_equal_values_is_no_interval() -> None:
-    """Two runs that counted the same, in tenths of a second."""
+    """Two runs counted the same, in tenths of a second."""
     assert estimate_text(Estimate(2, 1.37, 1.37 - 2e-16, 1.37 + 2e-16)) == "1.37 ± 0"
 
 

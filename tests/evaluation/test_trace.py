@@ -1,4 +1,4 @@
-"""Merging, checking and drawing traces: on made-up ones with known verdicts, and on those of a real cluster."""
+"""Merging, checking and drawing traces: made-up ones with known verdicts, and those of a real cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HASHES = ["aaaa", "bbbb", "cccc", "dddd"]
 
 
 class Made:
-    """A trace made up, an event after the other, a microsecond apart unless it is said when."""
+    """A made-up trace, one event after the other, a microsecond apart unless a time is given."""
 
     def __init__(self, folder: Path, node: int, incarnation: str = "1") -> None:
         self.path = folder / f"{node}.jsonl"
@@ -36,7 +36,7 @@ class Made:
         self.start(at_ns=0)
 
     def tell(self, event: str, at_ns: int | None = None, **fields: Any) -> Made:
-        """Any event."""
+        """Adds any event."""
         self.now_ns = self.now_ns + 1000 if at_ns is None else at_ns
         who = {"at_ns": self.now_ns, "node": self.node, "incarnation": self.incarnation, "event": event}
         self.lines.append(who | fields)
@@ -44,32 +44,32 @@ class Made:
         return self
 
     def start(self, slot_out: int = 1, ballot: int = 0, at_ns: int | None = None) -> Made:
-        """A life begins."""
+        """Begins a life."""
         return self.tell("started", at_ns, slot_out=slot_out, ballot=ballot)
 
     def message(self, event: str, peer: int, kind: str, at_ns: int | None = None, **fields: Any) -> Made:
-        """Sent or received, on the one link of these two nodes."""
+        """Adds a message that was sent or received, on the one link of these two nodes."""
         between = "-".join(map(str, sorted((self.node, peer))))
         label = fields.pop("label", kind)
         return self.tell(event, at_ns, peer=peer, link=between, kind=kind, **({"bytes": 100} | fields), label=label)
 
     def decide(self, first: int, hashes: list[str], times_ns: list[int | None] | None = None, at: int = AT) -> Made:
-        """Decided slots, not applied."""
+        """Adds decided slots, not applied."""
         times_ns = times_ns or [5] * len(hashes)
         end = first + len(hashes)
         return self.tell("decided", first=first, end=end, ballot=at, hashes=hashes, times_ns=times_ns)
 
     def apply(self, first: int, end: int) -> Made:
-        """Applied slots."""
+        """Adds applied slots."""
         return self.tell("applied", first=first, end=end)
 
     def adopt(self, ballot: int, role: str = "acceptor") -> Made:
-        """An adoption."""
+        """Adds an adoption."""
         return self.tell("adopted", ballot=ballot, role=role, text=f"adopted {ballot}")
 
 
 def merged(*made: Made) -> trace_merge.Merged:
-    """Of these."""
+    """The merged trace of some made-up ones."""
     return trace_merge.merge(one.path for one in made)
 
 
@@ -159,8 +159,8 @@ def test_what_does_not_hold_is_told(two: tuple[Made, Made], spoil: Callable[[Mad
 @pytest.mark.parametrize(
     "allowed",
     [
-        lambda node: node.start(3).decide(3, ["cccc", "dddd"]).apply(3, 5),  # its disk knew less than it had applied
-        lambda node: node.start(9).decide(9, ["zzzz"]).apply(9, 10),  # and here more than its trace
+        lambda node: node.start(3).decide(3, ["cccc", "dddd"]).apply(3, 5),  # its disk had less than it had applied
+        lambda node: node.start(9).decide(9, ["zzzz"]).apply(9, 10),  # its disk had more than its trace
         lambda node: node.decide(9, ["zzzz"]).decide(5, HASHES).apply(5, 10),  # decided out of order
         lambda node: node.start(5, AT).adopt(HIGHER).adopt(HIGHER, "leader").start(5, HIGHER),
         lambda node: node.adopt(HIGHER).start(5, AT),  # adopted, and never answered so
@@ -192,7 +192,7 @@ def test_many_failures_of_one_kind_are_cut_short(two: tuple[Made, Made]) -> None
 
 
 def test_what_was_sent_is_paired_in_order_and_the_rest_is_lost(two: tuple[Made, Made]) -> None:
-    """Both directions of one link, and a frame that never came."""
+    """Both directions of one link, and a frame that never arrived."""
     zero, one = two
     zero.message("sent", 1, "phase2a", 10_000).message("sent", 1, "ping", 11_000).message("sent", 1, "ping", 12_000)
     one.message("sent", 0, "ping", 10_500)
@@ -243,7 +243,7 @@ def test_a_node_without_a_trace_is_believed(two: tuple[Made, Made]) -> None:
     assert "arrived_ns" not in whole.events[-3]
     counted = trace_merge.summary(whole)
     assert counted["between_nodes"]["ping"]["lost"] == 0
-    assert "pong" not in counted["between_nodes"]  # counted by who sends
+    assert "pong" not in counted["between_nodes"]  # counted at the sender
     assert counted["clients"]["request"]["messages"] == 1
 
 
@@ -332,7 +332,7 @@ def test_messages_are_counted_per_decided_slot(two: tuple[Made, Made]) -> None:
 
 
 def words(svg: str) -> list[str]:
-    """What a diagram says."""
+    """The words of a diagram."""
     return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -457,7 +457,7 @@ def test_a_trace_is_not_overwritten_by_the_merged_one(two: tuple[Made, Made], ca
 
 
 def test_a_cluster_whose_leader_is_killed_passes_and_is_drawn(tmp_path: Path) -> None:
-    """Three processes on disks under load; the leader is killed, another one leads, the killed one comes back."""
+    """Three processes on disks under load; the leader is killed, another node leads, the killed one comes back."""
     config = Config.local(3, free_base_port(3))
     arguments = ["--trace", str(tmp_path / "trace-{node}.jsonl")]
     leaders: list[int] = []

@@ -1,4 +1,4 @@
-"""What a run used: the kernel's words, recorded, and the differences of two readings."""
+"""What a run used: recorded texts of the kernel, and the differences of two readings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_PROCESS = (
 
 
 def test_ticks_of_all_processors() -> None:
-    """Guests' time is in that of users already: it is not counted twice."""
+    """Guests' time is part of users' time and is not counted twice."""
     assert cpu_ticks(STAT) == {
         "user": 432661,
         "nice": 102,
@@ -47,7 +47,7 @@ def test_time_of_a_process_whatever_its_name(name: str) -> None:
 def sample(
     at_s: float, ticks: dict[str, int], processes: dict[str, tuple[int, float]], links: dict[str, dict[str, int]]
 ) -> Sample:
-    """A reading; what is not told of is 0."""
+    """A reading; counters that are not given are 0."""
     return Sample(round(at_s * 1e9), {name: ticks.get(name, 0) for name in usage.CPU_FIELDS}, processes, links)
 
 
@@ -69,7 +69,7 @@ def test_differences() -> None:
 
 
 def test_a_process_that_was_restarted_counts_from_its_second_begin() -> None:
-    """Another id under the same name: what the first one had used is not taken away from it."""
+    """Another id under the same name: the time that the first process had used is not subtracted."""
     before = sample(0, {}, {"node0": (11, 5.0), "node1": (12, 6.0)}, {})
     after = sample(1, {}, {"node0": (31, 0.25), "node1": (12, 6.5)}, {})
     assert between(before, after)["cpu"]["processes"] == {"node0": 0.25, "node1": 0.5}
@@ -82,13 +82,13 @@ def test_a_process_that_began_or_ended_in_between() -> None:
 
 
 def test_two_readings_at_one_moment() -> None:
-    """No tick in between: no share, and no division by it."""
+    """There is no tick in between: no share, and no division by it."""
     one = sample(1, {"user": 5, "idle": 5}, {}, {})
     assert between(one, one)["cpu"] == {"idle_share": 0.0, "steal_share": 0.0, "processes": {}}
 
 
 def test_a_reading_of_this_machine() -> None:
-    """One process that works, one that sleeps, one that has ended: the work is seen, and the end does not disturb."""
+    """One process works, one sleeps, one has ended: the work is seen, and the end does not disturb."""
     script = "while True: pass"
     working = subprocess.Popen([sys.executable, "-c", script])
     sleeping = subprocess.Popen(["sleep", "60"])

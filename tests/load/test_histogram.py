@@ -1,4 +1,4 @@
-"""The core's histogram against the hdrhistogram package."""
+"""The compiled histogram gives what the hdrhistogram package gives."""
 
 import pytest
 from hdrh.histogram import HdrHistogram

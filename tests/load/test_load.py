@@ -1,4 +1,4 @@
-"""The load generator against a cluster that is one object."""
+"""The load generator with a cluster that is one object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MS = 1_000_000
 
 
 class Store:
-    """Applies requests at once."""
+    """A cluster that applies requests at once."""
 
     def __init__(self) -> None:
         self.kv = KeyValue()
@@ -27,7 +27,7 @@ class Store:
         self.commands: list[bytes] = []
 
     def answer(self, data: bytes) -> bytes:
-        """All responses to all requests."""
+        """The responses to all requests in a chunk of bytes."""
         out = []
         for frame in codec.split(data)[0]:
             for c in codec.decode_message(frame)["commands"]:
@@ -62,7 +62,7 @@ def test_an_open_loop_measures_from_the_planned_time() -> None:
     data = store.answer(load.pump(1000 * MS))
     load.measuring = True
     data = store.answer(load.pump(1000 * MS, data))
-    for _ in range(50):  # a stall of 50 ms: nothing is answered, though time passes
+    for _ in range(50):  # a stall of 50 ms: no answer comes, though time passes
         assert load.next_due_ns() > 0
     stalled = load.pump(1050 * MS, data)
     answers = store.answer(stalled)
@@ -116,7 +116,7 @@ def test_a_new_link_repeats_what_is_unanswered() -> None:
 
 
 def parsed(rows: bytes) -> list[dict[str, int]]:
-    """The rows of a load, by the layout that is promised."""
+    """The rows of a load, read by the documented layout."""
     assert len(rows) % ROW_BYTES == 0
     names = [name for name, _ in LAYOUT]
     return [dict(zip(names, each, strict=True)) for each in struct.iter_unpack("<QQQQIBBH", rows)]
@@ -159,7 +159,7 @@ def test_what_was_not_answered_comes_at_the_end() -> None:
     load.connected()
     data = store.answer(load.pump(MS))
     load.pump(2 * MS, data)
-    load.connected()  # it is sent again, and keeps the time at which it was sent first
+    load.connected()  # the command is sent again, and keeps the time at which it was first sent
     load.pump(5 * MS)
     rows = parsed(load.unanswered_rows())
     assert [row["sequence"] for row in rows] == [1, 2, 3]

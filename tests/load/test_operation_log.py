@@ -1,4 +1,4 @@
-"""The file of raw records: numpy reads it, also one that was cut off."""
+"""The file of raw records: numpy reads it, also if it was cut off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_what_was_cut_off_is_there(tmp_path: Path) -> None:
     path = tmp_path / "operations.npy"
     file = OperationLog(path)
     file.write(rows(1000))
-    file._file.flush()  # killed here
+    file._file.flush()  # the process is killed here
     assert np.load(path).shape == (0,)
     assert path.stat().st_size == HEADER_BYTES + 1000 * ROW_BYTES
     file.close()

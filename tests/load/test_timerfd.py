@@ -49,7 +49,7 @@ def test_a_time_in_the_past_fires_at_once() -> None:
 
 
 def test_a_closed_one_does_not_fire() -> None:
-    """It is due before another timer that the test waits for."""
+    """It would be due before another timer that the test waits for."""
 
     async def close_then_wait() -> list[str]:
         fired: list[str] = []

@@ -1,4 +1,4 @@
-"""How popular keys are, against what Zipf's law says."""
+"""The popularity of keys follows Zipf's law."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMN = 1 << 16  # draws of each column, evenly over its width
 
 
 def shares(keys: int, exponent: float) -> list[float]:
-    """How much of all 64-bit numbers stands for each key: every column, evenly sampled."""
+    """The share of all 64-bit numbers that stands for each key: every column, evenly sampled."""
     popularity = Popularity(keys, exponent)
     counts = [0] * keys
     step = (1 << 32) // COLUMN

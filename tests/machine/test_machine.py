@@ -1,4 +1,4 @@
-"""A user's machine behind the replica's face: what it is told, what its errors become, what stops it."""
+"""A user's machine inside a replica: what it is given, what becomes of its errors, what stops the node."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ANSWER_MAX = (1 << 20) + (64 << 10)
 
 
 class Scripted(StateMachine):
-    """Does what the test says, and keeps what it was given."""
+    """A machine that does what the test says, and keeps what it was given."""
 
     def __init__(self, outcome):
         self.outcome, self.given = outcome, []
@@ -140,7 +140,7 @@ def test_other_histories_have_other_hashes(other):
 
 
 def test_the_text_of_a_refusal_is_not_hashed():
-    """A message may hold an address, which no two processes share; the refusal counts."""
+    """A text may have an address, which differs between processes; only the refusal counts."""
     assert hashes((1, b"a", ValueError("<object at 0x1>"))) == hashes((1, b"a", ValueError("<object at 0x2>")))
     assert hashes((1, b"a", ValueError("x"))) != hashes((1, b"a", b"ValueError: x"))
 

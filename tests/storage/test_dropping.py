@@ -16,7 +16,7 @@ def test_dropping_storage_reads_what_is_unsynced_in_order(tmp_path: Path) -> Non
     made.commit({}, pack([(1, 2, b"newest")]))
     _, records = made.read(1, 5, 1000)
     assert [record[3] for record in records] == [b"old", b"new", b"newest"]
-    assert sorted(records) == records  # of overlapping ones the last has the greatest index
+    assert sorted(records) == records  # of overlapping records the last has the greatest index
     made.close()
 
 
@@ -25,7 +25,7 @@ def test_dropping_storage_keeps_what_was_synced_alone(tmp_path: Path, broken: bo
     made = DroppingStorage(tmp_path, "demo", 0, broken=broken)
     made.commit({b"a": b"1"}, pack([(1, 2, b"x")]))
     made.commit({b"a": b"2"}, pack([(2, 3, b"y")]))
-    assert len(made.read(1, 5, 100)[1]) == 2  # the process itself sees all, as through a page cache
+    assert len(made.read(1, 5, 100)[1]) == 2  # the process itself sees everything, as through a page cache
     made.close()  # the power is cut
     after = DroppingStorage(tmp_path, "demo", 0)
     assert after.incarnation == made.incarnation

@@ -29,7 +29,7 @@ def test_the_map_grows(tmp_path: Path) -> None:
     for i, frame in enumerate(frames):
         made.commit({b"n": bytes([i])}, pack([(i, i + 1, frame)]))
     assert [record[3] for record in made.records()] == frames
-    assert [record[0] for record in made.records()] == list(range(1, 41))  # a repeated try counts nothing twice
+    assert [record[0] for record in made.records()] == list(range(1, 41))  # a repeated attempt counts no record twice
     made.close()
 
 
@@ -139,4 +139,4 @@ def test_a_full_disk_at_the_start_is_a_storage_error(tmp_path: Path) -> None:
     for limit in (0, 4096):
         ran = in_another_process(code, tmp_path / str(limit), limit)
         assert (ran.stdout, ran.stderr) == ("StorageError\n", ""), limit
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY  # only theirs was cut
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY  # this process has no limit

@@ -1,4 +1,4 @@
-"""Storage: what is committed is read back, by the rules of `read`; refusals have names; failures are final."""
+"""Every kind of storage: what is committed is read back, by the rules of `Storage.read`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_read_agrees_with_a_list(
 
 
 def make(kind: str, directories: Any) -> Storage:
-    """A fresh storage of a kind, without waiting for the disk."""
+    """A new storage of a kind that does not wait for the disk."""
     if kind == "memory":
         return MemoryStorage()
     directory = directories.mktemp("data")
@@ -117,7 +117,7 @@ def make(kind: str, directories: Any) -> Storage:
 
 
 def check_reads(made: Storage, model: list[Record], reads: list[tuple[int, int, int]]) -> None:
-    """The rules of `read`, by a walk over all records."""
+    """Checks the rules of `read` by a walk over all records."""
     for first, span, max_bytes in reads:
         end = first + span
         covered, got = made.read(first, end, max_bytes)
@@ -125,9 +125,9 @@ def check_reads(made: Storage, model: list[Record], reads: list[tuple[int, int, 
         over = [record for record in model if record[1] < covered and record[2] > first]
         assert [record for record in got if record[1] < covered] == sorted(over, key=lambda r: (r[1], r[0]))
         assert all(record[2] > first and record[1] < end for record in got)
-        if covered < end:  # cut only where one slot more goes to the limit
+        if covered < end:  # cut only if one slot more reaches the limit
             more = [record for record in model if record[1] <= covered and record[2] > first]
             assert sum(len(record[3]) for record in more) >= max_bytes
-        # Beyond the limit there is one record, or those that cannot be cut: they begin at `first` or below.
+        # Beyond the limit there is one record, or records that cannot be cut because they begin at `first` or below.
         beyond = [record for i, record in enumerate(got) if sum(len(r[3]) for r in got[:i]) >= max_bytes]
         assert all(record[1] <= first for record in beyond)
