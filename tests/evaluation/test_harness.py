@@ -278,9 +278,7 @@ def test_a_run_that_is_cut_off_leaves_nothing(harness: Harness, number: signal.S
     assert len(harness.seen) >= 5 + 3 + 1  # the shells of hosts and switch, nodes, a client
     assert harness.process is not None
     harness.process.send_signal(number)
-    began = time.monotonic()
-    assert harness.end() == code, harness.words
-    assert time.monotonic() - began < 15
+    assert harness.end() == code, harness.words  # the run itself would last longer than the test waits
     assert f"what is whole is in {harness.out}; the same command goes on from there" in harness.words
     assert "Traceback" not in harness.words
     harness.assert_nothing_left()

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def test_a_leader_that_is_cut_off_is_replaced(tmp_path: Path) -> None:
 
 def test_a_node_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
     """Killed by another process than the adversary: the verdict has its code and log, and the torture ends at once."""
-    torture = Torture(Options(seed=1, duration_s=60, kinds=["reset"]), tmp_path, lambda text: None)
+    torture = Torture(Options(seed=1, duration_s=100_000, kinds=["reset"]), tmp_path, lambda text: None)
 
     async def main() -> None:
         async def interfere() -> None:
@@ -125,9 +124,7 @@ def test_a_node_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
         await torture.run()
         await interfering
 
-    began_s = time.monotonic()
     uvloop.run(main())
-    assert time.monotonic() - began_s < 60
     failures = torture.judge().failures
     assert any("node 1 ended by itself with code -9; its log ends:\n" in failure for failure in failures)
     assert not torture.cluster.processes
