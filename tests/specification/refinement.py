@@ -113,7 +113,7 @@ def p1b_of(acceptor: int, message: dict[str, Any]) -> P1b:
 
 
 def refused_once(answers: set[Any]) -> set[Any]:
-    """A refusal only reports ballot_num. A vote for that ballot to the same leader reports it too, and may replace it."""
+    """A refusal only reports ballot_num. A vote for that ballot to the same leader reports it too, and replaces it."""
     return {
         a
         for a in answers
@@ -165,7 +165,7 @@ class Bare(OneNode):
 
 
 class Pair:
-    """The core and the specification's node number `number`. `sent`: (peer, frame) that left, until a test takes them."""
+    """The core and the specification's node number `number`. `sent`: (peer, frame) that left, until they are taken."""
 
     def __init__(self, number: int = 0, system: str = "majority of 3", window: int = 16) -> None:
         self.number = number
