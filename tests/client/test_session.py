@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multipaxos.client.session import Session
-from multipaxos.machine.machine import PythonMachine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.paxos.session_table import SessionTable
 from multipaxos.wire import codec
 from multipaxos.wire.codec import CodecError

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from multipaxos import commands
 from multipaxos.machine.key_value import KeyValue
-from multipaxos.machine.machine import PythonMachine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import META_VOTER, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem

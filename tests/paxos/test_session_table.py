@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multipaxos.machine.machine import PythonMachine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.paxos.session_table import SessionTable
 from tests.support.journal import Journal
 

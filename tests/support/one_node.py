@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multipaxos.machine.machine import PythonMachine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem

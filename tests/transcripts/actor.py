@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from multipaxos.machine.machine import PythonMachine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.node.node import Node
 from multipaxos.node.output import META_BALLOT, META_DECIDED, META_VOTER, Batch, Event, Read
 from multipaxos.paxos.ballot import describe as describe_ballot

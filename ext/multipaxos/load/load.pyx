@@ -21,13 +21,12 @@ from libc.string cimport memcpy, memset
 
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.messages cimport OK, Reply
+from multipaxos.machine.operations cimport GET, PUT
 from multipaxos.load.histogram cimport Histogram
 from multipaxos.load.zipf cimport Popularity
 from multipaxos.client.session cimport Pending, Session
 
 cdef enum:
-    OP_PUT = 3
-    OP_GET = 4
     UNANSWERED = 0                   # the outcomes of multipaxos.load.operation_log
     DONE = 1
     REFUSED = 2
@@ -108,7 +107,7 @@ cdef class Load(Session):
         cdef uint64_t i = self.key_size
         cdef uint16_t key_size = <uint16_t>self.key_size
         cdef bint reads = (drawn & 0xFFFFFFFF) < self.read_below
-        self.payload[0] = OP_GET if reads else OP_PUT
+        self.payload[0] = GET if reads else PUT
         memcpy(self.payload + 1, &key_size, 2)
         while i:
             i -= 1

@@ -24,6 +24,7 @@ from multipaxos.wire.buffer cimport Bytes, bytes_free
 from multipaxos.wire.messages cimport (
     ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, Command,
 )
+from multipaxos.machine.hashing cimport hash_word
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.array cimport ring_grow
 from multipaxos.paxos.limits cimport ANSWER_BYTES_MAX, SESSIONS_MAX, UNACKNOWLEDGED_MAX
@@ -32,12 +33,6 @@ cdef enum:
     FIRST_CAPACITY = 16
 
 globals().update(SESSIONS_MAX=SESSIONS_MAX, UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
-
-
-cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept:
-    """One step of a 64-bit multiply-and-fold hash; equal on every replica, no seed."""
-    hash = (hash ^ value) * <uint64_t>0x9E3779B97F4A7C15
-    return hash ^ (hash >> 29)
 
 
 @cython.final
@@ -61,13 +56,13 @@ cdef class SessionTable:
         bytes_free(&self.scratch)
 
     cdef Session* find(self, uint64_t id) noexcept:
-        cdef Session* session = self.by_id[mix(0, id) & (self.buckets - 1)]
+        cdef Session* session = self.by_id[hash_word(0, id) & (self.buckets - 1)]
         while session != NULL and session.id != id:
             session = session.next_id
         return session
 
     cdef Session* find_nonce(self, uint64_t nonce) noexcept:
-        cdef Session* session = self.by_nonce[mix(0, nonce) & (self.buckets - 1)]
+        cdef Session* session = self.by_nonce[hash_word(0, nonce) & (self.buckets - 1)]
         while session != NULL and session.nonce != nonce:
             session = session.next_nonce
         return session
@@ -100,8 +95,8 @@ cdef class SessionTable:
             else:
                 self.used(session)
                 self.apply_in(session, command, context, machine, outcome)
-        self.chain = mix(mix(mix(self.chain, context.slot), outcome.session), command.sequence)
-        self.chain = mix(self.chain, outcome.status)
+        self.chain = hash_word(hash_word(hash_word(self.chain, context.slot), outcome.session), command.sequence)
+        self.chain = hash_word(self.chain, outcome.status)
         return 0
 
     cdef int apply_in(self, Session* session, const Command* command, const Context* context, Machine machine,
@@ -177,10 +172,10 @@ cdef class SessionTable:
             raise MemoryError("no memory for a session")
         session.id = id
         session.nonce = nonce
-        at = mix(0, id) & (self.buckets - 1)
+        at = hash_word(0, id) & (self.buckets - 1)
         session.next_id = self.by_id[at]
         self.by_id[at] = session
-        at = mix(0, nonce) & (self.buckets - 1)
+        at = hash_word(0, nonce) & (self.buckets - 1)
         session.next_nonce = self.by_nonce[at]
         self.by_nonce[at] = session
         session.older = self.newest
@@ -207,11 +202,11 @@ cdef class SessionTable:
         self.newest = session
 
     cdef void forget(self, Session* session) noexcept:
-        cdef Session** place = &self.by_id[mix(0, session.id) & (self.buckets - 1)]
+        cdef Session** place = &self.by_id[hash_word(0, session.id) & (self.buckets - 1)]
         while place[0] != session:
             place = &place[0].next_id
         place[0] = session.next_id
-        place = &self.by_nonce[mix(0, session.nonce) & (self.buckets - 1)]
+        place = &self.by_nonce[hash_word(0, session.nonce) & (self.buckets - 1)]
         while place[0] != session:
             place = &place[0].next_nonce
         place[0] = session.next_nonce

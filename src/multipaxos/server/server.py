@@ -19,7 +19,8 @@ from typing import Any
 from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.machine.key_value import KeyValue
-from multipaxos.machine.machine import Machine, PythonMachine
+from multipaxos.machine.machine import Machine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Node
 from multipaxos.server.running import Core, Running
