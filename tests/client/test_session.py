@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -206,3 +207,28 @@ def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> 
     assert sorted(answers) == list(range(1, count + 1))
     assert cluster.journal.entries == [b"%d" % i for i in range(1, count + 1)]
     assert all(int.from_bytes(answers[i], "little") == i - 1 for i in answers)
+
+
+def test_a_session_is_made_once() -> None:
+    """A second time would leak the first one's commands."""
+    session = Session(77)
+    with pytest.raises(RuntimeError, match="once"):
+        session.__init__(77)  # type: ignore[misc]
+
+
+def test_a_session_hears_nonsense() -> None:
+    """A whole frame, whose root points outside."""
+    with pytest.raises(CodecError, match="message that cannot be read"):
+        Session(77).receive(struct.pack("<2Q", 1 << 32, 1 << 48 | 99 << 2))
+
+
+def test_an_answer_that_comes_after_a_rewind_is_not_asked_for_again() -> None:
+    """It was on its way while the client gave it up for lost."""
+    session = Session(77)
+    session.receive(codec.encode_response(5, [(77, 5, codec.ReplyStatus.OPENED, b"")]))
+    session.submit(b"a")
+    assert session.output()
+    session.rewind()
+    assert session.receive(codec.encode_response(5, [(1, 6, codec.ReplyStatus.OK, b"!")])) == [(1, 0, 6, b"!")]
+    assert session.output() == b""
+    assert session.sent == session.acknowledged == 1

@@ -214,3 +214,26 @@ def test_zipfs_keys() -> None:
 def test_bad_options() -> None:
     with pytest.raises(OverflowError):
         Load(7, outstanding=-1)
+
+
+def opened_load(load: Load) -> Load:
+    """Its session is open, and what it wants to send is sent."""
+    load.pump(1, codec.encode_response(5, [(77, 5, codec.ReplyStatus.OPENED, b"")]))
+    return load
+
+
+def test_a_load_waits_where_a_session_is_full() -> None:
+    """The first command lacks its answer, so there is no room although fewer are outstanding than wanted."""
+    load = opened_load(Load(77, outstanding=1 << 20))
+    assert load.last == 16384
+    load.pump(2, codec.encode_response(5, [(2, 6, codec.ReplyStatus.OK, b"")]))
+    assert (load.last, load.unanswered) == (16384, 16383)
+    assert load.next_due_ns() == 0
+
+
+def test_a_load_counts_what_is_refused_as_errors() -> None:
+    """They have no latency."""
+    load = opened_load(Load(77))
+    load.measuring = True
+    load.pump(2, codec.encode_response(5, [(1, 6, codec.ReplyStatus.REFUSED, b"no")]))
+    assert (load.errors, load.completed, load.answered) == (1, 0, 1)

@@ -366,3 +366,26 @@ def test_bytes_that_are_no_answer(sample, answer):
 def test_a_cut_answer(sample):
     with pytest.raises(ValueError, match=r"answer"):
         commands.read_answer(encode(sample), b"\x00\x01", 1)
+
+
+@pytest.mark.parametrize(
+    ("transaction", "reason"),
+    [
+        (b"\x09\1\0\0\0\0\0\3\1\0k\5\0\0\0ab", b"Malformed: the lengths"),
+        (b"\x09\1\0\0\0\0\0\4\1\0k\5\0\0", b"Malformed: the lengths"),
+        (b"\x09\0\0\1\0\0\0\x09\0\0\0\x08\0\0\0\0\0\0\0\0", b"Malformed: no such operation"),
+    ],
+)
+def test_a_transaction_that_does_not_parse_is_refused(transaction: bytes, reason: bytes) -> None:
+    """A value and a version cut off in a compare; a scan inside."""
+    refused, answer = KeyValue().apply_bytes(1, 1, 1, transaction)
+    assert refused
+    assert answer.startswith(reason)
+
+
+def test_an_empty_value_is_compared_without_memory() -> None:
+    """Found by `make sanitize`, under which this fails without the mend: memcmp was given NULL."""
+    store = KeyValue()
+    store.apply_bytes(1, 0, 0, commands.put(b"k", b""))
+    assert store.apply_bytes(2, 0, 0, commands.cas(b"k", b"", b"new")) == (False, b"\0")
+    assert store.items() == [(b"k", b"new", 2)]

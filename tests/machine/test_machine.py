@@ -17,3 +17,11 @@ def test_both_machines_have_it():
 def test_the_base_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Machine().apply_bytes(1, 0, 0, b"")
+
+
+def test_a_machine_without_a_kind_does_nothing() -> None:
+    """It is a base."""
+    with pytest.raises(TypeError, match="abstract"):
+        Machine().apply_bytes(1, 1, 1, b"x")
+    with pytest.raises(TypeError, match="abstract"):
+        Machine().state_hash_int()

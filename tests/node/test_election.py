@@ -260,3 +260,9 @@ def test_clients_are_told_whom_to_follow():
     rig.client()
     rig.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
     assert [one["ballot"] for one in rig.take(1, "leading")] == [0, ballot(3, 1)]
+
+
+def test_an_election_draws_from_every_seed() -> None:
+    """Also from the one that would leave its generator at 0 for ever."""
+    election = Election(1000, 0x9E3779B97F4A7C15, QuorumSystem.majority(range(3)))
+    assert len({election.random(1 << 40) for _ in range(10)}) == 10

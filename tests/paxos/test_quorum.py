@@ -144,3 +144,10 @@ def test_description_and_equality():
     grid = QuorumSystem.grid(range(4), 2, 2)
     assert grid.describe() == "phase 1: a row of {0, 1} {2, 3}, phase 2: a column of {0, 2} {1, 3}"
     assert len({grid, QuorumSystem.grid(range(4), 2, 2)}) == 1
+
+
+def test_quorum_systems_are_shown_and_compared() -> None:
+    """With each other only."""
+    system = QuorumSystem.majority([0, 1, 2])
+    assert repr(system) == "<QuorumSystem phase 1: any 2, phase 2: any 2 of {0, 1, 2}>"
+    assert system != "majority"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.paxos.session_table import SessionTable
 from tests.support.journal import Journal
@@ -159,3 +160,16 @@ def test_against_a_model(steps: list[tuple[int, int, int]]) -> None:
             applied += 1
             assert (status, slot, answer) == answers[sequence]
         model[session] = (last, acknowledged, answers)
+
+
+def test_sessions_that_share_a_bucket_are_told_apart() -> None:
+    """More of them than buckets, opened, found again, and evicted in turn."""
+    kept, opened_in_all = 20_000, 24_000
+    sessions, machine = SessionTable(kept), KeyValue()
+    for slot in range(1, opened_in_all + 1):
+        sessions.apply_command(machine, slot, 0, slot + 5, 0, b"", opening=True)
+    evicted = opened_in_all - kept
+    assert [sessions.describe(slot) for slot in (1, evicted)] == [None, None]
+    assert all(sessions.describe(slot) == (0, 0, 0) for slot in range(evicted + 1, opened_in_all + 1))
+    again = sessions.apply_command(machine, opened_in_all + 1, 0, evicted + 6, 0, b"", opening=True)
+    assert again[1] == evicted + 1

@@ -126,3 +126,8 @@ def test_frames_that_do_not_cover_the_slot():
         with pytest.raises(ValueError, match=f"not a phase2a frame with slot {slot}"):
             ring.insert(slot, 1, 0, frame)
     assert ring.slots() == []
+
+
+def test_votes_beyond_a_ring_are_not_counted() -> None:
+    """It holds four slots."""
+    assert Ring(4).vote_all(1, 9, 1 << 16, 0) == 4

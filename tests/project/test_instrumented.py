@@ -61,7 +61,7 @@ class TestBuilds:
         found = {Path(path).stem for path in tools("core_tests").core_tests()}
         assert found >= {
             f"test_{name}"
-            for name in ["acceptor", "codec", "corners", "founding", "hostile", "load", "node", "paper", "key_value"]
+            for name in ["acceptor", "codec", "founding", "journal", "leading", "load", "node", "paper", "key_value"]
         }
         assert not found & {"test_cluster", "test_server", "test_world", "test_storage", "test_instrumented"}
 

@@ -1,0 +1,129 @@
+"""Bytes of links: bad ones close their link and touch nothing else."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multipaxos.wire import codec
+from multipaxos.wire.schema import SCHEMA
+from tests.support.one_node import OneNode, ballot, command
+
+ROUNDS = 1 << 48
+NO_BALLOTS = (1, (1 << 16) - 1, (ROUNDS - 1) << 16, (ROUNDS >> 1) << 16 | 1)
+
+
+def words(*values: int) -> bytes:
+    """Little-endian, as a frame has them."""
+    return struct.pack(f"<{len(values)}Q", *values)
+
+
+class TestBadFrames:
+    """Bytes that no honest peer or client sends."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"\xff" * 64, b"\0" * 64, (0).to_bytes(4, "little") + (1 << 30).to_bytes(4, "little") + b"x" * 8],
+        ids=["noise", "zeros", "oversized"],
+    )
+    def test_a_bad_frame(self, data: bytes) -> None:
+        one = OneNode()
+        one.client(1)
+        one.client(2)
+        one.receive(1, data)
+        assert 1 in one.closed
+        assert 2 not in one.closed
+        assert one.core.status()["bad_frames"] == 1
+        one.receive(1, data)  # what was under way still comes
+        assert one.core.status()["bad_frames"] == 1
+
+    @given(st.binary(max_size=300))
+    @settings(max_examples=200, deadline=None)
+    def test_noise(self, data: bytes) -> None:
+        one = OneNode()
+        one.client(1)
+        one.receive(1, data)
+        one.receive(101, data)
+        one.core.invariants()
+
+    @pytest.mark.parametrize(
+        "kind", ["phase1a", "phase1b", "phase2b", "decision", "fetch", "fetched", "ping", "pong", "founding"]
+    )
+    def test_a_client_cannot_speak_for_a_peer(self, kind: str) -> None:
+        one = OneNode()
+        one.client(1)
+        one.receive(1, codec.encode(kind))
+        assert "peer" in one.closed[1]
+
+    @pytest.mark.parametrize("kind", ["response", "leading"])
+    def test_what_only_clients_hear_closes_a_peers_link(self, kind: str) -> None:
+        """A peer has no reason to say it."""
+        one = OneNode()
+        one.send(1, kind)
+        assert "which peers do not send" in one.closed[101]
+
+    def test_a_frame_that_pycapnp_cannot_read_closes_its_link(self) -> None:
+        """Two segments, the second of which is not there as the first one says."""
+        one = OneNode()
+        frame = struct.pack("<4I", 1, 1, 1, 0) + words(2 | 7 << 3 | 1 << 32, 0)
+        one.receive(101, frame)
+        assert one.closed == {101: "a frame that is no message"}
+
+    @pytest.mark.parametrize("at", NO_BALLOTS)
+    @pytest.mark.parametrize("kind", ["ping", "phase2b", "phase1b", "pong", "decision"])
+    def test_a_ballot_that_no_leader_makes_closes_its_link(self, kind: str, at: int) -> None:
+        """Round 0 could not be described in `status`; above the greatest round the next scout's would overflow to 0."""
+        one = OneNode()
+        fields = {"incarnation": 1001} if kind == "phase1b" else {}
+        one.send(1, kind, ballot=at, **fields)
+        assert one.closed == {101: "a ballot that no leader makes"}
+        assert one.core.status()["ballot"] == "⊥"
+        assert ballot(1, 0) == one.begin_scout()
+
+    def test_a_watermark_at_no_ballot_closes_its_link(self) -> None:
+        """It is seen as a ballot too."""
+        one = OneNode()
+        one.send(1, "pong", ballot=ballot(2, 1), leading=True, decided_ballot=1, decided_first=1, decided_end=2)
+        assert one.closed == {101: "a ballot that no leader makes"}
+
+
+class TestLinks:
+    """Chunks are cut anywhere, and links replace one another."""
+
+    def test_frames_cut_anywhere(self) -> None:
+        at = ballot(1, 1)
+        frames = [
+            codec.encode_phase2a(at, slot, 5, (at, 1, slot), [command(9, slot, b"x" * slot)]) for slot in range(1, 8)
+        ]
+        data = b"".join(frames)
+        for cut in range(1, len(data), 7):
+            one = OneNode()
+            for piece in (data[:cut], data[cut:]):
+                one.receive(101, piece)
+            assert one.core.slot_out == 7
+        one = OneNode()
+        for i in range(len(data)):
+            one.receive(101, data[i : i + 1])
+        assert one.core.slot_out == 7
+
+    def test_a_message_in_several_segments_is_read(self) -> None:
+        message = SCHEMA.Message.new_message(num_first_segment_words=2)
+        body = message.init("phase2a")
+        body.ballot, body.first, body.timeNs = ballot(1, 1), 1, 5
+        commands = body.init("commands", 3)
+        for i in range(3):
+            commands[i].session, commands[i].sequence, commands[i].kind = 9, i + 1, "apply"
+            commands[i].payload = b"p" * 2000
+        frame = message.to_bytes()
+        assert int.from_bytes(frame[:4], "little") > 0  # more than one segment
+        one = OneNode()
+        one.receive(101, frame)
+        assert [slot for slot, _ in one.core.acceptor.pvalues()] == [1, 2, 3]
+
+    def test_a_newer_link_replaces_the_older(self) -> None:
+        one = OneNode()
+        one.link(1, number=500)
+        assert 101 in one.closed
