@@ -11,9 +11,9 @@ from typing import Any
 
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Event, Read
+from multipaxos.node.output import META_VOTER, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.paxos.roles import ALL_ROLES
+from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES
 from multipaxos.simulation.shell import carry_out
 from multipaxos.simulation.timeline import MS as MS
 from multipaxos.storage.records import split
@@ -21,7 +21,7 @@ from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 
-APPLY, OPEN_SESSION = 1, 2
+APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
 NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
 
 
@@ -62,22 +62,11 @@ class OneNode:
         self.meta = dict(meta or {})
         self.records = list(records or [])
         if founded:
-            self.meta.setdefault(b"voter", b"".join(i.to_bytes(8, "little") for i in self.incarnations))
+            self.meta.setdefault(META_VOTER, b"".join(i.to_bytes(8, "little") for i in self.incarnations))
         self.journal = journal or Journal()
         self.roles = roles or [ALL_ROLES] * nodes
-        self.core = Node(
-            node_id=node,
-            roles=self.roles,
-            quorums=quorums or QuorumSystem.majority([i for i, role in enumerate(self.roles) if role & 4]),
-            incarnation=self.incarnations[node],
-            seed=7,
-            machine=PythonMachine(self.journal),
-            meta=self.meta,
-            records=sorted(self.records, key=lambda r: (r[1], r[0])),
-            flatten=flatten,
-            window=window,
-            sessions_max=sessions_max,
-        )
+        voters = [i for i, role in enumerate(self.roles) if role & ACCEPTOR]
+        self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, sessions_max)
         self.batch: Batch | None = None
         self.reads: list[Read] = []
         self.sent: dict[int, list[dict[str, Any]]] = {}
@@ -90,6 +79,22 @@ class OneNode:
                 if peer != node:
                     self.link(peer)
         self.sent.clear()
+
+    def new_core(self, quorums: QuorumSystem, window: int, sessions_max: int) -> Node:
+        """The core, from what the disk holds."""
+        return Node(
+            node_id=self.id,
+            roles=self.roles,
+            quorums=quorums,
+            incarnation=self.incarnations[self.id],
+            seed=7,
+            machine=PythonMachine(self.journal),
+            meta=self.meta,
+            records=sorted(self.records, key=lambda record: (record[1], record[0])),
+            flatten=flatten,
+            window=window,
+            sessions_max=sessions_max,
+        )
 
     # A new name is on its way: `node` is `core`.
     @property
