@@ -73,7 +73,7 @@ class Fields:
         program = self.program
         return [
             command(
-                program.below(4), program.below(5), program.bytes(program.below(13)), program.below(4), program.below(4)
+                program.below(4), program.below(5), program.read(program.below(13)), program.below(4), program.below(4)
             )
             for _ in range(program.below(7))
         ]
@@ -81,7 +81,7 @@ class Fields:
     def run(self) -> bytes:
         """A run, as pvalues carry it; sometimes not a run at all."""
         if self.program.below(10) == 9:
-            return self.program.bytes(40)
+            return self.program.read(40)
         commands = self.commands() or [command(1, 1)]
         return codec.run_frame(codec.encode_phase2a(self.ballot(), self.slot(), 5, (0, 1, 1), commands)) or b"?"
 

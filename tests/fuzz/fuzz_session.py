@@ -42,7 +42,7 @@ class Client:
 
     def submit(self) -> None:
         """A command is submitted."""
-        self.session.submit(self.program.bytes(self.program.below(32)))
+        self.session.submit(self.program.read(self.program.below(32)))
 
     def connect(self) -> None:
         """There is a new link."""
@@ -62,7 +62,7 @@ class Client:
                 program.byte() if program.below(16) else program.number(),
                 program.byte(),
                 program.below(9),
-                program.bytes(3),
+                program.read(3),
             )
             for _ in range(program.below(5))
         ]

@@ -38,16 +38,16 @@ class Program:
 
     def number(self) -> int:
         """A number of 64 bits."""
-        return int.from_bytes(self.bytes(8), "little")
+        return int.from_bytes(self.read(8), "little")
 
-    def bytes(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         """At most so many bytes."""
         self.at += size
         return self.data[self.at - size : self.at]
 
     def chunk(self) -> bytes:
         """Bytes after their 16-bit length, as `chunk` writes them."""
-        return self.bytes(int.from_bytes(self.bytes(2), "little"))
+        return self.read(int.from_bytes(self.read(2), "little"))
 
 
 def chunk(data: bytes) -> bytes:

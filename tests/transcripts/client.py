@@ -9,7 +9,7 @@ from multipaxos.simulation.shell import whole_frames
 from multipaxos.wire import codec
 from tests.transcripts.trace import Trace
 
-STATUSES = {status: status.name.lower() for status in codec.ReplyStatus}
+STATUSES: dict[int, str] = {status: status.name.lower() for status in codec.ReplyStatus}
 CAPACITY = 64  # unanswered commands
 
 
