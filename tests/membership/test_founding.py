@@ -10,7 +10,7 @@ from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 
 def fresh_three():
@@ -123,17 +123,17 @@ def test_two_lists_never_live_together(seed):
 
 
 def test_a_vote_waits_for_the_voter_record():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     view = [1000, 1001, 1002]
     rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=view)
     rig.send(2, "founding", incarnation=1002, fresh=True, incarnations=view)
     rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
-    assert not rig.node.voting
+    assert not rig.core.voting
     rig.tick(5000)
     assert not any(event.kind == "scouting" for event in rig.events)
     assert rig.batch.meta[b"voter"] == b"".join(one.to_bytes(8, "little") for one in view)
     rig.sync()
-    assert rig.node.voting
+    assert rig.core.voting
     assert rig.from_peer(1, "phase1b") == []
     rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
     rig.sync()
@@ -141,7 +141,7 @@ def test_a_vote_waits_for_the_voter_record():
 
 
 def test_a_founder_tells_the_others_who_founded():
-    rig = Rig()
+    rig = OneNode()
     rig.take(101)
     rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[0, 1001, 0])
     told = rig.from_peer(1, "founding")
@@ -149,7 +149,7 @@ def test_a_founder_tells_the_others_who_founded():
 
 
 def test_a_wiped_node_learns_without_voting_or_leading():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
     rig.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
     assert any(event.kind == "not_founder" for event in rig.events)
@@ -158,8 +158,8 @@ def test_a_wiped_node_learns_without_voting_or_leading():
     rig.sync()
     for _ in range(50):
         rig.tick(100)
-    assert rig.node.slot_out == 2
-    assert not rig.node.voting
+    assert rig.core.slot_out == 2
+    assert not rig.core.voting
     assert not any(event.kind == "scouting" for event in rig.events)
     assert [one for one in rig.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
 
@@ -167,7 +167,7 @@ def test_a_wiped_node_learns_without_voting_or_leading():
 def test_who_has_learnt_does_not_found():
     """A witness of a cluster: were all founders wiped, it must not found another one with them, in which its log
     would be another's."""
-    rig = Rig(node=2, founded=False)
+    rig = OneNode(node=2, founded=False)
     for peer in (0, 1):
         rig.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
     rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
@@ -175,22 +175,22 @@ def test_who_has_learnt_does_not_found():
     rig.sync()
     view = [2000, 2001, 1002]
     for peer in (0, 1):
-        rig.node.link_down(100 + peer)
+        rig.core.link_down(100 + peer)
         rig.link(peer, incarnation=2000 + peer, number=300 + peer)
     for peer in (0, 1):
         rig.receive(300 + peer, codec.encode("founding", incarnation=2000 + peer, fresh=True, incarnations=view))
     rig.sync()
-    assert not rig.node.voting
+    assert not rig.core.voting
     told = [m for m in rig.take(300) if m["kind"] == "founding"]
     assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
 
 
 def test_a_learner_tells_what_its_disk_holds_and_no_more():
     """Whom it taught would know of a cluster that it forgets itself with a crash, and found another one with it."""
-    rig = Rig(node=2, founded=False)
+    rig = OneNode(node=2, founded=False)
     rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
     rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
-    assert rig.node.slot_out == 2
+    assert rig.core.slot_out == 2
     rig.send(1, "fetch", first=1, end=2)
     assert rig.from_peer(1, "fetched") == []
     rig.sync()
@@ -202,7 +202,7 @@ def test_a_learner_tells_what_its_disk_holds_and_no_more():
 
 
 def test_a_witness_says_that_it_blocks_a_founding():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     rig.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
     for _ in range(2):
         for peer in (1, 2):
@@ -212,12 +212,12 @@ def test_a_witness_says_that_it_blocks_a_founding():
 
 def test_who_has_learnt_is_founded_by_its_founders():
     """It missed its own founding; what it learnt meanwhile counts as accepted."""
-    rig = Rig(node=2, founded=False)
+    rig = OneNode(node=2, founded=False)
     rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
     rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
     rig.sync()
-    assert rig.node.voting
-    assert rig.node.acceptor.ballot_num == ballot(1, 0)
+    assert rig.core.voting
+    assert rig.core.acceptor.ballot_num == ballot(1, 0)
 
 
 def test_a_report_without_a_view_takes_the_earlier_one_back():
@@ -230,7 +230,7 @@ def test_a_report_without_a_view_takes_the_earlier_one_back():
 
 
 def test_founders_of_two_clusters_refuse_each_other():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
     assert 101 not in rig.closed
     rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1, 1001, 1002])
@@ -239,8 +239,8 @@ def test_founders_of_two_clusters_refuse_each_other():
 
 @pytest.mark.parametrize("kind", ["phase1a", "phase2a"])
 def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
-    rig = Rig()
-    rig.node.link_down(101)
+    rig = OneNode()
+    rig.core.link_down(101)
     rig.link(1, incarnation=5000, number=301)
     frame = (
         codec.encode("phase1a", ballot=ballot(9, 1), first=1)
@@ -249,26 +249,26 @@ def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
     )
     rig.receive(301, frame)
     assert "does not vote" in rig.closed[301]
-    assert rig.node.acceptor.ballot_num == 0
+    assert rig.core.acceptor.ballot_num == 0
 
 
 def test_voters_stay_voters_over_a_restart():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     for peer in (1, 2):
         rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
     rig.sync()
-    assert rig.restart().node.voting
+    assert rig.restart().core.voting
 
 
 def test_a_founding_of_another_incarnation_than_the_links_closes_it():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     rig.send(1, "founding", incarnation=3, fresh=True, incarnations=[1000, 3, 1002])
     assert 101 in rig.closed
 
 
 def test_a_list_of_founders_is_told_when_it_is_durable():
     """Lost with a crash, it could come to pass elsewhere while another one is founded here."""
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     for peer in (1, 2):
         rig.send(peer, "founding", incarnation=rig.incarnations[peer], fresh=True, incarnations=rig.incarnations)
     rig.sent.clear()
@@ -279,10 +279,10 @@ def test_a_list_of_founders_is_told_when_it_is_durable():
 
 
 def test_a_node_alone_founds_itself():
-    rig = Rig(nodes=1, founded=False)
-    assert not rig.node.voting
+    rig = OneNode(nodes=1, founded=False)
+    assert not rig.core.voting
     rig.sync()
-    assert rig.node.voting
+    assert rig.core.voting
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -4,7 +4,7 @@ import pytest
 
 from multipaxos.node.election import Election
 from multipaxos.paxos.quorum import QuorumSystem
-from tests.support.one_node import MS, NO_WATERMARK, OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import MS, NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
 
 TIMEOUT = 500 * MS
 QUORUMS = QuorumSystem.majority(range(3))
@@ -80,7 +80,7 @@ def scouts(rig):
 
 
 def test_while_the_winner_leads_with_its_quorum_nobody_scouts():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
     follow(rig, ballot(3, 1), ticks=100)
     assert scouts(rig) == 0
@@ -89,7 +89,7 @@ def test_while_the_winner_leads_with_its_quorum_nobody_scouts():
 
 def test_a_node_that_comes_back_lets_the_leader_be():
     """A scout at once would preempt it, and cost all an election."""
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
     rig.sync()
     again = rig.restart()
@@ -100,7 +100,7 @@ def test_a_node_that_comes_back_lets_the_leader_be():
 
 
 def test_a_node_that_comes_back_to_nobody_scouts_within_its_wait():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
     rig.sync()
     again = rig.restart()
@@ -110,7 +110,7 @@ def test_a_node_that_comes_back_to_nobody_scouts_within_its_wait():
 
 
 def test_a_node_alone_that_comes_back_waits_for_nobody():
-    rig = Rig(nodes=1)
+    rig = OneNode(nodes=1)
     for _ in range(3):
         rig.tick(100)
     rig.sync()
@@ -124,21 +124,21 @@ def test_a_node_alone_that_comes_back_waits_for_nobody():
 @pytest.mark.parametrize(("leading", "quorum"), [(True, False), (False, False), (False, True)])
 def test_a_winner_cut_off_from_its_quorum_is_not_alive(leading, quorum):
     """It answers pings for ever; that is not enough."""
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
     follow(rig, ballot(3, 1), leading=leading, quorum=quorum)
     assert scouts(rig) >= 1
 
 
 def test_pongs_of_a_lower_ballot_do_not_help_the_loser():
-    rig = Rig()
+    rig = OneNode()
     rig.send(2, "ping", ballot=ballot(4, 2), nonce=1, slot_out=1, voting=True)
     follow(rig, ballot(3, 1))
     assert scouts(rig) >= 1
 
 
 def test_a_preempted_scout_does_not_scout_at_once():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, ballot(9, 1))
     assert at < ballot(9, 1)
@@ -148,7 +148,7 @@ def test_a_preempted_scout_does_not_scout_at_once():
 
 
 def test_a_leader_without_a_quorum_steps_down():
-    rig = Rig()
+    rig = OneNode()
     rig.lead()
     for _ in range(15):
         rig.tick(100)
@@ -156,17 +156,17 @@ def test_a_leader_without_a_quorum_steps_down():
 
 
 def test_a_leader_whose_quorum_answers_stays():
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     for _ in range(50):
         rig.send(2, "ping", ballot=at, nonce=1, slot_out=1, voting=True)
         rig.tick(100)
-    assert rig.node.status()["leading"]
+    assert rig.core.status()["leading"]
 
 
 @pytest.mark.parametrize("fields", [{"voting": False}, {"ballot": 0}])
 def test_pings_of_another_ballot_or_of_non_voters_are_no_quorum(fields):
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     for _ in range(15):
         rig.send(2, "ping", **{"ballot": at, "nonce": 1, "slot_out": 1, "voting": True, **fields})
@@ -175,7 +175,7 @@ def test_pings_of_another_ballot_or_of_non_voters_are_no_quorum(fields):
 
 
 def test_pong_says_whether_it_leads_and_has_its_quorum():
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
 
     def ask():
@@ -196,7 +196,7 @@ def test_pong_says_whether_it_leads_and_has_its_quorum():
 
 def test_who_does_not_lead_answers_with_the_highest_ballot_it_knows():
     """So that who follows an old leader hears of the new one, also from a node that is no acceptor."""
-    rig = Rig(roles=[3, 7, 7])
+    rig = OneNode(roles=[3, 7, 7])
     rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
     rig.take(102)
     rig.send(2, "ping", ballot=ballot(2, 1), nonce=5, slot_out=1, voting=True)
@@ -204,7 +204,7 @@ def test_who_does_not_lead_answers_with_the_highest_ballot_it_knows():
 
 
 def test_who_is_led_pings_its_leader_alone():
-    rig = Rig()
+    rig = OneNode()
     follow(rig, ballot(3, 1))
     rig.take(102)
     rig.tick(100)
@@ -215,7 +215,7 @@ def test_who_is_led_pings_its_leader_alone():
 def test_who_hears_of_no_leader_tells_all_the_highest_ballot_it_knows():
     """Found by simulation: a replica that knew of a ballot whose owner was gone, and a leader at a lower one that never
     heard of it. And a leader that stepped down, deaf to its successor."""
-    rig = Rig(roles=[1, 7, 7])
+    rig = OneNode(roles=[1, 7, 7])
     rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
     rig.take(102)
     for _ in range(7):
@@ -224,7 +224,7 @@ def test_who_hears_of_no_leader_tells_all_the_highest_ballot_it_knows():
 
 
 def test_a_ping_is_a_vote_of_confidence_only_at_the_ballot_that_was_adopted():
-    rig = Rig()
+    rig = OneNode()
     rig.send(2, "phase1a", ballot=ballot(3, 2), first=1)
     rig.sync()
     rig.take(102)
@@ -237,17 +237,17 @@ def test_a_ping_is_a_vote_of_confidence_only_at_the_ballot_that_was_adopted():
 
 
 def test_a_broken_link_to_the_leader_hastens():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
     follow(rig, ballot(3, 1))
     scouts(rig)
-    rig.node.link_down(101)
+    rig.core.link_down(101)
     rig.tick(260)
     assert scouts(rig) == 1
 
 
 def test_a_node_that_is_behind_fetches_before_it_scouts():
-    rig = Rig(window=4)
+    rig = OneNode(window=4)
     rig.send(2, "ping", ballot=0, nonce=1, slot_out=100, voting=True)
     for _ in range(6):
         rig.tick(100)
@@ -256,7 +256,7 @@ def test_a_node_that_is_behind_fetches_before_it_scouts():
 
 
 def test_clients_are_told_whom_to_follow():
-    rig = Rig()
+    rig = OneNode()
     rig.client()
     rig.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
     assert [one["ballot"] for one in rig.take(1, "leading")] == [0, ballot(3, 1)]

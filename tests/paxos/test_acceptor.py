@@ -2,7 +2,7 @@
 
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 B1, B2, B3 = ballot(1, 1), ballot(2, 2), ballot(3, 1)
@@ -27,7 +27,7 @@ def step(rig):
     """Only the outstanding batch becomes durable; the one that gathered meanwhile is then outstanding."""
     batch, rig.batch = rig.batch, None
     rig.commit(batch)
-    rig.node.done(batch.token, True)
+    rig.core.done(batch.token, True)
     rig.collect()
 
 
@@ -35,7 +35,7 @@ def step(rig):
 
 
 def test_a_promise_waits_for_its_ballot():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=B1, first=1)
     assert rig.from_peer(1, "phase1b") == []
     assert rig.batch.meta[b"ballot"] == B1.to_bytes(8, "little")
@@ -44,7 +44,7 @@ def test_a_promise_waits_for_its_ballot():
 
 
 def test_a_vote_waits_for_its_record():
-    rig = Rig()
+    rig = OneNode()
     frame = rig.phase2a(1, B1, 1, COMMANDS[:2])
     assert rig.from_peer(1, "phase2b") == []
     rig.sync()
@@ -53,7 +53,7 @@ def test_a_vote_waits_for_its_record():
 
 
 def test_the_answer_to_a_repeat_waits_like_the_first():
-    rig = Rig()
+    rig = OneNode()
     for _ in range(2):
         rig.send(1, "phase1a", ballot=B1, first=1)
         rig.phase2a(1, B1, 1, COMMANDS[:1])
@@ -67,7 +67,7 @@ def test_a_repeat_waits_for_the_batch_that_gathers():
     """The first batch is on its way to the disk; what came since gathers: a repeat of it waits for the second
     one.
     """
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(1, B1, 1, COMMANDS[:1])
     rig.phase2a(1, B1, 2, COMMANDS[1:2])
     rig.phase2a(1, B1, 2, COMMANDS[1:2])
@@ -79,7 +79,7 @@ def test_a_repeat_waits_for_the_batch_that_gathers():
 
 def test_a_promise_waits_for_pvalues_of_a_newer_batch():
     """A phase 1b names a pvalue that only gathers; its ballot was durable long ago."""
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=B1, first=1)
     rig.sync()
     rig.take(101)
@@ -92,7 +92,7 @@ def test_a_promise_waits_for_pvalues_of_a_newer_batch():
 
 def test_a_refusal_that_shows_a_ballot_waits_for_it():
     """A 2b with the higher ballot_num rests on that ballot too."""
-    rig = Rig()
+    rig = OneNode()
     rig.send(2, "phase1a", ballot=B2, first=1)
     rig.phase2a(1, B1, 1, COMMANDS[:1])
     assert rig.from_peer(1, "phase2b") == []
@@ -101,7 +101,7 @@ def test_a_refusal_that_shows_a_ballot_waits_for_it():
 
 
 def test_a_failed_batch_ends_all_promises():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=B1, first=1)
     rig.phase2a(1, B1, 1, COMMANDS[:1])
     rig.sync(ok=False)
@@ -116,7 +116,7 @@ def test_a_failed_batch_ends_all_promises():
 
 
 def test_a_promise_outlives_the_process():
-    rig = Rig()
+    rig = OneNode()
     rig.send(2, "phase1a", ballot=B2, first=1)
     rig.phase2a(2, B2, 1, COMMANDS[:2])
     rig.sync()
@@ -128,23 +128,23 @@ def test_a_promise_outlives_the_process():
 
 
 def test_a_ballot_adopted_by_a_phase_2a_outlives_the_process():
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     rig.sync()
     again = rig.restart()
-    assert again.node.acceptor.ballot_num == B2
+    assert again.core.acceptor.ballot_num == B2
 
 
 def test_what_was_not_synced_is_gone_and_was_never_said():
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     assert rig.from_peer(2, "phase2b") == []
-    assert rig.restart().node.acceptor.pvalues() == []
+    assert rig.restart().core.acceptor.pvalues() == []
 
 
 def test_overlapping_records_the_newest_holds_slot_by_slot():
     """A record for 3-4 must not erase 1-6, whatever the order of their first slots."""
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(1, B1, 1, COMMANDS[:6])
     rig.phase2a(2, B2, 3, COMMANDS[6:8])
     rig.phase2a(1, B3, 2, COMMANDS[8:10])
@@ -159,24 +159,24 @@ def test_overlapping_records_the_newest_holds_slot_by_slot():
 
 def test_a_learners_late_lower_ballot_does_not_hide_the_decided_one_on_disk():
     """A node that does not vote hears an old leader's run after a newer one's decision, over more slots."""
-    rig = Rig(node=3, nodes=4, roles=[ALL_ROLES, ALL_ROLES, ALL_ROLES, 1])
+    rig = OneNode(node=3, nodes=4, roles=[ALL_ROLES, ALL_ROLES, ALL_ROLES, 1])
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     rig.send(2, "decision", ballot=B2, first=1, end=2)
     rig.sync()
     rig.phase2a(1, B1, 1, COMMANDS[4:6])
     rig.sync()
-    assert rig.restart().node.command_at(1) == rig.node.command_at(1) == (OPEN_SESSION, 0, 900, b"")
+    assert rig.restart().core.command_at(1) == rig.core.command_at(1) == (OPEN_SESSION, 0, 900, b"")
 
 
 def test_what_a_fresh_node_learned_counts_when_it_begins_to_vote():
     """A2 at the moment of founding: ballot_num is no lower than what is held."""
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     rig.phase2a(2, B2, 1, COMMANDS[:1])
     rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
     rig.sync()
-    assert rig.node.voting
-    assert rig.node.acceptor.ballot_num == B2
-    rig.node.invariants()
+    assert rig.core.voting
+    assert rig.core.acceptor.ballot_num == B2
+    rig.core.invariants()
     rig.send(1, "phase1a", ballot=B1, first=1)
     rig.sync()
     assert rig.from_peer(1, "phase1b")[-1]["ballot"] == B2
@@ -187,7 +187,7 @@ def test_what_a_fresh_node_learned_counts_when_it_begins_to_vote():
 
 def marked(mark):
     """A pure acceptor with this mark (node 2 of [leader, leader, acceptor...])."""
-    return Rig(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": mark.to_bytes(8, "little")})
+    return OneNode(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": mark.to_bytes(8, "little")})
 
 
 def test_a_promise_carries_the_mark():
@@ -208,26 +208,26 @@ def test_below_the_mark_there_is_no_vote():
     below, across = rig.from_peer(1, "phase2b")
     assert (below["ballot"], below["mark"], below["end"] - below["first"]) == (B1, 50, 0)
     assert (across["first"], across["end"], across["mark"]) == (50, 52, 50)
-    assert rig.node.acceptor.pvalues() == [(50, B1), (51, B1)]
+    assert rig.core.acceptor.pvalues() == [(50, B1), (51, B1)]
 
 
 # -- bounds
 
 
 def test_no_vote_beyond_the_ring():
-    rig = Rig(window=4)
+    rig = OneNode(window=4)
     rig.phase2a(1, B1, 14, COMMANDS[:6])
     rig.phase2a(1, B1, 1000, COMMANDS[:2])
     rig.sync()
     acks = [(one["first"], one["end"]) for one in rig.from_peer(1, "phase2b")]
     assert acks[0] == (14, 17)
     assert all(first == end for first, end in acks[1:])
-    assert rig.node.acceptor.pvalues() == [(14, B1), (15, B1), (16, B1)]
+    assert rig.core.acceptor.pvalues() == [(14, B1), (15, B1), (16, B1)]
 
 
 def test_a_large_promise_comes_in_parts():
     """Each part says which slots it covers; together they hold all, and only the last ends at the top."""
-    rig = Rig()
+    rig = OneNode()
     large = b"v" * 600_000
     for slot in range(1, 6):
         rig.phase2a(1, B1, slot, [command(9, slot, large)])
@@ -241,7 +241,7 @@ def test_a_large_promise_comes_in_parts():
 
 
 def test_an_acceptor_that_does_not_vote_says_nothing():
-    rig = Rig(founded=False)
+    rig = OneNode(founded=False)
     rig.send(1, "phase1a", ballot=B1, first=1)
     rig.phase2a(1, B1, 1, COMMANDS[:1])
     rig.sync()
@@ -250,33 +250,33 @@ def test_an_acceptor_that_does_not_vote_says_nothing():
 
 def test_a_scout_too_far_behind_is_told_so_and_not_adopted():
     """What it asks for is on disk only: it hears how far we are, and fetches."""
-    rig = Rig(window=4)
+    rig = OneNode(window=4)
     for slot in range(1, 40):
         rig.phase2a(1, B1, slot, [command(0, slot, b"", OPEN_SESSION)], decided=(B1, 1, slot))
         rig.sync()
-    assert rig.node.acceptor.accepted.base > 1
+    assert rig.core.acceptor.accepted.base > 1
     rig.take(102)
     rig.send(2, "phase1a", ballot=B2, first=1)
     rig.sync()
     assert rig.from_peer(2, "phase1b") == []
-    assert rig.node.acceptor.ballot_num == B1
-    rig.send(2, "phase1a", ballot=B2, first=rig.node.slot_out)
+    assert rig.core.acceptor.ballot_num == B1
+    rig.send(2, "phase1a", ballot=B2, first=rig.core.slot_out)
     rig.sync()
     assert [one["ballot"] for one in rig.from_peer(2, "phase1b")] == [B2]
 
 
 def test_a_phase_1a_for_anothers_ballot_closes_the_link():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "phase1a", ballot=B2, first=1)
     assert 101 in rig.closed
-    assert rig.node.acceptor.ballot_num == 0
+    assert rig.core.acceptor.ballot_num == 0
 
 
 def test_a_refusal_covers_no_slot():
     """A late phase 1a of a leader's former attempt is refused with its present ballot: that must not read as
     an adoption
     of nothing, or the present attempt forgets what is accepted."""
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(2, B2, 1, COMMANDS[:2])
     newer = ballot(9, 1)
     rig.send(1, "phase1a", ballot=newer, first=1)
@@ -286,7 +286,7 @@ def test_a_refusal_covers_no_slot():
     assert promise["ballot"] == refusal["ballot"] == newer
     assert sorted(held(promise)) == [1, 2]
     assert refusal["first"] == refusal["end"] == 2**64 - 1
-    scout = Rig(node=1)
+    scout = OneNode(node=1)
     at = scout.begin_scout()
     scout.send(
         0,
@@ -303,4 +303,4 @@ def test_a_refusal_covers_no_slot():
             "incarnation": 1002,
         },
     )
-    assert not scout.node.status()["leading"]
+    assert not scout.core.status()["leading"]

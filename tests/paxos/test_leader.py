@@ -5,7 +5,7 @@ import pytest
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 NOOP = 0
@@ -36,30 +36,30 @@ def requested(rig, *commands):
 
 
 def test_the_ballot_is_durable_before_the_first_phase_1a():
-    rig = Rig()
+    rig = OneNode()
     while not any(event.kind == "scouting" for event in rig.events):
         rig.tick(50)
     for _ in range(5):
         rig.tick(150)
     assert rig.from_peer(1, "phase1a") == []
     rig.sync()
-    assert [one["ballot"] for one in rig.from_peer(1, "phase1a")] == [rig.node.leader.ballot]
-    assert rig.meta[b"ballot"] == rig.node.leader.ballot.to_bytes(8, "little")
+    assert [one["ballot"] for one in rig.from_peer(1, "phase1a")] == [rig.core.leader.ballot]
+    assert rig.meta[b"ballot"] == rig.core.leader.ballot.to_bytes(8, "little")
 
 
 def test_a_ballot_is_never_used_again_after_a_restart():
-    rig, used = Rig(), set()
+    rig, used = OneNode(), set()
     for _ in range(4):
         at = rig.begin_scout()
         assert at not in used
         assert all(at > one for one in used)
         used.add(at)
         rig = rig.restart()
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
 
 
 def test_every_attempt_has_a_ballot_of_its_own():
-    rig = Rig()
+    rig = OneNode()
     first = rig.begin_scout()
     rig.promise(1, ballot(8, 1))
     rig.events.clear()
@@ -68,7 +68,7 @@ def test_every_attempt_has_a_ballot_of_its_own():
 
 
 def test_a_scout_asks_again_who_has_not_answered():
-    rig = Rig(nodes=5)
+    rig = OneNode(nodes=5)
     at = rig.begin_scout()
     rig.promise(1, at)
     rig.sent.clear()
@@ -84,12 +84,12 @@ def test_the_mark_of_an_answer_raises_start():
     """Slots below the mark are decided and forgotten, not empty: nothing is proposed there, and they are
     fetched.
     """
-    rig = Rig()
+    rig = OneNode()
     requested(rig, *COMMANDS[:2])
     at = rig.begin_scout()
     rig.sent.clear()
     rig.promise(1, at, mark=5)
-    assert rig.node.leader.commanders.start == 5
+    assert rig.core.leader.commanders.start == 5
     assert {slot: one[1] for slot, one in proposed(rig).items()} == {5: 900, 6: 901}
     rig.tick(5)
     assert [one["first"] for peer in (1, 2) for one in rig.from_peer(peer, "fetch")][:1] == [1]
@@ -99,7 +99,7 @@ def test_own_proposals_below_start_go_back_to_the_requests():
     """What it proposed in a former reign below the new start is dropped there; another slot carries the
     command.
     """
-    rig = Rig()
+    rig = OneNode()
     rig.lead()
     requested(rig, *COMMANDS[:3])
     assert set(proposed(rig)) == {1, 2, 3}
@@ -118,7 +118,7 @@ def test_own_proposals_below_start_go_back_to_the_requests():
 
 
 def test_no_noops_below_start():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.sent.clear()
     rig.promise(1, at, mark=4, pvalues=((6, 7, run(ballot(0, 1), 6, COMMANDS[0])),))
@@ -131,25 +131,25 @@ def test_no_noops_below_start():
 
 def test_a_mark_seen_while_leading_moves_start():
     """A 2b from an acceptor whose mark is above: those rows are dropped and fetched, and are no votes."""
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     requested(rig, *COMMANDS[:4])
     rig.accept(1, at, 1, 1, mark=3)
-    assert rig.node.leader.commanders.start == 3
-    assert rig.node.slot_out == 1
+    assert rig.core.leader.commanders.start == 3
+    assert rig.core.slot_out == 1
     rig.accept(1, at, 3, 5, mark=3)
-    assert rig.node.leader.commanders.decided_end == 5
-    assert rig.node.slot_out == 1
+    assert rig.core.leader.commanders.decided_end == 5
+    assert rig.core.slot_out == 1
     assert [one["first"] for peer in (1, 2) for one in rig.from_peer(peer, "fetch")][:1] == [1]
 
 
 def test_the_greatest_mark_of_the_parts_counts():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, at, first=1, end=10, mark=7)
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
     rig.promise(1, at, first=10, mark=2)
-    assert rig.node.leader.commanders.start == 7
+    assert rig.core.leader.commanders.start == 7
 
 
 # -- answers in parts
@@ -157,14 +157,14 @@ def test_the_greatest_mark_of_the_parts_counts():
 
 def test_an_answer_counts_only_when_complete():
     """A part that is missing in the middle: the last one alone ends nothing, in whatever order they come."""
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, at, first=1, end=5)
     rig.promise(1, at, first=9)
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
     rig.promise(1, at, first=5, end=9, pvalues=((6, 7, run(ballot(0, 1), 6, COMMANDS[0])),))
     rig.promise(1, at, first=9)
-    assert rig.node.status()["leading"]
+    assert rig.core.status()["leading"]
     assert proposed(rig)[6][1] == 900
 
 
@@ -172,7 +172,7 @@ def test_an_answer_counts_only_when_complete():
 
 
 def test_gaps_are_filled_with_noops_and_times_are_kept():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.sent.clear()
     lower, higher = ballot(0, 1), ballot(0, 2)
@@ -197,7 +197,7 @@ def test_gaps_are_filled_with_noops_and_times_are_kept():
 
 
 def test_a_resent_phase_2a_keeps_its_time():
-    rig = Rig()
+    rig = OneNode()
     rig.lead()
     requested(rig, COMMANDS[0])
     first = proposed(rig)
@@ -207,7 +207,7 @@ def test_a_resent_phase_2a_keeps_its_time():
 
 def test_our_own_acceptors_pvalues_are_in_the_arrow():
     """The scout asks its own acceptor like any other."""
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(1, ballot(3, 1), 1, COMMANDS[:1])
     rig.sync()
     at = rig.begin_scout()
@@ -217,7 +217,7 @@ def test_our_own_acceptors_pvalues_are_in_the_arrow():
 
 
 def test_pvalues_below_the_first_are_not_proposed():
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(1, ballot(3, 1), 1, COMMANDS[:4])
     rig.send(1, "decision", ballot=ballot(3, 1), first=1, end=4)
     rig.sync()
@@ -228,37 +228,37 @@ def test_pvalues_below_the_first_are_not_proposed():
 
 
 def test_a_1b_with_pvalues_of_a_higher_ballot_is_no_1b():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, at, pvalues=((1, 2, run(ballot(9, 1), 1, COMMANDS[0])),))
     assert 101 in rig.closed
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
 
 
 def test_a_1b_with_slots_far_above_is_no_1b():
     """No acceptor can hold them: its ring does not reach so far above a slot that it still holds."""
-    rig = Rig(window=4)
+    rig = OneNode(window=4)
     at = rig.begin_scout()
     rig.promise(1, at, pvalues=((5000, 5001, run(ballot(0, 1), 5000, COMMANDS[0])),))
     assert 101 in rig.closed
     rig.promise(2, at)
-    assert rig.node.status()["leading"]
+    assert rig.core.status()["leading"]
 
 
 # -- votes
 
 
 def test_a_2b_of_another_ballot_is_no_vote():
-    rig = Rig()
+    rig = OneNode()
     rig.send(1, "ping", ballot=ballot(3, 1))
     assert rig.lead() == ballot(4, 0)
     requested(rig, COMMANDS[0])
     rig.accept(1, ballot(3, 0), 1, 2)
-    assert rig.node.slot_out == 1
+    assert rig.core.slot_out == 1
 
 
 def test_a_late_2b_of_a_former_reign_is_no_vote():
-    rig = Rig()
+    rig = OneNode()
     old = rig.lead()
     requested(rig, COMMANDS[0])
     rig.send(1, "ping", ballot=ballot(5, 1), nonce=1, slot_out=1, voting=True)
@@ -268,36 +268,36 @@ def test_a_late_2b_of_a_former_reign_is_no_vote():
     rig.sync()
     assert at != old
     rig.accept(2, old, 1, 2)
-    assert rig.node.slot_out == 1
+    assert rig.core.slot_out == 1
     rig.accept(2, at, 1, 2)
-    assert rig.node.slot_out == 2
+    assert rig.core.slot_out == 2
 
 
 def test_an_acceptor_votes_once():
-    rig = Rig(nodes=5)
+    rig = OneNode(nodes=5)
     at = rig.lead()
     requested(rig, COMMANDS[0])
     for _ in range(4):
         rig.accept(3, at, 1, 2)
-    assert rig.node.slot_out == 1
+    assert rig.core.slot_out == 1
 
 
 def test_our_own_vote_waits_for_our_disk():
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     rig.client()
     rig.request(1, COMMANDS[0])
     assert len(proposed(rig)) == 1, "a phase 2a leaves at once"
     rig.accept(1, at, 1, 2)
-    assert rig.node.slot_out == 1
+    assert rig.core.slot_out == 1
     rig.sync()
-    assert rig.node.slot_out == 2
+    assert rig.core.slot_out == 2
 
 
 @pytest.mark.parametrize("phase", [1, 2])
 def test_only_founders_vote(phase):
     """A node whose disk was lost has another incarnation: neither its promises nor its votes count."""
-    rig = Rig()
+    rig = OneNode()
     if phase == 1:
         at = rig.begin_scout()
         rig.link(1, incarnation=5555, number=201)
@@ -315,18 +315,18 @@ def test_only_founders_vote(phase):
                 pvalues=[],
             ),
         )
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
     else:
         at = rig.lead()
         requested(rig, COMMANDS[0])
         rig.link(1, incarnation=5555, number=201)
         rig.receive(201, codec.encode("phase2b", ballot=at, first=1, end=2, mark=1))
-        assert rig.node.slot_out == 1
+        assert rig.core.slot_out == 1
     assert 201 not in rig.closed
 
 
 def test_a_promise_of_another_incarnation_than_the_links_closes_it():
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, at, incarnation=4)
     assert 101 in rig.closed
@@ -334,57 +334,57 @@ def test_a_promise_of_another_incarnation_than_the_links_closes_it():
 
 def test_a_number_that_no_founder_has_does_not_count():
     """Rejoined incarnations do not vote here: their number names a slot, a founder's is -1."""
-    rig = Rig()
+    rig = OneNode()
     at = rig.begin_scout()
     rig.promise(1, at, number=3)
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
 
 
 def test_who_is_no_acceptor_does_not_vote():
-    rig = Rig(nodes=4, roles=[ALL_ROLES, ALL_ROLES, 1, 4])
+    rig = OneNode(nodes=4, roles=[ALL_ROLES, ALL_ROLES, 1, 4])
     at = rig.begin_scout()
     rig.promise(2, at)
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
     rig.promise(3, at)
-    assert rig.node.status()["leading"]
+    assert rig.core.status()["leading"]
 
 
 def test_flexible_quorums_are_used_in_their_phases():
-    rig = Rig(nodes=4, quorums=QuorumSystem.sizes([0, 1, 2, 3], 3, 2))
+    rig = OneNode(nodes=4, quorums=QuorumSystem.sizes([0, 1, 2, 3], 3, 2))
     at = rig.begin_scout()
     rig.promise(1, at)
-    assert not rig.node.status()["leading"]
+    assert not rig.core.status()["leading"]
     rig.promise(2, at)
     requested(rig, COMMANDS[0])
     rig.accept(3, at, 1, 2)
-    assert rig.node.slot_out == 2
+    assert rig.core.slot_out == 2
 
 
 def test_a_grid_decides_by_its_lines():
     """Two rows of two: one line for the first phase, the crossing kind for the second."""
     quorums = QuorumSystem.grid([0, 1, 2, 3], 2, 2)
-    rig = Rig(nodes=4, quorums=quorums)
+    rig = OneNode(nodes=4, quorums=quorums)
     at = rig.begin_scout()
     votes = 1
     for peer in (1, 2, 3):
         rig.promise(peer, at)
         votes |= 1 << peer
-        assert rig.node.status()["leading"] == quorums.is_phase1_quorum(votes)
-        if rig.node.status()["leading"]:
+        assert rig.core.status()["leading"] == quorums.is_phase1_quorum(votes)
+        if rig.core.status()["leading"]:
             break
     requested(rig, COMMANDS[0])
     votes = 1
     for peer in (1, 2, 3):
         rig.accept(peer, at, 1, 2)
         votes |= 1 << peer
-        assert (rig.node.slot_out == 2) == quorums.is_phase2_quorum(votes)
+        assert (rig.core.slot_out == 2) == quorums.is_phase2_quorum(votes)
 
 
 # -- commanders keep asking
 
 
 def test_commanders_ask_again_on_a_timer_only_who_has_not_voted():
-    rig = Rig(nodes=5)
+    rig = OneNode(nodes=5)
     at = rig.lead()
     requested(rig, COMMANDS[0])
     rig.accept(1, at, 1, 2)
@@ -395,10 +395,10 @@ def test_commanders_ask_again_on_a_timer_only_who_has_not_voted():
 
 
 def test_commanders_ask_again_on_a_reconnect():
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     requested(rig, COMMANDS[0])
-    rig.node.link_down(102)
+    rig.core.link_down(102)
     rig.link(2, number=202)
     sent = rig.take(202, "phase2a")
     assert [(one["ballot"], one["first"]) for one in sent] == [(at, 1)]
@@ -406,17 +406,17 @@ def test_commanders_ask_again_on_a_reconnect():
 
 def test_a_lower_ballots_2b_does_not_end_a_commander():
     """PMMC's commander ends by any other ballot; here only a higher one ends it."""
-    rig = Rig()
+    rig = OneNode()
     at = rig.lead()
     requested(rig, COMMANDS[0])
     rig.accept(1, 0, 1, 1)
     rig.accept(1, at, 1, 2)
-    assert rig.node.slot_out == 2
+    assert rig.core.slot_out == 2
 
 
 def test_a_new_leader_says_so_even_where_nothing_is_decided():
     """Who follows an older ballot would wait for the old leader for ever."""
-    rig = Rig()
+    rig = OneNode()
     rig.phase2a(1, ballot(1, 1), 1, COMMANDS[:1])
     rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
     rig.sync()

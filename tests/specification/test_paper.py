@@ -12,7 +12,7 @@ from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, Rig, ballot, command
+from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 
 def pvalue(frame: bytes, first: int, end: int) -> dict[str, Any]:
@@ -30,16 +30,16 @@ class TestAcceptor:
 
     def test_a1_it_adopts_strictly_increasing_ballots_only(self) -> None:
         """A1, section 2.2: an acceptor can only adopt strictly increasing ballot numbers."""
-        rig = Rig()
+        rig = OneNode()
         seen = []
         for at in (ballot(3, 1), ballot(2, 2), ballot(3, 2), ballot(1, 1)):
             rig.send(at & 0xFFFF, "phase1a", ballot=at, first=1)
-            seen.append(rig.node.acceptor.ballot_num)
+            seen.append(rig.core.acceptor.ballot_num)
         assert seen == [ballot(3, 1), ballot(3, 1), ballot(3, 2), ballot(3, 2)]
 
     def test_a1_the_answer_to_a_lower_ballot_carries_the_adopted_one(self) -> None:
         """Section 2.2, phase 1: the scout learns ballot_num, and so that it is preempted."""
-        rig = Rig()
+        rig = OneNode()
         rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
         rig.send(2, "phase1a", ballot=ballot(2, 2), first=1)
         rig.sync()
@@ -48,11 +48,11 @@ class TestAcceptor:
 
     def test_a2_it_accepts_at_its_ballot_or_above_and_never_below(self) -> None:
         """A2, section 2.2, as amended: (b, s, c) is accepted only if b >= ballot_num, which then is b."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(3, 1), 1, [command(9, 1)])
-        assert rig.node.acceptor.ballot_num == ballot(3, 1)
+        assert rig.core.acceptor.ballot_num == ballot(3, 1)
         rig.phase2a(2, ballot(2, 2), 2, [command(9, 2)])
-        assert rig.node.acceptor.pvalues() == [(1, ballot(3, 1))]
+        assert rig.core.acceptor.pvalues() == [(1, ballot(3, 1))]
         rig.sync()
         (refusal,) = rig.from_peer(2, "phase2b")
         assert (refusal["ballot"], refusal["first"], refusal["end"]) == (ballot(3, 1), 2, 2)
@@ -60,23 +60,23 @@ class TestAcceptor:
     def test_a3_what_it_accepted_stays_until_a_higher_ballot_replaces_it(self) -> None:
         """A3, sections 2.2 and 4.1: pvalues are not removed, only replaced by one of a higher ballot in the same
         slot."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
         rig.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
         rig.send(1, "phase1a", ballot=ballot(9, 1), first=1)
-        assert rig.node.acceptor.pvalues() == [(1, ballot(1, 1)), (2, ballot(2, 2)), (3, ballot(1, 1))]
+        assert rig.core.acceptor.pvalues() == [(1, ballot(1, 1)), (2, ballot(2, 2)), (3, ballot(1, 1))]
 
     def test_a4_one_command_per_ballot_and_slot(self) -> None:
         """A4, section 2.2: a second command for the same ballot and slot - which no leader sends - does not replace
         the first."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"first")])
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"second")], decided=(ballot(1, 1), 1, 2))
         assert rig.decided() == [b"first"]
 
     def test_a5_what_a_majority_accepted_is_proposed_at_every_higher_ballot(self) -> None:
         """A5, section 2.2: with (b, s, c) accepted by a majority, a later leader proposes c in s and nothing else."""
-        rig = Rig()
+        rig = OneNode()
         chosen = frame_of(ballot(1, 1), 1, b"chosen")
         rig.receive(101, chosen)
         at = rig.begin_scout()
@@ -87,7 +87,7 @@ class TestAcceptor:
 
     def test_phase_1b_carries_what_was_accepted(self) -> None:
         """Section 2.2, phase 1: the answer carries the pvalues accepted, each with its ballot."""
-        rig = Rig()
+        rig = OneNode()
         old = rig.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)])
         new = rig.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
         rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
@@ -97,14 +97,14 @@ class TestAcceptor:
 
     def test_state_reduction_only_the_highest_ballot_of_a_slot_is_kept(self) -> None:
         """Section 4.1: an acceptor need keep for each slot only the pvalue of the highest ballot."""
-        rig = Rig()
+        rig = OneNode()
         for round in (1, 2, 3):
             rig.phase2a(1, ballot(round, 1), 1, [command(round, 1)])
-        assert rig.node.acceptor.pvalues() == [(1, ballot(3, 1))]
+        assert rig.core.acceptor.pvalues() == [(1, ballot(3, 1))]
 
     def test_state_reduction_phase_1_asks_from_the_first_undecided_slot(self) -> None:
         """Section 4.1: a leader that knows slots decided need not ask for them."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
         rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
         rig.begin_scout()
@@ -117,7 +117,7 @@ class TestCommander:
 
     def test_c1_one_command_per_ballot_and_slot(self) -> None:
         """C1, section 2.3: a leader never has two commands for one (ballot, slot), also after other messages."""
-        rig = Rig()
+        rig = OneNode()
         rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
@@ -133,19 +133,19 @@ class TestCommander:
 
     def test_c2_a_slot_is_decided_by_a_phase_2_quorum(self) -> None:
         """C2, section 2.3: a decision needs a majority of acceptors at this ballot."""
-        rig = Rig(nodes=5)
+        rig = OneNode(nodes=5)
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
         rig.sync()  # our own vote
         rig.accept(1, at, 1, 2)
-        assert rig.node.slot_out == 1
+        assert rig.core.slot_out == 1
         rig.accept(2, at, 1, 2)
-        assert rig.node.slot_out == 2
+        assert rig.core.slot_out == 2
 
     def test_a_vote_counts_once_and_only_for_its_ballot_and_slot(self) -> None:
         """Section 2.3: the commander waits for answers from a majority of different acceptors for its own ballot."""
-        rig = Rig(nodes=5)
+        rig = OneNode(nodes=5)
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
@@ -154,19 +154,19 @@ class TestCommander:
             rig.accept(1, at, 1, 2)
         rig.accept(2, ballot(1, 2), 1, 2)
         rig.accept(3, at, 2, 3)
-        assert rig.node.slot_out == 1
+        assert rig.core.slot_out == 1
 
     def test_preempted_by_a_higher_ballot_in_a_2b(self) -> None:
         """Section 2.3: a commander that sees a higher ballot tells its leader, and ends."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.lead()
         rig.send(1, "phase2b", ballot=at + (1 << 16) | 1, first=1, end=1, mark=1)
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
         assert any(event.kind == "preempted" for event in rig.events)
 
     def test_a_decision_reaches_every_replica(self) -> None:
         """Section 2.3: the commander notifies all replicas."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
@@ -183,26 +183,26 @@ class TestScoutAndLeader:
 
     def test_adopted_by_a_phase_1_quorum(self) -> None:
         """Section 2.4: a scout needs answers for its ballot from a majority."""
-        rig = Rig(nodes=5)
+        rig = OneNode(nodes=5)
         at = rig.begin_scout()
         rig.promise(1, at)
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
         rig.promise(1, at)
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
         rig.promise(2, at)
-        assert rig.node.status()["leading"]
+        assert rig.core.status()["leading"]
 
     def test_a_scout_is_preempted_by_a_higher_ballot(self) -> None:
         """Section 2.4: an answer with a higher ballot ends the attempt."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.begin_scout()
         rig.promise(1, at + (1 << 16) | 2)
         rig.promise(2, at)
-        assert not rig.node.status()["leading"]
+        assert not rig.core.status()["leading"]
 
     def test_the_next_ballot_is_higher_than_the_one_that_preempted(self) -> None:
         """Section 2.4: a preempted leader tries again with a ballot above what it has seen."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.begin_scout()
         higher = at + (5 << 16) | 2
         rig.promise(1, higher)
@@ -211,7 +211,7 @@ class TestScoutAndLeader:
 
     def test_pmax_takes_the_highest_ballot_of_each_slot(self) -> None:
         """Section 2.4: pmax(pvals), for each slot the command of the maximal ballot; the arrow lets it win."""
-        rig = Rig(nodes=5)
+        rig = OneNode(nodes=5)
         at = rig.begin_scout()
         low, high = frame_of(1, 1, b"low", b"only"), frame_of(2, 1, b"high")
         rig.promise(1, at, pvalues=(pvalue(low, 1, 3),))
@@ -221,7 +221,7 @@ class TestScoutAndLeader:
 
     def test_the_arrow_keeps_what_pmax_does_not_name(self) -> None:
         """Section 2.4: proposals ◁ pmax(pvals): what the leader had stays where pmax has nothing."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 71, b"", OPEN_SESSION), command(0, 72, b"", OPEN_SESSION))
@@ -238,7 +238,7 @@ class TestScoutAndLeader:
     def test_gaps_are_filled(self) -> None:
         """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which no node knows a pvalue, get
         no-ops."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.begin_scout()
         rig.promise(1, at, pvalues=(pvalue(frame_of(2, 3, b"third"), 3, 4),))
         commands = [
@@ -248,13 +248,13 @@ class TestScoutAndLeader:
 
     def test_a_passive_leader_proposes_nothing(self) -> None:
         """Section 2.4: only in active mode are commanders spawned; until then proposals wait."""
-        rig = Rig()
+        rig = OneNode()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
         assert rig.from_peer(1, "phase2a") == []
         rig.lead()
         rig.tick(1)
-        assert rig.node.leader.commanders.slot_end == 2
+        assert rig.core.leader.commanders.slot_end == 2
 
 
 class TestReplica:
@@ -262,7 +262,7 @@ class TestReplica:
 
     def test_r1_two_commands_in_one_slot_stop_the_node(self) -> None:
         """R1, section 2.1: no two different commands are decided for one slot; a node that receives both stops."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"gap"), command(9, 2, b"one")], decided=(0, 1, 1))
         rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"other"), 2, 3),))
         with pytest.raises(InvariantViolation, match="R1"):
@@ -272,33 +272,33 @@ class TestReplica:
 
     def test_r2_r3_decisions_are_applied_in_order_and_without_gaps(self) -> None:
         """R2 and R3, section 2.1: state is the result of the commands up to slot_out, in slot order."""
-        rig = Rig()
+        rig = OneNode()
         rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"second"), 2, 3),))
-        assert rig.node.slot_out == 1
+        assert rig.core.slot_out == 1
         rig.send(1, "fetched", first=1, end=2, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 1, b"first"), 1, 2),))
         assert rig.decided() == [b"first", b"second"]
 
     def test_r4_slot_out_never_falls(self) -> None:
         """R4, section 2.1: old decisions that arrive again change nothing."""
-        rig = Rig()
+        rig = OneNode()
         rig.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)], decided=(0, 1, 1))
         rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
-        assert rig.node.slot_out == 3
+        assert rig.core.slot_out == 3
         rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
-        assert rig.node.slot_out == 3
+        assert rig.core.slot_out == 3
 
     def test_r5_proposals_keep_within_the_window(self) -> None:
         """R5, section 2.1: slot_in < slot_out + WINDOW for every proposal."""
-        rig = Rig(window=64)
+        rig = OneNode(window=64)
         rig.lead()
         rig.client()
         rig.request(1, *[command(0, nonce, b"", OPEN_SESSION) for nonce in range(1, 101)])
-        assert rig.node.replica.slot_in == 65
-        assert len(rig.node.replica.requests) == 36
+        assert rig.core.replica.slot_in == 65
+        assert len(rig.core.replica.requests) == 36
 
     def test_a_command_that_loses_its_slot_is_proposed_again(self) -> None:
         """Section 2.1: when another command is decided in its slot, the replica proposes its own again."""
-        rig = Rig()
+        rig = OneNode()
         at = rig.lead()
         rig.client()
         rig.request(1, command(0, 77, b"", OPEN_SESSION))
@@ -312,11 +312,11 @@ class TestReplica:
 
     def test_a_command_decided_twice_takes_effect_once(self) -> None:
         """Section 2.1: perform() skips a command that was performed in an earlier slot."""
-        rig = Rig()
+        rig = OneNode()
         session = [command(0, 5, b"", OPEN_SESSION)]
         rig.phase2a(1, ballot(1, 1), 1, [*session, command(1, 1, b"once"), command(1, 1, b"once")])
         rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=4)
-        assert rig.node.slot_out == 4
+        assert rig.core.slot_out == 4
         assert rig.journal.entries == [b"once"]
 
 
@@ -325,7 +325,7 @@ class TestLiveness:
 
     def test_a_loser_waits_for_the_winner(self) -> None:
         """Section 3: a preempted leader scouts again only when the winner no longer answers."""
-        rig = Rig()
+        rig = OneNode()
         rig.lead()
         winner = ballot(50, 1)
         rig.send(1, "phase2b", ballot=winner, first=1, end=1, mark=1)

@@ -96,16 +96,6 @@ class OneNode:
             sessions_max=sessions_max,
         )
 
-    # A new name is on its way: `node` is `core`.
-    @property
-    def node(self) -> Node:
-        """The core."""
-        return self.core
-
-    @node.setter
-    def node(self, core: Node) -> None:
-        self.core = core
-
     # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives
     def link(self, peer: int, incarnation: int | None = None, number: int | None = None) -> None:
         """A handshake with a peer is done."""
@@ -275,6 +265,3 @@ class OneNode:
     def decided(self) -> list[bytes | None]:
         """The payloads of all slots that are applied."""
         return [(self.core.command_at(slot) or (0, 0, 0, None))[3] for slot in range(1, self.core.slot_out)]
-
-
-Rig = OneNode

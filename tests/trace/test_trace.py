@@ -26,17 +26,17 @@ from multipaxos.trace.traced_node import TracedNode
 from multipaxos.wire import codec
 from tests.support.journal import Journal
 from tests.support.link_by_hand import Caller, local_config, put, run, until
-from tests.support.one_node import Rig, ballot, command
+from tests.support.one_node import OneNode, ballot, command
 
 
 class Traced:
     """A rig with a traced core."""
 
-    def __init__(self, path: Path, rig: Rig, storage: Storage | None = None) -> None:
+    def __init__(self, path: Path, rig: OneNode, storage: Storage | None = None) -> None:
         self.path = path
         self.rig = rig
         self.trace = Trace(path, rig.id, rig.incarnations[rig.id])
-        rig.node = TracedNode(rig.node, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
+        rig.core = TracedNode(rig.core, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
         for peer in range(rig.nodes):
             if peer != rig.id:
                 rig.link(peer)
@@ -74,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_election_is_traced(path: Path) -> None:
-    traced = Traced(path, Rig(1, linked=False))
+    traced = Traced(path, OneNode(1, linked=False))
     at = traced.rig.lead()
     found = traced.take("scouting", "adopted", "sent")
     assert [(line["event"], line["ballot"], line.get("role")) for line in found if line["event"] != "sent"] == [
@@ -91,7 +91,7 @@ def test_an_election_is_traced(path: Path) -> None:
 
 
 def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig = traced.rig
     at = rig.lead()
     rig.client()
@@ -126,7 +126,7 @@ def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
 
 def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
     """It sends its runs to no one: the times are in what it stores."""
-    rig = Rig(nodes=1, linked=False)
+    rig = OneNode(nodes=1, linked=False)
     traced = Traced(path, rig)
     rig.begin_scout()
     rig.client()
@@ -139,7 +139,7 @@ def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
 
 def test_a_leader_knows_the_times_of_slots_that_are_decided_before_it_has_stored_them(path: Path) -> None:
     """Its disk is slow, and its two peers are a majority."""
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig = traced.rig
     at = rig.lead()
     rig.client()
@@ -154,7 +154,7 @@ def test_a_leader_knows_the_times_of_slots_that_are_decided_before_it_has_stored
 
 
 def test_the_slots_that_a_watermark_decides_are_traced(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig, at = traced.rig, ballot(1, 2)
     run_of_two = [command(9, 1), command(9, 2, b"y")]
     rig.phase2a(2, at, 1, run_of_two, time_ns=55)
@@ -174,7 +174,7 @@ def test_the_slots_that_a_watermark_decides_are_traced(path: Path) -> None:
 
 def test_slots_above_a_gap_are_traced_at_once_and_once(path: Path) -> None:
     """Slots 3 and 4 come by phase 2a and are decided before 1 and 2, which are fetched and held at another ballot."""
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig, at = traced.rig, ballot(2, 2)
     commands = [command(9, number) for number in range(1, 5)]
     rig.phase2a(2, at, 3, commands[2:], time_ns=66)
@@ -191,7 +191,7 @@ def test_slots_above_a_gap_are_traced_at_once_and_once(path: Path) -> None:
 
 
 def test_fetched_slots_above_a_gap_are_traced_at_once(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     frame = codec.encode_phase2a(ballot(1, 1), 4, 44, (0, 1, 1), [command(9, 4)])
     traced.rig.send(2, "fetched", first=4, end=5, pvalues=[(4, 5, frame)])
     (decided,) = traced.take("decided", "applied")
@@ -199,7 +199,7 @@ def test_fetched_slots_above_a_gap_are_traced_at_once(path: Path) -> None:
 
 
 def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     low, high = ballot(1, 1), ballot(2, 2)
     runs = [
         codec.encode_phase2a(at, first, 44, (0, 1, 1), [command(9, first + i) for i in range(10)])
@@ -216,7 +216,7 @@ def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
 
 def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path) -> None:
     """Slot 1 was decided before the restart; slot 2 was accepted, so only the disk has its time."""
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig, at = traced.rig, ballot(1, 2)
     rig.phase2a(2, at, 1, [command(9, 1)], time_ns=55)
     rig.phase2a(2, at, 2, [command(9, 2)], time_ns=66, decided=(at, 1, 2))
@@ -237,7 +237,7 @@ def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path
 
 
 def test_a_step_down_and_a_preemption_are_traced(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     at = traced.rig.lead()
     for _ in range(40):
         traced.rig.tick(100)
@@ -251,20 +251,20 @@ def test_a_step_down_and_a_preemption_are_traced(path: Path) -> None:
 
 
 def test_founding_and_other_events_are_traced(path: Path) -> None:
-    traced = Traced(path, Rig(nodes=2, founded=False, linked=False))
+    traced = Traced(path, OneNode(nodes=2, founded=False, linked=False))
     rig = traced.rig
     rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[1000, 1001])
     rig.sync()
     (founded,) = traced.take("founded")
     assert "ballot" not in founded
-    other = Traced(path.with_suffix(".other"), Rig(nodes=2, founded=False, linked=False))
+    other = Traced(path.with_suffix(".other"), OneNode(nodes=2, founded=False, linked=False))
     other.rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[77, 1001])
     (said,) = other.take("said")
     assert said["text"].startswith("this incarnation is no founder")
 
 
 def test_frames_are_traced_when_they_are_whole(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     rig = traced.rig
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     stream = ping * 3
@@ -276,10 +276,10 @@ def test_frames_are_traced_when_they_are_whole(path: Path) -> None:
 
 
 def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     traced.rig.receive(102, ping[:11])
-    traced.rig.node.link_down(102)
+    traced.rig.core.link_down(102)
     traced.rig.link(2, number=502)
     traced.rig.receive(502, ping)
     found = traced.take("received", "linked", "unlinked")
@@ -288,12 +288,12 @@ def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
         ("linked", "link 502"),
         ("received", "link 502"),
     ]
-    assert traced.rig.node._rest == {}
+    assert traced.rig.core._rest == {}
 
 
 def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
     """The frame has two segments: the core has it rewritten, and accepts it."""
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     body = ping[8:]
     far = (0x2 | 0 << 3 | 1 << 32).to_bytes(8, "little")  # a far pointer to the start of segment 1
@@ -309,7 +309,7 @@ def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
     "bad", [b"\xff" * 64, codec.encode("fetch", first=1, end=2)[:16] + b"\x77" * 32], ids=["head", "body"]
 )
 def test_bytes_that_are_no_message_are_traced_as_malformed_and_close_the_link(path: Path, bad: bytes) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     traced.rig.receive(102, bad)
     (received,) = traced.take("received")
     assert (received["kind"], received["bytes"]) == ("malformed", len(bad))
@@ -327,7 +327,7 @@ def test_a_received_frame_is_traced_before_it_takes_effect(path: Path) -> None:
             return super().apply(command, context)
 
     applied_ns: list[int] = []
-    traced = Traced(path, Rig(linked=False, journal=Timed()))
+    traced = Traced(path, OneNode(linked=False, journal=Timed()))
     rig, at = traced.rig, ballot(1, 2)
     rig.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
     traced.take()
@@ -337,9 +337,9 @@ def test_a_received_frame_is_traced_before_it_takes_effect(path: Path) -> None:
 
 
 def test_a_line_is_in_the_file_before_its_frame_is_sent(path: Path) -> None:
-    traced = Traced(path, Rig(linked=False))
-    traced.rig.node.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
-    output = traced.rig.node.output()
+    traced = Traced(path, OneNode(linked=False))
+    traced.rig.core.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
+    output = traced.rig.core.output()
     assert [link for link, _ in output.writes] == [102]
     received, sent = traced.take("received", "sent")
     assert (received["kind"], sent["kind"]) == ("ping", "pong")
@@ -348,7 +348,7 @@ def test_a_line_is_in_the_file_before_its_frame_is_sent(path: Path) -> None:
 def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
     """Both get the same story: every byte, batch and event is the same."""
 
-    def story(rig: Rig) -> list[Any]:
+    def story(rig: OneNode) -> list[Any]:
         rig.link(1)
         rig.link(2)
         at = rig.begin_scout()
@@ -370,13 +370,13 @@ def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
             rig.records,
             rig.meta,
             rig.decided(),
-            rig.node.status(),
+            rig.core.status(),
         ]
 
-    traced = Rig(linked=False)
+    traced = OneNode(linked=False)
     trace = Trace(path, 0, 1000)
-    traced.node = TracedNode(traced.node, trace, MemoryStorage(), str)
-    assert story(traced) == story(Rig(linked=False))
+    traced.core = TracedNode(traced.core, trace, MemoryStorage(), str)
+    assert story(traced) == story(OneNode(linked=False))
     assert not trace.ended
 
 
@@ -384,11 +384,11 @@ def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
 
 
 def test_a_cut_off_line_is_removed_and_the_next_life_appended(path: Path) -> None:
-    Traced(path, Rig(linked=False)).trace.close()
+    Traced(path, OneNode(linked=False)).trace.close()
     whole = path.read_bytes()
     with path.open("ab") as file:
         file.write(b'{"at_ns":1,"event":"cut' + b"." * 200_000)  # longer than a block
-    Traced(path, Rig(linked=False)).trace.close()
+    Traced(path, OneNode(linked=False)).trace.close()
     assert path.read_bytes().startswith(whole)
     assert [line["event"] for line in lines(path)].count("started") == 2
     assert path.read_bytes().count(HEADER_LINE) == 1
@@ -397,7 +397,7 @@ def test_a_cut_off_line_is_removed_and_the_next_life_appended(path: Path) -> Non
 @pytest.mark.parametrize("left", [b"", HEADER_LINE[:9]])
 def test_a_kill_while_the_first_line_was_written_does_no_harm(path: Path, left: bytes) -> None:
     path.write_bytes(left)
-    Traced(path, Rig(linked=False)).trace.close()
+    Traced(path, OneNode(linked=False)).trace.close()
     assert lines(path)[0]["event"] == "started"
 
 
@@ -433,7 +433,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
-    traced = Traced(path, Rig(linked=False))
+    traced = Traced(path, OneNode(linked=False))
     with files_of_at_most(path.stat().st_size + 100):
         traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=3)
     assert traced.trace.ended
@@ -443,18 +443,18 @@ def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) ->
     assert [message["nonce"] for message in traced.rig.take(102) if message["kind"] == "pong"] == [3, 4]
     assert caplog.text.count("ends here") == 1
     assert not path.read_bytes().endswith(b"\n")  # the last line is cut off, and the next life finds it so
-    Traced(path, Rig(linked=False))
+    Traced(path, OneNode(linked=False))
     lines(path)
 
 
 def test_an_error_in_tracing_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
-    rig = Rig(linked=False)
+    rig = OneNode(linked=False)
     trace = Trace(path, 0, 1)
 
     def fails(link: int) -> str:
         raise KeyError(link)
 
-    rig.node = TracedNode(rig.node, trace, MemoryStorage(), fails)
+    rig.core = TracedNode(rig.core, trace, MemoryStorage(), fails)
     rig.link(2)
     assert trace.ended
     assert "KeyError(102)" in caplog.text
