@@ -44,6 +44,7 @@ from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError, ReplyStatus
 POLL_S = 0.02
 OUTSTANDING_MAX = 8192
 OUTSTANDING_BYTES_MAX = 32 << 20
+REPLY_OK, REPLY_REFUSED = int(ReplyStatus.OK), int(ReplyStatus.REFUSED)
 REPORT = "this is a bug in multipaxos, please report it"
 
 
@@ -127,16 +128,17 @@ class Client:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._wait_for_room(len(command), wait)
+                if self._is_full(len(command)):
+                    await self._wait_for_room(len(command), wait)
                 status, slot, answer = await self._submit(command)
         except TimeoutError:
             raise NoQuorum(
                 f"no answer in {limit_s:g} s ({self._trouble}); the command may yet take effect, once: "
                 "look at `multipaxos status`, then ask again"
             ) from None
-        if status == ReplyStatus.REFUSED:
+        if status == REPLY_REFUSED:
             raise Refused(answer.decode("utf-8", "replace"))
-        if status != ReplyStatus.OK:
+        if status != REPLY_OK:
             raise MultipaxosError(f"the cluster discarded this answer before it arrived (status {status}); {REPORT}")
         return slot, answer
 
