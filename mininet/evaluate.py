@@ -47,7 +47,7 @@ def settings_of(libpaxos_bin: Path | None, names: Sequence[str]) -> Settings:
     known = known_systems()
     for name in names:
         if name not in known:
-            end(f"no system {name!r}: choose of {', '.join(sorted(known))}", USAGE)
+            end(f"no system {name!r}: choose one of {', '.join(sorted(known))}", USAGE)
         missing = known[name].missing(settings)
         if missing is not None:
             end(missing, LACKING)
@@ -66,7 +66,7 @@ def chosen(name: str) -> list[Experiment]:
     if name == "all":
         return list(known.values())
     if name not in known:
-        end(f"no experiment {name!r}: choose of all, {', '.join(known)}; or {ANALYSE} DIR", USAGE)
+        end(f"no experiment {name!r}: choose one of all, {', '.join(known)}; or {ANALYSE} DIR", USAGE)
     return [known[name]]
 
 
@@ -156,11 +156,11 @@ def main(
                 end(missing, LACKING)
             scale = Scale(names, quick, runs or (QUICK_RUNS if quick else RUNS), trace)
             outcome = carry_out(which, scale, out, settings, seed)
-            click.echo(f"{outcome.done} runs done, {outcome.were_there} were there before")
+            click.echo(f"{outcome.done} runs done, {outcome.were_there} existed before")
             end_if_any([*outcome.failed, *outcome.broken, *analyse(which, out, to or out, png)])
     except KeyboardInterrupt:
         code = TERMINATED if stopped else INTERRUPTED
-        end(f"interrupted: what is whole is in {out}; the same command goes on from there", code)
+        end(f"interrupted: complete runs are in {out}; the same command goes on from there", code)
     except EvaluationError as error:
         end(str(error), FAILED)
 

@@ -105,7 +105,7 @@ def cuts(fault: Fault) -> frozenset[Cut]:
         (a, b) for a in named for b in named if a != b and not any(a in group and b in group for group in groups)
     )
     if not apart:
-        raise FaultRefused(f"groups {fault.groups} cut nobody off: every two are in a group together")
+        raise FaultRefused(f"groups {fault.groups} cut no host off: every two share a group")
     return apart
 
 
@@ -205,7 +205,7 @@ class Injector:
         """The node or host that a fault acts on; None for the whole network."""
         if fault.kind in OPPOSITE and not isinstance(fault.target, int):
             if OPPOSITE[fault.kind] not in self._last:
-                raise FaultRefused(f"{fault.kind}: nobody has had {OPPOSITE[fault.kind]} before: name the node")
+                raise FaultRefused(f"{fault.kind}: no node has had {OPPOSITE[fault.kind]} before: name the node")
             return self._last[OPPOSITE[fault.kind]]
         if fault.target is None:
             if fault.kind in ("partition", "heal"):
@@ -296,7 +296,7 @@ class Injector:
         began_ns = time.monotonic_ns()
         self._set_link(target, wanted)
         if not wait_for(lambda: self._link_state(target)["operstate"] == wanted):
-            raise FaultRefused(f"the link of host {target} is {self._link_state(target)}, asked was {wanted}")
+            raise FaultRefused(f"the link of host {target} is {self._link_state(target)}; the fault asks for {wanted}")
         if wanted == "up" and not wait_for(lambda: self._link_state(target)["bridge_port"] == FORWARDING):
             raise FaultRefused(f"the bridge forwards nothing to host {target}: {self._link_state(target)}")
         took_effect_ns = time.monotonic_ns()
@@ -399,14 +399,15 @@ class Injector:
             if other is not host and (other.index, target) not in self._cuts and other.index not in self._links_down
         ]
         if not others or target in self._links_down:
-            raise FaultRefused(f"nobody can reach host {target}: its loss cannot be seen")
+            raise FaultRefused(f"no host can reach host {target}: its loss cannot be seen")
         before = host.dropped()
         for round_ in range(1, PROBE_ROUNDS + 1):
             measure.echoes(self.network.hosts, others[0], target, count)
             wait_for(lambda: host.dropped() > before, self.network.round_trip_s() + 0.2, 0.005)
             if moved := host.dropped() - before:
                 return {"echoes_sent": round_ * count, "packets_dropped": moved}
-        raise FaultRefused(f"none of {PROBE_ROUNDS * count} echoes to host {target} was lost, asked was {amount}")
+        sent = PROBE_ROUNDS * count
+        raise FaultRefused(f"none of {sent} echoes to host {target} was lost; the fault asks for {amount}")
 
     def _set_filters(self, wanted: frozenset[Cut], losses: Mapping[int, float]) -> int:
         """Sets the filters that change; returns the time when the last one was set."""

@@ -331,7 +331,7 @@ def _figure(rows: int = 1, columns: int = 1, height_in: float = ROW_HEIGHT_IN) -
 def _styles(drawn: Sequence[Curve | Cdf | Trace | Bars]) -> list[Style]:
     """One style for each: that of its system, or else the next free one."""
     if len(drawn) > len(STYLES):
-        raise ValueError(f"{len(drawn)} curves in one figure: nobody can tell more than {len(STYLES)} apart")
+        raise ValueError(f"{len(drawn)} curves in one figure: a reader can tell at most {len(STYLES)} apart")
     chosen: dict[int, int] = {}
     for place, one in enumerate(drawn):
         fixed = FIXED.get(one.system)

@@ -136,4 +136,4 @@ def set_filters(hosts: Sequence[Host], wanted: Filters) -> None:
         else:
             failures.append(f"{hosts[index].name}: {said.decode(errors='replace').strip()}")
     if failures:
-        raise EvaluationError(f"tc took no filter: {'; '.join(failures)}")
+        raise EvaluationError(f"tc accepted no filter: {'; '.join(failures)}")

@@ -86,7 +86,8 @@ def one_log(operations: Operations) -> list[str]:
     failures: list[str] = []
     twice = np.flatnonzero(done["slot"][1:] == done["slot"][:-1])
     if twice.size:
-        failures.append(f"two writes were told slot {done['slot'][twice[0]]}, and {twice.size - 1} more such pairs")
+        slot = done["slot"][twice[0]]
+        failures.append(f"two writes were answered with slot {slot}, and {twice.size - 1} more such pairs")
     if done.size > 1:
         earliest_after = np.minimum.accumulate(done["answered_ns"][::-1])[::-1]
         wrong = np.flatnonzero(earliest_after[1:] < done["sent_ns"][:-1])

@@ -251,7 +251,8 @@ class Network:
                     raise NetworkRefused(f"the delay element of {host.name} has ended: {self._element_words(host)}")
         for name, report in self._element_reports().items():
             if report["overflow"]:
-                raise NetworkRefused(f"the delay element of {name} lost {report['overflow']} packets for want of time")
+                lost = report["overflow"]
+                raise NetworkRefused(f"the delay element of {name} lost {lost} packets because it had no time")
 
     def _has_elements(self) -> bool:
         return shaping.delays(self.topology) and not shaping.uses_netem(self.topology)
@@ -281,7 +282,7 @@ class Network:
         problem = None
         for (a, b), times_ns in found.items():
             if not times_ns:
-                return told, f"{self.hosts[b].name} does not answer {self.hosts[a].name}: asked was a network"
+                return told, f"{self.hosts[b].name} does not answer {self.hosts[a].name}: they are not connected"
             found_ms = (sum(times_ns) / len(times_ns) if jitter_ms else min(times_ns)) / 1e6
             told[f"{a}-{b}"] = {"asked": asked_ms[a, b], "found": round(found_ms, 3)}
             # the mean of so many sums of four uniform draws, each with a variance of jitter^2 / 3
@@ -289,8 +290,8 @@ class Network:
             most_ms = asked_ms[a, b] * (1 + DELAY_TOLERANCE_SHARE) + DELAY_TOLERANCE_MS + spread_ms
             if self._is_delayed() and not asked_ms[a, b] - DELAY_EARLY_MS - spread_ms <= found_ms <= most_ms:
                 problem = (
-                    f"a round trip of {found_ms:.2f} ms between {self.hosts[a].name} and {self.hosts[b].name}, "
-                    f"asked were {asked_ms[a, b]:.2f} to {most_ms:.2f}"
+                    f"a round trip of {found_ms:.2f} ms between {self.hosts[a].name} and {self.hosts[b].name}; "
+                    f"the topology asks for {asked_ms[a, b]:.2f} to {most_ms:.2f}"
                 )
         if problem is None and jitter_ms:
             problem = self._jitter_problem(found)
@@ -303,7 +304,7 @@ class Network:
         asked_ms = (4 * self.topology.jitter_ms**2 / 3) ** 0.5
         if 0.5 * asked_ms <= deviation_ms <= 1.5 * asked_ms + DELAY_TOLERANCE_MS:
             return None
-        return f"round trips deviate by {deviation_ms:.2f} ms, asked were {asked_ms:.2f}"
+        return f"round trips deviate by {deviation_ms:.2f} ms; the topology asks for {asked_ms:.2f}"
 
     def _loses(self) -> bool:
         return self.topology.loss > 0
@@ -327,7 +328,7 @@ class Network:
             if abs(1 - number / count - asked) > tolerance:
                 raise NetworkRefused(
                     f"{1 - number / count:.4f} of {count} packets lost from {self.hosts[a].name} to "
-                    f"{self.hosts[b].name}, asked were {asked:.4f} within {tolerance:.4f}"
+                    f"{self.hosts[b].name}; the topology asks for {asked:.4f} within {tolerance:.4f}"
                 )
         return {
             f"{a}-{b}": {"asked": round(asked, 6), "found": round(1 - number / count, 6), "packets": count}
@@ -348,7 +349,8 @@ class Network:
                 return {f"{a}-{b}": {"asked": asked, "found": round(rate, 2)} for (a, b), rate in found.items()}
         a, b = pairs[0]
         raise NetworkRefused(
-            f"{found[a, b]:.2f} Mbit/s from {self.hosts[a].name} to {self.hosts[b].name}, asked were {asked:.2f}"
+            f"{found[a, b]:.2f} Mbit/s from {self.hosts[a].name} to {self.hosts[b].name}; "
+            f"the topology asks for {asked:.2f}"
         )
 
     # -- reporting

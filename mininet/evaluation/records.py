@@ -26,6 +26,6 @@ def read(path: Path) -> Operations:
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
         if head[: head.find(b"'shape'")] != header(0)[: header(0).find(b"'shape'")]:
-            raise BadRecords(f"{path} is no file of operations: remove its run's folder, and the run is done again")
+            raise BadRecords(f"{path} is no file of operations: remove its run's folder and repeat the run")
         body = file.read()
     return np.frombuffer(body[: len(body) // OPERATION.itemsize * OPERATION.itemsize], dtype=OPERATION)

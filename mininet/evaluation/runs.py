@@ -296,7 +296,7 @@ def _check_records(place: Path, name: str) -> None:
     if layout != OPERATION:
         raise _damaged(place, f"{name} has rows of another kind")
     if rows and path.stat().st_size != HEADER_BYTES + rows * OPERATION.itemsize:
-        raise _damaged(place, f"{name} tells of {rows} rows, and its size of others")
+        raise _damaged(place, f"{name} says it has {rows} rows, but its size is that of another number")
 
 
 @lru_cache(maxsize=2)  # a run may have hundreds of megabytes, an experiment a hundred runs
@@ -324,4 +324,4 @@ def _read_seconds(path: Path) -> Seconds:
 
 
 def _damaged(place: Path, why: str) -> BadRecords:
-    return BadRecords(f"{place} is damaged: {why}. Remove that folder, and the run is done again")
+    return BadRecords(f"{place} is damaged: {why}. Remove that folder and repeat the run")

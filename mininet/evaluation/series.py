@@ -203,7 +203,7 @@ def throughput_of_seconds(rows: Seconds, began_ns: int, ended_ns: int) -> float:
     start, stop = max(began_ns, int(edges[0])), min(ended_ns, int(edges[-1]))
     untold_s = max(start - began_ns, ended_ns - stop) / 1e9
     if untold_s > UNTOLD_MAX_S or stop <= start:
-        raise BadRecords(f"{untold_s:.1f} s of the measurement are not told of in any row of seconds")
+        raise BadRecords(f"{untold_s:.1f} s of the measurement are in no row of seconds")
     completed = np.diff(_completed_until(rows, np.array([start, stop])))
     return float(completed[0]) / ((stop - start) / 1e9)
 
@@ -255,7 +255,7 @@ def _gap(began_ns: int, ended_ns: int | None, seen_until_ns: int) -> Gap:
 def _edges(rows: Seconds) -> Times:
     """The edges of each row's second: it begins at the end of the row before; the first one lasts one second."""
     if not len(rows):
-        raise BadRecords("a client told of no second at all")
+        raise BadRecords("a client reported no second at all")
     ends = rows["at_ns"].astype(np.int64)
     return np.concatenate([[ends[0] - 1_000_000_000], ends])
 

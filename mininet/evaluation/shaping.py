@@ -210,13 +210,13 @@ def check_read_back(topology: Topology, host: Host, found: dict[str, Any]) -> No
         for side in ("sends", "gets"):
             rates = [rate_bits(line) for line in found[f"{side}_classes"]]
             if rates != [asked]:
-                raise NetworkRefused(f"{host.name} {side} at {rates} bit/s by tc, asked were {asked}")
+                raise NetworkRefused(f"{host.name} {side} at {rates} bit/s by tc; the topology asks for {asked}")
     if uses_netem(topology):
         kinds = [one["kind"] for one in found["sends"]]
         if "netem" not in kinds:
-            raise NetworkRefused(f"{host.name} has {kinds} on {host.interface} by tc, asked was netem")
+            raise NetworkRefused(f"{host.name} has {kinds} on {host.interface} by tc; the topology asks for netem")
     if topology.loss and not found["filter"]:
-        raise NetworkRefused(f"{host.name} loses nothing by tc, asked was {topology.loss}")
+        raise NetworkRefused(f"{host.name} loses nothing by tc; the topology asks for {topology.loss}")
 
 
 def rate_bits(line: str) -> int | None:

@@ -464,7 +464,7 @@ def slots_of(text: str) -> Slots:
     """A:B as slots, like Python's slices: B is not among them. Raises ArgumentTypeError."""
     first, _, end = text.partition(":")
     if not first.isdecimal() or not end.isdecimal() or not 1 <= int(first) < int(end):
-        raise argparse.ArgumentTypeError(f"{text!r}: give A:B, slots from 1 on, B the first that is not meant")
+        raise argparse.ArgumentTypeError(f"{text!r}: give A:B, slots from 1 on, without B")
     return int(first), int(end)
 
 

@@ -130,11 +130,11 @@ def test_runs_that_were_cut_off_or_failed_are_not_there(tmp_path: Path, pretende
 
 def test_a_run_that_fails_ends_nothing_and_is_done_again(tmp_path: Path, pretended: Pretended) -> None:
     planned = campaign.plan(POINTS, 1, 1)
-    pretended.raises = {3: NetworkRefused("8 Mbit/s, asked were 10"), 5: SystemFailed("node 1 ended: no disk")}
+    pretended.raises = {3: NetworkRefused("8 Mbit/s; asked for 10"), 5: SystemFailed("node 1 ended: no disk")}
     outcome = campaign.carry_out(planned, tmp_path, SETTINGS, silent)
     assert (outcome.done, outcome.were_there) == (6, 0)
     assert sorted(outcome.failed) == [
-        "made_up, multipaxos: 8 Mbit/s, asked were 10",
+        "made_up, multipaxos: 8 Mbit/s; asked for 10",
         "made_up, multipaxos: node 1 ended: no disk",
     ]
     pretended.raises = {}
@@ -333,7 +333,7 @@ def test_the_command_does_all_and_what_depends_on_it(command_line: Pretended, tm
     out = str(tmp_path / "out")
     told = CliRunner().invoke(evaluate.main, ["made_up", "--runs", "3", "--seed", "5", "--out", out])
     assert told.exit_code == 0, told.output
-    assert "9 runs done, 0 were there before" in told.output
+    assert "9 runs done, 0 existed before" in told.output
     assert f"made_up: {out}/made_up" in told.output
     of_spec = collections.Counter(each.spec.workload.outstanding for each in command_line.done)
     assert of_spec == {1: 3, 2: 3, 3: 3}
@@ -344,7 +344,7 @@ def test_the_command_does_all_and_what_depends_on_it(command_line: Pretended, tm
     assert "time left" not in told.output
     assert "[1/6, about 1.0 min left] made_up: multipaxos memory, n=3, " in told.output
     again = CliRunner().invoke(evaluate.main, ["made_up", "--runs", "3", "--seed", "5", "--out", out])
-    assert "0 runs done, 9 were there before" in again.output
+    assert "0 runs done, 9 existed before" in again.output
     assert (tmp_path / "out" / "campaigns.jsonl").read_text().splitlines() == rounds  # there was nothing to do
 
 
@@ -376,7 +376,7 @@ def test_the_command_ends_with_130_when_it_is_interrupted(command_line: Pretende
     out = str(tmp_path / "out")
     told = CliRunner().invoke(evaluate.main, ["made_up", "--out", out])
     assert told.exit_code == 130
-    assert f"what is whole is in {out}; the same command goes on from there" in told.output
+    assert f"complete runs are in {out}; the same command goes on from there" in told.output
 
 
 def test_a_machine_that_lacks_something_is_told_and_nothing_is_begun(

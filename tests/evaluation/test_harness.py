@@ -204,7 +204,7 @@ def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "2 runs done, 0 were there before" in typed(*command[2:])
+    assert "2 runs done, 0 existed before" in typed(*command[2:])
     assert list(temporary.glob("evaluation*")) == []
     runs = load_runs(out / "values")
     assert len(runs) == 2
@@ -223,7 +223,7 @@ def test_an_experiment_from_nothing_to_figures(tmp_path: Path) -> None:
 
     # the same command again does nothing new, and writes the same
     files = contents(out)
-    assert "0 runs done, 2 were there before" in typed(*command[2:])
+    assert "0 runs done, 2 existed before" in typed(*command[2:])
     assert contents(out) == files
 
     # into another folder, from the records alone
@@ -279,7 +279,7 @@ def test_a_run_that_is_cut_off_leaves_nothing(harness: Harness, number: signal.S
     assert harness.process is not None
     harness.process.send_signal(number)
     assert harness.end() == code, harness.words  # the run itself would last longer than the test waits
-    assert f"what is whole is in {harness.out}; the same command goes on from there" in harness.words
+    assert f"complete runs are in {harness.out}; the same command goes on from there" in harness.words
     assert "Traceback" not in harness.words
     harness.assert_nothing_left()
     assert [path.name for path in (harness.out / "tiny" / "runs").iterdir()] == [part.name]
@@ -302,7 +302,7 @@ def test_the_same_command_goes_on_where_it_was_cut_off(harness: Harness) -> None
     assert {name: data for name, data in contents(runs).items() if part.name not in name} == whole
 
     assert harness.run() == 0, harness.words
-    assert "1 runs done, 1 were there before" in harness.words
+    assert "1 runs done, 1 existed before" in harness.words
     assert {path.name for path in runs.iterdir()} == {part.stem, *(path.parts[0] for path in map(Path, whole))}
     assert {name: data for name, data in contents(runs).items() if part.stem not in name} == whole
     assert "cut off" not in (harness.out / "tiny" / "report.md").read_text()
@@ -354,7 +354,7 @@ def test_a_network_that_is_not_as_asked_is_refused(harness: Harness) -> None:
     if not machine.can_shape_htb():
         pytest.skip("this kernel has no HTB")
     assert harness.run() == 1
-    assert harness.words.count("by tc, asked were 10000000") == 1, harness.words
+    assert harness.words.count("by tc; the topology asks for 10000000") == 1, harness.words
     assert {path.suffix for path in (harness.out / "tiny" / "runs").iterdir()} == {".failed1"}
     assert list((harness.out / "tiny" / "runs").glob("*/node*.log")) == []
 

@@ -120,7 +120,7 @@ def test_answers_that_one_log_explains() -> None:
 
 def test_a_slot_that_was_told_twice() -> None:
     (failure,) = one_log(told([(0, 10, 5, 1), (1, 11, 5, 2), (2, 12, 6, 3)]))
-    assert failure == "two writes were told slot 5, and 0 more such pairs"
+    assert failure == "two writes were answered with slot 5, and 0 more such pairs"
 
 
 def test_the_order_of_time_broken() -> None:

@@ -176,7 +176,7 @@ def test_a_link_that_lost_its_shape_is_refused(side: str) -> None:
             host.run(["tc", "qdisc", "del", "dev", host.interface, "root"])
         else:
             here(["tc", "qdisc", "del", "dev", host.port, "root"])
-        with pytest.raises(NetworkRefused, match=f"{host.name}.*asked were 50000000"):
+        with pytest.raises(NetworkRefused, match=f"{host.name}.*asks for 50000000"):
             network.verify()
 
 
@@ -188,7 +188,7 @@ def test_bandwidth_is_measured_and_not_only_read(factor: float, monkeypatch: pyt
         for host in network.hosts:
             host.run(f"tc class change {words.format(host.interface)}".split())
             here(f"tc class change {words.format(host.port)}".split())
-        with pytest.raises(NetworkRefused, match=r"Mbit/s from .* asked were 20\.00"):
+        with pytest.raises(NetworkRefused, match=r"Mbit/s from .* asks for 20\.00"):
             network.verify()
 
 
@@ -227,7 +227,7 @@ def test_a_delay_element_that_lost_packets_is_refused(monkeypatch: pytest.Monkey
         element.send_signal(signal.SIGSTOP)  # it does not run, so its queue overflows
         measure.arrivals(network.hosts, [(0, 1)], 40_000, 0)
         element.send_signal(signal.SIGCONT)
-        with pytest.raises(NetworkRefused, match=r"lost \d+ packets for want of time"):
+        with pytest.raises(NetworkRefused, match=r"lost \d+ packets because it had no time"):
             network.check()
 
 
@@ -259,7 +259,7 @@ def test_a_delay_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -
         host.run(f"ip route replace 10.0.0.0/8 dev {host.wire} src {host.address}".split())
         for other in network.hosts[:2]:
             host.run(f"ip neigh replace {other.address} lladdr {other.mac} dev {host.wire} nud permanent".split())
-        with pytest.raises(NetworkRefused, match=r"round trip of 6\.\d+ ms between .* asked were 12\.00"):
+        with pytest.raises(NetworkRefused, match=r"round trip of 6\.\d+ ms between .* asks for 12\.00"):
             network.verify()
 
 
@@ -333,7 +333,7 @@ def test_loss_is_as_asked_with_and_without_bandwidth() -> None:
 def test_another_loss_than_asked_is_refused(loss: float) -> None:
     with Network(Topology(nodes=2, clients=0, loss=0.1)) as network:
         set_filters(network.hosts, {0: (frozenset(), (loss,))})
-        with pytest.raises(NetworkRefused, match=r"lost from .* asked were 0\.1900"):
+        with pytest.raises(NetworkRefused, match=r"lost from .* asks for 0\.1900"):
             network.verify()
 
 

@@ -243,7 +243,7 @@ def spoil(place: Path, how: str) -> None:
         case "evil.npy is missing":
             shutil.copy(records, place.parent / "evil.npy")
             result["load"][0]["records"] = "../evil.npy"
-        case "tells of 4 rows":
+        case "has 4 rows":
             records.write_bytes(records.read_bytes()[:-40])
         case "no file of operations":
             records.write_bytes(b"nothing of the kind" * 20)
@@ -265,7 +265,7 @@ def spoil(place: Path, how: str) -> None:
         "must be there",
         "operations-0.npy is missing",
         "evil.npy is missing",
-        "tells of 4 rows",
+        "has 4 rows",
         "no file of operations",
         "rows of another kind",
     ],
@@ -277,7 +277,7 @@ def test_a_damaged_run_is_refused_by_name(how, tmp_path):
     with pytest.raises(BadRecords, match=how) as told:
         runs.load_runs(tmp_path)
     assert str(place) in str(told.value)
-    assert "done again" in str(told.value)
+    assert "repeat the run" in str(told.value)
 
 
 @pytest.mark.parametrize(

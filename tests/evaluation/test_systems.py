@@ -61,7 +61,7 @@ def test_systems_are_found_by_their_files() -> None:
 
 
 def test_a_system_that_nobody_knows_is_told_with_those_there_are() -> None:
-    with pytest.raises(EvaluationError, match="no system 'raft': choose of etcd, libpaxos, multipaxos"):
+    with pytest.raises(EvaluationError, match="no system 'raft': choose one of etcd, libpaxos, multipaxos"):
         system("raft")
 
 
@@ -70,8 +70,8 @@ def test_a_system_that_nobody_knows_is_told_with_those_there_are() -> None:
     [
         (["steady", "--systems", "multipaxos,libpaxos"], 3, "give the folder of its sample programs by --libpaxos-bin"),
         (["steady", "--systems", "libpaxos", "--libpaxos-bin", "EMPTY"], 3, "lacks replica, client"),
-        (["steady", "--systems", "raft"], 2, "choose of etcd, libpaxos, multipaxos"),
-        (["nothing"], 2, "choose of all, steady, sizes, values, traces, outages, quorums, durability"),
+        (["steady", "--systems", "raft"], 2, "choose one of etcd, libpaxos, multipaxos"),
+        (["nothing"], 2, "choose one of all, steady, sizes, values, traces, outages, quorums, durability"),
         (["steady", "some-folder"], 2, "only analyse takes a folder"),
         (["analyse", "EMPTY"], 1, "has no runs: give the folder that --out named"),
         (["steady", "--runs", "0"], 2, "runs"),

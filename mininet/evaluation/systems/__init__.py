@@ -72,9 +72,11 @@ class System(ABC):
         """Raises EvaluationError if the system lacks something that the spec asks for."""
         spec = self.spec
         if spec.storage not in self.storages:
-            raise EvaluationError(f"{self.title} has no storage {spec.storage!r}: choose of {', '.join(self.storages)}")
+            known = ", ".join(self.storages)
+            raise EvaluationError(f"{self.title} has no storage {spec.storage!r}: choose one of {known}")
         if spec.quorum.partition(" ")[0] not in self.quorums:
-            raise EvaluationError(f"{self.title} has no quorums {spec.quorum!r}: choose of {', '.join(self.quorums)}")
+            known = ", ".join(self.quorums)
+            raise EvaluationError(f"{self.title} has no quorums {spec.quorum!r}: choose one of {known}")
         if spec.workload.rate_per_s is not None and not self.open_loop:
             raise EvaluationError(f"the client of {self.title} has no open loop: give it a number outstanding")
 
@@ -205,5 +207,5 @@ def system(name: str) -> type[System]:
     """The system of that name. Raises EvaluationError."""
     known = systems()
     if name not in known:
-        raise EvaluationError(f"no system {name!r}: choose of {', '.join(sorted(known))}")
+        raise EvaluationError(f"no system {name!r}: choose one of {', '.join(sorted(known))}")
     return known[name]

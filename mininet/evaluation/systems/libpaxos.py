@@ -165,7 +165,7 @@ class Libpaxos(System):
             if self.clients[number].poll() is not None:
                 raise SystemFailed(f"client {number} of {self.title} ended: {self.last_words(f'client{number}.log')}")
             if time.monotonic() > end:
-                raise SystemFailed(f"client {number} of {self.title} tells of no second any more, in {NEXT_LINE_S:g} s")
+                raise SystemFailed(f"client {number} of {self.title} has reported no second for {NEXT_LINE_S:g} s")
             time.sleep(POLL_S)
         return counts, time.monotonic_ns()
 
