@@ -4,12 +4,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Reply
 
-cdef struct Pending:                 # one command until its answer and all earlier ones have come
+cdef struct Pending:                 # one command, until it and all earlier ones are answered
     uint8_t* payload
     uint32_t size
     uint32_t room
     uint64_t planned_ns              # when it should have been sent
-    uint64_t sent_ns                 # when it was sent first; for those who keep records
+    uint64_t sent_ns                 # when it was first sent; for a load that records
     bint answered
 
 cdef class Session:
@@ -22,7 +22,7 @@ cdef class Session:
     cdef readonly uint64_t unanswered_bytes
     cdef readonly uint64_t leading_ballot
     cdef readonly bint expired
-    cdef readonly bint rewind_wanted  # an answer said `ahead` or `overloaded`: pause, then rewind()
+    cdef readonly bint rewind_wanted  # an answer was `ahead` or `overloaded`: pause, then call rewind()
     cdef bint opening_sent
     cdef Pending* ring
     cdef uint64_t capacity

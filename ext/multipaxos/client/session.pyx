@@ -1,21 +1,23 @@
 """A client's side of a session, without IO: exactly once, in order, over links that break.
 
-Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link everything
-unanswered is sent again, in order; the cluster knows what it has applied. Each command tells how many before it lack an
-answer, so the cluster may forget the others' answers.
+Theory. Commands get the sequences 1, 2, 3, ... and are kept until they are answered. On a new link all unanswered
+commands are sent again, in order; the cluster knows which of them it has applied. Each command says how many commands
+before it lack an answer, so the cluster may forget the answers to the others.
 
 Rules.
 - First the session is opened, by a nonce: a repeated opening gives the same id.
 - An answer counts once; repetitions are expected and dropped.
-- `ahead` and `overloaded` are void: after a pause everything unanswered is sent again from the first (`rewind`).
-- `expired` ends the session; what was unanswered has an unknown outcome.
-- Giving up a wait is the shell's affair: here the command stays until its answer comes.
+- A command that is answered `ahead` or `overloaded` was not applied: after a pause, all unanswered commands are sent
+  again from the first (`rewind`).
+- `expired` ends the session; the outcome of its unanswered commands is unknown.
+- Timeouts belong to the caller; a command stays here until it is answered.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
+from multipaxos.paxos.limits cimport RUN_BYTES, UNACKNOWLEDGED_MAX
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, PARTIAL, Fault
 from multipaxos.wire.messages cimport (
@@ -27,24 +29,21 @@ from multipaxos.wire.writing cimport put_request
 
 from multipaxos.wire.codec import CodecError
 
-cdef enum:
-    REQUEST_BYTES = 256 << 10        # a request is cut here, unless one command is larger
-    CAPACITY = 16384                 # UNACKNOWLEDGED_MAX of the cluster
-
 
 cdef class Session:
-    """One session. `nonce`: random, never 0. `capacity`: commands in flight, a power of two up to 16384."""
+    """One session. `nonce`: random, never 0. `capacity`: how many commands may be in flight, a power of two up to
+    UNACKNOWLEDGED_MAX."""
 
     def __cinit__(self):
         memset(&self.incoming, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
         self.replies = []
 
-    def __init__(self, uint64_t nonce, uint64_t capacity=CAPACITY):
+    def __init__(self, uint64_t nonce, uint64_t capacity=UNACKNOWLEDGED_MAX):
         if self.ring != NULL:
-            raise RuntimeError("a session is made once")
-        if capacity & (capacity - 1) or not 0 < capacity <= CAPACITY:
-            raise ValueError(f"capacity must be a power of two up to {CAPACITY}, not {capacity}")
+            raise RuntimeError("a session is initialized once")
+        if capacity & (capacity - 1) or not 0 < capacity <= UNACKNOWLEDGED_MAX:
+            raise ValueError(f"capacity must be a power of two up to {<int>UNACKNOWLEDGED_MAX}, not {capacity}")
         self.nonce = nonce
         self.capacity = capacity
         self.ring = <Pending*>calloc(capacity, sizeof(Pending))
@@ -63,7 +62,7 @@ cdef class Session:
     # -- commands
 
     cdef uint64_t add(self, const uint8_t* payload, uint32_t size, uint64_t planned_ns) except? 0:
-        """The next command; its sequence, or 0 (no exception) where there is no room."""
+        """Takes the next command; returns its sequence, or 0 (no exception) if there is no room."""
         cdef Pending* pending
         cdef uint8_t* room
         if self.last - self.acknowledged >= self.capacity:
@@ -85,23 +84,23 @@ cdef class Session:
         return self.last
 
     def submit(self, bytes payload not None):
-        """Takes a command; returns its sequence, or 0 where too many are unanswered (then wait for some of them)."""
+        """Takes a command; returns its sequence, or 0 if too many are unanswered: then wait for some answers first."""
         return self.add(<const uint8_t*>(<char*>payload), <uint32_t>len(payload), 0)
 
     def connected(self):
-        """A new link: everything unanswered is to be sent on it."""
+        """There is a new link: all unanswered commands are to be sent on it."""
         self.incoming.size = 0
         self.outgoing.size = 0
         self.opening_sent = False
         self.rewind()
 
     def rewind(self):
-        """Everything unanswered is to be sent again."""
+        """All unanswered commands are to be sent again."""
         self.sent = self.acknowledged
         self.rewind_wanted = False
 
     def output(self):
-        """What is to be written to the link now; often empty."""
+        """The bytes that are to be written to the link now; often none."""
         self.put_requests()
         return bytes_take(&self.outgoing) if self.outgoing.size else b""
 
@@ -137,7 +136,7 @@ cdef class Session:
                     commands[count].size = pending.size
                     size += pending.size
                     count += 1
-                if count == RUN_SLOTS_MAX or size >= REQUEST_BYTES or (count and self.sent == self.last):
+                if count == RUN_SLOTS_MAX or size >= RUN_BYTES or (count and self.sent == self.last):
                     put_request(&self.outgoing, commands, count)
                     count, size = 0, 0
         finally:
@@ -147,8 +146,8 @@ cdef class Session:
     # -- answers
 
     def receive(self, bytes data not None):
-        """Bytes from the link; returns [(sequence, status, slot, data)] of the commands that are answered now. Raises
-        CodecError for bytes that are no answer: close the link, then connect again."""
+        """Takes bytes from the link; returns [(sequence, status, slot, data)] of the commands that are answered now.
+        Raises CodecError for bytes that are no answer: close the link, then connect again."""
         self.take(<const uint8_t*>(<char*>data), len(data))
         if not self.replies:
             return []

@@ -1,15 +1,16 @@
-"""A load generator: commands of the key-value store over one session, closed or open loop, without a Python object
-per command.
+"""A load: commands of the key-value store over one session, in a closed or an open loop, without a Python object per
+command.
 
-Theory. A closed loop keeps a number of commands outstanding; its latency begins when a command is sent. An open loop
-plans commands at a rate, evenly or as a Poisson process, and sends each at its time, or as soon after as it can; its
-latency begins at the *planned* time, so that a stall is felt by every command that was due in it (no coordinated
-omission). Time is given with each chunk: one reading of the clock serves all the answers in it.
+Theory. A closed loop keeps a number of commands outstanding; a latency begins when its command is sent. An open loop
+plans commands at a rate, evenly or as a Poisson process, and sends each at its time, or as soon after as it can; a
+latency begins at the *planned* time, so that a stall delays every command that was due in it (no coordinated
+omission). The caller gives the time with each chunk: one reading of the clock serves all the answers in it.
 
-Rules. Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn by a seeded xorshift, all alike or by
-Zipf's law; values are one letter. Latencies are counted only while `measuring`; an answer that is not `ok` by status is
-an error. While `recording` every answer is a row of the layout of `multipaxos.load.operation_log`; a row is never
-dropped.
+Rules.
+- Keys are `key_size` bytes, zero-padded decimal numbers below `keys`, drawn at random from a seed, uniformly or by
+  Zipf's law. All bytes of all values are one letter.
+- Latencies are counted only while `measuring`. An answer whose status is not `ok` is an error.
+- While `recording`, every answer is a row of the layout of `multipaxos.load.operation_log`; a row is never dropped.
 """
 
 cimport cython
@@ -23,8 +24,9 @@ from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.messages cimport OK, Reply
 from multipaxos.machine.operations cimport GET, PUT
 from multipaxos.load.histogram cimport Histogram
-from multipaxos.load.zipf cimport Popularity
+from multipaxos.load.zipf cimport Zipf
 from multipaxos.client.session cimport Pending, Session
+from multipaxos.paxos.random cimport random_bits
 
 cdef enum:
     UNANSWERED = 0                   # the outcomes of multipaxos.load.operation_log
@@ -44,16 +46,16 @@ cdef packed struct OperationRow:     # the layout of multipaxos.load.operation_l
 
 @cython.final
 cdef class Load(Session):
-    """See the module. `outstanding`: closed loop; `rate_per_s` > 0 makes it an open loop, `poisson` its arrivals
-    random. `read_share`: of gets, 0 to 1. `zipf`: the exponent of the keys' popularity, 0 for all alike. `client`: its
-    number, for its rows."""
+    """See the module. `outstanding`: commands in flight of a closed loop; `rate_per_s` above 0 makes an open loop, with
+    random arrivals if `poisson`. `key_size`, `value_size`: in bytes. `read_share`: the share of gets, 0 to 1. `zipf`:
+    the exponent of the keys' popularity, 0 for uniform. `client`: the number of this client in its rows."""
 
     cdef readonly Histogram histogram
     cdef readonly uint64_t completed     # answered while measuring
     cdef readonly uint64_t answered      # ever
     cdef readonly uint64_t errors
     cdef public bint measuring
-    cdef public bint draining            # nothing new is sent
+    cdef public bint draining            # no new command is submitted
     cdef uint64_t outstanding
     cdef public bint recording
     cdef uint64_t interval_ps            # of an open loop: picoseconds between planned commands, on average
@@ -62,7 +64,7 @@ cdef class Load(Session):
     cdef uint64_t now_ns
     cdef uint64_t key_size, value_size
     cdef uint16_t client
-    cdef Popularity popularity
+    cdef Zipf popularity
     cdef Bytes rows
     cdef uint64_t random_state
     cdef uint64_t read_below             # of 2**32
@@ -79,7 +81,7 @@ cdef class Load(Session):
         self.outstanding = min(outstanding, self.capacity)
         self.interval_ps = <uint64_t>(1e12 / rate_per_s) if rate_per_s > 0 else 0
         self.poisson = poisson
-        self.popularity = Popularity(keys, zipf)
+        self.popularity = Zipf(keys, zipf)
         self.key_size, self.value_size = key_size, value_size
         self.client = client
         self.random_state = seed * <uint64_t>0x9E3779B97F4A7C15 | 1
@@ -93,17 +95,10 @@ cdef class Load(Session):
         free(self.payload)
         bytes_free(&self.rows)
 
-    cdef uint64_t random(self) noexcept:
-        """xorshift64*"""
-        self.random_state ^= self.random_state >> 12
-        self.random_state ^= self.random_state << 25
-        self.random_state ^= self.random_state >> 27
-        return self.random_state * <uint64_t>0x2545F4914F6CDD1D
-
     cdef int submit_one(self, uint64_t planned_ns) except -1:
-        """Draws one command; returns 1 if there is no room for it."""
-        cdef uint64_t drawn = self.random()
-        cdef uint64_t key = self.popularity.draw(self.random() if self.popularity.exponent else drawn)
+        """Draws one command; returns 1 if the session has no room for it."""
+        cdef uint64_t drawn = random_bits(&self.random_state)
+        cdef uint64_t key = self.popularity.draw(random_bits(&self.random_state) if self.popularity.exponent else drawn)
         cdef uint64_t i = self.key_size
         cdef uint16_t key_size = <uint16_t>self.key_size
         cdef bint reads = (drawn & 0xFFFFFFFF) < self.read_below
@@ -119,7 +114,7 @@ cdef class Load(Session):
         return 0
 
     cdef int fill(self) except -1:
-        """Sends what is due."""
+        """Submits what is due."""
         cdef uint64_t due_ns
         if self.draining:
             return 0
@@ -140,7 +135,7 @@ cdef class Load(Session):
         """From one planned command to the next: the same, or exponentially distributed."""
         if not self.poisson:
             return self.interval_ps
-        return <uint64_t>(-log(((self.random() >> 11) + 1) / 9007199254740992.0) * self.interval_ps)
+        return <uint64_t>(-log(((random_bits(&self.random_state) >> 11) + 1) / 9007199254740992.0) * self.interval_ps)
 
     cdef int on_answer(self, Pending* pending, const Reply* reply) except -1:
         self.answered += 1
@@ -155,7 +150,7 @@ cdef class Load(Session):
         return 0
 
     def pump(self, uint64_t now_ns, bytes data=None):
-        """What came, if anything, and the time; returns what is to be written now."""
+        """Takes the time and what was received, if anything; returns the bytes that are to be written now."""
         self.now_ns = now_ns
         if data is not None:
             self.take(<const uint8_t*>(<char*>data), len(data))
@@ -175,7 +170,7 @@ cdef class Load(Session):
         return bytes_take(&self.rows) if self.rows.size else b""
 
     def unanswered_rows(self):
-        """The rows of what was asked for and has no answer, as bytes."""
+        """The rows of all commands that have no answer, as bytes."""
         cdef uint64_t sequence
         cdef Pending* pending
         for sequence in range(self.acknowledged + 1, self.last + 1):
@@ -185,7 +180,7 @@ cdef class Load(Session):
         return self.take_rows()
 
     def next_due_ns(self):
-        """When an open loop wants to send next; 0 for a closed loop."""
+        """When an open loop's next command is due, in nanoseconds of the caller's clock; 0 for a closed loop."""
         if not self.interval_ps or not self.start_ns:
             return 0
         return self.start_ns + self.due_ps // 1000

@@ -1,11 +1,11 @@
-# How popular each key is: see popularity.pyx.
+# How popular each key is: see zipf.pyx.
 from libc.stdint cimport uint32_t, uint64_t
 
 cimport cython
 
 
 @cython.final
-cdef class Popularity:
+cdef class Zipf:
     cdef readonly uint64_t keys
     cdef readonly double exponent
     cdef uint64_t* below             # of 2**32: draws below it stay at their column

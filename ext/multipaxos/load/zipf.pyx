@@ -1,10 +1,11 @@
-"""How popular each key is: uniform, or by Zipf's law.
+"""How popular each key of a load is: uniform, or by Zipf's law.
 
 Theory. By Zipf's law with exponent s the key of rank r (from 0) is drawn with a probability proportional to
-1 / (r + 1)**s; s = 0 makes all keys equal. A draw takes constant time by the alias method (Walker 1977; built in linear
-time, as Vose 1991 does): every key is a column of one width, of which a share is its own and the rest another key's.
+1 / (r + 1)**s; s = 0 makes all keys equal. A draw takes constant time by the alias method (Walker 1977; built in
+linear time, as Vose 1991 does): every key is a column of one width; one part of the column stands for the key itself,
+the rest for one other key.
 
-Rules. A draw is a pure function of 64 random bits: the upper 32 choose the column, the lower 32 whose part of it.
+Rules. A draw is a pure function of 64 random bits: the upper 32 choose the column, the lower 32 the part of it.
 """
 
 cimport cython
@@ -15,16 +16,16 @@ from libc.stdlib cimport free, malloc
 
 cdef struct Work:
     double share                     # of the key with this number, in columns
-    uint32_t todo                    # a list of its own: from the front keys with too little, from the back the others
+    uint32_t todo                    # an unrelated list: from the front keys with too little, from the back the others
 
 
 @cython.final
-cdef class Popularity:
+cdef class Zipf:
     """`keys`: how many, 1 to 2**31. `exponent`: Zipf's, 0 for uniform. Raises ValueError."""
 
     def __init__(self, uint64_t keys, double exponent=0.0):
         if self.below != NULL:
-            raise RuntimeError("a popularity is made once")
+            raise RuntimeError("a Zipf is initialized once")
         if not 1 <= keys <= 1 << 31:
             raise ValueError(f"there may be 1 to 2**31 keys, not {keys}")
         if not 0 <= exponent <= 10:

@@ -32,7 +32,7 @@ cdef inline uint8_t* key_of(Entry* entry) noexcept:
     return <uint8_t*>entry + sizeof(Entry) + entry.height * sizeof(Entry*)
 
 
-# Below, equal to or above 0. Keys and values compare as bytes. memcmp must not be given NULL, where an empty value lies.
+# Below, equal to or above 0. Keys and values compare as bytes. memcmp must not get NULL, where an empty value lies.
 cdef inline int order(const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size) noexcept:
     cdef size_t shared = min(a_size, b_size)
     cdef int by_bytes = memcmp(a, b, shared) if shared else 0

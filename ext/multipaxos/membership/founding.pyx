@@ -1,77 +1,67 @@
 """Founding: which incarnations may vote.
 
 Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when
-it is made; only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote
-or lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n report
-to be fresh with one and the same complete view, that view is the list of founders; and a node without a voter record
-becomes a voter too when a founder's list names its present incarnation. Anything else - a wiped disk, memory that
-restarted - learns without voting.
+it is made. Only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote
+or lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n nodes
+report to be fresh with one and the same complete view, that view is the list of founders. A node without a voter
+record also becomes a voter when a founder's list names its present incarnation. Any other node - one with a wiped
+disk, or with memory storage after a restart - learns without voting.
 
-Why the views must be equal, not only "all fresh". B answers A as fresh, is wiped, and comes back as B'. C, which took
-A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view names B', so
-they differ. For two different lists to be founded, some node must report one view and later the other, and go back: it
-would have to hear a dead incarnation after its successor, and links do not come up in that order (the transport's
-handshake).
+Why the views must be equal, and "all fresh" is not enough. B answers A as fresh, is wiped, and comes back as B'. C,
+which took A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view
+names B', so they differ. For two different lists to be founded, some node would have to report one view, later the
+other, and then the first one again: it would have to hear a dead incarnation after its successor, and links do not
+come up in that order (the transport's handshake sees to that).
 
-Why who has learnt is not fresh. A node without a voter record that holds anything of a log is a witness that a cluster
-was founded. Were all founders wiped, they and it would found another one, with other commands in the slots that it
-applied.
+Why a node that has learnt is not fresh. A node without a voter record that holds anything of a log is a witness that a
+cluster was founded. If all founders were wiped, they would found another cluster together with this node, with other
+commands in the slots that it has applied.
 
 Rules.
-- What a peer said counts only while the link on which it said it is up, and only for that link's incarnation.
-- Who has learnt anything reports no view, so nobody founds with it, and does not found by views itself.
-- `founders` is set once. It is durable before the node votes: the node makes it so and then calls `set_voting`.
+- What a peer has reported counts only while the link on which it came is up, and only for that link's incarnation.
+- A node that has learnt anything reports no view: no node founds with it, and it does not found from views.
+- `founders` is set once. The node makes it durable, and only then calls the acceptor's `set_voting`.
 """
 
 cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.errors import InvariantViolation
+
 
 @cython.final
 cdef class Founding:
     """The state of one node's founding. `founders`: the recovered voter record, or None."""
-
-    cdef readonly int node
-    cdef readonly int nodes
-    cdef readonly uint64_t incarnation
-    cdef readonly tuple founders
-    cdef public bint learnt          # it holds something of a log
-    cdef list view                   # by node: the incarnation on the live link or last seen; 0 unknown
-    cdef dict reports                # node -> (fresh, incarnations), of live links
 
     def __init__(self, int node, int nodes, uint64_t incarnation, founders=None):
         self.node = node
         self.nodes = nodes
         self.incarnation = incarnation
         self.founders = founders
+        self.fresh = founders is None
         self.view = [0] * nodes
         self.view[node] = incarnation
         self.reports = {}
 
     @property
-    def fresh(self):
-        """No voter record: nothing was promised."""
-        return self.founders is None
-
-    @property
     def may_found(self):
-        """By views; not by a list that names it."""
+        """May it found from views? A list that names it is another matter."""
         return self.fresh and not self.learnt
 
     def on_link_up(self, int node, incarnation):
-        """A living process speaks; True if our view changed, so that all should hear of it."""
+        """A link to a living process is up; True if our view changed, so that all peers should be told."""
         self.reports.pop(node, None)
         changed = self.view[node] != incarnation
         self.view[node] = incarnation
         return changed
 
     def on_link_down(self, int node):
-        """What it said no longer counts."""
+        """A link is gone: what the peer has reported no longer counts."""
         self.reports.pop(node, None)
 
     def on_founding(self, int node, incarnation, fresh, incarnations):
-        """A peer's report; returns the list of founders if that decides it for us, else None."""
+        """Takes a peer's report; returns the list of founders if the report completes the founding, else None."""
         if incarnation != self.view[node]:
             return None
         if len(incarnations) != self.nodes:
@@ -81,24 +71,27 @@ cdef class Founding:
         return self.found()
 
     def found(self):
-        """The founders, if what was heard allows to found now (and then it is done); else None."""
-        if self.founders is not None:
+        """Founds if what was reported allows it: returns the founders the first time, else None."""
+        if not self.fresh:
             return None
         for fresh, incarnations in self.reports.values():
             if not fresh and incarnations[self.node] == self.incarnation:
-                self.founders = incarnations
-                return incarnations
+                return self.found_with(incarnations)
         if not self.may_found:
             return None
         view = tuple(self.view)
         if len(self.reports) == self.nodes - 1 and all(report == (True, view) for report in self.reports.values()):
-            self.founders = view
-            return view
+            return self.found_with(view)
         return None
 
+    cdef tuple found_with(self, tuple founders):
+        self.founders = founders
+        self.fresh = False
+        return founders
+
     def message(self):
-        """(incarnation, fresh, incarnations) to tell the others: the founders, or while fresh the view, or nothing
-        where anything was learnt."""
+        """What all peers are told: (incarnation, fresh, incarnations), the last being the founders, or while fresh the
+        view, or nothing if this node has learnt anything."""
         if self.fresh and not self.may_found:
             return self.incarnation, True, []
         return self.incarnation, self.fresh, list(self.founders or self.view)
@@ -109,9 +102,15 @@ cdef class Founding:
         return not self.fresh and not fresh and incarnations != self.founders
 
     def is_refused(self):
-        """Is there a cluster of which this incarnation is no founder?"""
+        """Does any peer belong to a cluster of which this incarnation is no founder?"""
         return self.fresh and any(not fresh for fresh, _ in self.reports.values())
 
     def is_witness(self):
-        """Has it learnt of a cluster of which nobody else that it hears knows?"""
+        """Has it learnt of a cluster that none of its peers knows, with all of them connected?"""
         return self.fresh and self.learnt and len(self.reports) == self.nodes - 1 and not self.is_refused()
+
+    def invariants(self):
+        """A node without founders is fresh, and its view names its own incarnation."""
+        if self.fresh != (self.founders is None) or self.view[self.node] != self.incarnation:
+            raise InvariantViolation(f"founding: fresh is {bool(self.fresh)} with founders {self.founders}, in view of "
+                                     f"{self.view}")

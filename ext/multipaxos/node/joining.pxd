@@ -3,6 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.membership.founding cimport Founding
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Journal
@@ -20,7 +21,7 @@ cdef class Joining:
     cdef Acceptor acceptor
     cdef Leader leader
     cdef Election election
-    cdef readonly object founding
+    cdef readonly Founding founding
     cdef readonly bint is_founded    # the voter record is durable
     cdef uint64_t interval_ns        # between two reports while not founded
     cdef uint64_t due_ns             # the next report

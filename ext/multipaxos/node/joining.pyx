@@ -13,6 +13,7 @@ cimport cython
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from multipaxos.membership.founding cimport Founding
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Journal
@@ -25,7 +26,6 @@ from multipaxos.wire.reading cimport number_at
 from multipaxos.wire.writing cimport put_founding
 
 from multipaxos.errors import InvariantViolation
-from multipaxos.membership.founding import Founding
 
 
 @cython.final
@@ -136,5 +136,6 @@ cdef class Joining:
 
     def invariants(self):
         """A node is founded when it knows the founders and the voter record is durable."""
+        self.founding.invariants()
         if self.is_founded != (not self.founding.fresh and not self.ticket):
             raise InvariantViolation("the voter record is durable and the founders are unknown, or the reverse")

@@ -18,10 +18,15 @@ from multipaxos.cli.options import USAGE, cluster_option, fail, reports_errors
 from multipaxos.config.cluster import Config
 from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
+from multipaxos.paxos.session_table import UNACKNOWLEDGED_MAX
 
 LOAD_OPTIONS = (  # by the names of generator.Options
     click.option(
-        "--outstanding", type=click.IntRange(1, 16384), default=1, show_default=True, help="Commands in flight."
+        "--outstanding",
+        type=click.IntRange(1, UNACKNOWLEDGED_MAX),
+        default=1,
+        show_default=True,
+        help="Commands in flight.",
     ),
     click.option(
         "--duration",

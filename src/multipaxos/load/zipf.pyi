@@ -1,7 +1,7 @@
 from typing import final
 
 @final
-class Popularity:
+class Zipf:
     @property
     def keys(self) -> int: ...
     @property
