@@ -220,7 +220,7 @@ def test_a_system_looks_the_same_in_all_figures():
     assert colour([ours, theirs, third], "LibPaxos3") == colour([theirs], "LibPaxos3") == figures.STYLES[1].colour
     drawn = [variant, ours, theirs, third]
     assert len({colour(drawn, curve.label) for curve in drawn}) == 4
-    with pytest.raises(ValueError, match="nobody can tell more than 7 apart"):
+    with pytest.raises(ValueError, match="a reader can tell at most 7 apart"):
         figures.points_with_intervals([ours] * 8, NODES, THROUGHPUT)
 
 
