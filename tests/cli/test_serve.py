@@ -18,7 +18,7 @@ GOOD = '[cluster]\nname = "c"\nquorum = "majority"\n[[node]]\nid = 0\naddress = 
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "reason"),
     [
         ('[cluster]\nname = "c"\nquorum = \n', ":3:"),
         (GOOD + '[[node]]\nid = 0\naddress = "127.0.0.1:1"\n', "id"),
@@ -31,13 +31,13 @@ GOOD = '[cluster]\nname = "c"\nquorum = "majority"\n[[node]]\nid = 0\naddress = 
     ],
     ids=["bad TOML", "equal ids", "no intersection", "grid", "no acceptor"],
 )
-def test_a_configuration_that_cannot_be_run(tmp_path: Path, text: str, says: str) -> None:
+def test_a_configuration_that_cannot_be_run(tmp_path: Path, text: str, reason: str) -> None:
     """It is refused at the start with the reason, code 2."""
     path = tmp_path / "c.toml"
     path.write_text(text.replace("{port}", str(free_base_port(1))))
     result = multipaxos("serve", "--config", path, "--node", "0", "--data-dir", tmp_path / "d")
     assert result.returncode == 2
-    assert says in result.stderr
+    assert reason in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -60,7 +60,7 @@ def test_calls_of_several_threads() -> None:
     on_cluster(use)
 
 
-def test_a_closed_client_has_no_thread_and_says_that_it_is_closed() -> None:
+def test_a_closed_client_has_no_thread_and_raises() -> None:
     kv = BlockingClient([nowhere()], timeout_s=0.05)
     (thread,) = (each for each in threading.enumerate() if each.name == "multipaxos-client")
     with pytest.raises(NoQuorum):

@@ -130,7 +130,7 @@ def test_a_cancelled_wait_loses_nothing() -> None:
     on_cluster(story)
 
 
-def test_nobody_answers() -> None:
+def test_no_node_answers() -> None:
     """No node at all: NoQuorum, with what was tried; the client can be closed."""
 
     async def run() -> None:
@@ -202,7 +202,7 @@ def opened(command: dict[str, object], session: int = 3) -> bytes:
     return codec.encode_response(session, [(command["sequence"], session, 2, b"")])
 
 
-def test_an_expired_session_is_said_and_a_new_one_goes_on() -> None:
+def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
     """SessionExpired for what was in flight; the next call opens a new session."""
     sessions = [3, 9]
 

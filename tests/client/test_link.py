@@ -40,13 +40,13 @@ def test_clients_and_admins() -> None:
             await until(lambda: lost)
             await until(lambda: not listener.up)
             assert made.closes == {"enough": 1}
-        nobody = (config.nodes[1].host, config.nodes[1].port)
-        assert await fetch_statuses([address, nobody]) == [None, None]
+        empty = (config.nodes[1].host, config.nodes[1].port)
+        assert await fetch_statuses([address, empty]) == [None, None]
 
     run(main())
 
 
-def test_a_dial_says_why_there_is_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dial_reports_why_there_is_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
     config = local_config()
     address = (config.nodes[0].host, config.nodes[0].port)
 
@@ -92,7 +92,7 @@ def test_a_client_link_refuses_what_is_no_node() -> None:
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
-def test_a_client_that_reaches_itself_reaches_nobody(uv: bool) -> None:
+def test_a_client_that_reaches_itself_has_no_link(uv: bool) -> None:
     """As a dial to an ephemeral port where nobody listens can do: the kernel picks that port for our end."""
     place = parse_address(local_config().nodes[0].address)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from multipaxos.client.route import AVOID_S, REFUSED_S, RETRY_MAX_S, Route
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
-NOBODY = 0
+NO_LEADER = 0
 
 
 def ballot(round_: int, node_id: int) -> int:
@@ -20,7 +20,7 @@ def route(retry_s: float = 0.4) -> Route:
 
 def test_without_a_leader_the_addresses_are_tried_in_turn() -> None:
     way = route()
-    assert [way.next(NOBODY, 0.0) for _ in range(4)] == [A, B, C, A]
+    assert [way.next(NO_LEADER, 0.0) for _ in range(4)] == [A, B, C, A]
 
 
 def test_the_leader_is_first_looked_for_at_its_place_in_the_list() -> None:
@@ -44,11 +44,11 @@ def test_an_address_is_avoided_for_a_while() -> None:
     way = route()
     way.avoid_silent(A, 10.0)
     way.avoid_refused(B, 10.0)
-    assert way.next(NOBODY, 10.0) == C
-    assert way.next(NOBODY, 10.0) == C
-    assert way.next(NOBODY, 10.0 + REFUSED_S) == B
-    assert way.next(NOBODY, 10.0 + AVOID_S) == C
-    assert way.next(NOBODY, 10.0 + AVOID_S) == A
+    assert way.next(NO_LEADER, 10.0) == C
+    assert way.next(NO_LEADER, 10.0) == C
+    assert way.next(NO_LEADER, 10.0 + REFUSED_S) == B
+    assert way.next(NO_LEADER, 10.0 + AVOID_S) == C
+    assert way.next(NO_LEADER, 10.0 + AVOID_S) == A
 
 
 def test_a_leader_that_is_silent_is_avoided_too() -> None:
@@ -64,7 +64,7 @@ def test_if_all_are_avoided_one_is_tried_all_the_same() -> None:
     way = route()
     for address in (A, B, C):
         way.avoid_silent(address, 10.0)
-    assert way.next(NOBODY, 10.1) in (A, B, C)
+    assert way.next(NO_LEADER, 10.1) in (A, B, C)
 
 
 def test_a_slow_connection_gets_more_time() -> None:

@@ -128,7 +128,7 @@ def test_a_machine_of_the_users_is_used_and_its_exceptions_are_answers() -> None
     run(main())
 
 
-def test_status_tells_the_traffic_of_both_kinds_of_link() -> None:
+def test_status_shows_the_traffic_of_both_kinds_of_link() -> None:
     config = three_nodes()
 
     async def main() -> None:
@@ -147,7 +147,7 @@ def test_status_tells_the_traffic_of_both_kinds_of_link() -> None:
     run(main())
 
 
-def test_a_node_that_listens_elsewhere_tells_the_address_that_others_know() -> None:
+def test_a_node_that_listens_elsewhere_shows_the_address_that_others_know() -> None:
     config, elsewhere = one_node(), one_node()
     place = elsewhere.nodes[0]
 

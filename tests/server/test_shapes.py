@@ -64,7 +64,7 @@ def test_flexible_quorums(tmp_path: Path) -> None:
 
 
 def test_a_grid(tmp_path: Path) -> None:
-    """Two rows of two columns: without node 3 a row and a column are left; without node 2 too, no row and column is."""
+    """Two rows of two columns: without node 3 a row and a column are left; without nodes 2 and 3 no column is left."""
 
     async def story(cluster: LocalCluster, client: Client) -> None:
         await client.put(b"k", b"v")

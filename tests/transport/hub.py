@@ -1,4 +1,4 @@
-"""A transport with an owner that writes down what it is told: for the tests of links."""
+"""A transport, and an owner that keeps what is reported to it: for the tests of links."""
 
 from __future__ import annotations
 

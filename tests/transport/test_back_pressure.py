@@ -105,7 +105,7 @@ def test_a_peer_that_never_reads_loses_its_link_and_comes_again(uv: bool, monkey
                 made.links[1].write(bytes(1 << 18))
                 written += 1
             assert 16 <= written < 60
-            assert listener.up, "the owner is told later, because it was writing"
+            assert listener.up, "the end is reported later, because the owner was writing"
             await until(lambda: not listener.up)  # although the peer still does not read
             assert stuck not in made.connections
             assert made.closes == {f"more than {4 << 20} bytes unsent": 1}

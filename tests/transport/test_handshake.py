@@ -39,7 +39,7 @@ class Side:
 
 
 def shake(dialling: NodeHandshake | ClientHandshake, other: NodeHandshake) -> None:
-    """Carries hellos between two sides until neither says more."""
+    """Carries hellos between two sides until neither sends more."""
     data = dialling.open()
     while data:
         data = dialling.receive(other.receive(data))
@@ -96,12 +96,12 @@ def test_bytes_may_arrive_one_by_one_and_what_follows_is_kept() -> None:
     assert node.take_rest() == b""
 
 
-def test_nothing_is_said_before_the_other_side_if_it_dialled() -> None:
+def test_a_side_that_was_dialled_sends_nothing_first() -> None:
     assert Side(1).handshake(6).open() == b""
     assert sent(Side(0).handshake(6, dialled=2).open()).target == 2
 
 
-def test_a_handshake_that_is_not_done_knows_nobody() -> None:
+def test_a_handshake_that_is_not_done_knows_no_peer() -> None:
     one = Side(1).handshake(6)
     assert (one.peer_id, one.incarnation, one.kind) == (-1, 0, "peer")
     with pytest.raises(AssertionError, match="no name before its handshake"):
@@ -193,7 +193,7 @@ def test_an_answer_without_the_echo_is_refused() -> None:
     assert client.failure == Failure(REFUSED, "the node did not echo our nonce")
 
 
-def test_a_client_is_told_why_it_is_refused() -> None:
+def test_a_client_learns_why_it_is_refused() -> None:
     client, one = ClientHandshake("client", 5, Versions(8, 8)), Side(1).handshake(6)
     shake(client, one)
     assert client.failure is not None

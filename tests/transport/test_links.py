@@ -143,7 +143,7 @@ def test_an_admin_asks_again_and_again_on_one_link() -> None:
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
-def test_a_node_that_reaches_itself_reaches_nobody(uv: bool) -> None:
+def test_a_node_that_reaches_itself_has_no_link(uv: bool) -> None:
     config = local_config()
 
     async def main() -> None:

@@ -194,7 +194,7 @@ def test_a_third_hello_without_the_echo_is_refused() -> None:
     run(main())
 
 
-def test_what_the_other_side_says_names_no_counter(caplog: pytest.LogCaptureFixture) -> None:
+def test_text_of_the_other_side_names_no_counter(caplog: pytest.LogCaptureFixture) -> None:
     config = local_config()
 
     async def main() -> None:

@@ -50,8 +50,8 @@ def test_a_port_that_is_taken_is_named() -> None:
     run(main())
 
 
-def test_a_node_listens_where_it_is_told() -> None:
-    """And nowhere else: at its address in the configuration is what passes links on to it."""
+def test_a_node_listens_at_the_place_that_is_given() -> None:
+    """And at no other: something that passes connections on listens at its address in the configuration."""
     config, elsewhere = local_config(), local_config(1)
     place = elsewhere.nodes[0]
 

@@ -1,4 +1,8 @@
-"""The client for scripts without an event loop."""
+"""The client for scripts without an event loop.
+
+Theory. A `BlockingClient` has a thread with an event loop, in which a `Client` runs; each call waits for its result in
+the caller's thread.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ T = TypeVar("T")
 
 
 class BlockingClient:
-    """The client for scripts without an event loop: ``with BlockingClient("host:port,...") as kv: kv.put(b"k", b"v")``.
+    """The client for scripts: ``with BlockingClient("host:port,...") as kv: kv.put(b"k", b"v")``.
 
-    It has a thread of its own with a loop; calls from several threads are fine.
+    Several threads may call it at the same time. `timeout_s`: how long a call waits for its answer before it raises
+    NoQuorum. Every call raises ClientClosed after `close`.
     """
 
     def __init__(self, cluster: str | Sequence[tuple[str, int]], *, timeout_s: float = 10.0) -> None:
@@ -55,7 +60,7 @@ class BlockingClient:
         self.close()
 
     def close(self) -> None:
-        """Ends the client and its thread."""
+        """Ends the client and its thread; calls in flight raise ClientClosed."""
         if not self._loop.is_closed():
             self._run(self._client.close())
             self._end()

@@ -1,4 +1,8 @@
-"""What nodes say of themselves, and which of them leads."""
+"""The status of nodes, and which of them leads.
+
+Rules. Each question has a link of its own and waits at most CONNECT_S for the handshake and for the answer. Nodes are
+asked at the same time, so a silent node does not delay the answers of the others.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from multipaxos.errors import NoQuorum
 from multipaxos.wire.codec import split as split_frames
 from multipaxos.wire.schema import decode_status_reply, encode_status_request
 
+POLL_S = 0.05
+
 
 async def fetch_status(address: tuple[str, int]) -> dict[str, Any] | None:
-    """What a node says of itself, or None where it does not answer."""
+    """The node's row of `multipaxos status`; None if it does not answer. Raises HandshakeRefused."""
     answer: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
     received = b""
 
@@ -42,12 +48,12 @@ async def fetch_status(address: tuple[str, int]) -> dict[str, Any] | None:
 
 
 async def fetch_statuses(addresses: list[tuple[str, int]]) -> list[dict[str, Any] | None]:
-    """Of all nodes at once."""
+    """The rows of all nodes, in the order of their addresses; None for a node that does not answer."""
     return list(await asyncio.gather(*(fetch_status(address) for address in addresses)))
 
 
 async def _first_leader(addresses: list[tuple[str, int]]) -> tuple[str, int] | None:
-    """Asks all at once; who says first to lead. A node that is silent keeps nobody waiting."""
+    """The address of the first node that answers that it leads; None if no node leads."""
     asked = {asyncio.ensure_future(fetch_status(address)): address for address in addresses}
     try:
         waiting = set(asked)
@@ -65,13 +71,13 @@ async def _first_leader(addresses: list[tuple[str, int]]) -> tuple[str, int] | N
 
 
 async def find_leader(addresses: list[tuple[str, int]], timeout_s: float) -> tuple[str, int]:
-    """The address of the node that leads; waits for one. Raises NoQuorum."""
+    """The address of the node that leads. Waits until there is one; raises NoQuorum after `timeout_s`."""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
     while loop.time() < end:
         address = await _first_leader(addresses)
         if address is not None:
             return address
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(POLL_S)
     names = ", ".join(f"{host}:{port}" for host, port in addresses)
     raise NoQuorum(f"no node of {names} leads after {timeout_s:g} s: start the others, or look at `multipaxos status`")

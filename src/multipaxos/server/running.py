@@ -117,7 +117,7 @@ class Running:
         if not self.ended.done():
             log.critical("node %d stops: %s", self.node_id, error)
             self.ended.set_exception(error)
-            self.ended.exception()  # marks it as seen: whoever serves the node is told by `serve_forever`
+            self.ended.exception()  # marks it as retrieved: `serve_forever` raises it, if it is called
 
     # -- wake-ups
 

@@ -69,7 +69,7 @@ class Hub(Protocol):
         """Takes note of a connection; False while the hub stops."""
 
     def up(self, connection: Connection) -> None:
-        """The handshake with a peer or a client is done: gives the link its number, and tells the owner."""
+        """The handshake with a peer or a client is done: gives the link its number and reports it to the owner."""
 
     def closing(self, connection: Connection, reason: str) -> None:
         """The link closes: it is no longer written to."""

@@ -193,7 +193,7 @@ class NodeHandshake(_Handshake):
 
     @property
     def kind(self) -> LinkKind:
-        """What the other side said that it is; a peer until it has said anything."""
+        """The kind of link that the other side asked for; peer until its first hello."""
         return self.theirs.kind if self.theirs is not None else "peer"
 
     @property

@@ -2,15 +2,15 @@
 
 Theory. A link carries frames; what is in them does not concern this folder, except for the hellos of the handshake.
 `connection` moves the bytes of one connection, `handshake` judges hellos; this file decides when connections are made,
-which link of a peer holds, and tells the owner.
+which link of a peer is in use, and reports to the owner.
 
 Rules.
 - A node listens at its address in the configuration, where the others dial it, or at `listen`, if something that passes
   connections on stands between them: a container's bridge, or a translation of addresses.
 - Two nodes have one link. The node with the lower id dials, and dials again after a growing, random pause. A newer link
   replaces an older one.
-- The owner is told of each link once when it is up and once when it is down, in that order; a link that replaces
-  another comes up after the other is down.
+- Each link is reported to the owner once when it is up and once when it is down, in that order. A link that replaces
+  another is reported as up after the other is reported as down.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Transport:
             return False
         return connection.link != 0 and self.loop.time() - connection.up_s > DIAL_PAUSE_MAX_S
 
-    # -- what connections ask and tell (`connection.Hub`)
+    # -- for connections (`connection.Hub`)
 
     def handshake(self, dialled: int) -> NodeHandshake:
         """See `Hub`."""
@@ -174,7 +174,7 @@ class Transport:
         self.owner.link_up(connection.link, peer_id, connection.handshake.incarnation)
 
     def closing(self, connection: Connection, reason: str) -> None:
-        """See `Hub`. The owner is told later, because it may be writing now."""
+        """See `Hub`. The link is reported as down later, because the owner may be writing now."""
         self.closes[reason] += 1
         self.links.pop(connection.link, None)
 
@@ -186,7 +186,7 @@ class Transport:
             self._down(connection)
 
     def _down(self, connection: Connection) -> None:
-        """A link is gone: the owner is told once."""
+        """A link is gone: it is reported to the owner, once."""
         self.links.pop(connection.link, None)
         if connection.link not in self._announced:
             return
