@@ -2,8 +2,8 @@
 
 Theory. What changes in the acceptor - accepted pvalues, promised ballots, decided slots, the voter record - gathers in
 a batch. The shell makes one batch durable at a time while the next one gathers; batches become durable in the order of
-their numbers. Whatever must not be said before something is durable takes a *ticket*: the number of the newest batch
-that holds anything. When that batch is durable the ticket is, and the answer may leave.
+their numbers. An answer that must not leave before something is durable takes a *ticket*: the number of the newest
+batch that holds anything. The answer may leave when that batch is durable.
 
 Our acceptor's answers wait here: phase 2b as `Ack`, phase 1b as `Promise`. The journal does not send them; it hands
 them up (`release_acks`, `release_promises`) to `voting`, which knows links and our own leader.
@@ -13,7 +13,7 @@ Rules.
   it rests on may be in any batch up to that one.
 - On disk the newest record of a slot holds. So a run is recorded only for slots in which the ring holds that very run:
   a learner may receive an old pvalue late.
-- The mark META_DECIDED travels in the batch in which, or after which, all that it rests on is recorded.
+- META_DECIDED is put into the batch of the pvalues that it rests on, or into a later one, never before.
 - Only slots that are durable, with the mark that says that they are decided, leave memory.
 - durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
 """

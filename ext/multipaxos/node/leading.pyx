@@ -420,9 +420,9 @@ cdef class Leading:
         return None
 
     def invariants(self):
-        """No ballot of ours is unknown, and only a scout's ballot is waited for."""
+        """Every ballot of ours is known, and only a scout waits for its ballot to be durable."""
         if self.known_ballot < max(self.leader.ballot, self.leading_ballot):
             raise InvariantViolation(f"known_ballot {self.known_ballot} is below the leader's {self.leader.ballot} or "
                                      f"leading_ballot {self.leading_ballot}")
         if self.scout_ticket and self.leader.state != SCOUTING:
-            raise InvariantViolation(f"the ballot of batch {self.scout_ticket} is waited for, and nothing scouts")
+            raise InvariantViolation(f"a scout's ballot in batch {self.scout_ticket} is waited for, and none scouts")

@@ -1,12 +1,13 @@
 """Links: one connection each, to a peer or a client.
 
-Theory. The shell names a connection by a number that it never uses twice. A link keeps the frame that has come in part
-and the bytes that are to leave, and of a peer what it last said of itself.
+Theory. The shell names a connection by a number that it never uses twice. A link keeps the beginning of a frame whose
+rest has not come, the bytes that are to leave, and what its peer last reported.
 
 Rules.
-- A peer has at most one link. What is known of a peer goes with its link, because the peer may come back changed.
-- A bad frame closes its link and touches nothing else. The link is down at once: nothing more is read from it or sent
-  on it. The node then tells the organs that the peer is gone.
+- A peer has at most one link. What is known of a peer is forgotten with its link, because the peer may come back
+  changed.
+- A bad frame closes its link and touches nothing else. The link is down at once: nothing more is received from it or
+  sent on it. The node then tells the organs that the peer is gone.
 """
 
 cimport cython

@@ -16,7 +16,6 @@ from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.leader cimport Leader
-from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.wire.messages cimport Message
 
@@ -24,7 +23,6 @@ from multipaxos.wire.messages cimport Message
 @cython.final
 cdef class Node:
     # the cast
-    cdef readonly QuorumSystem quorums
     cdef readonly Acceptor acceptor
     cdef readonly Leader leader
     cdef readonly Replica replica

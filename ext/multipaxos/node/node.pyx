@@ -85,7 +85,6 @@ cdef class Node:
         self.ring_bytes = ring_bytes
         self.failed = ""
         self.machine = machine
-        self.quorums = quorums
         self.context = context = Context(node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),

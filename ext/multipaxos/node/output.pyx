@@ -1,11 +1,11 @@
 """What leaves the core: effects as data, and the names of the metadata that it keeps.
 
 Theory. The core does no IO. The shell calls a verb, takes one `Output` and carries it out. The core has already held
-back what must wait for the disk, so the shell has one duty of order only: it reports a batch as done after the batch is
+back what must wait for the disk, so the shell has only one duty of order: it reports a batch as done after the batch is
 durable, never before.
 
 Rules.
-- Everything in one output may be carried out at once and in any order, except that frames of one link keep their order.
+- The parts of one output may be carried out at once and in any order, except that frames of one link keep their order.
 - `text` of an event is for people. Programs read `kind`, `ballot` and `slot`; nothing parses the text.
 """
 
@@ -70,17 +70,16 @@ cdef class Read:
 cdef class Output:
     """The effects of the verbs since the last `output()`.
 
-    `writes`: [(link, bytes)] to send at once. What had to be durable before it leaves is durable: for a phase 1b or 2b
-        everything that was gathered when it was made, for a scout's phase 1a its ballot, for a list of founders the
-        voter record. A phase 2a, a decision or an answer to a client waits for no disk of its own: a phase-2 quorum of
-        acceptors has stored what it tells, or is yet to do so before anything is decided.
+    `writes`: [(link, bytes)] to send at once. Each waited for the disk where it had to: a phase 1b or 2b for everything
+        that was gathered before it was made, a scout's phase 1a for its ballot, a list of founders for the voter
+        record. A phase 2a does not wait, because our own acceptor's vote for it does. A decision and an answer to a
+        client rest on a phase-2 quorum of votes, each durable at its acceptor.
     `batch`: a `Batch` to make durable, or None. At most one is outstanding: the next comes after `done`.
-    `reads`: [Read] of records that are durable.
-    `closes`: [(link, reason)] to close, count and log. Nothing more is read from these links or written to them.
-    `events`: [Event] that happened. They wait for nothing, so a crash may undo what they tell: an adopted ballot is
-        durable, a promise that a scout counts on may not be.
-    `failed`: not empty: the disk failed. Nothing waits any more, nothing more is promised; the shell reports the text
-        and ends the process.
+    `reads`: [Read] of records to read. They are durable when the core asks for them.
+    `closes`: [(link, reason)] to close, count and log. Nothing more is received from these links or sent on them.
+    `events`: [Event] that have happened. They do not wait for the disk.
+    `failed`: empty, or why the node stopped: the disk failed. The node answers nothing more; the shell reports the
+        reason and ends the process.
     """
 
     def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,

@@ -6,7 +6,7 @@ restart needs no memory for the log; above it slots are accepted pvalues.
 
 Rules.
 - While records are loaded, `votes` of an acceptor's row is the index of the record that holds the slot.
-- A log that lacks a decided slot, or holds what no node writes, is CorruptLog: nothing is guessed.
+- Where a log lacks a decided slot, or holds what no node writes, recovery raises CorruptLog. It guesses nothing.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
