@@ -26,6 +26,13 @@ def test_a_node_that_the_configuration_does_not_have() -> None:
             Server(local_config(), node, MemoryStorage())
 
 
+def test_a_server_that_was_not_started_has_nothing_to_show() -> None:
+    server = Server(one_node(), 0, MemoryStorage())
+    for query in (lambda: server.core, lambda: server.transport, server.facts):
+        with pytest.raises(MultipaxosError, match="node 0 is not running: start the Server first"):
+            query()
+
+
 def test_two_servers_with_one_directory(tmp_path: Path) -> None:
     config = one_node()
 
