@@ -235,16 +235,36 @@ def test_the_table_of_mutants_is_complete():
     assert [name for name, seeds in took.items() if seeds > may_take[name]] == []
 
 
-# -- the organs of the node
+# -- the tables of modules in docs/design.md
+
+
+def module_table(head):
+    """{module: its row} of the table whose first head is this; a row may name several modules."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = text.split(f"| {head} |")[1].split("\n\n")[0].splitlines()
+    firsts = [row.split(" | ")[0] for row in rows]
+    return {module: number for number, first in enumerate(firsts) for module in re.findall(r"`(\w+)`", first)}
+
+
+def modules_in(folder):
+    """Names of the modules and headers in a folder."""
+    return {path.stem for path in (ROOT / folder).iterdir() if path.suffix in (".py", ".pyx", ".pxd")} - {"__init__"}
+
+
+@pytest.mark.parametrize(
+    ("head", "folder"),
+    [
+        ("organ, from the ground up", "ext/multipaxos/node"),
+        ("file of the cast", "ext/multipaxos/paxos"),
+        ("file of the simulation", "src/multipaxos/simulation"),
+    ],
+)
+def test_a_table_names_every_module(head, folder):
+    assert set(module_table(head)) == modules_in(folder)
 
 
 def test_organs_use_only_those_that_stand_before_them():
-    """In the table of docs/design.md, which names every module of the node."""
-    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    table = text.split("from the ground up |")[1].split("\n\n")[0]
-    order = {organ: row for row, line in enumerate(table.splitlines()) for organ in re.findall(r"`(\w+)`", line)}
-    folder = ROOT / "ext" / "multipaxos" / "node"
-    assert set(order) == {path.stem for path in folder.glob("*.p[yx][xd]")}
-    for path in sorted(folder.glob("*.p[yx][xd]")):
+    order = module_table("organ, from the ground up")
+    for path in sorted((ROOT / "ext" / "multipaxos" / "node").glob("*.p[yx][xd]")):
         used = set(re.findall(r"multipaxos\.node\.(\w+)", path.read_text(encoding="utf-8"))) - {path.stem}
         assert [organ for organ in sorted(used) if order[organ] >= order[path.stem]] == [], path.name
