@@ -104,7 +104,7 @@ def elected() -> tuple[Process, int]:
     while not (ballot := process.core.leader.ballot) or not process.sent:
         process.wake_up(50_000_000)
     for peer_id, link in enumerate(PEERS, 1):
-        promise = {"ballot": ballot, "first": 1, "end": 2**64 - 1, "mark": 1, "number": -1, "rejoins": ()}
+        promise = {"ballot": ballot, "first": 1, "end": codec.SLOTS_END, "mark": 1, "number": -1, "rejoins": ()}
         process.receive(link, codec.encode("phase1b", **promise, incarnation=INCARNATIONS[peer_id], pvalues=()))
     assert process.core.status()["leading"]
     return process, ballot

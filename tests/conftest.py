@@ -1,6 +1,11 @@
 """Options and order of the tests."""
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes a test slow, which is no failure: pytest-timeout ends a test that hangs.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 MUTATION = "simulation/test_mutation.py"
 # Files that take longest, in this order: they begin first, so that a worker does not end with one of them alone.

@@ -24,7 +24,14 @@ def seeds() -> list[bytes]:
     pvalues = [{"first": 1, "end": 3, "run": run}]
     rejoins = [{"node": 1, "slot": 2, "incarnation": 3}]
     decided = {"decided_ballot": 1, "decided_first": 1, "decided_end": 2}
-    promise = {"end": 2**64 - 1, "mark": 1, "incarnation": 7, "number": -1, "rejoins": rejoins, "pvalues": pvalues}
+    promise = {
+        "end": codec.SLOTS_END,
+        "mark": 1,
+        "incarnation": 7,
+        "number": -1,
+        "rejoins": rejoins,
+        "pvalues": pvalues,
+    }
     frames = [
         codec.encode_phase2a(1 << 16, 1, 5, (1 << 16, 1, 1), commands),
         codec.encode_request(commands),

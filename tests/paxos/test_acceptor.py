@@ -236,7 +236,7 @@ def test_a_large_promise_comes_in_parts():
     parts = rig.from_peer(2, "phase1b")
     assert len(parts) > 1
     assert [part["first"] for part in parts[1:]] == [part["end"] for part in parts[:-1]]
-    assert parts[-1]["end"] == 2**64 - 1
+    assert parts[-1]["end"] == codec.SLOTS_END
     assert sorted(slot for part in parts for slot in held(part)) == [1, 2, 3, 4, 5]
 
 
@@ -285,7 +285,7 @@ def test_a_refusal_covers_no_slot():
     promise, refusal = rig.from_peer(1, "phase1b")
     assert promise["ballot"] == refusal["ballot"] == newer
     assert sorted(held(promise)) == [1, 2]
-    assert refusal["first"] == refusal["end"] == 2**64 - 1
+    assert refusal["first"] == refusal["end"] == codec.SLOTS_END
     scout = OneNode(node=1)
     at = scout.begin_scout()
     scout.send(

@@ -307,7 +307,7 @@ def test_only_founders_vote(phase):
                 "phase1b",
                 ballot=at,
                 first=1,
-                end=2**64 - 1,
+                end=codec.SLOTS_END,
                 mark=1,
                 incarnation=5555,
                 number=-1,

@@ -8,7 +8,7 @@ from multipaxos.wire import codec
 
 FIRST, CAPACITY = 10, 16
 FOUNDERS = (70, 71, 72)
-END = 2**64 - 1
+END = codec.SLOTS_END
 
 
 def ballot(round_number, leader=0):

@@ -221,7 +221,7 @@ class OneNode:
         mark: int = 1,
         incarnation: int | None = None,
         number: int = -1,
-        end: int = 2**64 - 1,
+        end: int = codec.SLOTS_END,
     ) -> None:
         """A peer's phase 1b."""
         self.send(

@@ -10,8 +10,6 @@ from multipaxos.wire import codec
 from multipaxos.wire.labels import label_of
 from tests.support.one_node import ballot, command
 
-LAST = codec.SLOTS_END
-
 
 def run(at: int, first: int, *payloads: bytes) -> bytes:
     """A phase 2a frame, as pvalues have it."""
@@ -25,7 +23,7 @@ def held(first: int, end: int, frame: bytes) -> dict[str, object]:
 
 def phase1b(**fields: object) -> bytes:
     """A promise; of an empty acceptor unless `fields` say otherwise."""
-    given_fields = {"ballot": ballot(2, 1), "first": 1, "end": LAST, "mark": 1, "pvalues": [], **fields}
+    given_fields = {"ballot": ballot(2, 1), "first": 1, "end": codec.SLOTS_END, "mark": 1, "pvalues": [], **fields}
     return codec.encode("phase1b", incarnation=7, number=-1, rejoins=(), **given_fields)
 
 
@@ -49,7 +47,7 @@ LABELS = {
         first=3, pvalues=[held(3, 4, run(ONE, 3, b"x")), held(4, 6, run(ONE, 4, b"y", b"z"))]
     ),
     "phase1b 2.1 from 3 up to 8 mark 3": phase1b(first=3, end=9, mark=3),
-    "phase1b 2.1 refuses": phase1b(first=LAST),
+    "phase1b 2.1 refuses": phase1b(first=codec.SLOTS_END),
     "phase1b 2.1 from 1: 1@no run": phase1b(pvalues=[held(1, 2, b"rubbish!")]),
     "phase2a 1.0 slot 5: x": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [command(9, 1)]),
     "phase2a 1.0 slots 5-6: x y; decided 1-4": codec.encode_phase2a(
