@@ -50,7 +50,7 @@ def test_an_error_names_the_greatest_number() -> None:
     [
         ([(1, 2)], "tuple of 5"),
         ([[1, 2, 3, 4, b""]], "tuple of 5"),
-        ([(0, 0.5, 0, 0, b"")], "integer|float"),
+        ([(0, 0.5, 0, 0, b"")], "has to be an int, not float"),
         ([(0, 0, 0, 0, "text")], "has to be bytes, not str"),
     ],
 )

@@ -34,8 +34,10 @@ cdef extern from "Python.h":         # as cpython's own declarations, but with r
     Py_ssize_t PyBytes_GET_SIZE(PyObject* data) noexcept
     char* PyBytes_AS_STRING(PyObject* data) noexcept
     PyObject* PyLong_FromUnsignedLongLong(unsigned long long value) except NULL
+    PyObject* PyLong_FromUnsignedLong(unsigned long value) except NULL
     PyObject* PyLong_FromLongLong(long long value) except NULL
-    unsigned long long PyLong_AsUnsignedLongLong(PyObject* value) except? 18446744073709551615
+    PyObject* PyLong_FromLong(long value) except NULL
+    bint PyLong_Check(PyObject* value) noexcept
     long long PyLong_AsLongLong(PyObject* value) except? -1
     PyObject* PyBool_FromLong(long value) except NULL
     int PyObject_IsTrue(PyObject* value) except -1
@@ -183,9 +185,9 @@ cdef inline PyObject* value_at(Table table, Py_ssize_t i, const uint8_t* struct_
     elif type == INT64:
         return PyLong_FromLongLong((<const int64_t*>place)[0])
     elif type == UINT32:
-        return PyLong_FromUnsignedLongLong((<const uint32_t*>place)[0])
+        return PyLong_FromUnsignedLong((<const uint32_t*>place)[0])
     elif type == UINT16:
-        return PyLong_FromUnsignedLongLong((<const uint16_t*>place)[0])
+        return PyLong_FromLong((<const uint16_t*>place)[0])
     elif type == BOOLEAN:
         return PyBool_FromLong((<const bint*>place)[0])
     return PyBytes_FromStringAndSize((<const char**>place)[0], (<const uint32_t*>(struct_ + table.size_places[i]))[0])
@@ -196,7 +198,7 @@ cdef inline int set_value(Table table, Py_ssize_t i, uint8_t* struct_, PyObject*
     cdef uint8_t* place = struct_ + table.places[i]
     cdef FieldType type = table.types[i]
     if type == UINT64:
-        (<uint64_t*>place)[0] = PyLong_AsUnsignedLongLong(value)
+        (<uint64_t*>place)[0] = number_of(value)
     elif type == INT64:
         (<int64_t*>place)[0] = PyLong_AsLongLong(value)
     elif type == UINT32:
@@ -210,8 +212,18 @@ cdef inline int set_value(Table table, Py_ssize_t i, uint8_t* struct_, PyObject*
     return 0
 
 
+cdef inline uint64_t number_of(PyObject* value) except? 18446744073709551615:
+    if not PyLong_Check(value):
+        refuse_type(<object>value)
+    return <uint64_t><object>value
+
+
+cdef int refuse_type(object value) except -1:
+    raise TypeError(f"a number has to be an int, not {type(value).__name__}")
+
+
 cdef inline uint64_t number_up_to(PyObject* value, uint64_t greatest) except? 18446744073709551615:
-    cdef uint64_t number = PyLong_AsUnsignedLongLong(value)
+    cdef uint64_t number = number_of(value)
     if number > greatest:
         refuse_number(number, greatest)
     return number
@@ -286,7 +298,7 @@ cdef int set_numbers(List* items, list numbers) except -1:
     items.base = <uint8_t*>array
     items.count = <uint32_t>PyList_GET_SIZE(numbers)
     for i in range(PyList_GET_SIZE(numbers)):
-        array[i] = PyLong_AsUnsignedLongLong(PyList_GET_ITEM(numbers, i))
+        array[i] = number_of(PyList_GET_ITEM(numbers, i))
     return 0
 
 

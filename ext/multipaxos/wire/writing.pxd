@@ -1,9 +1,10 @@
 # Writing frames: see writing.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from multipaxos.wire.buffer cimport Bytes
-from multipaxos.wire.encoding cimport padded, store64, struct_pointer
+from multipaxos.wire.encoding cimport padded, store64, struct_pointer, write_bytes, write_list
 from multipaxos.wire.messages cimport (
-    BODY, COMMAND_DATA, PVALUES_DATA, REPLY_DATA, Command, MessageKind, Pvalues, Rejoin, Reply, Watermark,
+    BODY, COMMAND_DATA, PAYLOAD_BYTES_MAX, PHASE2A, PHASE2A_DATA, PVALUES_DATA, REPLY_DATA, RUN_SLOTS_MAX, SLOTS_END,
+    Command, MessageKind, Pvalues, Rejoin, Reply, Watermark,
 )
 
 # -- each function appends one whole frame to `out`, or raises TooLarge and appends nothing
@@ -26,13 +27,8 @@ cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except
 cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32_t count) except -1
 cdef int put_leading(Bytes* out, uint64_t ballot) except -1
 
-# -- a phase2a frame is written into its run: see run.pxd
-
-# Bytes of the frame. Raises ValueError for no commands or slots past the last, TooLarge for more than a run may hold.
-cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count) except 0
-# Writes the frame of `size` bytes, as `phase2a_size` gave it.
-cdef void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
-                        const Watermark* decided, const Command* commands, uint32_t count) noexcept nogil
+# Raises ValueError for a run of no commands or over no slots, TooLarge for one that no reader would accept.
+cdef int check_run(uint64_t first, const Command* commands, uint32_t count, size_t size) except -1
 
 
 # -- bytes that one element adds to its list
@@ -66,3 +62,46 @@ cdef inline void write_watermark(uint8_t* at, const Watermark* decided) noexcept
     store64(at, decided.ballot)
     store64(at + 8, decided.first)
     store64(at + 16, decided.end)
+
+
+cdef inline size_t commands_list_bytes(const Command* commands, uint32_t count) noexcept nogil:
+    cdef size_t total = 8 + <size_t>count * 8 * (COMMAND_DATA + 1)
+    cdef uint32_t i
+    for i in range(count):
+        total += padded(commands[i].size)
+    return total
+
+
+cdef inline void write_commands(uint8_t* pointer, uint8_t* content, const Command* commands,
+                                uint32_t count) noexcept nogil:
+    cdef uint8_t* element = write_list(pointer, content, count, COMMAND_DATA, 1)
+    cdef uint32_t i
+    content = element + <size_t>count * 8 * (COMMAND_DATA + 1)
+    for i in range(count):
+        store64(element, commands[i].session)
+        store64(element + 8, commands[i].sequence)
+        store64(element + 16, commands[i].kind | (<uint64_t>commands[i].unacknowledged << 32))
+        content = write_bytes(element + 24, content, commands[i].payload, commands[i].size)
+        element += 8 * (COMMAND_DATA + 1)
+
+
+# -- a phase2a frame is written into its run (see run.pxd), so this is inline
+
+# Bytes of the frame. Raises as `check_run` does.
+cdef inline size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count) except 0:
+    cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
+    if size > PAYLOAD_BYTES_MAX or count - 1 >= RUN_SLOTS_MAX or first - 1 >= SLOTS_END - count:
+        check_run(first, commands, count, size)
+    return size
+
+
+# Writes the frame of `size` bytes, as `phase2a_size` gave it.
+cdef inline void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
+                               const Watermark* decided, const Command* commands,
+                               uint32_t count) noexcept nogil:
+    cdef uint8_t* body = write_head(frame, size, PHASE2A, PHASE2A_DATA, 1)
+    store64(body, ballot)
+    store64(body + 8, first)
+    store64(body + 16, time_ns)
+    write_watermark(body + 24, decided)
+    write_commands(body + 48, body + 56, commands, count)

@@ -11,10 +11,10 @@ appended. Every frame has one segment, and its size is a whole number of words.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from multipaxos.wire.buffer cimport Bytes, bytes_reserve
-from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, padded, store64, write_bytes, write_list
+from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, store64, write_bytes, write_list
 from multipaxos.wire.messages cimport (
-    BODY, COMMAND_DATA, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, PAYLOAD_BYTES_MAX, PHASE1A,
-    PHASE1B, PHASE2A, PHASE2A_DATA, PHASE2B, PING, PONG, PVALUES_DATA, REJOIN_DATA, REPLY_DATA, REQUEST, RESPONSE,
+    BODY, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, PAYLOAD_BYTES_MAX, PHASE1A,
+    PHASE1B, PHASE2B, PING, PONG, PVALUES_DATA, REJOIN_DATA, REPLY_DATA, REQUEST, RESPONSE,
     RUN_BYTES_MAX, RUN_SLOTS_MAX, Command, MessageKind, Pvalues, Rejoin, Reply, Watermark,
 )
 
@@ -83,27 +83,6 @@ cdef void write_pvalues(uint8_t* pointer, uint8_t* content, const Pvalues* pvalu
         element += 8 * (PVALUES_DATA + 1)
 
 
-cdef inline size_t commands_list_bytes(const Command* commands, uint32_t count) noexcept nogil:
-    cdef size_t total = 8 + <size_t>count * 8 * (COMMAND_DATA + 1)
-    cdef uint32_t i
-    for i in range(count):
-        total += padded(commands[i].size)
-    return total
-
-
-cdef inline void write_commands(uint8_t* pointer, uint8_t* content, const Command* commands,
-                                uint32_t count) noexcept nogil:
-    cdef uint8_t* element = write_list(pointer, content, count, COMMAND_DATA, 1)
-    cdef uint32_t i
-    content = element + <size_t>count * 8 * (COMMAND_DATA + 1)
-    for i in range(count):
-        store64(element, commands[i].session)
-        store64(element + 8, commands[i].sequence)
-        store64(element + 16, commands[i].kind | (<uint64_t>commands[i].unacknowledged << 32))
-        content = write_bytes(element + 24, content, commands[i].payload, commands[i].size)
-        element += 8 * (COMMAND_DATA + 1)
-
-
 cdef int check_payloads(const Command* commands, uint32_t count) except -1:
     """Refuses a payload that no reader would accept."""
     cdef uint32_t i
@@ -113,26 +92,13 @@ cdef int check_payloads(const Command* commands, uint32_t count) except -1:
     return 0
 
 
-cdef size_t phase2a_size(uint64_t first, const Command* commands, uint32_t count) except 0:
-    cdef size_t size = BODY + 8 * (PHASE2A_DATA + 1) + commands_list_bytes(commands, count)
+cdef int check_run(uint64_t first, const Command* commands, uint32_t count, size_t size) except -1:
     if count == 0 or first == 0 or first + count < first:
         raise ValueError(f"a run of {count} commands from slot {first}: make it one or more, from slot 1 on")
     if count > RUN_SLOTS_MAX or size > RUN_BYTES_MAX:
         raise TooLarge(f"a run of {count} commands and {size} bytes is over the limit of {RUN_SLOTS_MAX} "
                        f"commands or {RUN_BYTES_MAX} bytes: make it two")
-    if size > PAYLOAD_BYTES_MAX:
-        check_payloads(commands, count)
-    return size
-
-
-cdef void write_phase2a(uint8_t* frame, size_t size, uint64_t ballot, uint64_t first, uint64_t time_ns,
-                        const Watermark* decided, const Command* commands, uint32_t count) noexcept nogil:
-    cdef uint8_t* body = write_head(frame, size, PHASE2A, PHASE2A_DATA, 1)
-    store64(body, ballot)
-    store64(body + 8, first)
-    store64(body + 16, time_ns)
-    write_watermark(body + 24, decided)
-    write_commands(body + 48, body + 56, commands, count)
+    return check_payloads(commands, count)
 
 
 cdef int put_phase2b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1:
