@@ -63,9 +63,14 @@ def part_number() -> int:
 
 
 def select(slips: Sequence[Slip], changed: Collection[str], part: int) -> list[Slip]:
-    """Those whose modules have changed, and one part of the others, in their order."""
-    others = [slip for slip in slips if slip.module not in changed]
-    return [slip for slip in slips if slip.module in changed or others.index(slip) % PARTS == part]
+    """Those of which a module has changed, and one part of the others, in their order."""
+    others = [slip for slip in slips if not modules_of(slip).intersection(changed)]
+    return [slip for slip in slips if slip not in others or others.index(slip) % PARTS == part]
+
+
+def modules_of(slip: Slip) -> set[str]:
+    """The modules that a slip changes."""
+    return {slip.module, *(module for module, _, _ in slip.more)}
 
 
 def selected() -> list[Slip]:
