@@ -9,7 +9,14 @@ settings.load_profile("no deadline")
 
 MUTATION = "simulation/test_mutation.py"
 # Files that take longest, in this order: they begin first, so that a worker does not end with one of them alone.
-LONGEST = [MUTATION]
+LONGEST = [
+    MUTATION,
+    "project/test_packaging.py",
+    "server/test_cluster.py",
+    "torture/test_torture.py",
+    "simulation/test_report.py",
+    "simulation/test_world.py",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,6 +15,7 @@ from tests.support.places import EXT, PACKAGE, ROOT
 
 CORE = sorted(EXT.rglob("*.p[yx][xd]"))
 PYTHON = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
+BUILT = sorted(PACKAGE.rglob("*.so"))
 PACKAGES = sorted(path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 
 # What the core may use of others. No clock, no IO, no randomness, no logging, no threads.
@@ -172,6 +173,12 @@ def test_the_core_does_no_io(path):
 @pytest.mark.parametrize("path", CORE, ids=label)
 def test_no_includes_and_no_compile_time_defines(path):
     assert not re.findall(r"(?m)^\s*(include\s+[\"']|DEF\s+\w|IF\s+\w)", code_of(path))
+
+
+@pytest.mark.parametrize("path", BUILT, ids=lambda path: path.name.partition(".")[0])
+def test_no_generator_is_compiled(path):
+    """Each module with one would carry Cython's implementation of them: see setup.py."""
+    assert re.search(rb"_cython_\w+\.generator", path.read_bytes()) is None
 
 
 def test_imports_go_down_the_floors():

@@ -80,7 +80,7 @@ cdef class Founding:
         if not self.may_found:
             return None
         view = tuple(self.view)
-        if len(self.reports) == self.nodes - 1 and all(report == (True, view) for report in self.reports.values()):
+        if len(self.reports) == self.nodes - 1 and all([report == (True, view) for report in self.reports.values()]):
             return self.found_with(view)
         return None
 
@@ -103,7 +103,7 @@ cdef class Founding:
 
     def is_refused(self):
         """Does any peer belong to a cluster of which this incarnation is no founder?"""
-        return self.fresh and any(not fresh for fresh, _ in self.reports.values())
+        return self.fresh and any([not fresh for fresh, _ in self.reports.values()])
 
     def is_witness(self):
         """Has it learnt of a cluster that none of its peers knows, with all of them connected?"""

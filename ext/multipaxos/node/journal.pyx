@@ -107,7 +107,7 @@ cdef class Journal:
 
     cdef int put_founders(self, tuple founders) except -1:
         """The voter record: the incarnations of the founders, by node id."""
-        self.meta[output.META_VOTER] = b"".join(incarnation.to_bytes(8, "little") for incarnation in founders)
+        self.meta[output.META_VOTER] = b"".join([incarnation.to_bytes(8, "little") for incarnation in founders])
         return 0
 
     # -- batches

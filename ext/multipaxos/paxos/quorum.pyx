@@ -101,8 +101,8 @@ cdef class QuorumSystem:
         if self.kind == SIZES:
             members = _names(self.acceptors)
             return f"phase 1: any {self.size1}, phase 2: any {self.size2} of {members}"
-        rows = " ".join(_names(self.row_masks[i]) for i in range(self.rows))
-        columns = " ".join(_names(self.column_masks[i]) for i in range(self.columns))
+        rows = " ".join([_names(self.row_masks[i]) for i in range(self.rows)])
+        columns = " ".join([_names(self.column_masks[i]) for i in range(self.columns)])
         return f"phase 1: a row of {rows}, phase 2: a column of {columns}"
 
     def __repr__(self):
@@ -160,7 +160,7 @@ cdef uint64_t _mask(list ids):
 
 
 cdef str _names(uint64_t mask):
-    return "{" + ", ".join(str(node) for node in range(64) if mask >> <int>node & 1) + "}"
+    return "{" + ", ".join([str(node) for node in range(64) if mask >> <int>node & 1]) + "}"
 
 
 cdef list _checked_ids(object acceptors):
@@ -172,7 +172,7 @@ cdef list _checked_ids(object acceptors):
         if isinstance(node, bool) or not isinstance(node, int) or not 0 <= node < ACCEPTORS_MAX:
             raise ConfigurationError(f"quorum: {node!r} is no acceptor id: ids are 0 to {ACCEPTORS_MAX - 1}")
     if len(set(ids)) != len(ids):
-        twice = next(node for node in ids if ids.count(node) > 1)
+        twice = [node for node in ids if ids.count(node) > 1][0]
         raise ConfigurationError(f"quorum: acceptor {twice} is listed twice")
     return ids
 
