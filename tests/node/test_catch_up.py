@@ -1,4 +1,4 @@
-"""Both ends of a fetch, and what a watermark says."""
+"""Both ends of a fetch, and what a node concludes from a watermark."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TestAnswers:
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
 
     def test_an_answer_from_the_disk_is_cut_where_it_grows_large(self) -> None:
-        """Whatever the records hold; at least one goes."""
+        """By the size of the records; at least one is sent."""
         one = with_a_log(b"x", 40, window=4)
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
@@ -89,7 +89,7 @@ class TestAnswers:
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
 
-    def test_who_has_gone_before_its_records_came_is_told_nothing(self) -> None:
+    def test_a_peer_that_left_before_its_records_were_read_is_sent_nothing(self) -> None:
         """The read ends in nothing."""
         one = with_a_log(b"x", 40, window=4)
         one.send(2, "fetch", first=1, end=40)
@@ -101,7 +101,7 @@ class TestAnswers:
 
 
 class TestQuestions:
-    """Whom a node asks for what it lacks, and when."""
+    """Which peer a node asks for the slots that it lacks, and when."""
 
     def test_a_silent_node_is_not_asked_again_and_again(self) -> None:
         """What is known of the others may be old: each is asked in its turn."""
@@ -113,7 +113,7 @@ class TestQuestions:
         asked = {peer: len(one.from_peer(peer, "fetch")) for peer in range(1, 5)}
         assert set(asked.values()) == {5}
 
-    def test_who_has_forgotten_is_not_asked_again(self) -> None:
+    def test_a_peer_that_has_forgotten_the_slots_is_not_asked_again(self) -> None:
         one = OneNode()
         one.send(1, "pong", ballot=0, slot_out=9)
         assert one.from_peer(1, "fetch")
@@ -164,14 +164,14 @@ class TestQuestions:
         one.tick(10)
         assert [m["first"] for m in one.from_peer(1, "fetch")] == [33]
 
-    def test_who_has_a_mark_and_what_was_asked_for_is_asked_again(self) -> None:
+    def test_a_peer_with_a_mark_that_sent_the_slots_is_asked_again(self) -> None:
         one = OneNode()
         one.send(1, "pong", ballot=0, slot_out=9)
         (asked,) = one.from_peer(1, "fetch")
         one.send(1, "fetched", first=1, end=2, mark=5, pvalues=(entry(run(ballot(1, 1), 1, b"one"), 1, 2),))
         assert [(m["first"], m["end"]) for m in one.from_peer(1, "fetch")] == [(2, asked["end"])]
 
-    def test_who_has_nobody_to_ask_asks_when_somebody_comes(self) -> None:
+    def test_a_node_without_links_asks_the_first_peer_that_connects(self) -> None:
         """Slots are known to be decided; both links are gone for a while."""
         one = OneNode()
         one.send(1, "decision", ballot=ballot(1, 1), first=3, end=5)

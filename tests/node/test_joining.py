@@ -8,36 +8,36 @@ from tests.support.one_node import MS, OneNode, ballot, command
 class TestFounding:
     """Reports of peers that found, and that do not."""
 
-    def tell(self, one: OneNode, peer: int, fresh: bool, incarnations: list[int]) -> None:
+    def report(self, one: OneNode, peer: int, fresh: bool, incarnations: list[int]) -> None:
         one.send(peer, "founding", incarnation=one.incarnations[peer], fresh=fresh, incarnations=incarnations)
 
     def test_all_fresh_with_equal_views(self) -> None:
         one = OneNode(founded=False)
-        self.tell(one, 1, True, one.incarnations)
-        self.tell(one, 2, True, [1000, 0, 1002])
+        self.report(one, 1, True, one.incarnations)
+        self.report(one, 2, True, [1000, 0, 1002])
         one.sync()
         assert not one.core.voting  # node 2 had not heard of node 1
-        self.tell(one, 2, True, one.incarnations)
+        self.report(one, 2, True, one.incarnations)
         assert not one.core.voting  # not yet durable
         one.sync()
         assert one.core.voting
 
     def test_a_view_with_another_incarnation_does_not_found(self) -> None:
         one = OneNode(founded=False)
-        self.tell(one, 1, True, one.incarnations)
-        self.tell(one, 2, True, [1000, 999, 1002])
+        self.report(one, 1, True, one.incarnations)
+        self.report(one, 2, True, [1000, 999, 1002])
         one.sync()
         assert not one.core.voting
 
     def test_a_founder_names_us(self) -> None:
         one = OneNode(founded=False)
-        self.tell(one, 1, False, one.incarnations)
+        self.report(one, 1, False, one.incarnations)
         one.sync()
         assert one.core.voting
 
     def test_a_wiped_node_learns_and_does_not_vote(self) -> None:
         one = OneNode(founded=False)
-        self.tell(one, 1, False, [7, 1001, 1002])
+        self.report(one, 1, False, [7, 1001, 1002])
         one.sync()
         assert any(event.kind == "not_founder" for event in one.events)
         at = ballot(1, 1)
@@ -54,10 +54,10 @@ class TestFounding:
 
     def test_what_an_earlier_life_said_does_not_count(self) -> None:
         one = OneNode(founded=False)
-        self.tell(one, 1, True, one.incarnations)
+        self.report(one, 1, True, one.incarnations)
         one.core.link_down(101)
         one.link(1, incarnation=2001, number=201)
-        self.tell(one, 2, True, one.incarnations)
+        self.report(one, 2, True, one.incarnations)
         one.sync()
         assert not one.core.voting
 

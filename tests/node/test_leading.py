@@ -10,7 +10,7 @@ from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 
 class TestScout:
-    """Phase 1, and who has to wait."""
+    """Phase 1, and when a node has to wait before it scouts."""
 
     def test_a_ballot_is_durable_before_its_first_phase_1a(self) -> None:
         one = OneNode()
@@ -126,7 +126,7 @@ class TestStart:
         assert (one.core.leader.commanders.start, one.core.leader.commanders.slot_end) == (9, 41)
 
     def test_start_is_above_what_an_earlier_reign_decided(self) -> None:
-        """Its rows are gone: what lies below is decided, whatever the marks of this quorum say."""
+        """Its rows are gone: every slot below is decided, also where the marks of this quorum are lower."""
         one = OneNode()
         at = one.begin_scout()
         one.promise(1, at, mark=5)
@@ -191,7 +191,7 @@ class TestCommanders:
         assert [m["ballot"] for m in one.from_peer(1, "phase2a")] == [at]
 
     def test_commanders_ask_our_own_acceptor_again(self) -> None:
-        """Found by simulation: its ring was behind when the slots were proposed again, and nobody asked it later."""
+        """Found by simulation: its ring was behind when the slots were proposed again, and it was not asked again."""
         one = OneNode(window=8)
         at, first = ballot(1, 1), 1
         for first in range(1, 17, 8):

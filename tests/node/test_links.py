@@ -60,13 +60,13 @@ class TestBadFrames:
 
     @pytest.mark.parametrize("kind", ["response", "leading"])
     def test_what_only_clients_hear_closes_a_peers_link(self, kind: str) -> None:
-        """A peer has no reason to say it."""
+        """A peer has no reason to send it."""
         one = OneNode()
         one.send(1, kind)
         assert "which peers do not send" in one.closed[101]
 
     def test_a_frame_that_pycapnp_cannot_read_closes_its_link(self) -> None:
-        """Two segments, the second of which is not there as the first one says."""
+        """Two segments; the second is not as long as the table of segments claims."""
         one = OneNode()
         frame = struct.pack("<4I", 1, 1, 1, 0) + words(2 | 7 << 3 | 1 << 32, 0)
         one.receive(101, frame)

@@ -1,4 +1,4 @@
-"""Who follows, and who is not followed."""
+"""Which leaders are followed, and which are not."""
 
 from __future__ import annotations
 

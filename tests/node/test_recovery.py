@@ -87,7 +87,7 @@ class TestMarks:
     """What lies below a mark was collected."""
 
     def test_a_node_without_a_machine_begins_at_its_mark(self) -> None:
-        """What was collected is neither missed at a restart nor served to others, who are told the mark."""
+        """Collected slots are not missed at a restart. Peers that ask for them are sent the mark."""
         one = OneNode(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": (50).to_bytes(8, "little")})
         assert one.core.slot_out == 50
         one.send(1, "fetch", first=40, end=50)

@@ -11,7 +11,7 @@ STATUS = codec.ReplyStatus
 
 
 def answers(one: OneNode, link: int) -> list[tuple[int, int]]:
-    """(sequence, status) of all that a client was told."""
+    """(sequence, status) of all answers that a client was sent."""
     return [
         (reply["sequence"], reply["status"]) for message in one.take(link, "response") for reply in message["replies"]
     ]
@@ -170,7 +170,7 @@ class TestClients:
         assert one.journal.entries == [b"a", b"b"]
 
     def test_waiting_requests_keep_their_order_when_the_queue_grows(self) -> None:
-        """Nobody leads: they wait, more than the queue had room for at first."""
+        """No node leads, so they wait: more than the queue had room for at first."""
         one = OneNode()
         one.client()
         for first in (1, 201, 401):
@@ -180,7 +180,7 @@ class TestClients:
         forwarded = [each["sequence"] for frame in one.from_peer(1, "request") for each in frame["commands"]]
         assert forwarded == list(range(1, 601))
 
-    def test_who_asks_for_very_many_unknown_sessions_is_bounded(self) -> None:
+    def test_requests_in_unknown_sessions_are_bounded(self) -> None:
         """65,536 names of sessions are remembered, then none: the others ask again."""
         one = leading_with_a_session()
         one.request(1, *[command(1000 + i, 1) for i in range((1 << 16) + 1)])

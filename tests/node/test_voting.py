@@ -36,7 +36,7 @@ class TestVoting:
 
 
 class TestScoutsBehind:
-    """A scout too far behind is told how far the acceptor is."""
+    """A scout too far behind is sent a pong that shows how far the acceptor is."""
 
     def test_a_scout_that_asks_for_what_is_on_disk_only_is_not_promised(self) -> None:
         one = decided_node(1000)

@@ -1,4 +1,4 @@
-"""Catching up: both ends of a fetch, and what a watermark says of the slots between.
+"""Catching up: both ends of a fetch, and what a node concludes from a watermark.
 
 Theory. A leader reports decisions as a watermark (ballot, first, end): the slots [first, end) are decided at `ballot`,
 and so is every slot below `first`. A node that holds pvalues of that ballot knows the commands already; what it lacks
@@ -72,7 +72,7 @@ cdef class CatchUp:
     # == what we lack
 
     cdef int want(self, uint64_t end, int source) except -1:
-        """Every slot below `end` is decided, as `source` says (-1: no peer in particular)."""
+        """Every slot below `end` is decided; the peer `source` (-1: none in particular) reported it."""
         if end <= self.replica.slot_out or end <= self.wanted_end:
             return 0
         self.wanted_end = end

@@ -1,6 +1,6 @@
 """Joining: how this node learns that it is a founder, records it, and then votes.
 
-Theory. `membership.founding` is the pure rule: who reported what, and when that makes a list of founders. This organ
+Theory. `membership.founding` is the pure rule: when the reports of the peers make a list of founders. This organ
 joins it to links and disk: it reports our state to the peers, and makes the voter record durable before the node votes.
 
 Rules.
@@ -55,7 +55,7 @@ cdef class Joining:
         return 0
 
     cdef int on_link_up(self, Link link) except -1:
-        """A peer's handshake is done: it hears our state; all peers do if our view changed."""
+        """A peer's handshake is done: our state is reported to it, and to all peers if our view changed."""
         if self.founding.on_link_up(link.node_id, link.incarnation):
             return self.send_to_all()
         return self.send_founding(link)

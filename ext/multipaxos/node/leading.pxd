@@ -29,7 +29,7 @@ cdef class Leading:
     cdef Replica replica
     cdef readonly uint64_t known_ballot      # the highest ballot seen anywhere
     cdef readonly uint64_t leading_ballot    # the highest ballot at which a node was seen to lead
-    cdef uint64_t preempted_ns       # when our leader was preempted, until `pings` has asked who leads; 0: it has
+    cdef uint64_t preempted_ns       # when our leader was preempted; 0: `pings` has asked since which node leads
     cdef uint64_t adopted_ns         # when our scout's ballot was adopted
     cdef uint64_t scout_ticket       # of the scout's ballot while it is not durable; 0: the acceptors were asked
     cdef uint64_t scout_due_ns       # phase 1a again

@@ -7,7 +7,7 @@ higher one ends our own attempt or reign.
 A node keeps the highest ballot in several senses; each is needed:
 
 - `known_ballot`: seen in any message, or on our disk. Our next scout goes above it.
-- `leading_ballot`: of a leader that was seen to lead, which `known_ballot` need not be. Clients are told this one.
+- `leading_ballot`: of a leader that was seen to lead, which `known_ballot` need not be. It is reported to clients.
 - `leader.ballot`: of our own last attempt; 0 or what the disk held before the first.
 - `acceptor.ballot_num`: the one of the paper: adopted by our acceptor. It rises above `known_ballot` only when a
   founding makes accepted pvalues of what a learner has stored.
@@ -78,7 +78,7 @@ cdef class Leading:
         return 0
 
     cdef int see_leading(self, uint64_t ballot) except -1:
-        """A node leads at this ballot: requests go there, and clients are told."""
+        """A node leads at this ballot: requests go there, and it is reported to clients."""
         cdef Link link
         if ballot <= self.leading_ballot:
             return 0
@@ -180,7 +180,7 @@ cdef class Leading:
         self.see_leading(self.leader.ballot)
         for link in self.links.peers:
             if link is not None:
-                link.reported_end = 0    # all peers hear who leads, also where nothing is decided
+                link.reported_end = 0    # it is reported to all peers that we lead, also where nothing is decided
         return self.send_decisions(True)
 
     # == phase 2
@@ -321,7 +321,7 @@ cdef class Leading:
     # == once per wake-up
 
     cdef bint has_verdicts(self) noexcept:
-        """Did the scout or the commanders say something that is not yet acted upon?"""
+        """Did the scout or the commanders return a verdict that is not yet acted upon?"""
         return self.leader.adopted or self.leader.decided
 
     cdef int act_on_verdicts(self) except -1:
@@ -333,7 +333,7 @@ cdef class Leading:
         return 0
 
     cdef int settle(self) except -1:
-        """The end of a wake-up: a peer whose clients wait hears what is decided."""
+        """The end of a wake-up: reports decisions to peers whose clients wait."""
         if self.leader.state == ACTIVE and self.decision_due_ns != NEVER:
             self.send_decisions(False)
         return 0

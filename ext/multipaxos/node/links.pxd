@@ -15,9 +15,9 @@ cdef class Link:
     cdef Bytes pending               # the beginning of a frame whose rest has not come
     cdef Bytes outgoing
     # What is known of the peer.
-    cdef uint64_t slot_out           # as it last said
-    cdef uint64_t heard_ns           # when it last said so
-    cdef uint64_t mark               # it has forgotten all slots below, as it last said in answer to a fetch
+    cdef uint64_t slot_out           # as it last reported
+    cdef uint64_t heard_ns           # when it last reported that
+    cdef uint64_t mark               # it has forgotten all slots below, as it reported in answer to a fetch
     cdef uint64_t reported_end       # decisions below this were reported to it in this reign
     cdef uint64_t forwarded_ns       # when it last forwarded a request: it has clients that wait; 0: never
     cdef bint is_reading             # records are being read from disk for it

@@ -8,7 +8,7 @@ invariants:
 - `context`: who this node is, and what time it is; `links`: connections; `journal`: what has to become durable, and
   the answers that wait for it; `recovery`: what the disk held;
 - `joining`: how the node comes to vote; `leading`: our own leader; `voting`: our own acceptor;
-- `catch_up`: decisions that a node lacks; `pings`: who leads and who is ahead; `serving`: requests and answers.
+- `catch_up`: decisions that a node lacks; `pings`: which node leads, which are ahead; `serving`: requests and answers.
 
 An organ calls only organs below it. Where something has to go up it is a returned value, and this file hands it on.
 
@@ -16,7 +16,7 @@ Rules.
 - Handlers (`on_...`) only take. What follows from all that was taken is done once per wake-up, in `settle_wakeup`:
   verdicts of the scout and the commanders are acted upon, decisions applied, requests proposed or forwarded, gaps
   fetched.
-- A timer is on when its organ's `due_ns` is not NEVER; nothing else says so.
+- A timer is on when its organ's `due_ns` is not NEVER; this is written nowhere else.
 - After a failed batch the node promises nothing more: every verb but `output` does nothing.
 """
 

@@ -1,4 +1,4 @@
-# Who leads, and who is ahead: see pings.pyx.
+# Which node leads, and which are ahead: see pings.pyx.
 cimport cython
 
 from libc.stdint cimport uint64_t
@@ -26,7 +26,7 @@ cdef class Pings:
     cdef Replica replica
     cdef uint64_t interval_ns
     cdef uint64_t ping_due_ns
-    cdef uint64_t led_ns             # when a node last said to lead, with its quorum, at the highest ballot we know
+    cdef uint64_t led_ns             # when a node last reported that it leads, with its quorum, at known_ballot
 
     cdef int send_pings(self) except -1
     cdef int send_pong(self, Link link, uint64_t nonce) except -1

@@ -1,11 +1,11 @@
-"""Pings: who leads, who still follows, and who is ahead.
+"""Pings: which node leads, which nodes still follow, and which are ahead.
 
-Theory. A node pings the leader that it follows. The pong says whether that leader still has its quorum, which moves our
-election on, and how far it is, which tells us what to fetch. The ping in turn carries the ballot that our acceptor
-follows, which is how a leader without requests knows that it has its quorum.
+Theory. A node pings the leader that it follows. The pong reports whether that leader still has its quorum, which puts
+our election off, and how far the leader is, which shows what we have to fetch. The ping in turn carries the ballot that
+our acceptor follows: so a leader without requests learns that it still has its quorum.
 
 Rules.
-- A node that hears of no leader pings all peers, with the highest ballot that it knows. The owner of that ballot may be
+- A node that knows of no leader pings all peers, with the highest ballot that it knows. The owner of that ballot may be
   gone; a node that leads at a lower one has to learn of it, or we never follow that node.
 - An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
 - A node whose leader was preempted pings at once.

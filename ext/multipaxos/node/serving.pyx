@@ -37,7 +37,8 @@ cdef class Serving:
         self.replica = replica
 
     cdef int on_link_up(self, Link link) except -1:
-        """A client hears who leads. A peer gets all waiting requests again: the broken link may have lost some."""
+        """A client is sent the leader's ballot. When a peer connects, waiting requests are forwarded again: the
+        broken link may have lost some."""
         if link.node_id < 0:
             return put_leading(&link.outgoing, self.leading.leading_ballot)
         self.replica.requests.forward_again()

@@ -7,7 +7,7 @@ by here (`Leading.accept_own`), but the answers to it do.
 Rules.
 - Only its leader's link may bring a 1a or 2a of a ballot, and to a voter only if that incarnation is a founder.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
-  mark, is not adopted: the node tells it how far we are, and it fetches that first. To refuse a promise is always safe.
+  mark, is not adopted: the node sends it a pong, and it fetches first. To refuse a promise is always safe.
 - A refusal of an old ballot covers no slot: the same leader's next scout would take it for an adoption of nothing.
 - A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
 """
@@ -53,7 +53,7 @@ cdef class Voting:
         self.leader = leader
 
     cdef int on_phase1a(self, Link link, const Message* message) except -1:
-        """Returns 1 if the scout is too far behind: nothing is adopted, and the caller tells it how far we are."""
+        """Returns 1 if the scout is too far behind: nothing is adopted, and the caller sends it a pong."""
         cdef Bytes answer = Bytes(NULL, 0, 0)
         if not self.acceptor.voting:
             return 0
