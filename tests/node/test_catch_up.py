@@ -89,6 +89,14 @@ class TestAnswers:
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
 
+    def test_the_end_of_a_job_that_the_core_did_not_ask_for_changes_nothing(self) -> None:
+        one = with_a_log(b"x", 2)
+        before = one.core.status()
+        one.core.done(4242, True, (2, []))
+        one.collect()
+        assert one.core.status() == before
+        assert one.sent == {}
+
     def test_a_peer_that_left_before_its_records_were_read_is_sent_nothing(self) -> None:
         """The read ends in nothing."""
         one = with_a_log(b"x", 40, window=4)
