@@ -19,7 +19,7 @@ cdef inline uint64_t bucket_index_of(uint64_t value) noexcept nogil:
 
 @cython.final
 cdef class Histogram:
-    cdef readonly uint64_t highest   # the greatest value that is surely counted
+    cdef readonly uint64_t highest   # the greatest value that is certain to be counted
     cdef readonly uint64_t total     # values counted
     cdef readonly uint64_t lost      # values too great to be counted
     cdef uint64_t* counts

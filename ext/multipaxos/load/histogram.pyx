@@ -1,14 +1,15 @@
-# cython: language_level=3
 """Latency histograms in HdrHistogram's format, counted in C.
 
-A value is counted in a bucket whose width is at most a thousandth of the value (3 significant digits), so any
-percentile is known to that precision from 256 KiB of counters, whatever was recorded. Buckets are exactly
-those of the hdrhistogram package with lowest value 1: `nonzero` can be poured into one of its histograms
-(multipaxos.load.hdr), and percentiles are equal to its own.
+Theory. A value is counted in a bucket whose width is at most a thousandth of the value (3 significant digits), so any
+percentile is known to that precision from 256 KiB of counters, no matter what was recorded. Buckets are exactly those
+of the hdrhistogram package with lowest value 1: `nonzero` can be added to one of its histograms (multipaxos.load.hdr),
+and percentiles are equal.
 
-Rules. Recording never fails and allocates nothing. A value beyond the last bucket is not counted but adds to
-`lost`: who reports a histogram must report a `lost` that is not 0. Minimum, maximum and mean are of the
-values themselves.
+Rules.
+- Recording never fails and allocates nothing.
+- A value beyond the last bucket is not counted but adds to `lost`: a report of a histogram must show a `lost` that is
+  not 0.
+- Minimum, maximum and mean are of the values themselves.
 """
 
 from libc.stdint cimport uint64_t
@@ -67,7 +68,7 @@ cdef class Histogram:
             self.record(value)
 
     def merge(self, Histogram other not None):
-        """Adds all that `other` counted. It must have the same `highest`."""
+        """Adds everything that `other` has counted. Raises ValueError if its `highest` is another one."""
         cdef uint64_t i
         if self.highest != other.highest:
             raise ValueError(f"a histogram up to {other.highest} cannot go into one up to {self.highest}")
@@ -87,12 +88,12 @@ cdef class Histogram:
 
     @property
     def min(self):
-        """The least value counted; 0 if there is none."""
+        """The least value that was counted; 0 if there is none."""
         return self.lowest_seen if self.total else 0
 
     @property
     def max(self):
-        """The greatest value counted; 0 if there is none."""
+        """The greatest value that was counted; 0 if there is none."""
         return self.highest_seen
 
     @property

@@ -150,7 +150,7 @@ cdef class Journal:
     cdef int hold_ack(self, int node_id, uint64_t ballot, uint64_t first, uint64_t end) except -1:
         """A phase 2b of our acceptor for the leader on `node_id`."""
         if self.acks_count == self.acks_room:
-            self.acks = <Ack*>array_grow(self.acks, &self.acks_room, sizeof(Ack))
+            self.acks = <Ack*>array_grow(self.acks, &self.acks_room, self.acks_count + 1, sizeof(Ack))
         self.acks[self.acks_count] = Ack(self.ticket(), ballot, first, end, node_id)
         self.acks_count += 1
         return 0
@@ -186,7 +186,8 @@ cdef class Journal:
 
     cdef int put_released(self, const Ack* ack) except -1:
         if self.released_count == self.released_room:
-            self.released = <Ack*>array_grow(self.released, &self.released_room, sizeof(Ack))
+            self.released = <Ack*>array_grow(self.released, &self.released_room, self.released_count + 1,
+                                             sizeof(Ack))
         self.released[self.released_count] = ack[0]
         self.released_count += 1
         return 0

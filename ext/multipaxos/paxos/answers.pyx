@@ -65,7 +65,7 @@ cdef class Answers:
         """An answer to the command of that sequence; its bytes are copied."""
         cdef Report* report
         if self.count == self.room:
-            self.reports = <Report*>array_grow(self.reports, &self.room, sizeof(Report))
+            self.reports = <Report*>array_grow(self.reports, &self.room, self.count + 1, sizeof(Report))
         report = &self.reports[self.count]
         report.link = link
         report.session = outcome.session

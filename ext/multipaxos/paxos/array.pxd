@@ -3,10 +3,11 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-# `items` moved to where more than `*room` of them fit; `*room` becomes that number. The caller asks only when the array
-# is full, and stores what is returned in place of `items` at once. Raises MemoryError; then `items` is as it was.
-cdef inline void* array_grow(void* items, uint64_t* room, size_t item_bytes) except NULL:
-    cdef uint64_t larger = (room[0] + 64) * 2
+# `items` moved to where `least` of them fit, or more; `*room` becomes the number that fits. The caller asks only when
+# `*room` is too small, and stores what is returned in place of `items` at once. Raises MemoryError; then `items` and
+# `*room` are as they were.
+cdef inline void* array_grow(void* items, uint64_t* room, uint64_t least, size_t item_bytes) except NULL:
+    cdef uint64_t larger = max(least, (room[0] + 64) * 2)
     cdef void* grown = realloc(items, larger * item_bytes)
     if grown == NULL:
         raise MemoryError(f"no memory for {larger} items of {item_bytes} bytes")

@@ -14,7 +14,7 @@ cdef inline uint64_t ballot_round(uint64_t ballot) noexcept nogil:
 cdef inline uint64_t ballot_leader(uint64_t ballot) noexcept nogil:
     return ballot & ((1 << LEADER_BITS) - 1)
 
-# May a frame name it? BOTTOM, which stands for none, or one that a leader made. Half of the rounds are left to rise to:
-# `begin_scout` goes above whatever was seen, and a round that overflowed would be no ballot.
+# May a frame name it? Only BOTTOM, which stands for none, and a ballot of the lower half of the rounds: `begin_scout`
+# goes above every ballot that was seen, and must always find a round that does not overflow.
 cdef inline bint is_ballot(uint64_t ballot) noexcept nogil:
     return ballot == BOTTOM or 0 < ballot_round(ballot) < <uint64_t>1 << 47

@@ -1,12 +1,10 @@
-# cython: language_level=3
 """Ballots as Python sees them.
 
-A ballot is a pair (round, leader), ordered by round and then by leader (PMMC 2.2), and it travels, is stored
-and is compared as one 64-bit integer: ``round << 16 | leader``. So comparing ballots is comparing integers,
-no two leaders ever share one, and ``BOTTOM`` = 0 is below every ballot that a leader makes: rounds start at
-1.
+Theory. A ballot is a pair (round, leader), ordered by round and then by leader (PMMC 2.2). It is sent, stored and
+compared as one 64-bit integer, `round << 16 | leader`. So comparing ballots is comparing integers, no two leaders ever
+share a ballot, and `BOTTOM` = 0 is below every ballot that a leader makes, because rounds start at 1.
 
-The core uses the inline functions of ballot.pxd, which trust their arguments. The functions here check them.
+Rules. The core uses the inline functions of ballot.pxd, which trust their arguments. The functions here check theirs.
 """
 
 ROUND_MAX = 0xffff_ffff_ffff
@@ -14,7 +12,7 @@ LEADER_MAX = 0xffff
 
 
 cdef object _within(str what, object value, object lowest, object highest):
-    """`value` as an int in [lowest, highest]; says which one is not."""
+    """`value` if it is an int in [lowest, highest]; else TypeError or ValueError, naming `what`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     if not lowest <= value <= highest:
@@ -23,7 +21,7 @@ cdef object _within(str what, object value, object lowest, object highest):
 
 
 def make(round, leader):
-    """The ballot (round, leader): ``round`` is 1 to ROUND_MAX, ``leader`` 0 to LEADER_MAX."""
+    """The ballot (round, leader): `round` is 1 to ROUND_MAX, `leader` 0 to LEADER_MAX. Raises TypeError, ValueError."""
     return ballot_of(_within("round", round, 1, ROUND_MAX), _within("leader", leader, 0, LEADER_MAX))
 
 
@@ -33,7 +31,7 @@ def round_of(ballot):
 
 
 def leader_of(ballot):
-    """The node id of the leader that `ballot` belongs to. BOTTOM is nobody's: ValueError."""
+    """The node id of the leader that `ballot` belongs to. BOTTOM belongs to none: ValueError."""
     if _checked(ballot) == BOTTOM:
         raise ValueError("the bottom ballot belongs to no leader: compare with BOTTOM first")
     return ballot_leader(ballot)
@@ -46,14 +44,14 @@ def compare(left, right):
 
 
 def describe(ballot):
-    """``"5.2"`` for round 5 of leader 2; ``"⊥"`` for BOTTOM."""
+    """As text: "5.2" for round 5 of leader 2, "⊥" for BOTTOM."""
     if _checked(ballot) == BOTTOM:
         return "⊥"
     return f"{ballot_round(ballot)}.{ballot_leader(ballot)}"
 
 
 cdef object _checked(object ballot):
-    """`ballot` if it is BOTTOM or one that `make` could have made."""
+    """`ballot` if it is BOTTOM or a ballot that `make` makes; else TypeError or ValueError."""
     _within("ballot", ballot, 0, 0xffff_ffff_ffff_ffff)
     if ballot != BOTTOM and ballot_round(ballot) == 0:
         raise ValueError(f"ballot {ballot} has round 0, which no leader uses: use make(round, leader)")

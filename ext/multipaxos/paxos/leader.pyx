@@ -149,7 +149,7 @@ cdef class Leader:
         """Makes one run of re-proposed commands and its commanders, and puts it among the unsent."""
         cdef Run* run
         if self.unsent_count == self.unsent_room:
-            self.unsent = <Run**>array_grow(self.unsent, &self.unsent_room, sizeof(Run*))
+            self.unsent = <Run**>array_grow(self.unsent, &self.unsent_room, self.unsent_count + 1, sizeof(Run*))
         run = run_new(self.ballot, first, time_ns, commands, count)
         self.commanders.set_rows(run)
         self.unsent[self.unsent_count] = run

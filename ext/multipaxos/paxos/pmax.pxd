@@ -1,4 +1,4 @@
-# What a scout has heard of each slot: see pmax.pyx.
+# The pvalues of highest ballot that a scout was told of, by slot: see pmax.pyx.
 from libc.stdint cimport uint64_t
 from multipaxos.wire.run cimport Run
 

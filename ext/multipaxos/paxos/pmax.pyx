@@ -1,26 +1,27 @@
-# cython: language_level=3
 """Merging what the acceptors of a phase-1 quorum have accepted (PMMC 2.3).
 
-A scout's quorum answers with pvalues (ballot, slot, command). For each slot the leader must propose the
-command of the highest ballot among them, because only that one can have been decided at a lower ballot than
-its own:
+Theory. A scout's quorum answers with pvalues (ballot, slot, command). For each slot the leader must propose the command
+of the highest ballot among them, because only that command can have been decided at a lower ballot than the leader's:
 
     pmax(pvals) = {(s, c) | some (b, s, c) in pvals, and no (b', s, c') in pvals with b' > b}
     x ◁ y       = {(s, c) | (s, c) in y, or (s, c) in x and no (s, c') in y}
 
-and its proposals become proposals ◁ pmax(pvals). `pmax` and `arrow` below are these two lines in Python, for
-reading and for tests; `PMax` is what the core uses.
+and its proposals become proposals ◁ pmax(pvals). `pmax` and `arrow` below are these two lines in Python, for reading
+and for tests; `PMax` is what the core uses.
 
-Rules. Rows point into the runs that brought the pvalues and hold one reference each: no command is copied.
-Slots below `first` are of no interest and pass by. A slot SPAN_MAX or more above `first` raises
-OverflowError before anything of its run is taken: a peer cannot make us reserve memory without end. Two
-pvalues of one slot and one ballot carry the same command (invariant A4), so the first stays.
+Rules.
+- Rows point into the runs that brought the pvalues and hold one reference each: no command is copied.
+- Slots below `first` are ignored.
+- A slot SPAN_MAX or more above `first` raises OverflowError before any slot of its run is added, so that a peer cannot
+  make this node reserve memory without bound.
+- Two pvalues of one slot and one ballot carry the same command (invariant A4), so the first stays.
 """
 
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
+from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.limits cimport SPAN_MAX
 from multipaxos.wire.run cimport Run, run_drop, run_hold, run_read
 
@@ -83,18 +84,10 @@ cdef class PMax:
 
     cdef int reserve(self, uint64_t count) except -1:
         """Makes room for `count` rows; new ones are empty."""
-        cdef PmaxRow* rows
-        cdef uint64_t room = max(self.room, <uint64_t>64)
-        if count <= self.room:
-            return 0
-        while room < count:
-            room *= 2
-        rows = <PmaxRow*>realloc(self.rows, room * sizeof(PmaxRow))
-        if rows == NULL:
-            raise MemoryError(f"no memory for the pvalues of {room} slots")
-        memset(&rows[self.room], 0, (room - self.room) * sizeof(PmaxRow))
-        self.rows = rows
-        self.room = room
+        cdef uint64_t before = self.room
+        if count > self.room:
+            self.rows = <PmaxRow*>array_grow(self.rows, &self.room, count, sizeof(PmaxRow))
+            memset(&self.rows[before], 0, (self.room - before) * sizeof(PmaxRow))
         return 0
 
     def add_frame(self, bytes frame not None, uint64_t first, uint64_t end):

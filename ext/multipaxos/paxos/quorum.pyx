@@ -1,17 +1,17 @@
-# cython: language_level=3
 """Quorum systems: which sets of acceptors may decide.
 
-Paxos is safe if every phase-1 quorum meets every phase-2 quorum (Flexible Paxos: Howard, Malkhi, Spiegelman
-2016); two quorums of one phase need not meet. Three systems are known here, over n acceptors:
+Theory. Paxos is safe if every phase-1 quorum meets every phase-2 quorum (Flexible Paxos: Howard, Malkhi, Spiegelman
+2016); two quorums of one phase need not meet. There are three systems, over n acceptors:
 
-* majority: any n // 2 + 1 acceptors, for both phases (PMMC's own);
+* majority: any n // 2 + 1 acceptors, for both phases (the system of PMMC);
 * sizes: any `phase1` acceptors and any `phase2` acceptors, with phase1 + phase2 > n;
-* grid: the acceptors in rows x columns; a phase-1 quorum holds a full row, a phase-2 quorum a full column,
-  and a row and a column always share one acceptor.
+* grid: the acceptors in rows x columns; a phase-1 quorum holds a full row, a phase-2 quorum a full column, and a row
+  and a column always share one acceptor.
 
-Votes are a 64-bit mask, bit i for node id i; bits of nodes that are no acceptors count for nothing. A system
-whose quorums need not intersect cannot be constructed: the classmethods refuse it, and there is no other way
-to make one (an object made past them holds no quorum at all).
+Rules.
+- Votes are a 64-bit mask, bit i for node id i; bits of nodes that are no acceptors are ignored.
+- A system whose quorums need not intersect cannot be made: the classmethods refuse it, and an object that was made
+  without them holds no quorum at all.
 """
 
 from libc.stdint cimport uint64_t
@@ -97,7 +97,7 @@ cdef class QuorumSystem:
         return bool(self.is_phase2(votes))
 
     def describe(self):
-        """In words, complete: two systems with the same description have the same quorums."""
+        """The whole system in words: two systems with the same description have the same quorums."""
         if self.kind == SIZES:
             members = _names(self.acceptors)
             return f"phase 1: any {self.size1}, phase 2: any {self.size2} of {members}"

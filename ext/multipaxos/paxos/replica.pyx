@@ -233,5 +233,6 @@ cdef class Replica:
         if self.decisions.base != self.proposals.base or self.decisions.base > self.slot_out:
             raise InvariantViolation(f"the replica's rings begin at {self.decisions.base} and {self.proposals.base}, "
                                      f"slot_out is {self.slot_out}")
+        self.sessions.invariants()
         self.requests.invariants()
         self.answers.invariants()

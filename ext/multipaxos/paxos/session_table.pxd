@@ -22,7 +22,7 @@ cdef struct Session:
     uint64_t nonce
     uint64_t last                    # sequence last applied
     uint64_t acknowledged            # answers up to here are gone
-    uint64_t link                    # volatile: who asks here, 0 for nobody; not part of the replicated state
+    uint64_t link                    # volatile: the link that asks here, 0: none; not part of the replicated state
     uint64_t answer_bytes
     uint64_t capacity                # of answers, a power of two
     Answer* answers                  # ring, by sequence
@@ -31,7 +31,7 @@ cdef struct Session:
     Session* older                   # list by slot of last use
     Session* newer
 
-cdef struct Outcome:                 # of judging one command
+cdef struct Outcome:                 # of one command that was judged
     uint16_t status
     uint64_t session
     uint64_t slot
@@ -51,7 +51,7 @@ cdef class SessionTable:
     cdef Session* oldest
     cdef Session* newest
     cdef Bytes scratch
-    cdef uint64_t evicted, evicted_link  # the session that the last command evicted, who asked in it; 0: none
+    cdef uint64_t evicted, evicted_link  # the session that the last command evicted, its link; 0: none
 
     cdef Session* find(self, uint64_t id) noexcept
     cdef Session* find_nonce(self, uint64_t nonce) noexcept

@@ -1,17 +1,20 @@
 """Exactly once, in order: the replicated side of client sessions.
 
-Theory. A session is opened by a decided command and its id is that slot. Commands carry (session, sequence); the
-table holds for each session the last sequence applied and the answers not yet acknowledged. It is replicated
-state: it changes only in `apply`, in slot order, by what the command and the table say, so it is equal everywhere.
+Theory. A session is opened by a decided command, and its id is the slot of that command. Commands carry (session,
+sequence). For each session the table holds the last sequence that was applied and the answers that are not yet
+acknowledged. The table is replicated state: it changes only in `apply`, in slot order, and depends on nothing but the
+commands and the table itself, so it is equal on every replica.
 
 Rules of `apply`, for (session, sequence, unacknowledged):
-- an unknown or evicted session: `expired`; the client cannot know what became of what was in flight;
+- a session that is unknown or was evicted: `expired`; the client cannot know what became of its commands in flight;
 - first the acknowledgement: answers up to sequence - 1 - unacknowledged are dropped, a prefix that only grows;
-- a sequence that was applied gets its first answer again, or `acknowledged` where that is gone;
+- a sequence that was applied gets its first answer again, or `acknowledged` if that answer was dropped;
 - a sequence ahead of its turn is void (`ahead`): the client sends again from the gap;
-- too many or too large unacknowledged answers: void (`overloaded`);
-- else the machine applies it, once, and the answer - also a refusal - is kept.
-A full table evicts the session whose last use lies in the lowest slot. `link` alone is not replicated: who asks here.
+- too many or too large unacknowledged answers: the command is void (`overloaded`);
+- otherwise the machine applies the command, once, and its answer - a refusal too - is kept.
+
+A full table evicts the session whose last use lies in the lowest slot. Only `link`, which link asks in the session on
+this replica, is not replicated.
 """
 
 cimport cython
@@ -28,6 +31,8 @@ from multipaxos.machine.hashing cimport hash_word
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.array cimport ring_grow
 from multipaxos.paxos.limits cimport ANSWER_BYTES_MAX, SESSIONS_MAX, UNACKNOWLEDGED_MAX
+
+from multipaxos.errors import InvariantViolation
 
 cdef enum:
     FIRST_CAPACITY = 16
@@ -68,13 +73,13 @@ cdef class SessionTable:
         return session
 
     cdef Answer* answer_of(self, Session* session, uint64_t sequence) noexcept:
-        """The kept answer of an applied sequence; NULL where it was acknowledged or not yet applied."""
+        """The kept answer of an applied sequence; NULL if it was acknowledged, or is not yet applied."""
         if sequence <= session.acknowledged or sequence > session.last:
             return NULL
         return &session.answers[sequence & (session.capacity - 1)]
 
     cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1:
-        """Judges and applies one decided command of a client; `outcome` is what its sender is told."""
+        """Judges and applies one decided command of a client; `outcome` is what its client is told."""
         cdef Session* session
         memset(outcome, 0, sizeof(Outcome))
         outcome.slot = context.slot
@@ -128,7 +133,7 @@ cdef class SessionTable:
         return 0
 
     cdef int store_answer(self, Session* session, uint16_t status, uint64_t slot) except -1:
-        """Stores scratch as the answer of the next sequence."""
+        """Stores `scratch` as the answer of the next sequence."""
         cdef Answer* answer
         if session.last - session.acknowledged >= session.capacity:
             session.answers = <Answer*>ring_grow(session.answers, &session.capacity, session.acknowledged + 1,
@@ -223,10 +228,19 @@ cdef class SessionTable:
         free(session)
         self.count -= 1
 
+    # -- queries
+    def invariants(self):
+        """The table is bounded, and its list of sessions by use has two ends."""
+        if self.count > self.sessions_max or (self.count == 0) != (self.oldest == NULL):
+            raise InvariantViolation(f"the table holds {self.count} sessions, at most {self.sessions_max} may live")
+        if (self.oldest == NULL) != (self.newest == NULL) or (
+                self.oldest != NULL and (self.oldest.older != NULL or self.newest.newer != NULL)):
+            raise InvariantViolation("the list of sessions by use has no ends")
+
     # -- for tests
     def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
                       uint32_t unacknowledged, bytes payload, bint opening=False):
-        """Applies one command; returns (status, session, slot, answer) as its sender would be told."""
+        """Applies one command; returns (status, session, slot, answer) as its client is told."""
         cdef Command command
         cdef Context context
         cdef Outcome outcome

@@ -10,10 +10,9 @@ cdef struct Row:
     uint64_t ballot
     uint64_t votes
     Run* run                         # one reference is held; set by set_run only
-    uint32_t flags                   # the user's
-    uint32_t spare                   # the user's
+    uint32_t flags                   # as the owner of the ring defines them
 
-# Bytes of `run` that one of its rows answers for.
+# The share of the run's bytes that one row accounts for.
 cdef inline uint64_t run_share(const Run* run) noexcept:
     return run.size / run.count if run.count else run.size
 
@@ -41,7 +40,7 @@ cdef class Ring:
         row.slot = slot
         return row
 
-    # Makes the row hold `run` (or nothing, if NULL) and let go of what it held.
+    # Makes the row hold `run` (or nothing, if NULL) instead of what it held.
     cdef inline void set_run(self, Row* row, Run* run) noexcept:
         cdef Run* before = row.run
         if run != NULL:

@@ -1,16 +1,17 @@
-# cython: language_level=3
 """The ring of slots: state per slot for the stretch of the log that is in motion.
 
-Commanders in flight, accepted pvalues that are not yet forgotten, decisions that wait to be applied: each is
-a row of a ring, found by slot number in O(1), not an object. The ring has a power of two of rows and holds
-slots of [base, base + capacity) only; a slot lives in row `slot & (capacity - 1)`, so that two slots of this
-stretch never share a row.
+Theory. Commanders in flight, accepted pvalues that are not yet forgotten, decisions that wait to be applied: each is a
+row of a ring, found by slot number in O(1), not an object. The ring has a power of two of rows and holds slots of
+[base, base + capacity) only. A slot lives in row `slot & (capacity - 1)`, so two slots of this stretch never share a
+row.
 
-Rules. Slots start at 1, so a row whose slot is 0 is empty. A row of a slot outside the stretch does not
-exist: `put` gives NULL, and the caller must push back. Moving `base` up empties what falls below it; it never
-moves down. A row holds one reference to its run (the phase 2a that brought the command), and `bytes` adds up,
-row by row, the share of its run's bytes that it keeps alive, so that rings can be bounded by memory. Rows
-stay where they are: a pointer to one is good until the row is cleared or falls below `base`.
+Rules.
+- Slots start at 1, so a row whose slot is 0 is empty.
+- A slot outside the stretch has no row: `put` returns NULL, and the caller must wait until the base has risen.
+- Raising `base` empties the rows that fall below it; `base` never falls.
+- A row holds one reference to its run (the phase 2a that brought the command). `bytes` adds up the shares of their
+  runs' bytes that the rows keep alive, so that rings can be bounded by memory.
+- Rows stay where they are: a pointer to a row is good until the row is cleared or falls below `base`.
 """
 
 from libc.stdint cimport uint64_t
@@ -55,7 +56,8 @@ cdef class Ring:
         self.base = base
 
     def insert(self, uint64_t slot, uint64_t ballot, uint64_t votes=0, bytes frame=None):
-        """Puts `slot` and sets its row; a phase2a `frame` with the slot becomes its run. False: no row."""
+        """Puts `slot` and sets its row; a phase2a `frame` with the slot becomes its run. False if the ring does not
+        reach the slot."""
         cdef Run* run = NULL
         cdef Row* row
         if frame is not None:
@@ -87,7 +89,8 @@ cdef class Ring:
         return True
 
     def vote_all(self, uint64_t first, uint64_t end, uint64_t ballot, int voter):
-        """Counts a vote in each slot of [first, end) that is new or of `ballot`; how many they are."""
+        """Counts a vote in each slot of [first, end) that is new or of `ballot`; returns the number of these slots. For
+        the benchmarks."""
         cdef uint64_t slot, counted = 0
         cdef Row* row
         for slot in range(first, end):
