@@ -17,7 +17,7 @@ from multipaxos.wire.codec import CodecError
 from tests.support.journal import Journal
 
 OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
-APPLY, OPEN_SESSION = 1, 2
+APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
 
 
 class Cluster:

@@ -8,7 +8,7 @@ from multipaxos.wire import codec
 from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
-NOOP = 0
+NOOP = codec.CommandKind.NOOP
 
 
 def run(at, first, *commands, time_ns=5):

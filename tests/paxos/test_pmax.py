@@ -8,7 +8,7 @@ from multipaxos.paxos import ballot
 from multipaxos.paxos.pmax import SPAN_MAX, PMax, arrow, pmax
 from multipaxos.wire import codec
 
-APPLY = 1
+APPLY = codec.CommandKind.APPLY
 
 
 def phase2a(at, first, count):
