@@ -21,11 +21,11 @@ from multipaxos.client.session import Session
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.node.node import Node
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
 COMMANDS = 1000
-ALL_ROLES = 7
 INCARNATIONS = (1000, 1001, 1002)
 SEED = 7
 START_NS, STEP_NS = 1_000_000_000, 10_000

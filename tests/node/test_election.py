@@ -53,6 +53,34 @@ def test_a_suspicion_only_shortens():
     assert election.due_ns == due
 
 
+def test_a_leader_has_its_quorum_while_contacts_are_recent():
+    election = Election(TIMEOUT, 1, QUORUMS)
+    assert not election.has_quorum(1, TIMEOUT)
+    election.begin_reign(ballot(2, 0), 0b011, 1000)
+    assert election.has_quorum(1000 + TIMEOUT, TIMEOUT)
+    election.note_contact(0, ballot(2, 0), 1000 + TIMEOUT)
+    assert not election.has_quorum(1001 + TIMEOUT, TIMEOUT)
+    election.note_contact(2, ballot(2, 0), 1001 + TIMEOUT)
+    assert election.has_quorum(1001 + TIMEOUT, TIMEOUT)
+
+
+def test_a_contact_at_another_ballot_is_none():
+    election = Election(TIMEOUT, 1, QUORUMS)
+    election.begin_reign(ballot(2, 0), 0b001, 1000)
+    election.note_contact(1, ballot(1, 0), 1000)
+    election.note_contact(2, ballot(3, 1), 1000)
+    assert not election.has_quorum(1000, TIMEOUT)
+
+
+def test_a_reign_ends_with_a_preemption():
+    election = Election(TIMEOUT, 1, QUORUMS)
+    election.begin_reign(ballot(2, 0), 0b111, 1000)
+    election.preempted(1000, False)
+    assert not election.has_quorum(1000, TIMEOUT)
+    election.note_contact(1, 0, 1000)
+    assert not election.has_quorum(1000, TIMEOUT)
+
+
 def test_seeds_tell_waits_apart_and_repeat():
     def draws(seed):
         election = Election(TIMEOUT, seed, QUORUMS)

@@ -226,8 +226,8 @@ SLIPS = [
     Slip(
         "a founding by emptiness",
         "membership/founding",
-        "all(report == (True, view) for report in self.reports.values())",
-        "all(report[0] for report in self.reports.values())",
+        "all([report == (True, view) for report in self.reports.values()])",
+        "all([report[0] for report in self.reports.values()])",
         seeds=1000,
     ),
     Slip(

@@ -5,9 +5,10 @@ table's: equal contents, equal hashes, no matter how they came about.
 
 Rules.
 - A version is the slot that last changed the key.
-- The bytes of a command are hostile: every length is checked before anything is done. What does not parse, or is over a
-  limit, is refused with the reason, and nothing is changed.
-- A transaction is parsed whole, and its answer bounded, before any of it is applied; then nothing in it can fail.
+- The bytes of a command may be hostile: every length is checked before anything is done. A command that does not parse,
+  or is over a limit, is refused with the reason, and nothing is changed.
+- A transaction is parsed whole, and its answer is bounded, before any part of it is applied; then no part can fail.
+
 The encodings of commands and answers are in docs/encodings.md.
 """
 
@@ -26,7 +27,7 @@ from multipaxos.machine.operations cimport (
 from multipaxos.machine.table cimport Entry, Slice, Table, forward_of, key_of, order
 
 cdef enum:
-    SCAN_BYTES = 1 << 20             # an answer is cut here, after at least one pair
+    SCAN_BYTES = 1 << 20             # an answer to a scan ends here, after at least one pair
     TRANSACT_BYTES_MAX = 2 << 20     # of a transaction's answer
 
 cdef const char* MALFORMED_TEXT = "Malformed: the lengths do not fit the bytes; build commands with multipaxos.commands"
@@ -74,7 +75,7 @@ cdef const char* check_key(Slice key) noexcept:
 
 
 cdef const char* parse(const uint8_t* data, size_t size, Parsed* out) noexcept:
-    """Any command but a transaction; NULL, or why it is refused."""
+    """Parses any command but a transaction; returns NULL, or why the command is refused."""
     cdef const uint8_t* at = data
     cdef size_t left = size
     memset(out, 0, sizeof(Parsed))
@@ -115,7 +116,7 @@ cdef int put_value(Bytes* reply, uint8_t code, Entry* entry) except -1:
 
 
 cdef int refuse(Bytes* reply, size_t start, const char* text) except -1:
-    """Takes back what was written and leaves the reason; returns 1, as `apply` does for a refusal."""
+    """Replaces what was written since `start` by the reason; returns 1, as `apply` does for a refusal."""
     cdef size_t size = 0
     while text[size]:
         size += 1
@@ -181,7 +182,8 @@ cdef class KeyValue(Machine):
         return put_code(reply, ANSWER_OK)
 
     cdef int scan(self, const Parsed* command, Bytes* reply) except -1:
-        """Pairs with the prefix (`key`), after `expected`, in key order; cut by limit or bytes, and then says so."""
+        """Pairs with the prefix (`key`), after `expected`, in key order. `more` is set if the limit or the bytes end
+        the answer before the last pair."""
         cdef Slice prefix = command.key
         cdef Slice after = command.expected
         cdef Entry* entry
@@ -214,7 +216,7 @@ cdef class KeyValue(Machine):
         return 0
 
     cdef int transact(self, const uint8_t* data, size_t size, uint64_t slot, Bytes* reply) except -1:
-        """Compares, then one of two lists of commands: all of it, or a refusal and nothing."""
+        """Compares, then one of two lists of commands: either all of it is applied, or it is refused and nothing is."""
         cdef uint16_t[3] counts
         cdef const uint8_t* at = data
         cdef size_t left = size, start = reply.size, size_at, answer_start
@@ -256,7 +258,7 @@ cdef class KeyValue(Machine):
         return 0
 
     cdef const char* judge(self, const uint8_t** at, size_t* left, uint16_t count, bint* holds) noexcept:
-        """Reads the compares; `holds` says whether all do."""
+        """Reads the compares; `holds` tells whether all of them hold. Returns NULL, or why they are refused."""
         cdef uint8_t kind = 0
         cdef uint64_t version = 0
         cdef Slice key, value
@@ -285,7 +287,8 @@ cdef class KeyValue(Machine):
         return NULL
 
     cdef const char* check_branch(self, const uint8_t** at, size_t* left, uint16_t count) noexcept:
-        """Parses a list of commands; none may be a scan or a transaction, and what they read is bounded."""
+        """Parses a list of commands; none may be a scan or a transaction, and what they read is bounded. Returns NULL,
+        or why they are refused."""
         cdef size_t reads = 0, bytes_read = 0, largest = 0
         cdef Slice inner
         cdef Parsed parsed
