@@ -1,7 +1,8 @@
-"""The house rules of the compiled core and of the floors, read from the sources.
+"""The rules of the compiled core and of the floors, checked in the sources.
 
-The core is deterministic and does no IO: it may import only what is listed here. Files import down the floors, as the
-table "Floors" of docs/design.md has them, never up and never in a circle; what is compiled has stubs.
+The core is deterministic and does no IO: it may import only what is listed here. A file imports only from floors below
+its own or from its own floor (the table "Floors" of docs/design.md), and never in a circle; a compiled module has a
+stub.
 """
 
 import ast
@@ -18,13 +19,13 @@ PYTHON = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("_
 BUILT = sorted(PACKAGE.rglob("*.so"))
 PACKAGES = sorted(path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 
-# What the core may use of others. No clock, no IO, no randomness, no logging, no threads.
+# What the core may import from elsewhere. No clock, no IO, no randomness, no logging, no threads.
 ALLOWED = {
     "cython": None,
     "libc.stdint": None,
     "libc.string": None,
     "libc.limits": None,
-    "libc.math": {"log", "pow"},  # for loads, whose draws need not be the same on every machine
+    "libc.math": {"log", "pow"},  # for loads, whose draws may differ between machines
     "libc.stdlib": {"malloc", "calloc", "realloc", "free", "qsort"},
     "cpython.buffer": None,
     "cpython.bytearray": None,
@@ -46,7 +47,7 @@ ALLOWED = {
 }
 HEADERS = {"*", "Python.h", "string.h", "stdint.h", "stdlib.h"}
 FORBIDDEN_CALLS = re.compile(r"\b(open|print|input|eval|exec|compile|__import__)\(")
-# Definitions: all that the core may import of the Python side.
+# The only modules of the Python side that the core may import: definitions.
 OUTSIDE = {"multipaxos.errors", "multipaxos.machine.state_machine"}
 
 
@@ -72,7 +73,7 @@ def core_imports(path):
 
 
 def forbidden_calls(code):
-    """Names of the built-ins that are called; methods of that name and definitions are something else."""
+    """Names of the built-ins that are called; methods of the same name and definitions do not count."""
     return FORBIDDEN_CALLS.findall(re.sub(r"(?m)^\s*(cdef|cpdef|def)\b[^(]*\(|\.\w+\(", "", code))
 
 
@@ -94,7 +95,7 @@ def name_of(path):
 
 
 def inside(path, known):
-    """Names of the package's own modules that a file imports, itself left out."""
+    """Names of the package's own modules that a file imports, without itself."""
     found = python_imports(path) if path.suffix == ".py" else (module for module, _ in core_imports(path))
     dotted = {module.removeprefix("multipaxos.") for module in found if module.startswith("multipaxos.")}
     return {name if name in known else name.rpartition(".")[0] for name in dotted} & known - {name_of(path)}
@@ -201,7 +202,7 @@ def test_what_is_compiled_has_stubs(path):
     assert (PACKAGE / path.relative_to(EXT).with_suffix(".pyi")).is_file()
 
 
-# -- the rules can be broken: they see what they are meant to see
+# -- the checks find what they are made to find
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def made_up(tmp_path, monkeypatch, sources):
         ("low/a.pxd", "cimport multipaxos.high.b\n"),
     ],
 )
-def test_an_import_from_above_is_seen(tmp_path, monkeypatch, low, line):
+def test_an_import_from_above_is_found(tmp_path, monkeypatch, low, line):
     paths = made_up(tmp_path, monkeypatch, {low: line, f"high/b{Path(low).suffix}": ""})
     assert upward_imports(paths, {"low": 1, "high": 2}) == [("low.a", "high.b")]
     assert upward_imports(paths, {"low": 2, "high": 1}) == []
@@ -265,12 +266,12 @@ def test_an_import_from_above_is_seen(tmp_path, monkeypatch, low, line):
     ],
     ids=["python", "for a type checker", "headers", "both sides"],
 )
-def test_a_circle_is_seen(tmp_path, monkeypatch, sources):
+def test_a_circle_is_found(tmp_path, monkeypatch, sources):
     paths = made_up(tmp_path, monkeypatch, sources)
     assert {name.removesuffix(".pxd") for name in circle_of(paths)} == {"low.a", "low.b"}
 
 
-def test_a_module_without_a_floor_is_seen():
+def test_a_module_without_a_floor_is_found():
     with pytest.raises(AssertionError, match=r"attic\.box has no floor"):
         floor_of("attic.box", {"low": 1})
 

@@ -1,6 +1,6 @@
-"""The builds that are watched, as far as that is cheap: what they are made of, what they rest on, that they can fail.
+"""The instrumented builds, as far as testing them is cheap: what they consist of, what they need, that they can fail.
 
-The whole of it runs with `make fuzz`, `make sanitize` and `make coverage`.
+`make fuzz`, `make sanitize` and `make coverage` run them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TARGETS = ("codec", "node", "cluster", "store", "session")
 
 @pytest.fixture
 def instrumented(tools: Callable[[str], ModuleType]) -> ModuleType:
-    """What all builds share."""
+    """tools/instrumented.py"""
     return tools("instrumented")
 
 
@@ -41,7 +41,7 @@ class TestBuilds:
     """tools/instrumented.py"""
 
     def test_directives_are_those_of_setup(self, instrumented: ModuleType) -> None:
-        """Read from its text: running it would build."""
+        """They are read from its text, because to run it would build."""
         text = (ROOT / "setup.py").read_text(encoding="utf-8")
         for name, value in instrumented.directives().items():
             shown = f'"{value}"' if isinstance(value, str) else value
@@ -51,13 +51,13 @@ class TestBuilds:
     def test_a_missing_compiler_is_named_with_the_command_that_installs_it(
         self, instrumented: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """Nothing else is on the path."""
+        """The compiler is not on the path."""
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(instrumented.BuildFailed, match=r"apt-get update && apt-get install -y clang"):
             instrumented.compiler_of(instrumented.FUZZ)
 
     def test_tests_of_the_core_are_found_by_what_they_import(self, tools: Callable[[str], ModuleType]) -> None:
-        """Those that start processes, or whole simulations, are not among them."""
+        """Tests that start processes or whole simulations are not among them."""
         found = {Path(path).stem for path in tools("core_tests").core_tests()}
         assert found >= {
             f"test_{name}"
@@ -66,8 +66,8 @@ class TestBuilds:
         assert not found & {"test_cluster", "test_server", "test_world", "test_storage", "test_instrumented"}
 
     def test_a_changed_module_is_built_beside_the_shipped_ones(self, instrumented: ModuleType, tmp_path: Path) -> None:
-        """One rule broken in the smallest module; the copy shows it, also when it is built in that place again, where
-        the extension that ships is copied over the changed one."""
+        """One rule is broken in a small module, and the copy shows it; so it does when it is built again in the same
+        place, where the extension that ships is copied over the changed one."""
         source = (ROOT / "ext" / "multipaxos" / "node" / "election.pyx").read_text(encoding="utf-8")
         rule = "            self.state = 1\n"
         assert source.count(rule) == 1
@@ -96,7 +96,7 @@ class TestBuilds:
         )
 
     def test_what_is_not_there_cannot_be_changed(self, instrumented: ModuleType, tmp_path: Path) -> None:
-        """A slip of a name is no build of the shipped core."""
+        """A wrong name must not give a build of the core as it ships."""
         with pytest.raises(instrumented.BuildFailed, match=r"no node/nod\.pyx"):
             instrumented.build_changed(tmp_path, {"node/nod.pyx": ""})
 
@@ -106,7 +106,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("target", TARGETS)
     def test_a_target_runs_its_seeds(self, target: str) -> None:
-        """From real frames, in every state; none is a finding."""
+        """Its seeds are real frames, in every state; none of them is a finding."""
         module = importlib.import_module(f"tests.fuzz.fuzz_{target}")
         seeds = module.seeds()
         assert len(seeds) == len(set(seeds)) > 1
@@ -115,7 +115,7 @@ class TestTargets:
         assert "atheris" not in sys.modules
 
     def test_all_targets_are_run(self, tools: Callable[[str], ModuleType]) -> None:
-        """By `make fuzz`; each gets some of the time."""
+        """`make fuzz` runs all of them; each gets a share of the time."""
         assert sorted(tools("fuzzing").TARGETS) == sorted(TARGETS)
         assert all(seconds > 0 for seconds in tools("fuzzing").shares(1).values())
         assert {path.stem for path in (ROOT / "tests" / "fuzz").glob("fuzz_*.py")} == {
@@ -123,7 +123,7 @@ class TestTargets:
         }
 
     def test_a_clients_bytes_may_not_end_a_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The target for nodes forgives an InvariantViolation only after a peer has spoken."""
+        """The target for nodes accepts an InvariantViolation only after a peer has sent something."""
         from multipaxos.errors import InvariantViolation
         from tests.fuzz import fuzz_node
         from tests.fuzz.states import STATES, leading
@@ -160,7 +160,7 @@ class TestCoverage:
     """tools/coverage_of_core.py"""
 
     def test_lines_of_functions_are_counted_and_no_others(self, coverage: ModuleType) -> None:
-        """Not what an import does, nor a mark that a return passes by; inline functions of headers are."""
+        """What runs at an import does not count, nor does a mark that a return skips; inline functions of headers do."""
         assert coverage.lines_of(MARKED_C) == [coverage.Line("paxos/pmax.pyx", 5), coverage.Line("paxos/slots.pxd", 29)]
         counted = coverage.count_lines(MARKED_C)
         assert counted.count("reached[") == 2 + coverage.COUNTING.count("reached[")
@@ -169,7 +169,7 @@ class TestCoverage:
         assert '"%s/paxos.pmax"' in counted
 
     def test_reasons_are_read_and_each_has_a_why(self, reasons: ModuleType) -> None:
-        """A block of lines, then why."""
+        """A block is rows that name lines, then the reason."""
         text = "# no line\n*: raise MemoryError(\n= at its\n  end\n\nnode.pyx fetch: return 0\nslots.pxd: x\n~ why\n"
         assert reasons.read_reasons(text) == [
             reasons.Reason("*", "", "raise MemoryError(", "at its end"),
@@ -180,7 +180,7 @@ class TestCoverage:
             reasons.read_reasons("node.pyx: x\n")
 
     def test_every_reason_is_about_lines_that_are_there(self, coverage: ModuleType) -> None:
-        """What `make coverage` holds against what was reached is held here against the sources: no line, no reason."""
+        """`make coverage` compares the reasons with what was reached; this test compares them with the sources."""
         kept = coverage.read_reasons(coverage.REASONS.read_text(encoding="utf-8"))
         assert kept
         every = [
@@ -195,7 +195,7 @@ class TestCoverage:
     def test_a_missed_line_without_a_reason_fails_and_so_does_a_reason_without_one(
         self, coverage: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Ten lines of functions in quorum.pyx, one of them missed."""
+        """Some lines of functions in quorum.pyx, one of which is missed."""
         every = {coverage.Line("paxos/quorum.pyx", number) for number in range(86, 126)}
         missed = coverage.Line("paxos/quorum.pyx", 89)
         monkeypatch.setattr(coverage, "REASONS", tmp_path / "unreached.txt")
@@ -214,7 +214,7 @@ class TestCoverage:
             coverage.report(every, {missed})
 
     def test_functions_of_lines(self, reasons: ModuleType) -> None:
-        """A head on two lines, a method, a variable that is no head."""
+        """A head on two lines, a method, a variable that is not a head."""
         head = "cdef int take(self,\n              int x) except -1:\n"
         text = head + "    cdef Bytes out = Bytes(0)\n    def get(self):\n        pass\n"
         assert reasons.functions_of(text) == ["take", "take", "take", "get", "get"]

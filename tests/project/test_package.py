@@ -1,4 +1,4 @@
-"""What `import multipaxos` gives, what it costs, and what the command line shows of itself."""
+"""What `import multipaxos` provides and what it imports, and what the command line shows in its help."""
 
 from __future__ import annotations
 

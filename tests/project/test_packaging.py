@@ -1,4 +1,4 @@
-"""What is shipped: wheel and sdist hold what they must, and the wheel works where there is no compiler."""
+"""What is shipped: the wheel and the sdist contain what they must, and the wheel works without a compiler."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(1200)  # it compiles the whole core
 
 
 def run(*command, **options):
-    """Runs it; a failure shows what it said."""
+    """Runs a command and returns its output; if it fails, the error shows all that it printed."""
     done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
@@ -41,7 +41,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(wheel, sdist), made from a copy of the tree: the wheel from the unpacked sdist."""
+    """(wheel, sdist), built from a copy of the tree; the wheel is built from the unpacked sdist."""
     place = tmp_path_factory.mktemp("packaging")
     tree = place / "tree"
     shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
@@ -51,7 +51,7 @@ def built(tmp_path_factory):
     return wheel, sdist
 
 
-def test_wheel_holds_the_package_and_nothing_else(built):
+def test_wheel_contains_the_package_and_nothing_else(built):
     wheel, _ = built
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -80,16 +80,16 @@ def test_wheel_says_what_it_is(built):
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
-def test_sdist_holds_the_sources_and_no_generated_file(built):
+def test_sdist_contains_the_sources_and_no_generated_file(built):
     _, sdist = built
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    for folder in ("ext", "src", "tests", "bench", "docs"):
+    for folder in ("ext", "src", "tests", "bench", "tools", "mininet", "docs", ".ci"):
         for path in (ROOT / folder).rglob("*"):
             generated = {"__pycache__", ".benchmarks"} & set(path.parts) or ".egg-info" in str(path)
             if path.is_file() and path.suffix not in (".so", ".c", ".pyc") and not generated:
                 assert str(path.relative_to(ROOT)) in names
-    assert {"pyproject.toml", "setup.py", "LICENSE", "CHANGELOG.md", "Makefile", ".ci/make-venv"} <= names
+    assert {"pyproject.toml", "setup.py", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"} <= names
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc", ".o"))]
 
 
@@ -102,7 +102,7 @@ def test_wheel_works_without_a_compiler(built, tmp_path):
     without_compiler.pop("PYTHONPATH", None)
     pip = (sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check")
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel), env=without_compiler)
-    # Dependencies are those of this environment; should it hold a multipaxos too, the wheel's comes first.
+    # Dependencies are those of this environment; if it has a multipaxos too, that of the wheel comes first.
     (site / "dependencies.pth").write_text(sysconfig.get_path("platlib") + "\n" + sysconfig.get_path("purelib") + "\n")
     code = f"""
 import importlib, pathlib
