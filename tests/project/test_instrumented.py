@@ -160,7 +160,7 @@ class TestCoverage:
     """tools/coverage_of_core.py"""
 
     def test_lines_of_functions_are_counted_and_no_others(self, coverage: ModuleType) -> None:
-        """What runs at an import does not count, nor does a mark that a return skips; inline functions of headers do."""
+        """What runs at an import does not count, nor a mark that a return skips; inline functions of headers do."""
         assert coverage.lines_of(MARKED_C) == [coverage.Line("paxos/pmax.pyx", 5), coverage.Line("paxos/slots.pxd", 29)]
         counted = coverage.count_lines(MARKED_C)
         assert counted.count("reached[") == 2 + coverage.COUNTING.count("reached[")
