@@ -420,9 +420,10 @@ cdef class Leading:
         return None
 
     def invariants(self):
-        """Every ballot of ours is known, and only a scout waits for its ballot to be durable."""
+        """Every ballot of ours is known, and a passive leader waits for no ballot to be durable. An active one may,
+        because a peer that answers without being asked completes a quorum early."""
         if self.known_ballot < max(self.leader.ballot, self.leading_ballot):
             raise InvariantViolation(f"known_ballot {self.known_ballot} is below the leader's {self.leader.ballot} or "
                                      f"leading_ballot {self.leading_ballot}")
-        if self.scout_ticket and self.leader.state != SCOUTING:
-            raise InvariantViolation(f"a scout's ballot in batch {self.scout_ticket} is waited for, and none scouts")
+        if self.scout_ticket and self.leader.state == PASSIVE:
+            raise InvariantViolation(f"a passive leader waits for its ballot in batch {self.scout_ticket}")
