@@ -8,5 +8,6 @@
 | `faults` | the plan of a seed; SIGKILL, SIGSTOP, cuts, resets; faults that took effect are counted |
 | `workload` | concurrent clients, the history of their operations, keys that change with time |
 | `judge` | is there an order of the operations that explains the history? |
+| `node` | a node's process, which leaves a file of its events |
 | `run` | one torture from beginning to end, and its verdict |
 """

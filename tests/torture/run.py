@@ -9,17 +9,16 @@ Rules.
 - Every problem is a line of the verdict, and the history up to it is judged nevertheless.
 - Every process and socket ends with the torture, however it ends.
 - The directory with logs, faults and history belongs to the caller.
-- Nodes are processes, so their elections are counted from their logs, the only record that a killed process leaves.
+- Nodes are processes, so their elections are counted from the files of events that they leave, also where they are
+  killed (see `node`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -28,9 +27,11 @@ from pathlib import Path
 from multipaxos.config.cluster import Config
 from multipaxos.errors import MultipaxosError, NoQuorum
 from multipaxos.local_cluster import LocalCluster, free_base_port
+from multipaxos.paxos.ballot import describe
 from tests.torture import faults, judge
 from tests.torture.faults import Adversary, Phase, Watch, ended, plan
 from tests.torture.network import Network
+from tests.torture.node import adoptions
 from tests.torture.workload import Workload
 
 CALM_S = 60.0  # machines are slow and shared; the verdict has the time that was needed, `longest_recovery_s`
@@ -38,7 +39,6 @@ WARM_S = 1.0  # without faults, at the beginning and between phases
 END_S = 30.0
 ERRORS_SHOWN = 10
 HISTORY = "history.jsonl"
-ADOPTED = re.compile(r"adopted at ballot (\S+):")
 
 Say = Callable[[str], None]
 
@@ -75,6 +75,19 @@ class Verdict:
     failures: list[str] = field(default_factory=list)
 
 
+class Cluster(LocalCluster):
+    """The nodes, each with a file of its events."""
+
+    def events_path(self, node_id: int) -> Path:
+        """The file of one node's events, over all of its lives."""
+        return self.directory / f"node{node_id}.events"
+
+    def command(self, node_id: int) -> list[str]:
+        """`multipaxos` with its arguments becomes `tests.torture.node` with the same."""
+        python, flag, _, *arguments = super().command(node_id)
+        return [python, flag, "tests.torture.node", str(self.events_path(node_id)), *arguments]
+
+
 class Torture:
     """The parts of one torture; `say` is called with lines about its progress."""
 
@@ -86,7 +99,7 @@ class Torture:
         self.config = Config.local(options.nodes, base, name="torture")
         fronts = [(node.host, node.port) for node in self.config.nodes]
         behind = [(host, port + options.nodes) for host, port in fronts]
-        self.cluster = LocalCluster(self.config, directory, options.storage, listen=behind)
+        self.cluster = Cluster(self.config, directory, options.storage, listen=behind)
         self.network = Network(fronts, behind)
         self.watch = Watch(self.cluster)
         self.adversary = Adversary(self.cluster, self.network, self.watch, self.note)
@@ -215,12 +228,9 @@ class Torture:
 
     def _elections(self) -> list[str]:
         """Counts the ballots that were adopted; none may be adopted twice."""
-        adopted: Counter[str] = Counter()
-        for node in self.config.nodes:
-            log = self.directory / f"node{node.id}.log"
-            adopted.update(ADOPTED.findall(log.read_text(errors="replace")) if log.exists() else [])
+        adopted = adoptions(self.cluster.events_path(node.id) for node in self.config.nodes)
         self.verdict.elections = len(adopted)
-        return [f"ballot {ballot} was adopted {count} times" for ballot, count in adopted.items() if count > 1]
+        return [f"ballot {describe(one)} was adopted {count} times" for one, count in adopted.items() if count > 1]
 
 
 def some(errors: list[str]) -> list[str]:

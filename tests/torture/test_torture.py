@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -17,9 +18,11 @@ import uvloop
 
 from multipaxos.errors import NoQuorum
 from multipaxos.local_cluster import free_base_port
+from multipaxos.node.output import Event
 from tests.support.link_by_hand import until
 from tests.torture import judge
 from tests.torture.faults import KINDS, plan
+from tests.torture.node import EventFile, adoptions
 from tests.torture.run import Options, Torture, Verdict, shortened
 from tests.torture.workload import Workload
 
@@ -161,3 +164,20 @@ def test_a_cluster_that_does_not_answer_is_noticed() -> None:
 
     uvloop.run(main())
     assert all(operation.answer is None for operation in workload.history)
+
+
+def test_adoptions_are_counted_from_events(tmp_path: Path) -> None:
+    """By kind and ballot, over the files of all nodes; what is no event is not written."""
+    paths = [tmp_path / "node0.events", tmp_path / "node1.events", tmp_path / "node2.events"]
+    log = logging.getLogger("test of torture's events")
+    log.setLevel(logging.INFO)
+    handlers = [EventFile(str(path)) for path in paths[:2]]
+    for handler, ballot in zip(handlers, (65536, 131073), strict=True):
+        log.addHandler(handler)
+        log.info("adopted", extra={"event": Event("adopted", ballot, 1, "adopted")})
+        log.info("adopted at ballot 9.9: a text that nobody reads")
+        log.info("preempted", extra={"event": Event("preempted", 262144, 0, "preempted")})
+        log.removeHandler(handler)
+        handler.close()
+    assert adoptions(paths) == {65536: 1, 131073: 1}
+    assert adoptions([*paths, paths[0]])[65536] == 2

@@ -180,7 +180,7 @@ class Running:
     def _carry_out_rare(self, output: Output) -> None:
         """What most outputs do not have."""
         for event in output.events:
-            log.info("node %d: %s", self.node_id, event.text)
+            log.info("node %d: %s", self.node_id, event.text, extra={"event": event})
         for link, reason in output.closes:
             connection = self.transport.links.get(link)
             if connection is not None:
