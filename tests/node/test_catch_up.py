@@ -89,6 +89,15 @@ class TestAnswers:
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
 
+    def test_a_read_that_is_not_handed_out_yet_is_under_way(self) -> None:
+        """The invariants hold between the frame that asks and the output that has the read."""
+        one = with_a_log(b"x", 40, window=4)
+        one.core.receive(102, codec.encode("fetch", first=1, end=40))
+        one.core.invariants()
+        (read,) = one.core.output().reads
+        assert (read.first, read.max_bytes > 0) == (1, True)
+        one.core.invariants()
+
     def test_the_end_of_a_job_that_the_core_did_not_ask_for_changes_nothing(self) -> None:
         one = with_a_log(b"x", 2)
         before = one.core.status()

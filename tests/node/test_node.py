@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from multipaxos.node.output import Event
 from tests.node.runs import with_a_log
 from tests.support.one_node import OneNode, ballot, command
 
@@ -15,6 +16,15 @@ class TestNode:
         """So a ring never reaches beyond pmax."""
         with pytest.raises(ValueError, match="is too large"):
             OneNode(window=1 << 20)
+
+    def test_a_core_knows_its_id(self) -> None:
+        assert OneNode(2).core.node_id == 2
+
+    def test_an_event_shows_what_it_holds(self) -> None:
+        """In a failing test and in a debugger."""
+        event = Event("adopted", ballot(3, 1), 7, "adopted at ballot 3.1")
+        assert repr(event) == f"<adopted {ballot(3, 1)} 7: adopted at ballot 3.1>"
+        assert (event.kind, event.ballot, event.slot) == ("adopted", ballot(3, 1), 7)
 
     def test_the_clock_never_goes_back(self) -> None:
         one = OneNode()

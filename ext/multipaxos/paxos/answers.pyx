@@ -32,6 +32,14 @@ from multipaxos.wire.writing cimport put_response
 from multipaxos.errors import InvariantViolation
 
 
+cdef int remember(dict links, uint64_t key, uint64_t link) except -1:
+    """Notes which link asks by `key`. When UNKNOWN_MAX links are noted all are forgotten: their clients ask again."""
+    if len(links) >= UNKNOWN_MAX:
+        links.clear()
+    links[key] = link
+    return 0
+
+
 @cython.final
 cdef class Answers:
     """The answers of one replica's wake-up, and the links that wait for others."""
@@ -48,17 +56,11 @@ cdef class Answers:
     # -- which link asks
     cdef int expect_session(self, uint64_t session, uint64_t link) except -1:
         """A link asks in a session that is not known here, or no more."""
-        if len(self.unknown) >= UNKNOWN_MAX:
-            self.unknown.clear()
-        self.unknown[session] = link
-        return 0
+        return remember(self.unknown, session, link)
 
     cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1:
         """A link asks for a session to be opened."""
-        if len(self.nonces) >= UNKNOWN_MAX:
-            self.nonces.clear()
-        self.nonces[nonce] = link
-        return 0
+        return remember(self.nonces, nonce, link)
 
     # -- reports
     cdef int report(self, uint64_t link, const Outcome* outcome, uint64_t sequence) except -1:
