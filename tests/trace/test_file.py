@@ -13,9 +13,8 @@ import pytest
 
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.trace.file import HEADER_LINE, Trace
-from multipaxos.trace.traced_node import TracedNode
 from tests.support.one_node import OneNode, ballot
-from tests.trace.traced import Traced, lines
+from tests.trace.traced import OpenTracedNode, Traced, lines
 
 
 def test_a_cut_off_line_is_removed_and_the_next_life_appended(path: Path) -> None:
@@ -89,7 +88,7 @@ def test_an_error_in_tracing_ends_the_trace_and_not_the_node(path: Path, caplog:
     def fails(link: int) -> str:
         raise KeyError(link)
 
-    rig.core = TracedNode(rig.core, trace, MemoryStorage(), fails)
+    rig.core = OpenTracedNode(rig.core, trace, MemoryStorage(), fails)
     rig.link(2)
     assert trace.ended
     assert "KeyError(102)" in caplog.text

@@ -17,12 +17,11 @@ from multipaxos.server.server import Server
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.trace.file import Trace
 from multipaxos.trace.messages import command_hash
-from multipaxos.trace.traced_node import TracedNode
 from multipaxos.wire import codec
 from tests.support.journal import Journal
 from tests.support.link_by_hand import Caller, local_config, put, run, until
 from tests.support.one_node import OneNode, ballot, command
-from tests.trace.traced import Traced, lines
+from tests.trace.traced import OpenTracedNode, Traced, lines
 
 
 def digest(made: tuple[Any, ...]) -> str:
@@ -336,7 +335,7 @@ def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
 
     traced = OneNode(linked=False)
     trace = Trace(path, 0, 1000)
-    traced.core = TracedNode(traced.core, trace, MemoryStorage(), str)
+    traced.core = OpenTracedNode(traced.core, trace, MemoryStorage(), str)
     assert story(traced) == story(OneNode(linked=False))
     assert not trace.ended
 

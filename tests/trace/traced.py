@@ -6,11 +6,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+from multipaxos.paxos.leader import Leader
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.trace.file import HEADER_LINE, Trace
 from multipaxos.trace.traced_node import TracedNode
 from tests.support.one_node import OneNode
+
+
+class OpenTracedNode(TracedNode):
+    """A traced core whose insides a `OneNode` sees, as it does of a core without a trace."""
+
+    @property
+    def leader(self) -> Leader:
+        """The core's."""
+        return self.core.leader
+
+    def command_at(self, slot: int) -> tuple[int, int, int, bytes] | None:
+        """The core's answer."""
+        return self.core.command_at(slot)
+
+    def invariants(self) -> None:
+        """The core's."""
+        self.core.invariants()
 
 
 class Traced:
@@ -20,7 +38,7 @@ class Traced:
         self.path = path
         self.rig = rig
         self.trace = Trace(path, rig.id, rig.incarnations[rig.id])
-        rig.core = TracedNode(rig.core, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
+        rig.core = OpenTracedNode(rig.core, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
         for peer in range(rig.nodes):
             if peer != rig.id:
                 rig.link(peer)

@@ -36,7 +36,7 @@ KINDS = {"scouting", "adopted", "preempted", "stepped_down", "founded"}  # of th
 
 
 class TracedNode:
-    """A core with a trace. It has the core's verbs, and passes queries on to the core.
+    """A core with a trace. It has the core's verbs, and the queries that a shell asks.
 
     `storage`: the node's, which is read once. `name_of`: the name of a link that is up, the same at both of its ends.
     """
@@ -50,9 +50,6 @@ class TracedNode:
         self._ballot = core.acceptor.ballot_num
         self._slots = DecidedSlots(core, trace)
         self._safely(self._begin, storage)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.core, name)
 
     def _safely(self, act: Callable[..., None], *arguments: Any) -> None:
         if self.trace.ended:
@@ -84,21 +81,36 @@ class TracedNode:
         """The core's verb."""
         self.core.done(token, ok, data)
 
-    def link_up(self, link: int, node: int, incarnation: int) -> None:
+    def link_up(self, link: int, node_id: int, incarnation: int) -> None:
         """The core's verb."""
-        self._safely(self._add_linked, link, node)
-        self.core.link_up(link, node, incarnation)
+        self._safely(self._add_linked, link, node_id)
+        self.core.link_up(link, node_id, incarnation)
 
     def link_down(self, link: int) -> None:
         """The core's verb."""
         self._safely(self._add_unlinked, link)
         self.core.link_down(link)
 
+    # -- queries
+
+    @property
+    def slot_out(self) -> int:
+        """The core's answer."""
+        return self.core.slot_out
+
+    def next_tick_ns(self) -> int:
+        """The core's answer."""
+        return self.core.next_tick_ns()
+
+    def status(self) -> dict[str, object]:
+        """The core's answer."""
+        return self.core.status()
+
+    # -- what goes into the trace
+
     def close(self, reason: str) -> None:
         """Ends the trace because the node ends; `reason` is its last line."""
         self._safely(self._end, reason)
-
-    # -- what goes into the trace
 
     def _begin(self, storage: Storage) -> None:
         self._slots.load(storage)
