@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Its files, and its folders, whose times change when a file is added or goes away.
 CORE := $(wildcard ext/multipaxos/* ext/multipaxos/*/*.pyx ext/multipaxos/*/*.pxd)
 
-# Seconds, of the tasks that run as long as they are told.
+# Seconds, of the tasks that run as long as is asked.
 DURATION := 60
 
 comma := ,

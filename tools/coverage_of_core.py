@@ -10,7 +10,7 @@ reached by any test.
 Rules. The report names every line that was not reached. It fails if such a line has no reason in unreached.txt, if a
 reason there is about a line that is reached or does not exist (except for lines that are reached by chance), and if
 less than AT_LEAST percent are reached. A reason is for lines that no test can reach, such as those for a memory that
-is full; a line that nobody has tested needs a test.
+is full; a line that is not tested yet needs a test.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def arrivals(hosts: Sequence[Host], pairs: Sequence[Pair], count: int, delay_s: 
                     senders[pair].send(bytes(LOSS_DATAGRAM_BYTES))
                 arrived[pair] += _drain(receivers[pair])
         quiet_s = 0.15 + 2 * delay_s
-        while True:  # this ends, because no one sends any more
+        while True:  # this ends, because no thread sends any more
             ready, _, _ = select.select(list(receivers.values()), [], [], quiet_s)
             if not ready:
                 return arrived

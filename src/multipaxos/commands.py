@@ -3,8 +3,8 @@
 Rules.
 - A command over a limit is refused here (TooLarge), before it is sent, and again by every replica.
 - `read_answer` needs the command too, because an answer alone does not say what it answers.
-- The codes below are this package's only ones in Python; those of `machine/operations.pxd` are equal, which a test
-  holds. docs/encodings.md has the encodings.
+- The codes below are this package's only ones in Python; a test compares them with those of `machine/operations.pxd`.
+  docs/encodings.md has the encodings.
 """
 
 from __future__ import annotations

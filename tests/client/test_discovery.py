@@ -12,7 +12,7 @@ from multipaxos.errors import NoQuorum
 
 
 def test_a_silent_node_does_not_delay_the_search_for_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a node that is cut off: an answer of it would come only after a time-out."""
+    """Such a node may be cut off: its answer would come only after a time-out."""
     silent, follower, leader, given_up = ("h", 0), ("h", 1), ("h", 2), []
 
     async def ask(address: tuple[str, int]) -> dict[str, bool] | None:

@@ -93,7 +93,7 @@ def test_a_client_link_refuses_what_is_no_node() -> None:
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
 def test_a_client_that_reaches_itself_has_no_link(uv: bool) -> None:
-    """As a dial to an ephemeral port where nobody listens can do: the kernel picks that port for our end."""
+    """A dial to an ephemeral port where nobody listens can do this: the kernel may pick that port for our end."""
     place = parse_address(local_config().nodes[0].address)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""A client's side of a session: whatever a link loses, repeats or breaks, every command gets one answer, in the end."""
+"""A client's side of a session: links lose, repeat and break, and in the end every command has one answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
 
 
 class Cluster:
-    """The replicated side, as one object: applies requests in the order they come, in a slot each."""
+    """The replicated side, as one object: applies commands in the order in which they come, one in each slot."""
 
     def __init__(self, sessions_max: int = 64) -> None:
         self.journal = Journal()
@@ -216,7 +216,7 @@ def test_a_session_is_made_once() -> None:
         session.__init__(77)  # type: ignore[misc]
 
 
-def test_a_session_hears_nonsense() -> None:
+def test_a_session_refuses_nonsense() -> None:
     """A whole frame, whose root points outside."""
     with pytest.raises(CodecError, match="message that cannot be read"):
         Session(77).receive(struct.pack("<2Q", 1 << 32, 1 << 48 | 99 << 2))

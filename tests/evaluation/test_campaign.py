@@ -142,7 +142,7 @@ def test_a_run_that_fails_ends_nothing_and_is_done_again(tmp_path: Path, pretend
     assert sorted(each.spec.workload.outstanding for each in pretended.done[8:]) == [3, 5]
 
 
-def test_broken_promises_are_told_of_runs_that_are_done(tmp_path: Path, pretended: Pretended) -> None:
+def test_broken_promises_are_reported_of_runs_that_are_done(tmp_path: Path, pretended: Pretended) -> None:
     pretended.broken = {2: ["3 acknowledged writes are not in the log", "the log of node 1 has holes"]}
     outcome = campaign.carry_out(campaign.plan(POINTS, 1, 1), tmp_path, SETTINGS, silent)
     assert outcome.done == 8
@@ -348,7 +348,7 @@ def test_the_command_does_all_and_what_depends_on_it(command_line: Pretended, tm
     assert (tmp_path / "out" / "campaigns.jsonl").read_text().splitlines() == rounds  # there was nothing to do
 
 
-def test_the_command_ends_with_1_and_tells_what_failed(command_line: Pretended, tmp_path: Path) -> None:
+def test_the_command_ends_with_1_and_reports_what_failed(command_line: Pretended, tmp_path: Path) -> None:
     command_line.raises = {1: SystemFailed("node 1 ended: no disk")}
     command_line.broken = {2: ["one lost"]}
     told = CliRunner().invoke(evaluate.main, ["all", "--quick", "--out", str(tmp_path / "out")])
@@ -379,7 +379,7 @@ def test_the_command_ends_with_130_when_it_is_interrupted(command_line: Pretende
     assert f"complete runs are in {out}; the same command goes on from there" in told.output
 
 
-def test_a_machine_that_lacks_something_is_told_and_nothing_is_begun(
+def test_a_machine_that_lacks_something_is_reported_and_nothing_is_begun(
     command_line: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate.machine, "missing", lambda: "no mnexec: apt-get install mininet")

@@ -115,7 +115,7 @@ def test_ratio_of_equal_runs_is_exact():
     assert estimates.ratio([6.0, 6.0], [2.0, 2.0]) == Estimate(2, 3.0, 3.0, 3.0)
 
 
-def test_ratio_to_a_mean_not_told_from_zero_has_no_interval(scipy_stats):
+def test_ratio_to_a_mean_that_may_be_zero_has_no_interval(scipy_stats):
     assert estimates.ratio(LAEVO, DEXTRO).low is None
     with pytest.raises(ValueError, match="mean of 0"):
         estimates.ratio([1.0, 1.0], [-1.0, 1.0])

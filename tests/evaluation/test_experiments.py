@@ -82,7 +82,7 @@ def test_a_quick_scale_has_every_kind_of_point_and_is_small(name: str) -> None:
 
 
 def test_the_whole_of_it_small_is_short_for_multipaxos_alone() -> None:
-    """It takes five minutes if a run takes about three seconds around its measurement."""
+    """All of it takes five minutes if a run takes about three seconds around its measurement."""
     points = [point for each in experiments().values() for point in each.points(scale(names=("multipaxos",)))]
     assert sum(3.0 + point.workload.warm_up_s + point.workload.duration_s for point in points) < 240
 
@@ -205,7 +205,7 @@ def closed(name: str, count: int) -> Spec:
     return Spec(experiment="steady", system=name, workload=Workload(outstanding=count, duration_s=2.0))
 
 
-def test_the_ratio_at_the_best_loads_is_told(tmp_path: Path) -> None:
+def test_the_ratio_at_the_best_loads_is_reported(tmp_path: Path) -> None:
     """Ours is best at 100 outstanding, theirs at 10: 6,000 by 1,500."""
     runs_of(
         tmp_path,
@@ -233,7 +233,7 @@ def test_the_ratio_of_one_run_has_no_interval(tmp_path: Path) -> None:
     assert "has **2.50 times** LibPaxos's throughput" in (tmp_path / "steady" / "report.md").read_text()
 
 
-def test_the_ratio_of_each_size_and_network_is_told(tmp_path: Path) -> None:
+def test_the_ratio_of_each_size_and_network_is_reported(tmp_path: Path) -> None:
     def point(name: str, nodes: int, rate_mbit: float | None) -> Spec:
         topology = Topology(nodes=nodes, rate_mbit=rate_mbit)
         return Spec(experiment="sizes", system=name, topology=topology, workload=Workload(outstanding=10, duration_s=2))
@@ -283,7 +283,7 @@ def test_rates_of_a_slow_machine_are_distinct_and_above_nothing(tmp_path: Path) 
         (0.4, "processors idle 40 to 40 % (they are not the limit)"),
     ],
 )
-def test_whether_processors_are_the_limit_is_told(tmp_path: Path, idle: float, words: str) -> None:
+def test_whether_processors_are_the_limit_is_reported(tmp_path: Path, idle: float, words: str) -> None:
     make_run(tmp_path, closed("multipaxos", 10), 0, 1000.0, idle_share=idle)
     steady.Steady().analyse(tmp_path, tmp_path)
     assert words in (tmp_path / "steady" / "report.md").read_text()
@@ -352,7 +352,7 @@ def rows_of(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
 
-def test_a_trace_tells_the_gap_and_what_became_of_the_log(tmp_path: Path) -> None:
+def test_a_trace_shows_the_gap_and_what_became_of_the_log(tmp_path: Path) -> None:
     """0.8 s without service at 5 s: one client reports operations, the other whole seconds."""
     for point in story("leader"):
         point = dataclasses.replace(point, faults=traces.at_times(traces.STORIES[1], 10.0))
@@ -371,7 +371,7 @@ def test_a_trace_tells_the_gap_and_what_became_of_the_log(tmp_path: Path) -> Non
     assert others == ["cannot be told"] * 4
 
 
-def test_a_trace_of_who_never_comes_back_is_a_lower_bound(tmp_path: Path) -> None:
+def test_a_trace_of_a_node_that_never_comes_back_is_a_lower_bound(tmp_path: Path) -> None:
     for point in story("leader"):
         make_run(tmp_path, point, 0, 1000.0, outage_s=100.0)
     traces.Traces().analyse(tmp_path, tmp_path)
@@ -397,7 +397,7 @@ def test_outages_are_of_each_crash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["multipaxos", "libpaxos"])
-def test_what_a_death_costs_is_told_before_and_after(tmp_path: Path, name: str) -> None:
+def test_what_a_death_costs_is_reported_before_and_after(tmp_path: Path, name: str) -> None:
     """A client whose seconds do not cover the ends of the measurement reports it too."""
     each = QuorumSizes()
     (kind,) = [kind for kind in KINDS if kind.system == name and kind.label == "majority of 5"]

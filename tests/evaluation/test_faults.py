@@ -107,7 +107,7 @@ def test_kill_kills_and_restart_starts(system: Plain, injector: Injector) -> Non
     assert killed.to_json()["evidence"] == killed.evidence
 
 
-def test_leader_and_follower_are_who_they_are_then(system: Plain, injector: Injector) -> None:
+def test_leader_and_follower_are_those_of_that_moment(system: Plain, injector: Injector) -> None:
     for node in range(3):
         system.start_node(node)
     system.leads = 1
@@ -151,7 +151,7 @@ def test_a_restart_that_starts_nothing_is_refused(system: Plain, injector: Injec
         injector.inject(fault("restart", 0))
 
 
-def test_stop_stops_and_continue_lets_go_on(system: Plain, injector: Injector) -> None:
+def test_stop_stops_and_continue_continues(system: Plain, injector: Injector) -> None:
     system.start_node(0, "import threading\nthreading.Thread(target=threading.Event().wait).start()\n" + BUSY)
     process = system.processes[0]
     assert processes.wait_for(lambda: threads(process.pid) == 2)
@@ -433,7 +433,7 @@ def test_a_partition_of_a_wide_area_takes_effect_too(tmp_path: Path) -> None:
 # -- a schedule
 
 
-def test_a_schedule_is_kept_and_tells_when(system: Plain, injector: Injector) -> None:
+def test_a_schedule_is_kept_and_reports_its_times(system: Plain, injector: Injector) -> None:
     for node in range(2):
         system.start_node(node)
     began_ns = time.monotonic_ns()

@@ -268,7 +268,7 @@ def test_over_time_shows_bins_averages_means_and_instants():
     assert "EWMA, τ = 1 s" in legend_texts(figures.over_time([one]))
 
 
-def test_a_burst_is_told_and_does_not_squeeze_the_rest():
+def test_a_burst_is_reported_and_does_not_squeeze_the_rest():
     """A thousand answers come at once after a stall; other bins have ten."""
     served = [*np.arange(0, 10, 0.01), *[5.05] * 1000]
     (above, _) = figures.over_time([Trace("multipaxos", series.of_operations(answers(served), at(0), at(10)))]).axes

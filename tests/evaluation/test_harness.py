@@ -359,7 +359,7 @@ def test_a_network_that_is_not_as_asked_is_refused(harness: Harness) -> None:
     assert list((harness.out / "tiny" / "runs").glob("*/node*.log")) == []
 
 
-def test_a_node_that_dies_at_its_start_is_told_with_its_last_words(harness: Harness) -> None:
+def test_a_node_that_dies_at_its_start_is_reported_with_its_last_words(harness: Harness) -> None:
     harness.points = (
         "Spec(experiment='tiny', system='multipaxos', storage='no such storage', topology=Topology(nodes=1))"
     )

@@ -46,12 +46,12 @@ def test_logs_of_which_one_is_shorter_agree() -> None:
     assert same_prefix({}) == []
 
 
-def test_a_hole_is_told() -> None:
+def test_a_hole_is_reported() -> None:
     (failure,) = same_prefix({0: log(1, 2, 3), 1: {1: command(1), 3: command(3)}})
     assert failure == "the log of node 1 has holes: 2 slots of 1 to 3"
 
 
-def test_a_disagreement_is_told_with_its_slot_and_nodes() -> None:
+def test_a_disagreement_is_reported_with_its_slot_and_nodes() -> None:
     (failure,) = same_prefix({0: log(1, 2, 3), 1: log(1, 9, 3), 2: log(1, 2, 3)})
     assert failure.startswith("slot 2: node 0 has (7, 2, ")
     assert "node 1 has (7, 9, " in failure
@@ -118,7 +118,7 @@ def test_answers_that_one_log_explains() -> None:
     assert one_log(told([(0, 1, 1, 1)])) == []
 
 
-def test_a_slot_that_was_told_twice() -> None:
+def test_a_slot_that_was_reported_twice() -> None:
     (failure,) = one_log(told([(0, 10, 5, 1), (1, 11, 5, 2), (2, 12, 6, 3)]))
     assert failure == "two writes were answered with slot 5, and 0 more such pairs"
 

@@ -137,7 +137,7 @@ def test_counters_are_seen_from_the_host() -> None:
         assert after[a.name]["rx_packets"] - before[a.name]["rx_packets"] < 20
 
 
-def test_sysctls_are_set_before_anything_starts_and_told() -> None:
+def test_sysctls_are_set_before_anything_starts_and_reported() -> None:
     with Network(Topology(nodes=2, clients=0)) as network:
         told = network.provenance()
         for name, value in SYSCTLS.items():

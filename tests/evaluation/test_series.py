@@ -172,7 +172,7 @@ def test_coordinated_omission():
     assert percentile_us(sent_us, 99) < percentile_us(opened_us, 99) / 1_000
 
 
-def test_seconds_as_they_are_told():
+def test_seconds_as_they_are_reported():
     found = series.of_seconds([seconds(100, 200, 0, 50)], at(0), at(4), outstanding=10)
     assert found.throughput_per_s.tolist() == pytest.approx([100, 200, 0, 50])
     assert found.latency_us[[0, 1, 3]].tolist() == pytest.approx([1e5, 5e4, 2e5])  # Little's law
@@ -191,7 +191,7 @@ def test_seconds_that_do_not_begin_with_the_measurement_are_cut_evenly():
     assert found.throughput_per_s.tolist() == pytest.approx([50 + 100, 100 + 150])
 
 
-def test_clients_are_added_up_and_what_is_not_told_is_missing():
+def test_clients_are_added_up_and_what_is_not_reported_is_missing():
     found = series.of_seconds([seconds(100, 100, 100), seconds(10, 10)], at(0), at(3))
     assert found.throughput_per_s[:2].tolist() == pytest.approx([110, 110])
     assert math.isnan(found.throughput_per_s[2])

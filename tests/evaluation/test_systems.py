@@ -60,7 +60,7 @@ def test_systems_are_found_by_their_files() -> None:
     assert system("etcd").differences
 
 
-def test_a_system_that_nobody_knows_is_told_with_those_there_are() -> None:
+def test_an_unknown_system_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EvaluationError, match="no system 'raft': choose one of etcd, libpaxos, multipaxos"):
         system("raft")
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_done_is_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("package", ["numpy", "scipy", "matplotlib"])
-def test_a_missing_package_is_told_with_how_to_get_it(tmp_path: Path, package: str) -> None:
+def test_a_missing_package_is_reported_with_how_to_get_it(tmp_path: Path, package: str) -> None:
     """It is reported before anything is run, even if only the figures need it."""
     hide = (
         "import importlib.machinery, sys\n"
@@ -117,7 +117,7 @@ def test_a_missing_package_is_told_with_how_to_get_it(tmp_path: Path, package: s
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_etcd_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_etcd_is_reported_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     missing = system("etcd").missing(Settings())
     assert missing is not None
@@ -286,7 +286,7 @@ def test_the_time_of_the_last_second_is_that_of_its_line(tmp_path: Path, network
 
 
 @pytest.mark.parametrize("program", ["replica", "client"])
-def test_a_program_of_libpaxos_that_dies_is_told_with_its_last_words(
+def test_a_program_of_libpaxos_that_dies_is_reported_with_its_last_words(
     tmp_path: Path, network: StandInNetwork, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is reported at once, not after a time-out."""
@@ -412,7 +412,7 @@ def test_the_load_on_etcd_goes_on_after_refusals(tmp_path: Path) -> None:
     assert (rows["answered_ns"] > rows["sent_ns"]).all()
 
 
-def test_the_load_on_etcd_tells_what_it_does_not_understand(tmp_path: Path) -> None:
+def test_the_load_on_etcd_reports_what_it_does_not_understand(tmp_path: Path) -> None:
     """A worker that fails ends the load with a reason; it is not just one command less outstanding."""
 
     async def junk() -> None:
@@ -479,7 +479,7 @@ def test_the_client_of_etcd_finds_what_this_process_finds(before: str | None) ->
     assert (Path(found["PYTHONPATH"].split(":")[0]) / "evaluation" / "etcd_load.py").is_file()
 
 
-def test_the_leader_of_etcd_is_who_says_so_itself(
+def test_the_leader_of_etcd_is_the_node_that_says_so_itself(
     tmp_path: Path, network: StandInNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = etcd.Etcd(ground(Spec(experiment="some", system="etcd", storage="disk"), network, tmp_path))
@@ -590,7 +590,7 @@ def test_no_node_that_lives(tmp_path: Path, network: StandInNetwork, monkeypatch
     assert checked(tmp_path, network, [{"id": 0, "alive": False}], monkeypatch) == ["no node lives"]
 
 
-def test_who_leads_is_of_the_highest_ballot(
+def test_the_leader_is_that_of_the_highest_ballot(
     tmp_path: Path, network: StandInNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ballots compare by their numbers: 10 is above 9."""
@@ -645,7 +645,7 @@ class Deaf(System):
         return {"failures": []}
 
 
-def test_stop_ends_also_who_does_not_hear(
+def test_stop_also_ends_a_process_that_ignores_it(
     tmp_path: Path, network: StandInNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evaluation.systems.POLITE_S", 0.2)

@@ -150,7 +150,7 @@ def test_two_nodes_that_agree_pass(two: tuple[Made, Made]) -> None:
         ),
     ],
 )
-def test_what_does_not_hold_is_told(two: tuple[Made, Made], spoil: Callable[[Made], Made], failure: str) -> None:
+def test_what_does_not_hold_is_reported(two: tuple[Made, Made], spoil: Callable[[Made], Made], failure: str) -> None:
     two[0].decide(5, ["ffff"]).apply(5, 6)
     spoil(two[1])
     assert merged(*two).failures == [failure]
@@ -229,7 +229,9 @@ def test_what_is_lost_with_its_link_is_not_made_up_for_by_the_next_one(two: tupl
         ({"bytes": 99}, "cause: node 1 received 'ping' from node 0 at 12000, which sent 'ping' in its place"),
     ],
 )
-def test_an_effect_without_its_cause_is_told(two: tuple[Made, Made], sent: dict[str, Any] | None, failure: str) -> None:
+def test_an_effect_without_its_cause_is_reported(
+    two: tuple[Made, Made], sent: dict[str, Any] | None, failure: str
+) -> None:
     if sent is not None:
         two[0].message("sent", 1, "ping", **({"at_ns": 11_000} | sent))
     two[1].message("received", 0, "ping", 12_000)
@@ -390,7 +392,7 @@ def test_phase_1_is_shown_where_it_is_near(tmp_path: Path) -> None:
     assert "phase1a to nobody known" not in said
 
 
-def test_who_only_stops_writing_last_is_not_called_dead(two: tuple[Made, Made]) -> None:
+def test_a_node_that_only_stops_writing_last_is_not_called_dead(two: tuple[Made, Made]) -> None:
     assert "crash" not in words(trace_merge.diagram(merged(*two), 1, 5))
     two[1].tell("said", two[1].now_ns + trace_merge.SILENT_NS + 1, text="alone")
     assert "crash" in words(trace_merge.diagram(merged(*two), 1, 5))

@@ -384,7 +384,7 @@ def test_a_transaction_that_does_not_parse_is_refused(transaction: bytes, reason
 
 
 def test_an_empty_value_is_compared_without_memory() -> None:
-    """Found by `make sanitize`, under which this fails without the mend: memcmp was given NULL."""
+    """Found by `make sanitize`, under which this fails without the correction: memcmp was given NULL."""
     store = KeyValue()
     store.apply_bytes(1, 0, 0, commands.put(b"k", b""))
     assert store.apply_bytes(2, 0, 0, commands.cas(b"k", b"", b"new")) == (False, b"\0")

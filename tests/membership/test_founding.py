@@ -14,7 +14,7 @@ from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 
 def fresh_three():
-    """Node 0 of three, incarnation 100, that hears of 101 and 102."""
+    """Node 0 of three, incarnation 100, which knows of 101 and 102."""
     founding = Founding(0, 3, 100)
     founding.on_link_up(1, 101)
     founding.on_link_up(2, 102)
@@ -34,7 +34,7 @@ def test_all_fresh_with_equal_views_found():
 
 @pytest.mark.parametrize("view", [(100, 101, 0), (100, 999, 102), (999, 101, 102), (0, 0, 102)])
 def test_unequal_views_do_not_found(view):
-    """One has not heard of all, or has heard of an incarnation that is gone."""
+    """One peer does not know all incarnations, or knows one that is gone."""
     founding = fresh_three()
     founding.on_founding(1, 101, True, ALL_VIEW)
     assert founding.on_founding(2, 102, True, view) is None
@@ -93,7 +93,7 @@ def test_founders_are_set_once():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_two_lists_never_live_together(seed):
-    """Random wipes, links and delayed reports among three nodes: all who live founded one list, or none."""
+    """Random wipes, links and delayed reports among three nodes: all living nodes founded one list, or none."""
     chance, numbers = random.Random(seed), itertools.count(100)
     nodes = [Founding(i, 3, next(numbers)) for i in range(3)]
     links, founded = {}, set()
@@ -123,101 +123,101 @@ def test_two_lists_never_live_together(seed):
 
 
 def test_a_vote_waits_for_the_voter_record():
-    rig = OneNode(founded=False)
+    node = OneNode(founded=False)
     view = [1000, 1001, 1002]
-    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=view)
-    rig.send(2, "founding", incarnation=1002, fresh=True, incarnations=view)
-    rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
-    assert not rig.core.voting
-    rig.tick(5000)
-    assert not any(event.kind == "scouting" for event in rig.events)
-    assert rig.batch.meta[b"voter"] == b"".join(one.to_bytes(8, "little") for one in view)
-    rig.sync()
-    assert rig.core.voting
-    assert rig.from_peer(1, "phase1b") == []
-    rig.send(1, "phase1a", ballot=ballot(1, 1), first=1)
-    rig.sync()
-    assert len(rig.from_peer(1, "phase1b")) == 1
+    node.send(1, "founding", incarnation=1001, fresh=True, incarnations=view)
+    node.send(2, "founding", incarnation=1002, fresh=True, incarnations=view)
+    node.send(1, "phase1a", ballot=ballot(1, 1), first=1)
+    assert not node.core.voting
+    node.tick(5000)
+    assert not any(event.kind == "scouting" for event in node.events)
+    assert node.batch.meta[b"voter"] == b"".join(one.to_bytes(8, "little") for one in view)
+    node.sync()
+    assert node.core.voting
+    assert node.from_peer(1, "phase1b") == []
+    node.send(1, "phase1a", ballot=ballot(1, 1), first=1)
+    node.sync()
+    assert len(node.from_peer(1, "phase1b")) == 1
 
 
-def test_a_founder_tells_the_others_who_founded():
-    rig = OneNode()
-    rig.take(101)
-    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[0, 1001, 0])
-    told = rig.from_peer(1, "founding")
+def test_a_founder_reports_the_founders_to_the_others():
+    node = OneNode()
+    node.take(101)
+    node.send(1, "founding", incarnation=1001, fresh=True, incarnations=[0, 1001, 0])
+    told = node.from_peer(1, "founding")
     assert [(one["fresh"], list(one["incarnations"])) for one in told] == [(False, [1000, 1001, 1002])]
 
 
 def test_a_wiped_node_learns_without_voting_or_leading():
-    rig = OneNode(founded=False)
-    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
-    rig.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
-    assert any(event.kind == "not_founder" for event in rig.events)
-    rig.phase2a(1, ballot(1, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
-    rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
-    rig.sync()
+    node = OneNode(founded=False)
+    node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
+    node.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
+    assert any(event.kind == "not_founder" for event in node.events)
+    node.phase2a(1, ballot(1, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
+    node.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
+    node.sync()
     for _ in range(50):
-        rig.tick(100)
-    assert rig.core.slot_out == 2
-    assert not rig.core.voting
-    assert not any(event.kind == "scouting" for event in rig.events)
-    assert [one for one in rig.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
+        node.tick(100)
+    assert node.core.slot_out == 2
+    assert not node.core.voting
+    assert not any(event.kind == "scouting" for event in node.events)
+    assert [one for one in node.take(101) if one["kind"] in ("phase1b", "phase2b")] == []
 
 
-def test_who_has_learnt_does_not_found():
-    """A witness of a cluster: were all founders wiped, it must not found another one with them, in which its log
-    would be another's."""
-    rig = OneNode(node=2, founded=False)
+def test_a_node_that_has_learnt_does_not_found():
+    """It is a witness of a cluster: if all founders are wiped, it must not found another cluster with them, whose log
+    would differ from its own."""
+    node = OneNode(node=2, founded=False)
     for peer in (0, 1):
-        rig.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
-    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
-    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
-    rig.sync()
+        node.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
+    node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    node.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    node.sync()
     view = [2000, 2001, 1002]
     for peer in (0, 1):
-        rig.core.link_down(100 + peer)
-        rig.link(peer, incarnation=2000 + peer, number=300 + peer)
+        node.core.link_down(100 + peer)
+        node.link(peer, incarnation=2000 + peer, number=300 + peer)
     for peer in (0, 1):
-        rig.receive(300 + peer, codec.encode("founding", incarnation=2000 + peer, fresh=True, incarnations=view))
-    rig.sync()
-    assert not rig.core.voting
-    told = [m for m in rig.take(300) if m["kind"] == "founding"]
+        node.receive(300 + peer, codec.encode("founding", incarnation=2000 + peer, fresh=True, incarnations=view))
+    node.sync()
+    assert not node.core.voting
+    told = [m for m in node.take(300) if m["kind"] == "founding"]
     assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
 
 
-def test_a_learner_tells_what_its_disk_holds_and_no_more():
-    """Whom it taught would know of a cluster that it forgets itself with a crash, and found another one with it."""
-    rig = OneNode(node=2, founded=False)
-    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
-    rig.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
-    assert rig.core.slot_out == 2
-    rig.send(1, "fetch", first=1, end=2)
-    assert rig.from_peer(1, "fetched") == []
-    rig.sync()
-    rig.tick(1)
-    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
-    rig.sync()
-    rig.send(1, "fetch", first=1, end=2)
-    assert [(m["first"], m["end"]) for m in rig.from_peer(1, "fetched")] == [(1, 2)]
+def test_a_learner_sends_what_its_disk_holds_and_no_more():
+    """Otherwise a peer could know of a cluster that this node forgets in a crash, and found another one with it."""
+    node = OneNode(node=2, founded=False)
+    node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    node.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
+    assert node.core.slot_out == 2
+    node.send(1, "fetch", first=1, end=2)
+    assert node.from_peer(1, "fetched") == []
+    node.sync()
+    node.tick(1)
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    node.sync()
+    node.send(1, "fetch", first=1, end=2)
+    assert [(m["first"], m["end"]) for m in node.from_peer(1, "fetched")] == [(1, 2)]
 
 
 def test_a_witness_says_that_it_blocks_a_founding():
-    rig = OneNode(founded=False)
-    rig.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
+    node = OneNode(founded=False)
+    node.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
     for _ in range(2):
         for peer in (1, 2):
-            rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
-    assert [event.kind for event in rig.events].count("witness") == 1
+            node.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
+    assert [event.kind for event in node.events].count("witness") == 1
 
 
-def test_who_has_learnt_is_founded_by_its_founders():
+def test_a_node_that_has_learnt_is_founded_by_its_founders():
     """It missed its own founding; what it learnt meanwhile counts as accepted."""
-    rig = OneNode(node=2, founded=False)
-    rig.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
-    rig.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
-    rig.sync()
-    assert rig.core.voting
-    assert rig.core.acceptor.ballot_num == ballot(1, 0)
+    node = OneNode(node=2, founded=False)
+    node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    node.sync()
+    assert node.core.voting
+    assert node.core.acceptor.ballot_num == ballot(1, 0)
 
 
 def test_a_report_without_a_view_takes_the_earlier_one_back():
@@ -230,66 +230,65 @@ def test_a_report_without_a_view_takes_the_earlier_one_back():
 
 
 def test_founders_of_two_clusters_refuse_each_other():
-    rig = OneNode()
-    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
-    assert 101 not in rig.closed
-    rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1, 1001, 1002])
-    assert "another cluster" in rig.closed[101]
+    node = OneNode()
+    node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
+    assert 101 not in node.closed
+    node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1, 1001, 1002])
+    assert "another cluster" in node.closed[101]
 
 
 @pytest.mark.parametrize("kind", ["phase1a", "phase2a"])
 def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
-    rig = OneNode()
-    rig.core.link_down(101)
-    rig.link(1, incarnation=5000, number=301)
+    node = OneNode()
+    node.core.link_down(101)
+    node.link(1, incarnation=5000, number=301)
     frame = (
         codec.encode("phase1a", ballot=ballot(9, 1), first=1)
         if kind == "phase1a"
         else codec.encode_phase2a(ballot(9, 1), 1, 5, (0, 1, 1), [command(9, 1)])
     )
-    rig.receive(301, frame)
-    assert "does not vote" in rig.closed[301]
-    assert rig.core.acceptor.ballot_num == 0
+    node.receive(301, frame)
+    assert "does not vote" in node.closed[301]
+    assert node.core.acceptor.ballot_num == 0
 
 
 def test_voters_stay_voters_over_a_restart():
-    rig = OneNode(founded=False)
+    node = OneNode(founded=False)
     for peer in (1, 2):
-        rig.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
-    rig.sync()
-    assert rig.restart().core.voting
+        node.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
+    node.sync()
+    assert node.restart().core.voting
 
 
 def test_a_founding_of_another_incarnation_than_the_links_closes_it():
-    rig = OneNode(founded=False)
-    rig.send(1, "founding", incarnation=3, fresh=True, incarnations=[1000, 3, 1002])
-    assert 101 in rig.closed
+    node = OneNode(founded=False)
+    node.send(1, "founding", incarnation=3, fresh=True, incarnations=[1000, 3, 1002])
+    assert 101 in node.closed
 
 
-def test_a_list_of_founders_is_told_when_it_is_durable():
-    """Lost with a crash, it could come to pass elsewhere while another one is founded here."""
-    rig = OneNode(founded=False)
+def test_a_list_of_founders_is_sent_when_it_is_durable():
+    """If a crash lost a list that was sent, the others could found with it, and this node with another one."""
+    node = OneNode(founded=False)
     for peer in (1, 2):
-        rig.send(peer, "founding", incarnation=rig.incarnations[peer], fresh=True, incarnations=rig.incarnations)
-    rig.sent.clear()
-    rig.tick(1000)
-    assert rig.take(101, "founding") == []
-    rig.sync()
-    assert [(m["fresh"], list(m["incarnations"])) for m in rig.take(101, "founding")] == [(False, rig.incarnations)]
+        node.send(peer, "founding", incarnation=node.incarnations[peer], fresh=True, incarnations=node.incarnations)
+    node.sent.clear()
+    node.tick(1000)
+    assert node.take(101, "founding") == []
+    node.sync()
+    assert [(m["fresh"], list(m["incarnations"])) for m in node.take(101, "founding")] == [(False, node.incarnations)]
 
 
 def test_a_node_alone_founds_itself():
-    rig = OneNode(nodes=1, founded=False)
-    assert not rig.core.voting
-    rig.sync()
-    assert rig.core.voting
+    node = OneNode(nodes=1, founded=False)
+    assert not node.core.voting
+    node.sync()
+    assert node.core.voting
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_founding_under_wipes_is_of_one_list(seed):
-    """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded
-    where it can be.
-    """
+    """Fresh disks are lost while the cluster is being founded: all voter records agree, and it is founded where it can
+    be."""
     world = World(seed, Scenario(faults=Faults(delay_ns=(MS // 10, 30 * MS), sync_ns=(MS // 10, 30 * MS))))
     for _ in range(6):
         world.timeline.run_for(world.chance.random.randint(1, 60) * MS)

@@ -72,7 +72,7 @@ class TestAnswers:
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"]) == (5, 30)
 
-    def test_an_answer_out_of_memory_is_cut_where_it_grows_large(self) -> None:
+    def test_an_answer_from_memory_is_cut_where_it_grows_large(self) -> None:
         """Two commands are more than a mebibyte: the second one is for the next fetch."""
         one = with_a_log(bytes(700_000), 3)
         one.send(2, "fetch", first=1, end=4)
@@ -107,7 +107,7 @@ class TestAnswers:
         assert one.sent == {}
 
     def test_a_peer_that_left_before_its_records_were_read_is_sent_nothing(self) -> None:
-        """The read ends in nothing."""
+        """Its records are dropped."""
         one = with_a_log(b"x", 40, window=4)
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
@@ -205,7 +205,7 @@ class TestFetched:
     """What comes back may be anything."""
 
     def test_a_fetched_run_that_is_none_closes_its_link(self) -> None:
-        """As any bad frame."""
+        """As any bad frame does."""
         one = OneNode()
         one.send(1, "fetched", first=1, end=2, mark=1, pvalues=[(1, 2, b"?")])
         assert one.closed == {101: "a fetched run that is no run"}

@@ -93,57 +93,57 @@ def test_seeds_tell_waits_apart_and_repeat():
 # -- inside the node
 
 
-def follow(rig, at, peer=1, quorum=True, leading=True, ticks=20):
+def follow(node, at, peer=1, quorum=True, leading=True, ticks=20):
     """The peer answers pings for two seconds."""
     for _ in range(ticks):
-        rig.send(peer, "pong", ballot=at, nonce=1, slot_out=1, leading=leading, quorum=quorum, **NO_WATERMARK)
-        rig.tick(100)
+        node.send(peer, "pong", ballot=at, nonce=1, slot_out=1, leading=leading, quorum=quorum, **NO_WATERMARK)
+        node.tick(100)
 
 
-def scouts(rig):
-    """How often it began to scout since last asked."""
-    count = sum(event.kind == "scouting" for event in rig.events)
-    rig.events.clear()
+def scouts(node):
+    """How often the node began to scout since the last call."""
+    count = sum(event.kind == "scouting" for event in node.events)
+    node.events.clear()
     return count
 
 
-def test_while_the_winner_leads_with_its_quorum_nobody_scouts():
-    rig = OneNode()
-    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
-    follow(rig, ballot(3, 1), ticks=100)
-    assert scouts(rig) == 0
-    assert rig.from_peer(1, "ping")
+def test_while_the_winner_leads_with_its_quorum_no_other_node_scouts():
+    node = OneNode()
+    node.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(node, ballot(3, 1), ticks=100)
+    assert scouts(node) == 0
+    assert node.from_peer(1, "ping")
 
 
-def test_a_node_that_comes_back_lets_the_leader_be():
-    """A scout at once would preempt it, and cost all an election."""
-    rig = OneNode()
-    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
-    rig.sync()
-    again = rig.restart()
+def test_a_node_that_comes_back_does_not_scout_at_once():
+    """A scout at once would preempt the leader and force an election."""
+    node = OneNode()
+    node.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    node.sync()
+    again = node.restart()
     again.tick(499)
-    assert scouts(again) == 0, "nobody answers yet: dialling and shaking hands may take a while"
+    assert scouts(again) == 0, "no node answers yet: dialling and shaking hands may take a while"
     follow(again, ballot(3, 1))
     assert scouts(again) == 0
 
 
-def test_a_node_that_comes_back_to_nobody_scouts_within_its_wait():
-    rig = OneNode()
-    rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
-    rig.sync()
-    again = rig.restart()
+def test_a_node_that_comes_back_to_no_leader_scouts_within_its_wait():
+    node = OneNode()
+    node.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+    node.sync()
+    again = node.restart()
     for _ in range(8):
         again.tick(100)
     assert scouts(again) == 1
 
 
-def test_a_node_alone_that_comes_back_waits_for_nobody():
-    rig = OneNode(nodes=1)
+def test_a_node_alone_that_comes_back_does_not_wait():
+    node = OneNode(nodes=1)
     for _ in range(3):
-        rig.tick(100)
-    rig.sync()
-    assert scouts(rig) == 1
-    again = rig.restart()
+        node.tick(100)
+    node.sync()
+    assert scouts(node) == 1
+    again = node.restart()
     for _ in range(3):
         again.tick(100)
     assert scouts(again) == 1
@@ -151,146 +151,146 @@ def test_a_node_alone_that_comes_back_waits_for_nobody():
 
 @pytest.mark.parametrize(("leading", "quorum"), [(True, False), (False, False), (False, True)])
 def test_a_winner_cut_off_from_its_quorum_is_not_alive(leading, quorum):
-    """It answers pings for ever; that is not enough."""
-    rig = OneNode()
-    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
-    follow(rig, ballot(3, 1), leading=leading, quorum=quorum)
-    assert scouts(rig) >= 1
+    """It answers pings for ever, and still its peer scouts."""
+    node = OneNode()
+    node.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(node, ballot(3, 1), leading=leading, quorum=quorum)
+    assert scouts(node) >= 1
 
 
 def test_pongs_of_a_lower_ballot_do_not_help_the_loser():
-    rig = OneNode()
-    rig.send(2, "ping", ballot=ballot(4, 2), nonce=1, slot_out=1, voting=True)
-    follow(rig, ballot(3, 1))
-    assert scouts(rig) >= 1
+    node = OneNode()
+    node.send(2, "ping", ballot=ballot(4, 2), nonce=1, slot_out=1, voting=True)
+    follow(node, ballot(3, 1))
+    assert scouts(node) >= 1
 
 
 def test_a_preempted_scout_does_not_scout_at_once():
-    rig = OneNode()
-    at = rig.begin_scout()
-    rig.promise(1, ballot(9, 1))
+    node = OneNode()
+    at = node.begin_scout()
+    node.promise(1, ballot(9, 1))
     assert at < ballot(9, 1)
     for _ in range(8):
-        rig.tick(100)
-    assert scouts(rig) == 0, "the wait has doubled: at least a second"
+        node.tick(100)
+    assert scouts(node) == 0, "the wait has doubled: at least a second"
 
 
 def test_a_leader_without_a_quorum_steps_down():
-    rig = OneNode()
-    rig.lead()
+    node = OneNode()
+    node.lead()
     for _ in range(15):
-        rig.tick(100)
-    assert any(event.kind == "stepped_down" for event in rig.events)
+        node.tick(100)
+    assert any(event.kind == "stepped_down" for event in node.events)
 
 
 def test_a_leader_whose_quorum_answers_stays():
-    rig = OneNode()
-    at = rig.lead()
+    node = OneNode()
+    at = node.lead()
     for _ in range(50):
-        rig.send(2, "ping", ballot=at, nonce=1, slot_out=1, voting=True)
-        rig.tick(100)
-    assert rig.core.status()["leading"]
+        node.send(2, "ping", ballot=at, nonce=1, slot_out=1, voting=True)
+        node.tick(100)
+    assert node.core.status()["leading"]
 
 
 @pytest.mark.parametrize("fields", [{"voting": False}, {"ballot": 0}])
 def test_pings_of_another_ballot_or_of_non_voters_are_no_quorum(fields):
-    rig = OneNode()
-    at = rig.lead()
+    node = OneNode()
+    at = node.lead()
     for _ in range(15):
-        rig.send(2, "ping", **{"ballot": at, "nonce": 1, "slot_out": 1, "voting": True, **fields})
-        rig.tick(100)
-    assert any(event.kind == "stepped_down" for event in rig.events)
+        node.send(2, "ping", **{"ballot": at, "nonce": 1, "slot_out": 1, "voting": True, **fields})
+        node.tick(100)
+    assert any(event.kind == "stepped_down" for event in node.events)
 
 
 def test_pong_says_whether_it_leads_and_has_its_quorum():
-    rig = OneNode()
-    at = rig.lead()
+    node = OneNode()
+    at = node.lead()
 
     def ask():
-        rig.take(101)
-        rig.send(1, "ping", ballot=0, nonce=77, slot_out=1, voting=True)
-        return rig.from_peer(1, "pong")[-1]
+        node.take(101)
+        node.send(1, "ping", ballot=0, nonce=77, slot_out=1, voting=True)
+        return node.from_peer(1, "pong")[-1]
 
     pong = ask()
     assert (pong["ballot"], pong["nonce"], pong["leading"], pong["quorum"]) == (at, 77, True, True)
     for _ in range(6):
-        rig.tick(100)
+        node.tick(100)
     pong = ask()
     assert (pong["leading"], pong["quorum"]) == (True, False)
     for _ in range(6):
-        rig.tick(100)
+        node.tick(100)
     assert ask()["leading"] is False
 
 
-def test_who_does_not_lead_answers_with_the_highest_ballot_it_knows():
-    """So that who follows an old leader hears of the new one, also from a node that is no acceptor."""
-    rig = OneNode(roles=[3, 7, 7])
-    rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
-    rig.take(102)
-    rig.send(2, "ping", ballot=ballot(2, 1), nonce=5, slot_out=1, voting=True)
-    assert [one["ballot"] for one in rig.from_peer(2, "pong")] == [ballot(8, 1)]
+def test_a_node_that_does_not_lead_answers_with_the_highest_ballot_it_knows():
+    """So a node that follows an old leader learns of the new one, also from a node that is no acceptor."""
+    node = OneNode(roles=[3, 7, 7])
+    node.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
+    node.take(102)
+    node.send(2, "ping", ballot=ballot(2, 1), nonce=5, slot_out=1, voting=True)
+    assert [one["ballot"] for one in node.from_peer(2, "pong")] == [ballot(8, 1)]
 
 
-def test_who_is_led_pings_its_leader_alone():
-    rig = OneNode()
-    follow(rig, ballot(3, 1))
-    rig.take(102)
-    rig.tick(100)
-    assert rig.from_peer(1, "ping")
-    assert rig.from_peer(2, "ping") == []
+def test_a_follower_pings_its_leader_alone():
+    node = OneNode()
+    follow(node, ballot(3, 1))
+    node.take(102)
+    node.tick(100)
+    assert node.from_peer(1, "ping")
+    assert node.from_peer(2, "ping") == []
 
 
-def test_who_hears_of_no_leader_tells_all_the_highest_ballot_it_knows():
-    """Found by simulation: a replica that knew of a ballot whose owner was gone, and a leader at a lower one that never
-    heard of it. And a leader that stepped down, deaf to its successor."""
-    rig = OneNode(roles=[1, 7, 7])
-    rig.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
-    rig.take(102)
+def test_a_node_that_knows_no_leader_pings_all_with_the_highest_ballot_it_knows():
+    """Found by simulation: a replica knew of a ballot whose owner was gone, and a leader at a lower ballot never learnt
+    of it; and a leader stepped down without knowledge of its successor."""
+    node = OneNode(roles=[1, 7, 7])
+    node.send(1, "ping", ballot=ballot(8, 1), nonce=1, slot_out=1, voting=True)
+    node.take(102)
     for _ in range(7):
-        rig.tick(100)
-    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")][-1] == (ballot(8, 1), False)
+        node.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in node.from_peer(2, "ping")][-1] == (ballot(8, 1), False)
 
 
 def test_a_ping_is_a_vote_of_confidence_only_at_the_ballot_that_was_adopted():
-    rig = OneNode()
-    rig.send(2, "phase1a", ballot=ballot(3, 2), first=1)
-    rig.sync()
-    rig.take(102)
-    rig.tick(100)
-    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(2, "ping")] == [(ballot(3, 2), True)]
-    rig.send(1, "pong", ballot=ballot(5, 1))
-    rig.take(101)
-    rig.tick(100)
-    assert [(one["ballot"], one["voting"]) for one in rig.from_peer(1, "ping")] == [(ballot(5, 1), False)]
+    node = OneNode()
+    node.send(2, "phase1a", ballot=ballot(3, 2), first=1)
+    node.sync()
+    node.take(102)
+    node.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in node.from_peer(2, "ping")] == [(ballot(3, 2), True)]
+    node.send(1, "pong", ballot=ballot(5, 1))
+    node.take(101)
+    node.tick(100)
+    assert [(one["ballot"], one["voting"]) for one in node.from_peer(1, "ping")] == [(ballot(5, 1), False)]
 
 
 def test_a_broken_link_to_the_leader_hastens():
-    rig = OneNode()
-    rig.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
-    follow(rig, ballot(3, 1))
-    scouts(rig)
-    rig.core.link_down(101)
-    rig.tick(260)
-    assert scouts(rig) == 1
+    node = OneNode()
+    node.send(1, "ping", ballot=ballot(3, 1), nonce=1, slot_out=1, voting=True)
+    follow(node, ballot(3, 1))
+    scouts(node)
+    node.core.link_down(101)
+    node.tick(260)
+    assert scouts(node) == 1
 
 
 def test_a_node_that_is_behind_fetches_before_it_scouts():
-    rig = OneNode(window=4)
-    rig.send(2, "ping", ballot=0, nonce=1, slot_out=100, voting=True)
+    node = OneNode(window=4)
+    node.send(2, "ping", ballot=0, nonce=1, slot_out=100, voting=True)
     for _ in range(6):
-        rig.tick(100)
-    assert scouts(rig) == 0
-    assert [one["first"] for one in rig.from_peer(2, "fetch")][:1] == [1]
+        node.tick(100)
+    assert scouts(node) == 0
+    assert [one["first"] for one in node.from_peer(2, "fetch")][:1] == [1]
 
 
-def test_clients_are_told_whom_to_follow():
-    rig = OneNode()
-    rig.client()
-    rig.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
-    assert [one["ballot"] for one in rig.take(1, "leading")] == [0, ballot(3, 1)]
+def test_clients_are_sent_the_ballot_of_the_leader():
+    node = OneNode()
+    node.client()
+    node.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
+    assert [one["ballot"] for one in node.take(1, "leading")] == [0, ballot(3, 1)]
 
 
 def test_an_election_draws_from_every_seed() -> None:
-    """Also from the one that would leave its generator at 0 for ever."""
+    """Also from the seed that would leave its generator at 0 for ever."""
     election = Election(1000, 0x9E3779B97F4A7C15, QuorumSystem.majority(range(3)))
     assert len({election.random(1 << 40) for _ in range(10)}) == 10

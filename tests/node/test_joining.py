@@ -6,7 +6,7 @@ from tests.support.one_node import MS, OneNode, ballot, command
 
 
 class TestFounding:
-    """Reports of peers that found, and that do not."""
+    """Which reports of peers complete a founding, and which do not."""
 
     def report(self, one: OneNode, peer: int, fresh: bool, incarnations: list[int]) -> None:
         one.send(peer, "founding", incarnation=one.incarnations[peer], fresh=fresh, incarnations=incarnations)
@@ -16,7 +16,7 @@ class TestFounding:
         self.report(one, 1, True, one.incarnations)
         self.report(one, 2, True, [1000, 0, 1002])
         one.sync()
-        assert not one.core.voting  # node 2 had not heard of node 1
+        assert not one.core.voting  # node 2 did not know node 1
         self.report(one, 2, True, one.incarnations)
         assert not one.core.voting  # not yet durable
         one.sync()

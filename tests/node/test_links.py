@@ -59,7 +59,7 @@ class TestBadFrames:
         assert "peer" in one.closed[1]
 
     @pytest.mark.parametrize("kind", ["response", "leading"])
-    def test_what_only_clients_hear_closes_a_peers_link(self, kind: str) -> None:
+    def test_what_only_clients_receive_closes_a_peers_link(self, kind: str) -> None:
         """A peer has no reason to send it."""
         one = OneNode()
         one.send(1, kind)
@@ -75,7 +75,7 @@ class TestBadFrames:
     @pytest.mark.parametrize("at", NO_BALLOTS)
     @pytest.mark.parametrize("kind", ["ping", "phase2b", "phase1b", "pong", "decision"])
     def test_a_ballot_that_no_leader_makes_closes_its_link(self, kind: str, at: int) -> None:
-        """Round 0 could not be described in `status`; above the greatest round the next scout's would overflow to 0."""
+        """Round 0 cannot be described in `status`; above the greatest round the next scout's would overflow to 0."""
         one = OneNode()
         fields = {"incarnation": 1001} if kind == "phase1b" else {}
         one.send(1, kind, ballot=at, **fields)

@@ -45,7 +45,7 @@ class TestNode:
         assert one.take(101) == []
         assert one.batch is None
 
-    def test_a_node_whose_disk_failed_hears_nothing_more(self) -> None:
+    def test_a_node_whose_disk_failed_handles_nothing_more(self) -> None:
         """It has to be started again; until then no verb changes it."""
         one = with_a_log(b"x", 2)
         one.phase2a(1, ballot(1, 1), 3, [command(7, 3)])

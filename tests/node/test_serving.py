@@ -127,7 +127,7 @@ class TestRequests:
             one.request(1, command(1, 1, b"later"))
         assert len(one.core.replica.requests) <= 8
 
-    def test_peers_requests_are_dropped_where_nobody_leads(self) -> None:
+    def test_peers_requests_are_dropped_where_no_node_leads(self) -> None:
         one = OneNode()
         one.request(101, command(0, 77, b"", OPEN_SESSION))
         assert len(one.core.replica.requests) == 0
@@ -150,15 +150,15 @@ class TestClients:
         one.request(1, OPEN)
         assert one.closed == {1: "a request to a node that is no replica"}
 
-    def test_a_session_that_is_not_known_when_applied_is_told(self) -> None:
-        """It might have been opened in a slot that this replica had not seen: judged in the log."""
+    def test_an_unknown_session_is_reported_when_its_command_is_applied(self) -> None:
+        """It might have been opened in a slot that this replica has not seen, so it is judged in the log."""
         one = leading_with_a_session()
         one.request(1, command(50, 1))
         one.sync()
         one.accept(1, one.core.leader.ballot, 2, 3)
         assert answers(one, 1) == [(1, STATUS.EXPIRED)]
 
-    def test_an_acknowledged_command_that_is_repeated_is_told_so(self) -> None:
+    def test_an_acknowledged_command_that_is_repeated_is_answered_so(self) -> None:
         """Its answer is gone, and it is not applied again."""
         one = leading_with_a_session()
         one.request(1, command(1, 1, b"a"), command(1, 2, b"b"))

@@ -10,7 +10,7 @@ class TestVoting:
     """Refusals, and messages that are not for this acceptor."""
 
     def test_a_refusal_is_no_adoption_of_a_later_ballot(self) -> None:
-        """A late 1a of an old ballot is refused with the new one of the same leader, whose scout must not count it."""
+        """A late 1a of an old ballot is refused with the leader's new ballot, and its scout must not count that."""
         acceptor = OneNode()
         held = acceptor.phase2a(2, ballot(1, 2), 1, [command(9, 1, b"accepted")])
         acceptor.send(1, "phase1a", ballot=ballot(5, 1), first=1)
@@ -58,7 +58,7 @@ class TestScoutsBehind:
         one.sync()
         assert [m["mark"] for m in one.from_peer(1, "phase1b")] == [5]
 
-    def test_a_scout_a_window_below_the_mark_is_told_to_fetch(self) -> None:
+    def test_a_scout_a_window_below_the_mark_has_to_fetch(self) -> None:
         one = OneNode(node=2, nodes=5, roles=[3, 3, 4, 4, 4], meta={b"mark": (500).to_bytes(8, "little")})
         before = one.core.acceptor.ballot_num
         one.send(1, "phase1a", ballot=ballot(9, 1), first=435)

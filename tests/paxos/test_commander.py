@@ -1,4 +1,4 @@
-"""Commanders on their own: whose votes count for what, and which verdict they return."""
+"""Commanders on their own: which votes count for what, and which verdict they return."""
 
 import pytest
 

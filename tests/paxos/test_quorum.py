@@ -1,4 +1,4 @@
-"""Every quorum system: any phase-1 quorum meets any phase-2 quorum; whatever need not is refused."""
+"""Every quorum system: any phase-1 quorum meets any phase-2 quorum; a system in which they need not is refused."""
 
 from itertools import combinations
 

@@ -129,8 +129,8 @@ def upward_imports(paths, table):
 
 
 def circle_of(paths):
-    """A circle of imports, or nothing. File by file: a .pyx may use a .pxd that uses its own .pxd, as C files do with
-    headers."""
+    """A circle of imports, or nothing. It is searched file by file: a .pyx may use a .pxd that uses the .pyx's own
+    .pxd, as C files do with headers."""
     known = {name_of(path) for path in paths}
     headers = {name_of(path) for path in paths if path.suffix == ".pxd"}
     graph = {}

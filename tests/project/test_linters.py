@@ -26,7 +26,7 @@ def test_both_run_the_same_linters():
 
 
 def test_every_hook_runs_what_is_installed():
-    """No hook brings a version of its own, and none is given single files."""
+    """No hook brings a version of its own, and no hook is given single files."""
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert re.findall(r"repo: (\S+)", text) == ["local"]
     hooks = text.split("- id: ")[1:]

@@ -57,7 +57,7 @@ class Deaf(Network):
             super().send_request(client, id, link, frame)
 
 
-def test_a_cluster_that_answers_nobody_is_not_live():
+def test_a_cluster_that_answers_no_client_is_not_live():
     """Liveness is judged too; the violation names the seed and the state of every node."""
     found = search([3], network=Deaf)
     assert "not live" in found

@@ -201,7 +201,7 @@ class AmendedLeader(Leader):
         self.scouting = False
         self.first = self.start_slot = self.told = 1
         self.chosen: dict[int, Pvalue] = {}
-        self.on_stop: Callable[[], None] = lambda: None  # tells the replica of the same machine
+        self.on_stop: Callable[[], None] = lambda: None  # notifies the replica of the same machine
 
     def start(self) -> None:
         """POLITE: a leader does not begin by scouting."""

@@ -118,7 +118,7 @@ class AmendedReplica(Replica):
             self.slot_in += 1
 
     def retire(self) -> None:
-        """WAKE-UP: drops requests at the head that no longer need a slot. A client whose session is gone is told so."""
+        """WAKE-UP: drops requests at the head that no longer need a slot; in a session that is gone, answers them."""
         while self.requests and self.was_performed(self.requests[0]):
             c = self.requests.pop(0)
             if not isinstance(c.op, Open) and c.client not in self.last:

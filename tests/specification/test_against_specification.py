@@ -1,6 +1,6 @@
 """The core's roles against the executable specification (`tests/specification`), over random schedules.
 
-In each test one core runs beside the specification's node (`refinement.py`), and everyone else is random
+In each test one core runs beside the specification's node (`refinement.py`), and all other nodes are random
 (`environment.py`). After every step they must not differ: in any state that can be seen, nor in what leaves, nor in
 when it does. A failure prints the schedule; hypothesis makes it as short as it can.
 """

@@ -30,85 +30,85 @@ class TestAcceptor:
 
     def test_a1_it_adopts_strictly_increasing_ballots_only(self) -> None:
         """A1, section 2.2: an acceptor can only adopt strictly increasing ballot numbers."""
-        rig = OneNode()
+        node = OneNode()
         seen = []
         for at in (ballot(3, 1), ballot(2, 2), ballot(3, 2), ballot(1, 1)):
-            rig.send(at & 0xFFFF, "phase1a", ballot=at, first=1)
-            seen.append(rig.core.acceptor.ballot_num)
+            node.send(at & 0xFFFF, "phase1a", ballot=at, first=1)
+            seen.append(node.core.acceptor.ballot_num)
         assert seen == [ballot(3, 1), ballot(3, 1), ballot(3, 2), ballot(3, 2)]
 
     def test_a1_the_answer_to_a_lower_ballot_carries_the_adopted_one(self) -> None:
         """Section 2.2, phase 1: the scout learns ballot_num, and so that it is preempted."""
-        rig = OneNode()
-        rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
-        rig.send(2, "phase1a", ballot=ballot(2, 2), first=1)
-        rig.sync()
-        assert [m["ballot"] for m in rig.from_peer(1, "phase1b")] == [ballot(3, 1)]
-        assert [m["ballot"] for m in rig.from_peer(2, "phase1b")] == [ballot(3, 1)]
+        node = OneNode()
+        node.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+        node.send(2, "phase1a", ballot=ballot(2, 2), first=1)
+        node.sync()
+        assert [m["ballot"] for m in node.from_peer(1, "phase1b")] == [ballot(3, 1)]
+        assert [m["ballot"] for m in node.from_peer(2, "phase1b")] == [ballot(3, 1)]
 
     def test_a2_it_accepts_at_its_ballot_or_above_and_never_below(self) -> None:
         """A2, section 2.2, as amended: (b, s, c) is accepted only if b >= ballot_num, which then is b."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(3, 1), 1, [command(9, 1)])
-        assert rig.core.acceptor.ballot_num == ballot(3, 1)
-        rig.phase2a(2, ballot(2, 2), 2, [command(9, 2)])
-        assert rig.core.acceptor.pvalues() == [(1, ballot(3, 1))]
-        rig.sync()
-        (refusal,) = rig.from_peer(2, "phase2b")
+        node = OneNode()
+        node.phase2a(1, ballot(3, 1), 1, [command(9, 1)])
+        assert node.core.acceptor.ballot_num == ballot(3, 1)
+        node.phase2a(2, ballot(2, 2), 2, [command(9, 2)])
+        assert node.core.acceptor.pvalues() == [(1, ballot(3, 1))]
+        node.sync()
+        (refusal,) = node.from_peer(2, "phase2b")
         assert (refusal["ballot"], refusal["first"], refusal["end"]) == (ballot(3, 1), 2, 2)
 
     def test_a3_what_it_accepted_stays_until_a_higher_ballot_replaces_it(self) -> None:
         """A3, sections 2.2 and 4.1: pvalues are not removed, only replaced by one of a higher ballot in the same
         slot."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
-        rig.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
-        rig.send(1, "phase1a", ballot=ballot(9, 1), first=1)
-        assert rig.core.acceptor.pvalues() == [(1, ballot(1, 1)), (2, ballot(2, 2)), (3, ballot(1, 1))]
+        node = OneNode()
+        node.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
+        node.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
+        node.send(1, "phase1a", ballot=ballot(9, 1), first=1)
+        assert node.core.acceptor.pvalues() == [(1, ballot(1, 1)), (2, ballot(2, 2)), (3, ballot(1, 1))]
 
     def test_a4_one_command_per_ballot_and_slot(self) -> None:
         """A4, section 2.2: a second command for the same ballot and slot - which no leader sends - does not replace
         the first."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"first")])
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"second")], decided=(ballot(1, 1), 1, 2))
-        assert rig.decided() == [b"first"]
+        node = OneNode()
+        node.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"first")])
+        node.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"second")], decided=(ballot(1, 1), 1, 2))
+        assert node.decided() == [b"first"]
 
     def test_a5_what_a_majority_accepted_is_proposed_at_every_higher_ballot(self) -> None:
         """A5, section 2.2: with (b, s, c) accepted by a majority, a later leader proposes c in s and nothing else."""
-        rig = OneNode()
+        node = OneNode()
         chosen = frame_of(ballot(1, 1), 1, b"chosen")
-        rig.receive(101, chosen)
-        at = rig.begin_scout()
-        rig.promise(1, at, pvalues=(pvalue(chosen, 1, 2),))
-        (proposal,) = rig.from_peer(2, "phase2a")
+        node.receive(101, chosen)
+        at = node.begin_scout()
+        node.promise(1, at, pvalues=(pvalue(chosen, 1, 2),))
+        (proposal,) = node.from_peer(2, "phase2a")
         assert (proposal["ballot"], proposal["first"]) == (at, 1)
         assert [c["payload"] for c in proposal["commands"]] == [b"chosen"]
 
     def test_phase_1b_carries_what_was_accepted(self) -> None:
         """Section 2.2, phase 1: the answer carries the pvalues accepted, each with its ballot."""
-        rig = OneNode()
-        old = rig.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)])
-        new = rig.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
-        rig.send(1, "phase1a", ballot=ballot(3, 1), first=1)
-        rig.sync()
-        (answer,) = rig.from_peer(1, "phase1b")
+        node = OneNode()
+        old = node.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)])
+        new = node.phase2a(2, ballot(2, 2), 2, [command(8, 1)])
+        node.send(1, "phase1a", ballot=ballot(3, 1), first=1)
+        node.sync()
+        (answer,) = node.from_peer(1, "phase1b")
         assert [(p["first"], p["end"], p["run"]) for p in answer["pvalues"]] == [(1, 2, old), (2, 3, new)]
 
     def test_state_reduction_only_the_highest_ballot_of_a_slot_is_kept(self) -> None:
         """Section 4.1: an acceptor need keep for each slot only the pvalue of the highest ballot."""
-        rig = OneNode()
+        node = OneNode()
         for round in (1, 2, 3):
-            rig.phase2a(1, ballot(round, 1), 1, [command(round, 1)])
-        assert rig.core.acceptor.pvalues() == [(1, ballot(3, 1))]
+            node.phase2a(1, ballot(round, 1), 1, [command(round, 1)])
+        assert node.core.acceptor.pvalues() == [(1, ballot(3, 1))]
 
     def test_state_reduction_phase_1_asks_from_the_first_undecided_slot(self) -> None:
         """Section 4.1: a leader that knows slots decided need not ask for them."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
-        rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
-        rig.begin_scout()
-        (question,) = rig.from_peer(1, "phase1a")
+        node = OneNode()
+        node.phase2a(1, ballot(1, 1), 1, [command(9, i) for i in (1, 2, 3)])
+        node.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
+        node.begin_scout()
+        (question,) = node.from_peer(1, "phase1a")
         assert question["first"] == 3
 
 
@@ -117,13 +117,13 @@ class TestCommander:
 
     def test_c1_one_command_per_ballot_and_slot(self) -> None:
         """C1, section 2.3: a leader never has two commands for one (ballot, slot), also after other messages."""
-        rig = OneNode()
-        rig.lead()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        rig.request(1, command(0, 78, b"", OPEN_SESSION))
-        rig.tick(150)
-        sent = rig.from_peer(1, "phase2a")
+        node = OneNode()
+        node.lead()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
+        node.request(1, command(0, 78, b"", OPEN_SESSION))
+        node.tick(150)
+        sent = node.from_peer(1, "phase2a")
         by_slot: dict[int, set[int]] = {}
         for message in sent:
             for i, c in enumerate(message["commands"]):
@@ -133,48 +133,48 @@ class TestCommander:
 
     def test_c2_a_slot_is_decided_by_a_phase_2_quorum(self) -> None:
         """C2, section 2.3: a decision needs a majority of acceptors at this ballot."""
-        rig = OneNode(nodes=5)
-        at = rig.lead()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        rig.sync()  # our own vote
-        rig.accept(1, at, 1, 2)
-        assert rig.core.slot_out == 1
-        rig.accept(2, at, 1, 2)
-        assert rig.core.slot_out == 2
+        node = OneNode(nodes=5)
+        at = node.lead()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
+        node.sync()  # our own vote
+        node.accept(1, at, 1, 2)
+        assert node.core.slot_out == 1
+        node.accept(2, at, 1, 2)
+        assert node.core.slot_out == 2
 
     def test_a_vote_counts_once_and_only_for_its_ballot_and_slot(self) -> None:
         """Section 2.3: the commander waits for answers from a majority of different acceptors for its own ballot."""
-        rig = OneNode(nodes=5)
-        at = rig.lead()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        rig.sync()
+        node = OneNode(nodes=5)
+        at = node.lead()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
+        node.sync()
         for _ in range(3):
-            rig.accept(1, at, 1, 2)
-        rig.accept(2, ballot(1, 2), 1, 2)
-        rig.accept(3, at, 2, 3)
-        assert rig.core.slot_out == 1
+            node.accept(1, at, 1, 2)
+        node.accept(2, ballot(1, 2), 1, 2)
+        node.accept(3, at, 2, 3)
+        assert node.core.slot_out == 1
 
     def test_preempted_by_a_higher_ballot_in_a_2b(self) -> None:
-        """Section 2.3: a commander that sees a higher ballot tells its leader, and ends."""
-        rig = OneNode()
-        at = rig.lead()
-        rig.send(1, "phase2b", ballot=at + (1 << 16) | 1, first=1, end=1, mark=1)
-        assert not rig.core.status()["leading"]
-        assert any(event.kind == "preempted" for event in rig.events)
+        """Section 2.3: a commander that sees a higher ballot reports it to its leader, and ends."""
+        node = OneNode()
+        at = node.lead()
+        node.send(1, "phase2b", ballot=at + (1 << 16) | 1, first=1, end=1, mark=1)
+        assert not node.core.status()["leading"]
+        assert any(event.kind == "preempted" for event in node.events)
 
     def test_a_decision_reaches_every_replica(self) -> None:
         """Section 2.3: the commander notifies all replicas."""
-        rig = OneNode()
-        at = rig.lead()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        rig.sync()
-        rig.accept(1, at, 1, 2)
-        rig.tick(10)
+        node = OneNode()
+        at = node.lead()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
+        node.sync()
+        node.accept(1, at, 1, 2)
+        node.tick(10)
         for peer in (1, 2):
-            (decision,) = rig.from_peer(peer, "decision")
+            (decision,) = node.from_peer(peer, "decision")
             assert (decision["ballot"], decision["first"], decision["end"]) == (at, 1, 2)
 
 
@@ -183,78 +183,78 @@ class TestScoutAndLeader:
 
     def test_adopted_by_a_phase_1_quorum(self) -> None:
         """Section 2.4: a scout needs answers for its ballot from a majority."""
-        rig = OneNode(nodes=5)
-        at = rig.begin_scout()
-        rig.promise(1, at)
-        assert not rig.core.status()["leading"]
-        rig.promise(1, at)
-        assert not rig.core.status()["leading"]
-        rig.promise(2, at)
-        assert rig.core.status()["leading"]
+        node = OneNode(nodes=5)
+        at = node.begin_scout()
+        node.promise(1, at)
+        assert not node.core.status()["leading"]
+        node.promise(1, at)
+        assert not node.core.status()["leading"]
+        node.promise(2, at)
+        assert node.core.status()["leading"]
 
     def test_a_scout_is_preempted_by_a_higher_ballot(self) -> None:
         """Section 2.4: an answer with a higher ballot ends the attempt."""
-        rig = OneNode()
-        at = rig.begin_scout()
-        rig.promise(1, at + (1 << 16) | 2)
-        rig.promise(2, at)
-        assert not rig.core.status()["leading"]
+        node = OneNode()
+        at = node.begin_scout()
+        node.promise(1, at + (1 << 16) | 2)
+        node.promise(2, at)
+        assert not node.core.status()["leading"]
 
     def test_the_next_ballot_is_higher_than_the_one_that_preempted(self) -> None:
         """Section 2.4: a preempted leader tries again with a ballot above what it has seen."""
-        rig = OneNode()
-        at = rig.begin_scout()
+        node = OneNode()
+        at = node.begin_scout()
         higher = at + (5 << 16) | 2
-        rig.promise(1, higher)
-        again = rig.begin_scout()
+        node.promise(1, higher)
+        again = node.begin_scout()
         assert again > higher
 
     def test_pmax_takes_the_highest_ballot_of_each_slot(self) -> None:
         """Section 2.4: pmax(pvals), for each slot the command of the maximal ballot; the arrow lets it win."""
-        rig = OneNode(nodes=5)
-        at = rig.begin_scout()
+        node = OneNode(nodes=5)
+        at = node.begin_scout()
         low, high = frame_of(1, 1, b"low", b"only"), frame_of(2, 1, b"high")
-        rig.promise(1, at, pvalues=(pvalue(low, 1, 3),))
-        rig.promise(2, at, pvalues=(pvalue(high, 1, 2),))
-        payloads = [c["payload"] for m in rig.from_peer(3, "phase2a") for c in m["commands"]]
+        node.promise(1, at, pvalues=(pvalue(low, 1, 3),))
+        node.promise(2, at, pvalues=(pvalue(high, 1, 2),))
+        payloads = [c["payload"] for m in node.from_peer(3, "phase2a") for c in m["commands"]]
         assert payloads == [b"high", b"only"]
 
     def test_the_arrow_keeps_what_pmax_does_not_name(self) -> None:
         """Section 2.4: proposals ◁ pmax(pvals): what the leader had stays where pmax has nothing."""
-        rig = OneNode()
-        at = rig.lead()
-        rig.client()
-        rig.request(1, command(0, 71, b"", OPEN_SESSION), command(0, 72, b"", OPEN_SESSION))
-        rig.send(1, "phase2b", ballot=ballot(9, 1), first=1, end=1, mark=1)
-        again = rig.begin_scout()
+        node = OneNode()
+        at = node.lead()
+        node.client()
+        node.request(1, command(0, 71, b"", OPEN_SESSION), command(0, 72, b"", OPEN_SESSION))
+        node.send(1, "phase2b", ballot=ballot(9, 1), first=1, end=1, mark=1)
+        again = node.begin_scout()
         assert again > at
         other = frame_of(ballot(9, 1), 2, b"won")
-        rig.sent.clear()
-        rig.promise(1, again, pvalues=(pvalue(other, 2, 3),))
-        sent = {m["first"] + i: c for m in rig.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])}
+        node.sent.clear()
+        node.promise(1, again, pvalues=(pvalue(other, 2, 3),))
+        sent = {m["first"] + i: c for m in node.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])}
         assert sent[1]["sequence"] == 71
         assert sent[2]["payload"] == b"won"
 
     def test_gaps_are_filled(self) -> None:
         """Section 2.4 and the exercise on no-ops: slots below the highest seen, of which no node knows a pvalue, get
         no-ops."""
-        rig = OneNode()
-        at = rig.begin_scout()
-        rig.promise(1, at, pvalues=(pvalue(frame_of(2, 3, b"third"), 3, 4),))
+        node = OneNode()
+        at = node.begin_scout()
+        node.promise(1, at, pvalues=(pvalue(frame_of(2, 3, b"third"), 3, 4),))
         commands = [
-            (m["first"] + i, c["kind"]) for m in rig.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])
+            (m["first"] + i, c["kind"]) for m in node.from_peer(2, "phase2a") for i, c in enumerate(m["commands"])
         ]
         assert commands == [(1, 0), (2, 0), (3, 1)]
 
     def test_a_passive_leader_proposes_nothing(self) -> None:
         """Section 2.4: only in active mode are commanders spawned; until then proposals wait."""
-        rig = OneNode()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
-        assert rig.from_peer(1, "phase2a") == []
-        rig.lead()
-        rig.tick(1)
-        assert rig.core.leader.commanders.slot_end == 2
+        node = OneNode()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
+        assert node.from_peer(1, "phase2a") == []
+        node.lead()
+        node.tick(1)
+        assert node.core.leader.commanders.slot_end == 2
 
 
 class TestReplica:
@@ -262,62 +262,62 @@ class TestReplica:
 
     def test_r1_two_commands_in_one_slot_stop_the_node(self) -> None:
         """R1, section 2.1: no two different commands are decided for one slot; a node that receives both stops."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"gap"), command(9, 2, b"one")], decided=(0, 1, 1))
-        rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"other"), 2, 3),))
+        node = OneNode()
+        node.phase2a(1, ballot(1, 1), 1, [command(9, 1, b"gap"), command(9, 2, b"one")], decided=(0, 1, 1))
+        node.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"other"), 2, 3),))
         with pytest.raises(InvariantViolation, match="R1"):
-            rig.send(
+            node.send(
                 1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(3, 1), 2, b"one more"), 2, 3),)
             )
 
     def test_r2_r3_decisions_are_applied_in_order_and_without_gaps(self) -> None:
         """R2 and R3, section 2.1: state is the result of the commands up to slot_out, in slot order."""
-        rig = OneNode()
-        rig.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"second"), 2, 3),))
-        assert rig.core.slot_out == 1
-        rig.send(1, "fetched", first=1, end=2, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 1, b"first"), 1, 2),))
-        assert rig.decided() == [b"first", b"second"]
+        node = OneNode()
+        node.send(1, "fetched", first=2, end=3, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 2, b"second"), 2, 3),))
+        assert node.core.slot_out == 1
+        node.send(1, "fetched", first=1, end=2, mark=1, pvalues=(pvalue(frame_of(ballot(2, 1), 1, b"first"), 1, 2),))
+        assert node.decided() == [b"first", b"second"]
 
     def test_r4_slot_out_never_falls(self) -> None:
         """R4, section 2.1: old decisions that arrive again change nothing."""
-        rig = OneNode()
-        rig.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)], decided=(0, 1, 1))
-        rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
-        assert rig.core.slot_out == 3
-        rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
-        assert rig.core.slot_out == 3
+        node = OneNode()
+        node.phase2a(1, ballot(1, 1), 1, [command(9, 1), command(9, 2)], decided=(0, 1, 1))
+        node.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
+        assert node.core.slot_out == 3
+        node.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
+        assert node.core.slot_out == 3
 
     def test_r5_proposals_keep_within_the_window(self) -> None:
         """R5, section 2.1: slot_in < slot_out + WINDOW for every proposal."""
-        rig = OneNode(window=64)
-        rig.lead()
-        rig.client()
-        rig.request(1, *[command(0, nonce, b"", OPEN_SESSION) for nonce in range(1, 101)])
-        assert rig.core.replica.slot_in == 65
-        assert len(rig.core.replica.requests) == 36
+        node = OneNode(window=64)
+        node.lead()
+        node.client()
+        node.request(1, *[command(0, nonce, b"", OPEN_SESSION) for nonce in range(1, 101)])
+        assert node.core.replica.slot_in == 65
+        assert len(node.core.replica.requests) == 36
 
     def test_a_command_that_loses_its_slot_is_proposed_again(self) -> None:
         """Section 2.1: when another command is decided in its slot, the replica proposes its own again."""
-        rig = OneNode()
-        at = rig.lead()
-        rig.client()
-        rig.request(1, command(0, 77, b"", OPEN_SESSION))
+        node = OneNode()
+        at = node.lead()
+        node.client()
+        node.request(1, command(0, 77, b"", OPEN_SESSION))
         later = ballot(at >> 16, 2) + (1 << 16)
-        rig.phase2a(2, later, 1, [command(9, 1, b"won")], decided=(later, 1, 1))
-        rig.send(2, "decision", ballot=later, first=1, end=2)
-        assert rig.decided() == [b"won"]
-        rig.tick(600)
-        forwarded = [c["sequence"] for m in rig.from_peer(2, "request") for c in m["commands"]]
+        node.phase2a(2, later, 1, [command(9, 1, b"won")], decided=(later, 1, 1))
+        node.send(2, "decision", ballot=later, first=1, end=2)
+        assert node.decided() == [b"won"]
+        node.tick(600)
+        forwarded = [c["sequence"] for m in node.from_peer(2, "request") for c in m["commands"]]
         assert 77 in forwarded
 
     def test_a_command_decided_twice_takes_effect_once(self) -> None:
         """Section 2.1: perform() skips a command that was performed in an earlier slot."""
-        rig = OneNode()
+        node = OneNode()
         session = [command(0, 5, b"", OPEN_SESSION)]
-        rig.phase2a(1, ballot(1, 1), 1, [*session, command(1, 1, b"once"), command(1, 1, b"once")])
-        rig.send(1, "decision", ballot=ballot(1, 1), first=1, end=4)
-        assert rig.core.slot_out == 4
-        assert rig.journal.entries == [b"once"]
+        node.phase2a(1, ballot(1, 1), 1, [*session, command(1, 1, b"once"), command(1, 1, b"once")])
+        node.send(1, "decision", ballot=ballot(1, 1), first=1, end=4)
+        assert node.core.slot_out == 4
+        assert node.journal.entries == [b"once"]
 
 
 class TestLiveness:
@@ -325,14 +325,14 @@ class TestLiveness:
 
     def test_a_loser_waits_for_the_winner(self) -> None:
         """Section 3: a preempted leader scouts again only when the winner no longer answers."""
-        rig = OneNode()
-        rig.lead()
+        node = OneNode()
+        node.lead()
         winner = ballot(50, 1)
-        rig.send(1, "phase2b", ballot=winner, first=1, end=1, mark=1)
-        rig.events.clear()
+        node.send(1, "phase2b", ballot=winner, first=1, end=1, mark=1)
+        node.events.clear()
         for _ in range(100):
-            rig.tick(100)
-            rig.send(
+            node.tick(100)
+            node.send(
                 1,
                 "pong",
                 ballot=winner,
@@ -344,10 +344,10 @@ class TestLiveness:
                 decided_first=1,
                 decided_end=1,
             )
-        assert not any(event.kind == "scouting" for event in rig.events)
+        assert not any(event.kind == "scouting" for event in node.events)
         for _ in range(60):
-            rig.tick(100)
-        assert any(event.kind == "scouting" for event in rig.events)
+            node.tick(100)
+        assert any(event.kind == "scouting" for event in node.events)
 
     def test_duels_end(self) -> None:
         """Section 3: with time-outs that adapt, one of several leaders wins, from any start."""

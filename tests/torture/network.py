@@ -55,12 +55,12 @@ class Flow:
         self._paused = False
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes of the source."""
+        """Adds bytes that the source has sent."""
         self.waiting += data
         self.push()
 
     def end(self) -> None:
-        """Takes note that the source has ended."""
+        """Notes that the source has ended."""
         self.ended = True
         self.push()
 
@@ -151,7 +151,7 @@ class End(asyncio.Protocol):
         self.outgoing.push()
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes of the socket."""
+        """Passes on bytes that the socket has received."""
         self.incoming.feed(data)
         self.link.on_data()
 

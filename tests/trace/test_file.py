@@ -69,12 +69,12 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
     traced = Traced(path, OneNode(linked=False))
     with files_of_at_most(path.stat().st_size + 100):
-        traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=3)
+        traced.one.send(2, "ping", ballot=ballot(1, 2), nonce=3)
     assert traced.trace.ended
     ends = [record for record in caplog.records if "ends here, the node goes on" in record.message]
     assert [record.levelno for record in ends] == [logging.ERROR]
-    traced.rig.send(2, "ping", ballot=ballot(1, 2), nonce=4)
-    assert [message["nonce"] for message in traced.rig.take(102) if message["kind"] == "pong"] == [3, 4]
+    traced.one.send(2, "ping", ballot=ballot(1, 2), nonce=4)
+    assert [message["nonce"] for message in traced.one.take(102) if message["kind"] == "pong"] == [3, 4]
     assert caplog.text.count("ends here") == 1
     assert not path.read_bytes().endswith(b"\n")  # the last line is cut off, and the next life finds it so
     Traced(path, OneNode(linked=False))
@@ -82,15 +82,15 @@ def test_a_full_disk_ends_the_trace_and_not_the_node(path: Path, caplog: Any) ->
 
 
 def test_an_error_in_tracing_ends_the_trace_and_not_the_node(path: Path, caplog: Any) -> None:
-    rig = OneNode(linked=False)
+    node = OneNode(linked=False)
     trace = Trace(path, 0, 1)
 
     def fails(link: int) -> str:
         raise KeyError(link)
 
-    rig.core = OpenTracedNode(rig.core, trace, MemoryStorage(), fails)
-    rig.link(2)
+    node.core = OpenTracedNode(node.core, trace, MemoryStorage(), fails)
+    node.link(2)
     assert trace.ended
     assert "KeyError(102)" in caplog.text
-    rig.send(2, "ping", ballot=ballot(1, 2), nonce=3)
-    assert rig.take(102, "pong")
+    node.send(2, "ping", ballot=ballot(1, 2), nonce=3)
+    assert node.take(102, "pong")

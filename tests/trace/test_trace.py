@@ -35,7 +35,7 @@ def digest(made: tuple[Any, ...]) -> str:
 
 def test_an_election_is_traced(path: Path) -> None:
     traced = Traced(path, OneNode(1, linked=False))
-    at = traced.rig.lead()
+    at = traced.one.lead()
     found = traced.take("scouting", "adopted", "sent")
     assert [(line["event"], line["ballot"], line.get("role")) for line in found if line["event"] != "sent"] == [
         ("scouting", at, None),
@@ -52,14 +52,14 @@ def test_an_election_is_traced(path: Path) -> None:
 
 def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
-    rig = traced.rig
-    at = rig.lead()
-    rig.client()
+    node = traced.one
+    at = node.lead()
+    node.client()
     traced.take()
     opening = command(0, 7, b"", kind=2)
-    rig.request(1, opening)
-    rig.accept(1, at, 1, 2)
-    rig.sync()
+    node.request(1, opening)
+    node.accept(1, at, 1, 2)
+    node.sync()
     found = traced.take("received", "sent", "decided", "applied")
     kinds = [(line["event"], line.get("kind"), line.get("peer")) for line in found]
     assert kinds == [
@@ -73,7 +73,7 @@ def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
     ]
     request, phase2a, _, phase2b, decided, applied, response = found
     assert request["commands"] == decided["hashes"] == [digest(opening)]
-    assert decided["times_ns"] == [rig.now_ns]
+    assert decided["times_ns"] == [node.now_ns]
     for line in (phase2a, phase2b, decided):
         assert (line["ballot"], line["first"], line["end"]) == (at, 1, 2)
     assert (applied["first"], applied["end"]) == (response["first"], response["end"]) == (1, 2)
@@ -86,43 +86,43 @@ def test_a_command_is_traced_from_request_to_answer(path: Path) -> None:
 
 def test_a_lone_leader_knows_the_times_of_its_commands(path: Path) -> None:
     """It sends its runs to no one: the times are in what it stores."""
-    rig = OneNode(nodes=1, linked=False)
-    traced = Traced(path, rig)
-    rig.begin_scout()
-    rig.client()
-    rig.tick(3)
-    rig.request(1, command(0, 7, b"", kind=2))
-    rig.sync()
+    node = OneNode(nodes=1, linked=False)
+    traced = Traced(path, node)
+    node.begin_scout()
+    node.client()
+    node.tick(3)
+    node.request(1, command(0, 7, b"", kind=2))
+    node.sync()
     (decided,) = traced.take("decided")
-    assert decided["times_ns"] == [rig.now_ns]
+    assert decided["times_ns"] == [node.now_ns]
 
 
 def test_a_leader_knows_the_times_of_slots_that_are_decided_before_it_has_stored_them(path: Path) -> None:
     """Its disk is slow, and its two peers are a majority."""
     traced = Traced(path, OneNode(linked=False))
-    rig = traced.rig
-    at = rig.lead()
-    rig.client()
-    rig.request(1, command(0, 7, b"", kind=2))
-    assert rig.batch is not None
-    rig.tick(3)
-    rig.request(1, command(0, 8, b"", kind=2))
+    node = traced.one
+    at = node.lead()
+    node.client()
+    node.request(1, command(0, 7, b"", kind=2))
+    assert node.batch is not None
+    node.tick(3)
+    node.request(1, command(0, 8, b"", kind=2))
     for peer in (1, 2):
-        rig.accept(peer, at, 1, 3)
+        node.accept(peer, at, 1, 3)
     (decided,) = traced.take("decided")
-    assert decided["times_ns"] == [rig.now_ns - 3_000_000, rig.now_ns]
+    assert decided["times_ns"] == [node.now_ns - 3_000_000, node.now_ns]
 
 
 def test_the_slots_that_a_watermark_decides_are_traced(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
-    rig, at = traced.rig, ballot(1, 2)
+    node, at = traced.one, ballot(1, 2)
     run_of_two = [command(9, 1), command(9, 2, b"y")]
-    rig.phase2a(2, at, 1, run_of_two, time_ns=55)
-    rig.sync()
+    node.phase2a(2, at, 1, run_of_two, time_ns=55)
+    node.sync()
     found = traced.take()
     assert [line["event"] for line in found] == ["received", "adopted", "sent"]
     assert found[1]["role"] == "acceptor"
-    rig.send(2, "decision", ballot=at, first=1, end=3)
+    node.send(2, "decision", ballot=at, first=1, end=3)
     received, decided, applied = traced.take()
     assert (received["kind"], received["decided_ballot"]) == ("decision", at)
     assert (received["decided_first"], received["decided_end"]) == (1, 3)
@@ -135,14 +135,14 @@ def test_the_slots_that_a_watermark_decides_are_traced(path: Path) -> None:
 def test_slots_above_a_gap_are_traced_at_once_and_once(path: Path) -> None:
     """Slots 3 and 4 come by phase 2a and are decided before 1 and 2, which are fetched and held at another ballot."""
     traced = Traced(path, OneNode(linked=False))
-    rig, at = traced.rig, ballot(2, 2)
+    node, at = traced.one, ballot(2, 2)
     commands = [command(9, number) for number in range(1, 5)]
-    rig.phase2a(2, at, 3, commands[2:], time_ns=66)
-    rig.send(2, "decision", ballot=at, first=3, end=5)
+    node.phase2a(2, at, 3, commands[2:], time_ns=66)
+    node.send(2, "decision", ballot=at, first=3, end=5)
     found = traced.take("decided", "applied")
     assert [(line["event"], line["first"], line["end"]) for line in found] == [("decided", 3, 5)]
     fetched = codec.encode_phase2a(ballot(1, 1), 1, 44, (0, 1, 1), commands[:2])
-    rig.send(2, "fetched", first=1, end=3, pvalues=[(1, 3, fetched)])
+    node.send(2, "fetched", first=1, end=3, pvalues=[(1, 3, fetched)])
     decided, applied = traced.take("decided", "applied")
     assert (decided["first"], decided["end"], decided["ballot"]) == (1, 3, ballot(1, 1))
     assert decided["hashes"] == [digest(one) for one in commands[:2]]
@@ -153,7 +153,7 @@ def test_slots_above_a_gap_are_traced_at_once_and_once(path: Path) -> None:
 def test_fetched_slots_above_a_gap_are_traced_at_once(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
     frame = codec.encode_phase2a(ballot(1, 1), 4, 44, (0, 1, 1), [command(9, 4)])
-    traced.rig.send(2, "fetched", first=4, end=5, pvalues=[(4, 5, frame)])
+    traced.one.send(2, "fetched", first=4, end=5, pvalues=[(4, 5, frame)])
     (decided,) = traced.take("decided", "applied")
     assert (decided["first"], decided["end"], decided["times_ns"]) == (4, 5, [44])
 
@@ -165,7 +165,7 @@ def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
         codec.encode_phase2a(at, first, 44, (0, 1, 1), [command(9, first + i) for i in range(10)])
         for at, first in ((low, 1), (high, 11))
     ]
-    traced.rig.send(2, "fetched", first=1, end=16, pvalues=[(1, 11, runs[0]), (11, 16, runs[1])])
+    traced.one.send(2, "fetched", first=1, end=16, pvalues=[(1, 11, runs[0]), (11, 16, runs[1])])
     found = traced.take("decided", "applied")
     assert [(line["event"], line["first"], line["end"], line.get("ballot")) for line in found] == [
         ("decided", 1, 11, low),
@@ -177,20 +177,20 @@ def test_many_slots_of_two_ballots_are_two_lines(path: Path) -> None:
 def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path) -> None:
     """Slot 1 was decided before the restart; slot 2 was accepted, so only the disk has its time."""
     traced = Traced(path, OneNode(linked=False))
-    rig, at = traced.rig, ballot(1, 2)
-    rig.phase2a(2, at, 1, [command(9, 1)], time_ns=55)
-    rig.phase2a(2, at, 2, [command(9, 2)], time_ns=66, decided=(at, 1, 2))
-    rig.sync()
+    node, at = traced.one, ballot(1, 2)
+    node.phase2a(2, at, 1, [command(9, 1)], time_ns=55)
+    node.phase2a(2, at, 2, [command(9, 2)], time_ns=66, decided=(at, 1, 2))
+    node.sync()
     traced.trace.close()
     storage = MemoryStorage()
-    for _, first, end, frame in rig.records:
+    for _, first, end, frame in node.records:
         head = b"".join(number.to_bytes(8, "little") for number in (first, end, len(frame)))
         storage.commit({}, head + frame)
     before = len(lines(path))
-    again = Traced(path, rig.restart(), storage)
+    again = Traced(path, node.restart(), storage)
     started = lines(path)[before]
     assert (started["event"], started["slot_out"], started["ballot"], started["voting"]) == ("started", 2, at, True)
-    again.rig.send(2, "decision", ballot=at, first=1, end=3)
+    again.one.send(2, "decision", ballot=at, first=1, end=3)
     decided, applied = again.take("decided", "applied")
     assert (decided["first"], decided["end"], decided["times_ns"]) == (2, 3, [66])
     assert (applied["first"], applied["end"]) == (2, 3)
@@ -198,13 +198,13 @@ def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path
 
 def test_a_step_down_and_a_preemption_are_traced(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
-    at = traced.rig.lead()
+    at = traced.one.lead()
     for _ in range(40):
-        traced.rig.tick(100)
+        traced.one.tick(100)
     stepped_down, scouting = traced.take("stepped_down", "scouting")[-2:]
     assert (stepped_down["event"], stepped_down["ballot"]) == ("stepped_down", at)
     assert (scouting["event"], scouting["first"]) == ("scouting", 1)
-    traced.rig.send(2, "ping", ballot=ballot(9, 2))
+    traced.one.send(2, "ping", ballot=ballot(9, 2))
     (preempted,) = traced.take("preempted")
     assert preempted["ballot"] == ballot(9, 2)
     assert preempted["text"] == "preempted by ballot 9.2 while scouting"
@@ -212,25 +212,25 @@ def test_a_step_down_and_a_preemption_are_traced(path: Path) -> None:
 
 def test_founding_and_other_events_are_traced(path: Path) -> None:
     traced = Traced(path, OneNode(nodes=2, founded=False, linked=False))
-    rig = traced.rig
-    rig.send(1, "founding", incarnation=1001, fresh=True, incarnations=[1000, 1001])
-    rig.sync()
+    node = traced.one
+    node.send(1, "founding", incarnation=1001, fresh=True, incarnations=[1000, 1001])
+    node.sync()
     (founded,) = traced.take("founded")
     assert "ballot" not in founded
     other = Traced(path.with_suffix(".other"), OneNode(nodes=2, founded=False, linked=False))
-    other.rig.send(1, "founding", incarnation=1001, fresh=False, incarnations=[77, 1001])
+    other.one.send(1, "founding", incarnation=1001, fresh=False, incarnations=[77, 1001])
     (said,) = other.take("said")
     assert said["text"].startswith("this incarnation is no founder")
 
 
 def test_frames_are_traced_when_they_are_whole(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
-    rig = traced.rig
+    node = traced.one
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
     stream = ping * 3
     found = []
     for piece in (stream[:5], stream[5 : len(ping) + 7], stream[len(ping) + 7 :]):
-        rig.receive(102, piece)
+        node.receive(102, piece)
         found.append([(line["kind"], line["bytes"]) for line in traced.take("received")])
     assert found == [[], [("ping", len(ping))], [("ping", len(ping))] * 2]
 
@@ -238,17 +238,17 @@ def test_frames_are_traced_when_they_are_whole(path: Path) -> None:
 def test_half_a_frame_does_not_outlive_its_link(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
     ping = codec.encode("ping", ballot=ballot(1, 2), nonce=3)
-    traced.rig.receive(102, ping[:11])
-    traced.rig.core.link_down(102)
-    traced.rig.link(2, number=502)
-    traced.rig.receive(502, ping)
+    traced.one.receive(102, ping[:11])
+    traced.one.core.link_down(102)
+    traced.one.link(2, number=502)
+    traced.one.receive(502, ping)
     found = traced.take("received", "linked", "unlinked")
     assert [(line["event"], line["link"]) for line in found] == [
         ("unlinked", "link 102"),
         ("linked", "link 502"),
         ("received", "link 502"),
     ]
-    assert traced.rig.core._rest == {}
+    assert traced.one.core._rest == {}
 
 
 def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
@@ -259,10 +259,10 @@ def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
     far = (0x2 | 0 << 3 | 1 << 32).to_bytes(8, "little")  # a far pointer to the start of segment 1
     sizes = (1, 1, len(body) // 8)
     foreign = b"".join(size.to_bytes(4, "little") for size in sizes) + b"\0" * 4 + far + body
-    traced.rig.receive(102, foreign)
+    traced.one.receive(102, foreign)
     received, *_ = traced.take("received")
     assert (received["kind"], received["bytes"], received["ballot"]) == ("ping", len(foreign), ballot(1, 2))
-    assert "pong" in [message["kind"] for message in traced.rig.take(102)]
+    assert "pong" in [message["kind"] for message in traced.one.take(102)]
 
 
 @pytest.mark.parametrize(
@@ -270,10 +270,10 @@ def test_a_frame_in_another_layout_is_traced_as_its_message(path: Path) -> None:
 )
 def test_bytes_that_are_no_message_are_traced_as_malformed_and_close_the_link(path: Path, bad: bytes) -> None:
     traced = Traced(path, OneNode(linked=False))
-    traced.rig.receive(102, bad)
+    traced.one.receive(102, bad)
     (received,) = traced.take("received")
     assert (received["kind"], received["bytes"]) == ("malformed", len(bad))
-    assert 102 in traced.rig.closed
+    assert 102 in traced.one.closed
     assert not traced.trace.ended
 
 
@@ -288,18 +288,18 @@ def test_a_received_frame_is_traced_before_it_takes_effect(path: Path) -> None:
 
     applied_ns: list[int] = []
     traced = Traced(path, OneNode(linked=False, journal=Timed()))
-    rig, at = traced.rig, ballot(1, 2)
-    rig.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
+    node, at = traced.one, ballot(1, 2)
+    node.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
     traced.take()
-    rig.send(2, "decision", ballot=at, first=1, end=3)
+    node.send(2, "decision", ballot=at, first=1, end=3)
     received, applied = traced.take("received", "applied")
     assert received["at_ns"] < applied_ns[0] < applied["at_ns"]
 
 
 def test_a_line_is_in_the_file_before_its_frame_is_sent(path: Path) -> None:
     traced = Traced(path, OneNode(linked=False))
-    traced.rig.core.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
-    output = traced.rig.core.output()
+    traced.one.core.receive(102, codec.encode("ping", ballot=ballot(1, 2), nonce=3))
+    output = traced.one.core.output()
     assert [link for link, _ in output.writes] == [102]
     received, sent = traced.take("received", "sent")
     assert (received["kind"], sent["kind"]) == ("ping", "pong")
@@ -308,29 +308,29 @@ def test_a_line_is_in_the_file_before_its_frame_is_sent(path: Path) -> None:
 def test_a_traced_core_does_what_an_untraced_one_does(path: Path) -> None:
     """Both get the same story: every byte, batch and event is the same."""
 
-    def story(rig: OneNode) -> list[Any]:
-        rig.link(1)
-        rig.link(2)
-        at = rig.begin_scout()
+    def story(node: OneNode) -> list[Any]:
+        node.link(1)
+        node.link(2)
+        at = node.begin_scout()
         for peer in (1, 2):
-            rig.promise(peer, at)
-        rig.sync()
-        rig.client()
-        rig.request(1, command(0, 7, b"", kind=2))
+            node.promise(peer, at)
+        node.sync()
+        node.client()
+        node.request(1, command(0, 7, b"", kind=2))
         for slot in range(1, 4):
-            rig.accept(1, at, slot, slot + 1)
-            rig.request(1, command(1, slot, b"x%d" % slot))
-        rig.receive(102, b"\xff" * 64)
-        rig.send(1, "ping", ballot=ballot(5, 1))
-        rig.sync()
+            node.accept(1, at, slot, slot + 1)
+            node.request(1, command(1, slot, b"x%d" % slot))
+        node.receive(102, b"\xff" * 64)
+        node.send(1, "ping", ballot=ballot(5, 1))
+        node.sync()
         return [
-            rig.sent,
-            rig.closed,
-            [event.text for event in rig.events],
-            rig.records,
-            rig.meta,
-            rig.decided(),
-            rig.core.status(),
+            node.sent,
+            node.closed,
+            [event.text for event in node.events],
+            node.records,
+            node.meta,
+            node.decided(),
+            node.core.status(),
         ]
 
     traced = OneNode(linked=False)

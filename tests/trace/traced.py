@@ -32,16 +32,16 @@ class OpenTracedNode(TracedNode):
 
 
 class Traced:
-    """A rig with a traced core."""
+    """One node with a traced core."""
 
-    def __init__(self, path: Path, rig: OneNode, storage: Storage | None = None) -> None:
+    def __init__(self, path: Path, node: OneNode, storage: Storage | None = None) -> None:
         self.path = path
-        self.rig = rig
-        self.trace = Trace(path, rig.id, rig.incarnations[rig.id])
-        rig.core = OpenTracedNode(rig.core, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
-        for peer in range(rig.nodes):
-            if peer != rig.id:
-                rig.link(peer)
+        self.one = node
+        self.trace = Trace(path, node.id, node.incarnations[node.id])
+        node.core = OpenTracedNode(node.core, self.trace, storage or MemoryStorage(), lambda link: f"link {link}")
+        for peer in range(node.nodes):
+            if peer != node.id:
+                node.link(peer)
         self.taken = 0
         self.take()
 

@@ -257,7 +257,7 @@ class TestLanguage:
         assert "ping" not in self.trace(script(LED + "> wait 300 ms\n"))
         assert "n1 -> n0  ping 1.0 out 2" in self.trace(script(LED + "> show ping\n> wait 300 ms\n"))
 
-    def test_a_cut_node_still_hears_its_clients(self, script) -> None:
+    def test_a_cut_node_still_receives_from_its_clients(self, script) -> None:
         text = self.trace(script(LED + "> cut n0\n> alice sends x=1\n"))
         assert "n0 <- alice  request" in text
         assert "n0 -> n1  phase2a 1.0 slot 2: x=1; decided 1  (lost)" in text

@@ -174,7 +174,7 @@ def stretch(transcript: Transcript) -> tuple[int, int]:
 
 
 def wanted_kinds(transcript: Transcript) -> Callable[[str], bool]:
-    """Tells which kinds of messages and events are drawn."""
+    """Whether a kind of message or event is drawn."""
     words = transcript.header.get("draw", "").split()
     more = {word for word in words if not word.startswith("-")}
     less = {word[1:] for word in words if word.startswith("-")}

@@ -9,7 +9,7 @@ cdef struct Pending:                 # one command, until it and all earlier one
     uint32_t size
     uint32_t room
     uint64_t planned_ns              # when it should have been sent
-    uint64_t sent_ns                 # when it was first sent; for a load that records
+    uint64_t sent_ns                 # when it was first sent; set and read by a load only
     bint answered
 
 cdef class Session:

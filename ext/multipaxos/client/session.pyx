@@ -62,7 +62,7 @@ cdef class Session:
     # -- commands
 
     cdef uint64_t add(self, const uint8_t* payload, uint32_t size, uint64_t planned_ns) except? 0:
-        """Takes the next command; returns its sequence, or 0 (no exception) if there is no room."""
+        """Adds the next command; returns its sequence, or 0 (no exception) if there is no room."""
         cdef Pending* pending
         cdef uint8_t* room
         if self.last - self.acknowledged >= self.capacity:
@@ -84,7 +84,7 @@ cdef class Session:
         return self.last
 
     def submit(self, bytes payload not None):
-        """Takes a command; returns its sequence, or 0 if too many are unanswered: then wait for some answers first."""
+        """Adds a command; returns its sequence, or 0 if too many are unanswered: then wait for some answers first."""
         return self.add(<const uint8_t*>(<char*>payload), <uint32_t>len(payload), 0)
 
     def connected(self):
@@ -146,7 +146,7 @@ cdef class Session:
     # -- answers
 
     def receive(self, bytes data not None):
-        """Takes bytes from the link; returns [(sequence, status, slot, data)] of the commands that are answered now.
+        """Reads bytes from the link; returns [(sequence, status, slot, data)] of the commands that are answered now.
         Raises CodecError for bytes that are no answer: close the link, then connect again."""
         self.take(<const uint8_t*>(<char*>data), len(data))
         if not self.replies:

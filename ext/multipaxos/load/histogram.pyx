@@ -68,7 +68,7 @@ cdef class Histogram:
             self.record(value)
 
     def merge(self, Histogram other not None):
-        """Adds everything that `other` has counted. Raises ValueError if its `highest` is another one."""
+        """Adds everything that `other` has counted. Raises ValueError if its `highest` differs."""
         cdef uint64_t i
         if self.highest != other.highest:
             raise ValueError(f"a histogram up to {other.highest} cannot go into one up to {self.highest}")
@@ -98,7 +98,7 @@ cdef class Histogram:
 
     @property
     def mean(self):
-        """Of the values themselves; 0.0 if there is none."""
+        """The mean of the values themselves; 0.0 if there is none."""
         return ((int(self.sum_high) << 64) + self.sum_low) / self.total if self.total else 0.0
 
     def percentile(self, double percent):

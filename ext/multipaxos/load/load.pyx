@@ -132,7 +132,7 @@ cdef class Load(Session):
             self.due_ps += self.until_next_ps()
 
     cdef uint64_t until_next_ps(self) noexcept:
-        """From one planned command to the next: the same, or exponentially distributed."""
+        """Picoseconds from one planned command to the next: always the same, or exponentially distributed."""
         if not self.poisson:
             return self.interval_ps
         return <uint64_t>(-log(((random_bits(&self.random_state) >> 11) + 1) / 9007199254740992.0) * self.interval_ps)
@@ -150,7 +150,7 @@ cdef class Load(Session):
         return 0
 
     def pump(self, uint64_t now_ns, bytes data=None):
-        """Takes the time and what was received, if anything; returns the bytes that are to be written now."""
+        """Goes on at `now_ns` with the bytes that were received, if any; returns the bytes to be written now."""
         self.now_ns = now_ns
         if data is not None:
             self.take(<const uint8_t*>(<char*>data), len(data))

@@ -40,7 +40,7 @@ cdef class Zipf:
         free(self.alias)
 
     cdef int build(self) except -1:
-        """Fills every column: one with too little takes the rest from one with too much."""
+        """Fills every column: the rest of a column with too little comes from one with too much."""
         cdef uint64_t i, small = 0, large = self.keys, one, other
         cdef double total = 0
         cdef Work* work = <Work*>malloc(self.keys * sizeof(Work))

@@ -1,4 +1,4 @@
-# The hashes of the core: 64 bits, no seed but the one that is given, the same in every process.
+# The hashes of the core: 64 bits, with no seed except the one that is given, the same in every process.
 #
 # Theory. There are three, because the results of each are part of a state hash that replicas of different versions
 # compare (`state_hash` of `multipaxos status`): `hash_word` for the chain of the session table, `hash_chained` for the

@@ -216,7 +216,7 @@ cdef class KeyValue(Machine):
         return 0
 
     cdef int transact(self, const uint8_t* data, size_t size, uint64_t slot, Bytes* reply) except -1:
-        """Compares, then one of two lists of commands: either all of it is applied, or it is refused and nothing is."""
+        """Compares, then one of two lists of commands. Applies the whole list, or refuses and applies nothing."""
         cdef uint16_t[3] counts
         cdef const uint8_t* at = data
         cdef size_t left = size, start = reply.size, size_at, answer_start
@@ -258,7 +258,7 @@ cdef class KeyValue(Machine):
         return 0
 
     cdef const char* judge(self, const uint8_t** at, size_t* left, uint16_t count, bint* holds) noexcept:
-        """Reads the compares; `holds` tells whether all of them hold. Returns NULL, or why they are refused."""
+        """Reads the compares; `holds` becomes whether all of them hold. Returns NULL, or why they are refused."""
         cdef uint8_t kind = 0
         cdef uint64_t version = 0
         cdef Slice key, value

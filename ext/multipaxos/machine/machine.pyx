@@ -1,7 +1,7 @@
 """The state machine as the replica sees it.
 
-Theory. `apply` takes the command's bytes where they lie and appends the answer; a refusal is an answer too.
-`state_hash` lets two replicas be compared: equal states, equal hashes.
+Theory. `apply` reads the command's bytes where they lie and appends the answer; a refusal is an answer too.
+`state_hash` serves to compare two replicas: equal states have equal hashes.
 """
 
 from libc.stdint cimport uint8_t, uint64_t

@@ -1,5 +1,5 @@
-# The codes of the key-value machine's commands and answers; docs/encodings.md has what follows each. The Python side's
-# are in multipaxos.commands; a test holds that they are equal.
+# The codes of the key-value machine's commands and answers; docs/encodings.md has what follows each. The Python side
+# has them in multipaxos.commands; a test compares the two.
 cdef enum:                           # operations
     CREATE = 1
     UPDATE = 2

@@ -4,7 +4,7 @@ Theory. A user's machine offers no state hash, so its hash is chained over every
 order: replicas that applied the same commands with the same answers agree.
 
 Rules.
-- An Exception of a user's machine is the client's answer, "TypeName: text", on every replica alike.
+- An Exception that a user's machine raises is the client's answer, "TypeName: text", on every replica alike.
 - A failure that would differ between replicas - no memory, interruption, the depth of a stack - is no answer: it stops
   the node.
 """
@@ -28,8 +28,8 @@ cdef enum:
 cdef bytes refusal_text(error):
     """`TypeName: text` in UTF-8, cut at a character.
 
-    The text is made by the user's code: if that fails, the command is refused too. Were the failure raised,
-    one command would stop every replica, and stop it again at each start.
+    The user's code makes the text: if that fails, the command is refused too. If the failure were raised, one command
+    would stop every replica, and stop it again at each start.
     """
     try:
         text = f"{type(error).__name__}: {error}"

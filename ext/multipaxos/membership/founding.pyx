@@ -2,16 +2,16 @@
 
 Theory. An acceptor that has forgotten must not vote as if it had not. A data directory gets a random incarnation when
 it is made. Only a durable *voter record* - the list of the n incarnations that founded the cluster - lets a node vote
-or lead. A fresh node tells all others its incarnation and which incarnations it knows (its *view*). When all n nodes
-report to be fresh with one and the same complete view, that view is the list of founders. A node without a voter
+or lead. A fresh node reports its incarnation to all others, and which incarnations it knows (its *view*). When all n
+nodes report to be fresh with one and the same complete view, that view is the list of founders. A node without a voter
 record also becomes a voter when a founder's list names its present incarnation. Any other node - one with a wiped
 disk, or with memory storage after a restart - learns without voting.
 
 Why the views must be equal, and "all fresh" is not enough. B answers A as fresh, is wiped, and comes back as B'. C,
-which took A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's view
-names B', so they differ. For two different lists to be founded, some node would have to report one view, later the
-other, and then the first one again: it would have to hear a dead incarnation after its successor, and links do not
-come up in that order (the transport's handshake sees to that).
+which received A's answer before A founded {A, B, C}, must not found {A, B', C}. A's answer named B in its view, C's
+view names B', so they differ. Two different lists could be founded only if some node reported one view, later the
+other, and then the first one again. That node would have received from a dead incarnation after its successor, and
+links do not come up in that order (the transport's handshake sees to that).
 
 Why a node that has learnt is not fresh. A node without a voter record that holds anything of a log is a witness that a
 cluster was founded. If all founders were wiped, they would found another cluster together with this node, with other
@@ -46,11 +46,11 @@ cdef class Founding:
 
     @property
     def may_found(self):
-        """May it found from views? A list that names it is another matter."""
+        """May this node found a cluster from views? (A founder's list that names it is enough in any case.)"""
         return self.fresh and not self.learnt
 
     def on_link_up(self, int node, incarnation):
-        """A link to a living process is up; True if our view changed, so that all peers should be told."""
+        """A link to a living process is up; True if our view changed, so that it should be sent to all peers."""
         self.reports.pop(node, None)
         changed = self.view[node] != incarnation
         self.view[node] = incarnation
@@ -61,7 +61,7 @@ cdef class Founding:
         self.reports.pop(node, None)
 
     def on_founding(self, int node, incarnation, fresh, incarnations):
-        """Takes a peer's report; returns the list of founders if the report completes the founding, else None."""
+        """A peer reports; returns the list of founders if the report completes the founding, else None."""
         if incarnation != self.view[node]:
             return None
         if len(incarnations) != self.nodes:
@@ -90,8 +90,8 @@ cdef class Founding:
         return founders
 
     def message(self):
-        """What all peers are told: (incarnation, fresh, incarnations), the last being the founders, or while fresh the
-        view, or nothing if this node has learnt anything."""
+        """What is sent to all peers: (incarnation, fresh, incarnations), the last being the founders, or while fresh
+        the view, or nothing if this node has learnt anything."""
         if self.fresh and not self.may_found:
             return self.incarnation, True, []
         return self.incarnation, self.fresh, list(self.founders or self.view)

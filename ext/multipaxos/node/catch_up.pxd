@@ -33,7 +33,7 @@ cdef class CatchUp:
     cdef uint64_t scanned            # slots below this were compared with a watermark of scanned_ballot
     cdef uint64_t scanned_ballot
     # what we lack
-    cdef uint64_t wanted_end         # slots below this are decided: fetched where we lack them
+    cdef uint64_t wanted_end         # slots below this are decided, and are fetched where we lack them
     cdef int source                  # the peer that is known to be ahead; -1: none
     cdef int asked                   # the peer that was asked last
     cdef uint64_t fetching           # first slot of the fetch that is on its way; 0: none

@@ -2,16 +2,16 @@
 
 Theory. A leader reports decisions as a watermark (ballot, first, end): the slots [first, end) are decided at `ballot`,
 and so is every slot below `first`. A node that holds pvalues of that ballot knows the commands already; what it lacks
-it fetches, one stretch at a time, from a peer that is ahead. That peer answers with decided pvalues, out of memory
-where its rings still hold them, else out of its log on disk.
+it fetches, one stretch at a time, from a peer that is ahead. That peer answers with decided pvalues, from memory
+where its rings still hold them, else from its log on disk.
 
 Rules.
 - A watermark is believed where the pvalue held is of its ballot or above; every other slot is fetched.
 - The peer that was last seen ahead is asked first, then the others in turn: what we know of a peer may be old, and any
   peer may be silent.
 - A peer has forgotten all slots below its mark, so it is not asked for them again.
-- A fetched pvalue goes at the ballot at which it is held. That ballot decided the slot or is above one that did, and
-  every pvalue at or above a deciding ballot carries the decided command.
+- A fetched pvalue is sent at the ballot at which the sender holds it. That ballot decided the slot or is above one that
+  did, and every pvalue at or above a deciding ballot carries the decided command.
 - While our own voter record is not durable, a peer learns from us only what is durable here: a crash must not erase
   what made that peer a witness, because both nodes could then found a cluster.
 - At most one read of the log is under way for a peer.
@@ -81,13 +81,13 @@ cdef class CatchUp:
         return 0
 
     cdef int want_from(self, Link ahead) except -1:
-        """Our scout waits until we have caught up with this peer, so it is asked, even if another one was to be."""
+        """Our scout waits until we have caught up with this peer, so this peer is asked next, whichever was chosen."""
         self.want(ahead.slot_out, ahead.node_id)
         self.source = ahead.node_id
         return 0
 
     cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1:
-        """[first, end) is decided at `ballot`, and so is everything below first."""
+        """The slots [first, end) are decided at `ballot`, and every slot below `first` is decided."""
         cdef uint64_t slot, limit
         cdef Row* row
         self.leading.see_ballot(ballot)
@@ -132,7 +132,7 @@ cdef class CatchUp:
         return 0
 
     cdef Link whom_to_ask(self):
-        """The peer that is known to be ahead, else one after the other; None if none has what we lack."""
+        """The peer that is known to be ahead, else the peers in turn; None if each has forgotten what we lack."""
         cdef Link link = self.links.peers[self.source] if self.source >= 0 else None
         cdef int i
         if link is not None and link.mark <= self.replica.slot_out:
@@ -201,7 +201,7 @@ cdef class CatchUp:
         return self.look_up(link, message.first, min(end, self.replica.decisions.base))
 
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:
-        """Decisions out of memory."""
+        """Sends decisions from memory."""
         cdef Pvalues* entries = <Pvalues*>malloc(FETCH_ENTRIES * sizeof(Pvalues))
         cdef uint32_t count = 0
         cdef uint64_t slot = first, size = 0
@@ -231,7 +231,7 @@ cdef class CatchUp:
         return 0
 
     cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1:
-        """Decisions that are on disk only: the answer follows when they are read."""
+        """Asks the shell for decisions that are on disk only; the answer is sent when they are read."""
         cdef uint64_t token
         cdef Read read
         if link.is_reading:
@@ -261,7 +261,7 @@ cdef class CatchUp:
         return self.answer_from_disk(link, lookup.read.first, min(lookup.read.end, <uint64_t>covered_end), records)
 
     cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1:
-        """Decisions out of the log. Of the records over a slot the one with the greatest index holds."""
+        """Sends decisions from the log. Of all records that cover a slot, the one with the greatest index holds it."""
         cdef uint64_t slot = first
         cdef uint32_t count = 0
         cdef dict holder = {}            # slot -> (index, frame) of the record that holds it
@@ -305,7 +305,8 @@ cdef class CatchUp:
         """A fetch on its way is for a slot that is wanted, and every read to hand out is under way."""
         cdef Read read
         if self.fetching >= self.wanted_end and self.fetching:
-            raise InvariantViolation(f"slot {self.fetching} is fetched, and slots below {self.wanted_end} are wanted")
+            raise InvariantViolation(f"slot {self.fetching} is being fetched, but only slots below {self.wanted_end} "
+                                     "are wanted")
         for read in self.reads:
             if read.token not in self.lookups:
-                raise InvariantViolation(f"read {read.token} is to be handed out, and not under way")
+                raise InvariantViolation(f"read {read.token} is to be handed out but is not under way")

@@ -11,7 +11,7 @@ from multipaxos.paxos.quorum cimport QuorumSystem
 cdef class Election:
     cdef readonly uint64_t timeout_ns
     cdef readonly uint64_t wait_ns   # the present wait, between timeout_ns and WAIT_MAX times that
-    cdef readonly uint64_t due_ns    # a passive leader scouts from here on
+    cdef readonly uint64_t due_ns    # when a passive leader scouts
     cdef uint64_t state              # of the random numbers
     cdef QuorumSystem quorums
     cdef uint64_t reign              # the ballot at which this node leads; 0: it does not

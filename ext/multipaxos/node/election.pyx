@@ -1,10 +1,10 @@
 """When a passive leader scouts, and whether an active one still has its quorum (PMMC section 3).
 
-Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits for the winner:
-it pings it, and each sign that the winner leads and has its quorum moves `due_ns` on. When that moment has passed, the
-loser scouts. The wait is random, and adapts: it doubles when a scout is preempted, because other nodes want to lead
-too, and shrinks by a step at each sign of a stable leader (additive decrease here stands for PMMC's "decrease
-linearly", because the wait adapts here, and not the rate).
+Theory. Two leaders that answer every preemption with a higher ballot duel for ever. So the loser waits: it pings the
+winner, and each sign that the winner leads and has its quorum moves `due_ns` on. When `due_ns` has passed, the loser
+scouts. The wait is random, and adapts: it doubles when a scout is preempted, because other nodes want to lead too, and
+shrinks by a step at each sign of a stable leader (additive decrease here stands for PMMC's "decrease linearly", because
+the wait adapts here, and not the rate).
 
 The winner in turn notes when each acceptor last showed that it follows the winner's ballot (`note_contact`). A leader
 without a phase-2 quorum of recent contacts cannot decide anything: it does not claim to have a quorum, and after a
@@ -58,7 +58,7 @@ cdef class Election:
         self.passive(now_ns)
 
     cpdef void passive(self, uint64_t now_ns) noexcept:
-        """Some node may lead, and gets the time to show it: after each sign of it, and when this node starts again."""
+        """Another node may lead and gets time to show it. Called at each sign of a leader and when this node starts."""
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
     cpdef void suspect(self, uint64_t now_ns) noexcept:
@@ -76,7 +76,7 @@ cdef class Election:
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns + 1)
 
     cpdef void soon(self, uint64_t now_ns) noexcept:
-        """No node leads as far as this one knows, as after the founding."""
+        """No node leads as far as this one knows, for example after the founding: it scouts soon."""
         self.due_ns = now_ns + self.random(self.timeout_ns // 2 + 1)
 
     # -- an active leader

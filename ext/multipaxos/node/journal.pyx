@@ -14,7 +14,7 @@ Rules.
 - On disk the newest record of a slot holds. So a run is recorded only for slots in which the ring holds that very run:
   a learner may receive an old pvalue late.
 - META_DECIDED is put into the batch of the pvalues that it rests on, or into a later one, never before.
-- Only slots that are durable, with the mark that says that they are decided, leave memory.
+- A slot leaves memory only when it is durable and a META_DECIDED above it is durable too.
 - durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
 """
 
@@ -72,7 +72,7 @@ cdef class Journal:
 
     # -- the batch that gathers
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1:
-        """Appends what [first, end) of the run took in the acceptor's ring."""
+        """Appends the run as a record of those slots of [first, end) in which the acceptor's ring holds it."""
         cdef uint64_t slot = max(first, self.acceptor.accepted.base)
         cdef Row* row
         first = slot
@@ -161,7 +161,7 @@ cdef class Journal:
         return 0
 
     cdef int release_acks(self) except -1:
-        """Moves the acks whose batch is durable to `released`, in their order, those of neighbouring runs as one."""
+        """Moves the acks whose batch is durable to `released`, in order; acks of neighbouring runs become one."""
         cdef uint64_t i, kept = 0
         cdef Ack ack
         cdef Ack joined = Ack(0, 0, 0, 0, -1)
@@ -203,7 +203,7 @@ cdef class Journal:
 
     # -- memory
     cdef void drop_below(self, uint64_t slot) noexcept:
-        """Slots below leave memory: they are decided, applied and durable."""
+        """The slots below `slot` leave memory: they are decided, applied and durable."""
         self.acceptor.accepted.advance(slot)
         self.replica.decisions.advance(slot)
         self.replica.proposals.advance(slot)

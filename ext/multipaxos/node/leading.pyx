@@ -7,12 +7,13 @@ higher one ends our own attempt or reign.
 A node keeps the highest ballot in several senses; each is needed:
 
 - `known_ballot`: seen in any message, or on our disk. Our next scout goes above it.
-- `leading_ballot`: of a leader that was seen to lead, which `known_ballot` need not be. It is reported to clients.
-- `leader.ballot`: of our own last attempt; 0 or what the disk held before the first.
-- `acceptor.ballot_num`: the one of the paper: adopted by our acceptor. It rises above `known_ballot` only when a
-  founding makes accepted pvalues of what a learner has stored.
-- `journal.ballot_put`: the greatest that a batch has as its own fact; a lower ballot needs no new one.
-- `catch_up.scanned_ballot`: not a highest ballot, but that of the watermark that was looked at last.
+- `leading_ballot`: of a node that was seen to lead; the owner of `known_ballot` may never lead. It is reported to
+  clients.
+- `leader.ballot`: of our own last attempt; before the first attempt what the disk held, or 0.
+- `acceptor.ballot_num`: as in the paper, adopted by our acceptor. It rises above `known_ballot` only when a founding
+  makes accepted pvalues of what a learner has stored.
+- `journal.ballot_put`: the greatest META_BALLOT of all batches; a lower ballot need not be put again.
+- `catch_up.scanned_ballot`: not a highest ballot, but the ballot of the last watermark that was compared.
 
 Rules.
 - If any message shows a higher ballot, our leader is preempted before anything else is done with that message.
@@ -110,8 +111,8 @@ cdef class Leading:
     # == phase 1
 
     cdef Link scout(self):
-        """Begins an attempt and returns None, unless we are far behind a peer that was heard lately: then it returns
-        that peer, to fetch from first."""
+        """Begins an attempt and returns None. If we are far behind a peer that was heard lately, begins none and
+        returns that peer: we fetch from it first."""
         cdef Bytes promise = Bytes(NULL, 0, 0)
         cdef Link link
         for link in self.links.peers:
@@ -241,7 +242,7 @@ cdef class Leading:
         return 0
 
     cdef int accept_own(self, Run* run) except -1:
-        """Our own acceptor (or learner) takes a run of our own leader."""
+        """Our own acceptor accepts (or learns) a run of our own leader."""
         cdef Vote vote = self.acceptor.on_phase2a(run)
         if vote.changed:
             self.journal.record(run, vote.first, vote.end)
@@ -271,8 +272,8 @@ cdef class Leading:
         return 0
 
     cdef int resend(self) except -1:
-        """Commanders ask every acceptor again that has not voted for what is in flight; our own acceptor too, whose
-        ring may have been too far behind."""
+        """Commanders ask again every acceptor that has not voted for the slots in flight; our own acceptor too, because
+        its ring may have been too far behind."""
         cdef Link link
         for link in self.links.peers:
             if link is not None:
@@ -306,7 +307,7 @@ cdef class Leading:
         return 0
 
     cdef int send_decisions(self, bint to_all) except -1:
-        """The watermark by itself: to all peers that lack it, or only to those of them with clients that wait."""
+        """Sends the watermark by itself: to all peers that lack it, or only to those of them with clients that wait."""
         cdef Link link
         cdef Watermark watermark = self.commanders.watermark()
         for link in self.links.peers:
@@ -344,7 +345,7 @@ cdef class Leading:
         return self.context.is_leader and self.joining.is_founded
 
     cdef int start(self) except -1:
-        """The first tick. A node that knows a ballot gives its leader the time to show itself."""
+        """The first tick. A node that knows a ballot gives the ballot's owner time to show that it leads."""
         if self.known_ballot and self.context.nodes > 1:
             self.election.passive(self.context.now_ns)
         else:
@@ -352,7 +353,7 @@ cdef class Leading:
         return 0
 
     cdef int greet(self, Link link) except -1:
-        """What a peer with a new link needs at once: what the broken one may have lost."""
+        """Sends to a peer with a new link what the broken link may have lost."""
         if self.leader.state == ACTIVE:
             self.resend_to(link)
             link.reported_end = 0
@@ -408,8 +409,8 @@ cdef class Leading:
         return None
 
     cdef Link on_scout_due(self):
-        """Phase 1a again. A new attempt where decisions have come in the meantime, because `first` is fixed for a
-        scout's life."""
+        """A passive leader scouts. A scout sends phase 1a again, or gives way to a new attempt if slots were decided
+        meanwhile, because `first` is fixed for a scout's life."""
         if self.leader.state == PASSIVE:
             return self.scout()
         self.scout_due_ns = self.context.now_ns + RETRY_NS

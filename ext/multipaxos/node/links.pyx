@@ -78,7 +78,7 @@ cdef class Links:
 
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0:
         """The size of the frame that [data, data + size) begins with; 0 if the frame is not whole yet, or if the link
-        was refused because it cannot become one."""
+        was refused because these bytes cannot become one."""
         cdef size_t length = 0
         cdef Fault fault = frame_size(data, size, &length)
         if fault == PARTIAL:

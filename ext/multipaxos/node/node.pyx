@@ -1,4 +1,4 @@
-"""A node's core: takes what comes, hands it to the organs, and collects what leaves.
+"""A node's core: receives bytes, ticks and the ends of jobs, hands them to the organs, and collects what is to be sent.
 
 Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of
 jobs come in by six verbs, effects go out as data (`Output`). The cast of the paper - acceptor, leader, replica - is
@@ -13,9 +13,9 @@ invariants:
 An organ calls only organs below it. Where something has to go up it is a returned value, and this file hands it on.
 
 Rules.
-- Handlers (`on_...`) only take. What follows from all that was taken is done once per wake-up, in `settle_wakeup`:
-  verdicts of the scout and the commanders are acted upon, decisions applied, requests proposed or forwarded, gaps
-  fetched.
+- A handler (`on_...`) deals with one message only. What follows from all messages of a wake-up is done once, in
+  `settle_wakeup`: verdicts of the scout and the commanders are acted upon, decisions applied, requests proposed or
+  forwarded, gaps fetched.
 - A timer is on when its organ's `due_ns` is not NEVER; this is written nowhere else.
 - After a failed batch the node promises nothing more: every verb but `output` does nothing.
 """
@@ -154,7 +154,7 @@ cdef class Node:
                       self.failed)
 
     def done(self, uint64_t token, bint ok, data=None):
-        """The job of that token has ended: a batch is durable, or `data` is what a read gave - or it failed."""
+        """The job of that token has ended: a batch is durable, or `data` is what a read gave; not `ok`: it failed."""
         if self.failed:
             return
         if token == self.journal.batch_token and token:
@@ -293,7 +293,7 @@ cdef class Node:
     # == once per wake-up
 
     cdef int settle_wakeup(self) except -1:
-        """What follows from all that was taken."""
+        """Does what follows from all messages of the wake-up."""
         self.leading.act_on_verdicts()
         while True:
             self.replica.perform()
@@ -311,17 +311,17 @@ cdef class Node:
         return 0
 
     cdef int release(self) except -1:
-        """What waited for batches that are now durable leaves."""
+        """Sends what waited for batches that are now durable."""
         self.voter.release()
         return self.leading.on_durable()
 
     cdef void drop_applied(self) noexcept:
-        """Slots far below slot_out leave memory, sooner where they are large; only what is durable may, with the mark
-        that says it is decided."""
+        """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is durable
+        and a META_DECIDED above it is durable too."""
         cdef bint large = self.acceptor.accepted.bytes > self.ring_bytes // 2
         cdef uint64_t keep = self.context.window // 16 if large else 2 * self.context.window
         cdef uint64_t base = self.acceptor.accepted.base
-        cdef uint64_t enough = base + keep + self.context.window // 8    # below it a step is not worth while
+        cdef uint64_t enough = base + keep + self.context.window // 8    # a smaller step is not worth its cost
         if self.journal.durable_out > enough:
             self.journal.drop_below(self.journal.durable_out - keep)
 

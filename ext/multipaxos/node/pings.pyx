@@ -47,7 +47,7 @@ cdef class Pings:
         self.interval_ns = interval_ns
 
     cdef int send_pings(self) except -1:
-        """To the node whose ballot we follow; to all peers while none answers that it leads at that ballot."""
+        """Pings the node whose ballot we follow, or all peers while no node answers that it leads at that ballot."""
         cdef Link link
         cdef uint64_t ballot = self.leading.known_ballot
         cdef int leader = <int>ballot_leader(ballot) if ballot else -1
@@ -71,7 +71,7 @@ cdef class Pings:
         return self.send_pong(link, message.nonce)
 
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
-        """How far we are, and whether we lead; also in answer to a phase 1a of a scout that is too far behind."""
+        """Reports how far we are and whether we lead; also to a scout that is too far behind, in place of a promise."""
         cdef Watermark watermark
         cdef bint leading = self.leader.state == ACTIVE
         cdef bint quorum = self.election.has_quorum(self.context.now_ns, self.election.timeout_ns)

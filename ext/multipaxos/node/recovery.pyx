@@ -64,8 +64,8 @@ cdef int recover(Journal journal, object records) except -1:
 
 
 cdef void begin_at(Journal journal, uint64_t mark) noexcept:
-    """The log begins at the mark: what lies below is decided and was collected. A node without a machine does not miss
-    it. A replica has to apply it, so its log begins at slot 1."""
+    """The log begins at the mark: what lies below is decided and was collected. A node without a machine does not need
+    it. A replica has to apply it, so a replica's log begins at slot 1."""
     journal.drop_below(mark)
     journal.replica.begin_at(mark)
     journal.decided_put = max(journal.decided_put, mark)

@@ -2,8 +2,8 @@
 
 Rules.
 - While our leader is not active, our replica's requests are forwarded to the replica beside the leader that we know,
-  and kept until they are applied here. The link may break, so they are forwarded again after a while, and to every
-  leader that is new.
+  and kept until they are applied here. The link may break, so they are forwarded again after a while, and to every new
+  leader.
 - A node without a machine keeps no request: the node that forwarded it keeps it.
 - Answers leave once per wake-up, those to one link and session in one frame.
 """

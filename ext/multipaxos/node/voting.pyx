@@ -1,14 +1,15 @@
 """Voting: our own acceptor, joined to links and disk.
 
-Theory. Phases 1a and 2a of peers go to the acceptor. What it answers is held by the journal until the batch that it
-rests on is durable, and then leaves from here: to a peer, or to our own leader. Our own leader's phase 2a does not come
-by here (`Leading.accept_own`), but the answers to it do.
+Theory. Phases 1a and 2a of peers go to the acceptor. The journal holds each answer until the batch that it rests on is
+durable; then it leaves from here, to a peer or to our own leader. The phase 2a of our own leader is accepted in
+`Leading.accept_own`, but the answer to it leaves from here too.
 
 Rules.
 - Only its leader's link may bring a 1a or 2a of a ballot, and to a voter only if that incarnation is a founder.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
-  mark, is not adopted: the node sends it a pong, and it fetches first. To refuse a promise is always safe.
-- A refusal of an old ballot covers no slot: the same leader's next scout would take it for an adoption of nothing.
+  mark, is not adopted: this node sends a pong, and the scout's node fetches first. To refuse a promise is always safe.
+- A refusal of an old ballot covers no slot: otherwise that leader's next scout could count it as a complete answer
+  without pvalues.
 - A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
 """
 
@@ -153,4 +154,4 @@ cdef class Voting:
     def invariants(self):
         """Only an acceptor that votes has answers that wait."""
         if not self.acceptor.voting and (self.journal.acks_count or self.journal.promises):
-            raise InvariantViolation("answers wait of an acceptor that does not vote")
+            raise InvariantViolation("answers of an acceptor that does not vote wait for the disk")

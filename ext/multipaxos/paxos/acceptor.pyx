@@ -6,9 +6,9 @@ all is decided and forgotten.
 
 Rules.
 - A1  ballot_num only rises.
-- A2  a pvalue is accepted with ballot b only if b >= ballot_num, which becomes b. (PMMC says b = ballot_num; taking the
-      higher one is as if a phase 1a of b had come just before, and an acceptor that missed phase 1 need not stall a
-      slot.)
+- A2  a pvalue is accepted with ballot b only if b >= ballot_num, which becomes b. (PMMC says b = ballot_num; to
+      accept at a higher b is as if a phase 1a of b had come just before, so an acceptor that missed phase 1 need not
+      stall a slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
 - A4  one command per (ballot, slot): the leader sees to that; here the first one stays.
 - A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
@@ -99,8 +99,8 @@ cdef class Acceptor:
         return changed
 
     cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1:
-        """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as it takes. A
-        pvalue is named by its run and the slots of it that hold."""
+        """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as are
+        needed. Pvalues are named by their run and the slots of the run in which the ring holds it."""
         cdef Pvalues* entries = <Pvalues*>malloc(PART_ENTRIES * sizeof(Pvalues))
         cdef uint64_t slot = max(first, self.mark, self.accepted.base)
         cdef uint64_t part_first = first

@@ -1,4 +1,4 @@
-"""Answers: which client is told what became of its command.
+"""Answers: what became of a command, and to which link that is reported.
 
 Theory. A command is applied on every replica, and its client is connected to one of them. An answer goes to the link
 that last asked here in the command's session. For a session that the table holds that link is in the table
@@ -6,7 +6,7 @@ that last asked here in the command's session. For a session that the table hold
 may ask for a session to be opened: `unknown` and `nonces` remember these links until the session is known. All of this
 is volatile: a client asks again on a new link.
 
-Answers of one wake-up are collected as `reports`. At its end the node takes them with `put`, one Response for each
+Answers of one wake-up are collected as `reports`. At its end the node sends them with `put`, one Response for each
 stretch of reports to one link in one session, and calls `clear`.
 
 Rules.
@@ -55,7 +55,7 @@ cdef class Answers:
 
     # -- which link asks
     cdef int expect_session(self, uint64_t session, uint64_t link) except -1:
-        """A link asks in a session that is not known here, or no more."""
+        """A link asks in a session that is not known here yet, or no longer."""
         return remember(self.unknown, session, link)
 
     cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1:
@@ -104,7 +104,7 @@ cdef class Answers:
         return 0
 
     cdef int report_expired(self, const Command* command) except -1:
-        """A command's session was evicted while the command waited: the link that asks in it is told so."""
+        """A command's session was evicted while the command waited: reports `expired` to the link that asks in it."""
         cdef Outcome outcome
         cdef uint64_t link = self.unknown.get(command.session, 0)
         if link:

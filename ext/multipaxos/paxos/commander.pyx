@@ -1,8 +1,8 @@
 """Commanders: phase 2 of one ballot, a commander per slot (PMMC section 2.3, figure 6a).
 
 Theory. A commander gathers a phase-2 quorum for one slot. It is not an object but a row of the ring `proposals`: its
-ballot, its votes, a reference to the run that holds its command, and whether its slot is decided. `Commanders` is all
-of them, for one leader; they know nothing of it: `on_phase2b` takes a vote for a run of slots and returns a verdict -
+ballot, its votes, a reference to the run that holds its command, and whether its slot is decided. `Commanders` are
+those of one leader, which they do not know: `on_phase2b` counts a vote for a run of slots and returns a verdict -
 DECIDED when `decided_end` rose, PREEMPTED when the vote shows a higher ballot, else NOTHING.
 
 A reign begins with an adopted ballot and ends when the leader is preempted or steps down. Rows outlive it, because the
@@ -70,7 +70,7 @@ cdef class Commanders:
     cdef int propose(self, Run* run) except -1:
         """PMMC's message `propose`, for a run: commanders for its slots, which must be the next ones of this reign."""
         if run.ballot != self.ballot or run.first != self.slot_end:
-            raise InvariantViolation(f"slot {run.first} at ballot {run.ballot} is proposed, the leader's next is "
+            raise InvariantViolation(f"slot {run.first} at ballot {run.ballot} is proposed, but the leader's next is "
                                      f"{self.slot_end} at ballot {self.ballot}")
         self.set_rows(run)
         self.slot_end = run.first + run.count
@@ -111,7 +111,7 @@ cdef class Commanders:
         self.proposals.advance(mark)
 
     cdef Watermark watermark(self) noexcept:
-        """What may be said of this reign: [start, decided_end) is decided at its ballot, and everything below start."""
+        """What may be reported: [start, decided_end) is decided at this ballot, and every slot below is decided."""
         return Watermark(self.ballot, self.start, self.decided_end)
 
     def invariants(self):

@@ -66,7 +66,7 @@ cdef class Leader:
             run_drop(self.unsent[self.unsent_count])
 
     def set_founders(self, incarnations):
-        """Whose votes count: by node id, the incarnation of each node that founded the cluster."""
+        """Sets the incarnations whose votes count: by node id, those that founded the cluster."""
         self.founders = tuple(incarnations)
 
     # -- phase 1
@@ -173,7 +173,7 @@ cdef class Leader:
         self.drop_unsent()
 
     def invariants(self):
-        """A scout where it scouts, a reign of its ballot where it is active; and what both demand of themselves."""
+        """A scouting leader has a scout, an active one a reign at its ballot; and the invariants of these two."""
         if (self.scout is not None) != (self.state == SCOUTING) or (self.adopted and self.state != SCOUTING):
             raise InvariantViolation(f"the leader is in state {self.state}, which does not fit its scout")
         if self.commanders.ballot != (self.ballot if self.state == ACTIVE else 0):

@@ -1,4 +1,4 @@
-# The pvalues of highest ballot that a scout was told of, by slot: see pmax.pyx.
+# The pvalues of highest ballot among those reported to a scout, by slot: see pmax.pyx.
 from libc.stdint cimport uint64_t
 from multipaxos.wire.run cimport Run
 

@@ -1,8 +1,8 @@
 """The replica: proposals, decisions, slot_in, slot_out, WINDOW (PMMC section 2.1).
 
 Theory. A client's command is a *request* until it has a slot (`requests`), a *proposal* from then until the slot is
-decided, and then a *decision*, applied in slot order and exactly once (`session_table`); its client is told what became
-of it (`answers`). Where another command wins the slot, the proposal becomes a request again. WINDOW bounds the slots in
+decided, and then a *decision*, applied in slot order and exactly once (`session_table`) and reported to its client
+(`answers`). Where another command wins the slot, the proposal becomes a request again. WINDOW bounds the slots in
 flight; bytes bound them too.
 
 Rules.
@@ -47,7 +47,7 @@ cdef bint same(const Command* a, const Command* b) noexcept:
 
 @cython.final
 cdef class Replica:
-    """One replica. `machine`: None where the node has not this role; `capacity`: how many slots its rings span, a power
+    """One replica. `machine`: None on a node without this role; `capacity`: how many slots its rings span, a power
     of two; `window`: WINDOW; `flight_bytes_max`: bound of the bytes of proposals in flight; `sessions_max`: of live
     sessions, one value for the whole cluster."""
 
@@ -65,7 +65,7 @@ cdef class Replica:
 
     # -- requests
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands) except -1:
-        """PMMC's message `request`, for all commands of a frame. Returns 1 if one of them is not for a client to
+        """PMMC's message `request`, for all commands of a frame. Returns 1 if one is of a kind that clients do not
         send."""
         return self.requests.on_request(link, client, commands, self.slot_out)
 
@@ -132,8 +132,8 @@ cdef class Replica:
 
     # -- decisions
     cdef void begin_at(self, uint64_t slot) noexcept:
-        """All slots below `slot` were decided elsewhere and are not asked for: this replica has no machine that could
-        apply them."""
+        """All slots below `slot` were decided elsewhere and are not fetched, because this replica has no machine that
+        could apply them."""
         self.decisions.advance(slot)
         self.proposals.advance(slot)
         self.slot_in = self.slot_out = slot
@@ -207,7 +207,7 @@ cdef class Replica:
         if command.kind == OPEN_SESSION:
             self.requests.note_opened(&command)
         if self.sessions.evicted:
-            if self.sessions.evicted_link:  # what its client has in flight will find no session, and is told so then
+            if self.sessions.evicted_link:  # commands that its client has in flight will be answered `expired`
                 self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_link)
             self.sessions.evicted = 0
         return self.answers.report_applied(&command, &outcome)
@@ -224,7 +224,7 @@ cdef class Replica:
 
     # -- queries
     def invariants(self):
-        """R2, R4: the next slot is not decided here and left, and slot_in is not behind."""
+        """R2, R4: the slot at slot_out is not decided here, and slot_in is not below slot_out."""
         cdef Row* row = self.decisions.find(self.slot_out)
         if row != NULL and row.run != NULL:
             raise InvariantViolation(f"R2: slot {self.slot_out} is decided and not applied")

@@ -18,7 +18,7 @@ cdef struct Waiting:                 # a request in the queue
 cdef class Requests:
     cdef SessionTable sessions
     cdef Answers answers
-    cdef bint applies                # are commands applied here? else no session tells what became of them
+    cdef bint applies                # are commands applied here? else no session shows what became of them
     cdef Waiting* queue              # [head, tail), a ring of `room`
     cdef uint64_t head, tail, room
     cdef readonly uint64_t bytes     # of the queue

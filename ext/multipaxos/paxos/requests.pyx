@@ -16,7 +16,7 @@ Rules.
 - A command that this replica has applied is answered from the session table, without a slot: the first answer is final.
 - A client is refused only when its command is applied, with one exception: a session below `slot_out` that is not in
   the table was evicted.
-- Where nothing is applied (a node without a machine), no session tells what became of a request: it leaves only with a
+- Where nothing is applied (a node without a machine), no session shows what became of a request: it leaves only with a
   slot, by its age, or when the node stops leading, because the replica that forwarded it keeps it.
 """
 
@@ -53,7 +53,7 @@ cdef inline object key_of(const Command* command):
 
 @cython.final
 cdef class Requests:
-    """The requests of one replica. `applies`: are commands applied here, so that `sessions` tells of them?"""
+    """The requests of one replica. `applies`: are commands applied here, so that `sessions` shows their outcome?"""
 
     def __cinit__(self, SessionTable sessions not None, Answers answers not None, bint applies):
         self.sessions = sessions
@@ -70,7 +70,7 @@ cdef class Requests:
 
     # -- arrival
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out) except -1:
-        """Takes the commands of a frame. Returns 1 if one of them is not for a client to send."""
+        """The commands of a frame arrive. Returns 1 if one of them is of a kind that clients do not send."""
         cdef Command command
         cdef Session* session = NULL
         cdef uint32_t i
@@ -106,7 +106,8 @@ cdef class Requests:
 
     cdef bint answer_again(self, uint64_t link, const Command* command, Session* session,
                            uint64_t slot_out) except -1:
-        """The link asks from now on for what this command is about. True if the answer is known, and was reported."""
+        """From now on this link gets the answers of the command's session, or of its opening. True if the answer to
+        the command is known, and was reported."""
         cdef Outcome outcome
         cdef Answer* answer
         memset(&outcome, 0, sizeof(Outcome))
@@ -194,7 +195,7 @@ cdef class Requests:
 
     # -- what was applied meanwhile
     cdef int note_opened(self, const Command* command) except -1:
-        """A session was opened: its session may be evicted before its request is retired."""
+        """A session was opened. It may be evicted before its request is retired, so the request is marked as done."""
         key = key_of(command)
         if key in self.queued:
             self.opened.add(key)

@@ -1,9 +1,9 @@
 """Scouts: phase 1 of one ballot (PMMC section 2.3, figure 6b; section 4.1 on keeping less).
 
 Theory. A scout gathers a phase-1 quorum of acceptors that have adopted its ballot, and merges the pvalues that they
-hold with *pmax*. It knows nothing of its leader: `on_phase1b` takes one message and returns a verdict - ADOPTED when
-the quorum is complete, PREEMPTED when the message shows a higher ballot, MALFORMED when its pvalues are none, else
-NOTHING. What the leader makes of it is in leader.pyx.
+hold with *pmax*. It does not know its leader: `on_phase1b` handles one message and returns a verdict - ADOPTED when
+the quorum is complete, PREEMPTED when the message shows a higher ballot, MALFORMED when its pvalues are malformed, else
+NOTHING. What the leader does then is in leader.pyx.
 
 Rules.
 - `first` is the first slot that the scout's node does not know to be decided. It is fixed for the scout's life.
@@ -73,7 +73,7 @@ cdef class Scout:
         return NOTHING
 
     cdef bint merge(self, const Pvalues* entry, uint64_t limit) except -1:
-        """Adds pvalues that an acceptor holds; false if they are none, or reach above `limit`."""
+        """Adds pvalues that an acceptor holds; false if they are malformed, or reach above `limit`."""
         cdef Run* run = run_read(entry.run, entry.size)
         if run == NULL:
             return False

@@ -79,7 +79,7 @@ cdef class SessionTable:
         return &session.answers[sequence & (session.capacity - 1)]
 
     cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1:
-        """Judges and applies one decided command of a client; `outcome` is what its client is told."""
+        """Judges and applies one decided command of a client; `outcome` is what is reported to the client."""
         cdef Session* session
         memset(outcome, 0, sizeof(Outcome))
         outcome.slot = context.slot
@@ -240,7 +240,7 @@ cdef class SessionTable:
     # -- for tests
     def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
                       uint32_t unacknowledged, bytes payload, bint opening=False):
-        """Applies one command; returns (status, session, slot, answer) as its client is told."""
+        """Applies one command; returns (status, session, slot, answer) as reported to its client."""
         cdef Command command
         cdef Context context
         cdef Outcome outcome

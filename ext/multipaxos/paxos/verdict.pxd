@@ -1,5 +1,5 @@
-# What scouts and commanders tell their leader: the paper's messages `adopted`, `preempted` and, for a slot, `decision`.
-# Each is the value that their handler of a message returns; leader.pyx says when it is acted upon.
+# What scouts and commanders report to their leader: the paper's messages `adopted`, `preempted` and, for a slot,
+# `decision`. Each is the value that their handler of a message returns; leader.pyx says when it is acted upon.
 cdef enum Verdict:
     NOTHING = 0                      # no quorum is complete yet, or the message does not count
     ADOPTED = 1                      # the scout's ballot has its phase-1 quorum

@@ -4,9 +4,9 @@ Theory. The core reads and writes frames in C (`reading`, `writing`, `run`); her
 `fields` converts. A message is a dict with the schema's names in snake_case, and so is an element of a list; runs,
 requests and responses are also read and written as plain tuples.
 
-Rules. What cannot be read is a CodecError whose `fault` says what is wrong with the frame. A value that a field cannot
-hold is a TypeError or an OverflowError, a message that no reader would accept a ValueError or a TooLarge. This module
-is the face of the compiled wire: Python imports from here what `reading` and `fields` have for it.
+Rules. A frame that cannot be read raises a CodecError, whose `fault` says what is wrong. A value that a field cannot
+hold raises a TypeError or an OverflowError, a message that no reader would accept a ValueError or a TooLarge. This
+module is the face of the compiled wire: Python code imports the names of `reading` and `fields` from here.
 """
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -161,7 +161,7 @@ def encode(str kind not None, **fields):
 
 
 def decode_message(frame):
-    """The message of a frame as a dict: its ``kind``, and its fields as ``encode`` takes them.
+    """The message of a frame as a dict: its ``kind``, and its fields in the form that ``encode`` accepts.
 
     Of "hello", "status_request" and "status_reply" it gives the kind alone.
     """
@@ -194,7 +194,7 @@ def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple deci
 
 
 def decode_phase2a(frame):
-    """(ballot, first, time_ns, (decided ballot, first, end), commands), as ``encode_phase2a`` takes them."""
+    """(ballot, first, time_ns, (decided ballot, first, end), commands), as ``encode_phase2a`` accepts them."""
     cdef Frame held = Frame(frame)
     cdef Message* message = &held.message
     held.expect(PHASE2A)
@@ -225,7 +225,7 @@ def encode_response(uint64_t session, list replies not None):
 
 
 def decode_response(frame):
-    """(session, replies), as ``encode_response`` takes them."""
+    """(session, replies), as ``encode_response`` accepts them."""
     cdef Frame held = Frame(frame)
     held.expect(RESPONSE)
     return held.message.session, rows_of(&held.message.replies, REPLIES)

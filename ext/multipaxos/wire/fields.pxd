@@ -1,4 +1,4 @@
-# What C structs have for Python: see fields.pyx.
+# The fields of C structs, converted to Python values and back: see fields.pyx.
 from libc.stdint cimport uint32_t
 from multipaxos.wire.encoding cimport List
 from multipaxos.wire.messages cimport Message
@@ -34,11 +34,11 @@ cdef Table COMMANDS, REPLIES, PVALUES, REJOINS, MESSAGE
 # The structs of a checked list, as tuples.
 cdef list rows_of(const List* items, Table table)
 # Makes `base` of the list an array of structs, made of tuples. They point into the tuples' bytes: the caller holds
-# `rows` as long as the array, and frees it with `free_lists`.
+# `rows` as long as the array, and frees the array with `free_lists`.
 cdef int set_structs(List* items, list rows, Table table) except -1
 
 # The Python value of a field; an element of a list of structs is a dict.
 cdef object value_of(const Message* message, str name)
-# Sets a field. A message that was filled so is freed with `free_lists`; `held` takes what its lists point into.
+# Sets a field. A message that was filled so is freed with `free_lists`; what its lists point into is added to `held`.
 cdef int set_value_of(Message* message, str name, object value, list held) except -1
 cdef void free_lists(Message* message) noexcept

@@ -1,8 +1,8 @@
-"""What C structs have for Python: the fields of messages and of the structs in their lists.
+"""The fields of C structs, converted to Python values and back: of messages, and of the structs in their lists.
 
-Theory. A `Table` says once what a C struct has: each field's name, type and place. `value_at` and `set_value` convert
-one field, to Python and from it; everything else here follows a table with these two. In Python a struct in a list is a
-tuple, or a dict by the schema's names in snake_case.
+Theory. A `Table` says once which fields a C struct has: the name, type and place of each. `value_at` and `set_value`
+convert one field, to Python and from it; everything else here follows a table with these two. In Python a struct in a
+list is a tuple, or a dict by the schema's names in snake_case.
 
 Rules. To Python, bytes are copied. From Python they are not: a struct points into the `bytes` that it was made of. A
 value that a field cannot hold is a TypeError, an OverflowError or a TooLarge. References to the parts of tuples are
@@ -322,7 +322,7 @@ cdef object value_of(const Message* message, str name):
     if MESSAGE.types[index] == NUMBERS:
         return [number_at(items, i) for i in range(items.count)]
     value = <object>value_at(MESSAGE, index, <const uint8_t*>message)
-    Py_DECREF(value)                 # the reference that came with it
+    Py_DECREF(value)                 # `value_at` returned a reference of its own
     return value
 
 

@@ -9,7 +9,7 @@ from multipaxos.wire.messages cimport (
 cdef Fault frame_size(const uint8_t* data, size_t available, size_t* size) noexcept
 cdef Fault decode(const uint8_t* frame, size_t size, Message* out) noexcept
 
-# Raises what Python is told of a fault: nothing for FINE, else a CodecError.
+# Raises the CodecError that reports a fault to Python; nothing for FINE.
 cdef int check(Fault fault) except -1
 
 # -- elements of lists that `decode` has checked; these functions check nothing, not the index either

@@ -132,7 +132,7 @@ class QuorumSizes(Experiment):
         report.heading("What this does not show")
         report.text(
             "What an election costs: with a small phase-2 quorum a new leader needs a large phase-1 quorum, and "
-            "without it nobody leads. Nor what thrifty sending would gain in multipaxos, which has none: its replicas "
+            "without it no node leads. Nor what thrifty sending would gain in multipaxos, which has none: its replicas "
             "need every command anyway. Over the wide area links are not shaped, and the leader is where the client is."
         )
 
@@ -227,7 +227,7 @@ def around(run: Run) -> tuple[float | None, float | None]:
     fault_s = run.at_s(run.result["faults"][0]["took_effect_ns"])
     series = series_of(run)
     begins, ends = series.at_s - series.bin_s / 2, series.at_s + series.bin_s / 2
-    # a second that such a client tells of may reach over the fault, and so into the bins up to a second before it
+    # a second that such a client reports may reach over the fault, and so into the bins up to a second before it
     until_s = fault_s - 1.0 if run.seconds_only else fault_s
     told = ~np.isnan(series.throughput_per_s)  # bins at the ends may be missing
     before, after = (series.throughput_per_s[told & place] for place in (ends <= until_s, begins >= fault_s + 1.0))

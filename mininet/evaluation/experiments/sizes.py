@@ -149,7 +149,7 @@ class Sizes(Experiment):
         report.heading("Messages")
         report.text(
             f"What nodes send to one another for each slot that is decided, by kind; {OUTSTANDING} outstanding, which "
-            "share messages. Counted on traces of the nodes, in runs of their own, for tracing takes time."
+            "share messages. Counted on traces of the nodes, in runs of their own, because tracing takes time."
         )
         rows = [
             (str(nodes), *(over_runs(of, partial(messages_of, kind=kind)) for kind in MESSAGES))

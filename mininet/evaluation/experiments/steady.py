@@ -142,7 +142,7 @@ class Steady(Experiment):
             report.figure(
                 cdfs(drawn, LATENCY),
                 "closed_loop_cdf",
-                "Distribution of the latencies of all commands of one run each. LibPaxos's client tells of seconds, "
+                "Distribution of the latencies of all commands of one run each. LibPaxos's client reports seconds, "
                 "not of commands, so it has no distribution.",
             )
 

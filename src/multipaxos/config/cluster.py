@@ -214,7 +214,7 @@ def _check_cluster(config: Config) -> None:
         raise Misfit(
             Place("cluster", key="election_timeout_ms"),
             f"election_timeout_ms = {config.election_timeout_ms} must be at least twice "
-            f"ping_interval_ms = {config.ping_interval_ms}, or one lost ping is an election",
+            f"ping_interval_ms = {config.ping_interval_ms}, otherwise one lost ping starts an election",
         )
 
 

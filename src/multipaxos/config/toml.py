@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 class Misfit(ConfigurationError):
-    """A wrong entry, with its place in place of its line."""
+    """A wrong entry, with its place; `located` adds the line."""
 
     def __init__(self, place: Place, reason: str) -> None:
         super().__init__(reason)
@@ -62,7 +62,7 @@ def require_known(name: object, known: Collection[str], what: str, place: Place)
 
 
 def located(misfit: Misfit, text: str, source: str) -> ConfigurationError:
-    """The error that tells the user in which line of `text` the entry stands."""
+    """The error that names the line of `text` in which the entry stands."""
     line = _line_of(text, misfit.place)
     return ConfigurationError(f"{source}:{line}: {misfit}" if line else f"{source}: {misfit}")
 

@@ -61,7 +61,7 @@ def width_of(words: str) -> float:
 
 @dataclass(slots=True)
 class _Row:
-    """A row of one moment: which stretches of it are taken, and which words go to whom (see `Layout.key`)."""
+    """A row of one moment: which stretches of it are taken, and the targets of each words (see `Layout.key`)."""
 
     y: float
     taken: list[tuple[float, float, str]] = field(default_factory=list)

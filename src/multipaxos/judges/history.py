@@ -1,7 +1,7 @@
 """Histories of the store: operations with their calls and answers, and what of a history can be left out.
 
 Rules. An operation without an answer may take effect at any instant after its call, or never. It may be left out if no
-answer can tell whether it was done. It gets an answer if another operation's answer names its version.
+answer can show whether it was done. It gets an answer if another operation's answer names its version.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def with_known_versions(history: Sequence[Operation]) -> list[Operation]:
 
 
 def observable(history: Sequence[Operation]) -> list[Operation]:
-    """The history without the unanswered operations for which no answer can tell whether they were done: those explain
+    """The history without the unanswered operations of which no answer can show whether they were done: they explain
     nothing."""
     commands = [parse(operation.command) for operation in history]
     values = values_named(history, commands)

@@ -37,7 +37,7 @@ ACTIVE = 2  # of the states of a leader in the core
 
 
 class Oracle:
-    """One for a run. `replicas`: the nodes with a machine. Every method may raise Violation."""
+    """The oracle of one run. `replicas`: the nodes with a machine. Every method may raise Violation."""
 
     def __init__(self, quorums: Quorums, replicas: Collection[int], sessions_max: int) -> None:
         self.quorums = quorums
@@ -177,7 +177,7 @@ class Oracle:
             )
 
     def check_decided(self, node_id: int, core: Node) -> None:
-        """What a leader calls decided; an acceptor whose disk says that a slot is decided need not hold it any more."""
+        """Checks what a leader calls decided. An acceptor whose disk says that a slot is decided need not hold it."""
         leader = core.leader
         if leader.state != ACTIVE:
             return
@@ -262,7 +262,7 @@ class Oracle:
 
     # -- clients
     def on_expired(self, session: int) -> None:
-        """The cluster tells a client that its session has expired."""
+        """The cluster reports to a client that its session has expired."""
         while self.sessions.slot_out in self.chosen:
             slot = self.sessions.slot_out
             id, sequence, kind, _, _ = self.chosen[slot][1][1]

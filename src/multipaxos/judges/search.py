@@ -6,7 +6,7 @@ tried twice.
 
 Rules.
 - Versions rise: an operation whose answer names a version comes after all whose answers name lower ones. The search
-  keeps the set of all states that are possible; an answer that tells more makes it smaller.
+  keeps the set of all states that are possible; an answer that says more makes it smaller.
 - An operation without an answer never has to be placed. Such operations are tried after those that have answers, and
   of several with the same effect one stands for all.
 """

@@ -1,4 +1,4 @@
-"""Who belongs to a cluster (compiled): how its founders find one another.
+"""Which nodes belong to a cluster (compiled): how its founders find one another.
 
 Private: what users need is in `multipaxos`.
 """

@@ -1,6 +1,6 @@
 """A node while it runs: the core, with sockets, a disk and a clock around it.
 
-Theory. Every wake-up is the same: tell the core the time, hand it what happened, carry out its output. On an immediate
+Theory. Every wake-up is the same: give the core the time, hand it what happened, carry out its output. On an immediate
 storage (memory) a batch is durable at once, so the core is asked again in the same wake-up. On a disk the commit runs
 in a thread, one at a time, and its end is a wake-up of its own. That is the group commit: what arrives during a commit
 gathers in the core for the next one.
@@ -78,7 +78,7 @@ class Running:
         self._jobs: set[asyncio.Future[Any]] = set()
 
     def _traced(self, core: Node, path: Path) -> TracedNode:
-        """The core, with all that it does written to a file."""
+        """The core with a trace: everything that it does is written to a file."""
         links = self.transport.links
         trace = Trace(path, self.node_id, self.storage.incarnation)
         return TracedNode(core, trace, self.storage, lambda link: links[link].handshake.link_name)
@@ -107,7 +107,7 @@ class Running:
                 self.core.close(self._why_ended())
 
     def _why_ended(self) -> str:
-        """For the trace."""
+        """The reason of the end, for the trace."""
         error = self.ended.exception() if self.ended.done() and not self.ended.cancelled() else None
         return str(error or "stopped")
 
@@ -145,7 +145,7 @@ class Running:
         self._wake(lambda: None)
 
     def _wake(self, act: Callable[[], None]) -> None:
-        """Any wake-up but a chunk."""
+        """Any wake-up that is not a chunk: the time, `act`, the output."""
         if not self._live:
             return
         try:
@@ -178,7 +178,7 @@ class Running:
         self._schedule()
 
     def _carry_out_rare(self, output: Output) -> None:
-        """What most outputs do not have."""
+        """Carries out the effects that most outputs do not have."""
         for event in output.events:
             log.info("node %d: %s", self.node_id, event.text, extra={"event": event})
         for link, reason in output.closes:

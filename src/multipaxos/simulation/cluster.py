@@ -1,4 +1,4 @@
-"""A cluster: everything that stands when its world is assembled, for those who act on it from above."""
+"""A cluster: all parts of an assembled world, for the files that act on it from above."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Disk(MemoryStorage):
         return hidden
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        """Everything of the batch, at once."""
+        """Applies the whole batch at once."""
         super().commit(meta, records)
         for first, end, frame in split(records):
             ballot = decode_phase2a(frame)[0]

@@ -103,7 +103,7 @@ class Host:
 
     @property
     def incarnation(self) -> int:
-        """That of its disk."""
+        """The incarnation of its disk."""
         return self.disk.incarnation
 
     # -- the process
@@ -175,7 +175,7 @@ class Host:
             self.watcher.on_step(self.id, self.core)
 
     def pause(self) -> None:
-        """As by SIGSTOP."""
+        """Stops the process, as SIGSTOP does."""
         self.paused = True
         self.timeline.note(self.id, "is paused")
 
@@ -191,7 +191,7 @@ class Host:
 
     # -- the effects of the core
     def on_events(self, events: Sequence[Event]) -> None:
-        """What the core reports is noted."""
+        """Notes what the core reports."""
         for event in events:
             self.timeline.note(self.id, event.text, event.kind)
 
@@ -267,6 +267,6 @@ class Host:
         self.later(min(max(SLEEP_MIN_NS, wait_ns), SLEEP_MAX_NS), self.on_tick)
 
     def on_tick(self) -> None:
-        """The timer."""
+        """The timer of the next tick."""
         self.wake(nothing)
         self.schedule_tick()

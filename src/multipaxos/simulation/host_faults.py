@@ -87,7 +87,7 @@ class HostFaults:
 
     def suspend(self, host: Host) -> None:
         """Perhaps the machine is suspended soon after a start. Its clock counts that time, so all waits of the node
-        seem to be over: it wants to lead before it has heard of any other node."""
+        seem to be over: it scouts before it has received anything from another node."""
         share = self.chance.faults.suspended
         if not self.chance.hostile or not share or self.random.random() >= share:
             return

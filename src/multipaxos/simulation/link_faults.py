@@ -1,4 +1,4 @@
-"""Faults of links: links break, and pairs of nodes stop hearing each other.
+"""Faults of links: links break, and pairs of nodes stop receiving from each other.
 
 Rules. A cut ends after a while, and so does a stall. Every method named like a kind of fault returns whether it took
 effect.
@@ -64,22 +64,22 @@ class LinkFaults:
         return a, b
 
     def cuts_one_way(self) -> bool:
-        """One node no longer hears another."""
+        """One node no longer receives from another."""
         pair = self.two()
         return pair is not None and self.cut({pair})
 
     def cuts_both_ways(self) -> bool:
-        """Two nodes no longer hear each other."""
+        """Two nodes no longer receive from each other."""
         pair = self.two()
         return pair is not None and self.cut({pair, pair[::-1]})
 
     def partitions(self) -> bool:
-        """Two groups no longer hear each other."""
+        """Two groups no longer receive from each other."""
         side = [self.random.random() < 0.5 for _ in self.cluster.hosts]
         return self.cut({(a, b) for a in range(len(side)) for b in range(len(side)) if side[a] != side[b]})
 
     def partial_partitions(self) -> bool:
-        """Two groups no longer hear each other, and a bridge hears both: each side sees another majority."""
+        """Two groups no longer receive from each other, and a bridge from both: each side sees another majority."""
         side = [self.random.choice((0, 1)) for _ in self.cluster.hosts]
         bridge = self.random.randrange(len(side))
         return self.cut(
@@ -87,7 +87,7 @@ class LinkFaults:
         )
 
     def leaders_cut_off(self) -> bool:
-        """A leader and some of the other nodes no longer hear each other, or only one way."""
+        """A leader and some of the other nodes no longer receive from each other, or only one way."""
         leader = self.cluster.any_leader()
         return leader is not None and self.cut(self.around(leader))
 

@@ -42,9 +42,9 @@ class LogFaults:
         return True
 
     def learners_behind(self) -> bool:
-        """A node that is only a leader hears no other node for a while. Then acceptors have collected the log that it
-        lacks, the present leader dies, and no replica tells it what it missed. It has to scout for slots that the
-        acceptors have forgotten."""
+        """A node that is only a leader receives nothing from other nodes for a while. Then acceptors have collected the
+        log that it lacks, the present leader dies, and no replica sends it what it missed. It has to scout for slots
+        that the acceptors have forgotten."""
         cluster, network = self.cluster, self.cluster.network
         deaf = self.random.choice([host for host in cluster.hosts if cluster.scenario.roles[host.id] == LEADER])
         pairs = {(other.id, deaf.id) for other in cluster.hosts if other is not deaf}

@@ -4,7 +4,7 @@ Rules. The node of the lower id dials, as in the transport. Both nodes have to l
 dialling side first, and on the other side with a hello that travels, and may arrive when its sender is dead. As in the
 transport, that hello does not count if the connection is older than one with another incarnation of the same node.
 Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair of nodes that is cut loses
-all frames, one way or both, and its links stay up: no node is told. A pair that is stalled keeps its frames, as TCP
+all frames, one way or both, and its links stay up: no node notices. A pair that is stalled keeps its frames, as TCP
 does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
 later.
 """
@@ -117,7 +117,7 @@ class Network:
             self.timeline.after(delay_ns, lambda: self.shake_hands(*pair))
 
     def shake_hands(self, a: int, b: int) -> None:
-        """A handshake, if both nodes live and hear each other and have no link."""
+        """A handshake, if both nodes live, can reach each other and have no link."""
         self.dialling.discard((a, b))
         one, two = self.endpoints[a], self.endpoints[b]
         if any(end.node_id == a and other.node_id == b for end, other in self.peers.items()):

@@ -105,7 +105,7 @@ class Scenario:
     patient: bool = False
 
     def describe(self) -> str:
-        """In one line."""
+        """The scenario in one line."""
         names = {REPLICA: "r", LEADER: "l", ACCEPTOR: "a"}
         roles = " ".join("".join(name for bit, name in names.items() if role & bit) for role in self.roles)
         return f"{len(self.roles)} nodes ({roles}), {self.quorums.describe()}, WINDOW {self.window}, {self.faults}"

@@ -18,14 +18,14 @@ are integers, which `ballot.describe` turns into text; slots are [first, end). T
 - `preempted`, `stepped_down`, `founded`: `text`; `ballot`: the one that preempted, or the one that was left.
 - `said`: `text` of every other event of the core.
 - `decided`: `first`, `end`, `ballot` (the one at which the slots are held), and for each slot `hashes` (see
-  `messages.command_hash`) and `times_ns` (UTC, as the machine is told; null: not known). Each slot is written once in a
+  `messages.command_hash`) and `times_ns` (UTC, as the machine gets it; null: not known). Each slot is written once in a
   life, as soon as the node knows that it is decided.
 - `applied`: `first`, `end`.
 - `ended`: `reason`. A life without this line was cut off.
 
 Rules.
 - One file belongs to one node. A restart removes a last line that was cut off, then appends.
-- The node never suffers from its trace: if the file cannot be written, is no trace, or is written by another process,
+- A trace never harms its node: if the file cannot be written, is no trace, or is written by another process,
   this is logged once, and the trace ends where it is.
 """
 

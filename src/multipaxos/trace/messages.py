@@ -1,6 +1,6 @@
 """Messages in a trace: how they are read, and what a line says of them.
 
-Rules. A command is named by its hash, so that lines stay short and tell no values. What a client has acknowledged is
+Rules. A command is named by its hash, so that lines stay short and show no values. What a client has acknowledged is
 not part of the hash, because it differs between repetitions of one command.
 """
 

@@ -56,7 +56,7 @@ class TracedNode:
             return
         try:
             act(*arguments)
-        except Exception as error:  # any error at all: the node must not suffer from it
+        except Exception as error:  # any error at all: a trace must not harm its node
             log.debug("a trace ends", exc_info=True)
             self.trace.give_up(repr(error))
 

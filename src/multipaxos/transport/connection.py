@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def name(self) -> str:
-        """For the log."""
+        """The name of the other side, for the log."""
         where = self._transport.get_extra_info("peername") if self._transport else None
         who = f"node {self.peer_id}" if self.peer_id >= 0 else self.handshake.kind
         return f"{who} at {where[0]}:{where[1]}" if where else who
@@ -163,7 +163,8 @@ class Connection(asyncio.Protocol):
                 self.data_received(rest)
 
     def _become_a_link(self) -> None:
-        """More may wait for a peer than for a client: a peer's messages are the protocol's own."""
+        """Makes the connection a link. More bytes may wait for a peer than for a client, because the protocol needs a
+        peer's messages."""
         assert self._transport is not None
         self.heard_s = self.up_s = self._now_s()
         if self.peer_id >= 0:
