@@ -449,15 +449,12 @@ def test_a_schedule_is_kept_and_reports_its_times(system: Plain, injector: Injec
     assert all(in_time(one) for one in done)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_schedule_is_interrupted_at_once(system: Plain, injector: Injector) -> None:
     began_ns = time.monotonic_ns()
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
-    try:
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            injector.schedule([Fault(kind="kill", at_s=50.0, target=0)], began_ns, began_ns + 60 * 10**9)
-        timer.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        injector.schedule([Fault(kind="kill", at_s=50.0, target=0)], began_ns, began_ns + 60 * 10**9)
+    timer.join()
     assert time.monotonic_ns() - began_ns < 10 * 10**9

@@ -473,6 +473,7 @@ def break_in_the_middle(where: str, error: type[BaseException], monkeypatch: pyt
     monkeypatch.setattr(owner, where, broken)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     original = Network._end_processes
 
@@ -493,7 +494,7 @@ def test_ctrl_c_while_taking_down_waits_until_it_is_done(monkeypatch: pytest.Mon
         monkeypatch.undo()
         network.close()
     assert interfaces_of(tag) == []
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_two_networks_at_once_do_not_meet(capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,12 @@ SOURCES = [*sorted(EXT.rglob("*.p[yx][xd]")), *sorted(PACKAGE.rglob("*.py"))]
 FOLDERS = ("ext", "src", "tests", "bench", "tools", "mininet", "docs", ".ci")
 TEXTS = {".py", ".pyi", ".pyx", ".pxd", ".capnp", ".md", ".txt", ".toml", ""}
 LINES = [
-    *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()),
+    *(
+        path
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and path.parent.suffix != ".egg-info"  # which pip writes
+    ),
     *(
         ROOT / name
         for name in (
