@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ from multipaxos.wire.codec import RUN_SLOTS_MAX
 SMALL_MAP_BYTES = 1 << 20
 
 
-@pytest.fixture(params=["memory", "lmdb", "dropping"])
+KINDS: dict[str, Callable[[Path, bool], Storage]] = {
+    "memory": lambda directory, sync: MemoryStorage(),
+    "lmdb": lambda directory, sync: LmdbStorage(directory, "demo", 0, map_bytes=SMALL_MAP_BYTES, sync=sync),
+    "dropping": lambda directory, sync: DroppingStorage(directory, "demo", 0),
+}  # each makes a storage in a directory; with `sync` false one that does not wait for the disk, where it can
+
+
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Each kind of storage, empty."""
-    if request.param == "memory":
-        made: Storage = MemoryStorage()
-    elif request.param == "lmdb":
-        made = LmdbStorage(tmp_path / "data", "demo", 0, map_bytes=SMALL_MAP_BYTES)
-    else:
-        made = DroppingStorage(tmp_path / "data", "demo", 0)
+    made = KINDS[request.param](tmp_path / "data", True)
     yield made
     made.close()
 
@@ -82,7 +85,7 @@ READS = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", ["memory", "lmdb", "dropping"])
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(RECORDS, max_size=4), reads=READS)
 def test_read_agrees_with_a_list(
@@ -92,7 +95,7 @@ def test_read_agrees_with_a_list(
     tmp_path_factory: Any,
 ) -> None:
     """Every record over [first, covered_end) is there, sorted, and the cut is neither early nor far too late."""
-    made = make(kind, tmp_path_factory)
+    made = KINDS[kind](tmp_path_factory.mktemp("data"), False)
     try:
         model: list[Record] = []
         for each in batches:
@@ -104,16 +107,6 @@ def test_read_agrees_with_a_list(
         check_reads(made, model, reads)
     finally:
         made.close()
-
-
-def make(kind: str, directories: Any) -> Storage:
-    """A new storage of a kind that does not wait for the disk."""
-    if kind == "memory":
-        return MemoryStorage()
-    directory = directories.mktemp("data")
-    if kind == "lmdb":
-        return LmdbStorage(directory, "demo", 0, map_bytes=SMALL_MAP_BYTES, sync=False)
-    return DroppingStorage(directory, "demo", 0)
 
 
 def check_reads(made: Storage, model: list[Record], reads: list[tuple[int, int, int]]) -> None:
