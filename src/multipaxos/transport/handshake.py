@@ -18,6 +18,7 @@ Rules.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -135,7 +136,7 @@ class Meetings:
         return newest != incarnation and number <= made
 
 
-class _Handshake:
+class _Handshake(ABC):
     """What both sides share: hellos are cut from a bounded buffer, one by one, until the handshake is done."""
 
     def __init__(self, nonce: int) -> None:
@@ -170,8 +171,9 @@ class _Handshake:
             self.failure = Failure(TOO_MANY_BYTES)
         return b""
 
+    @abstractmethod
     def _on_hello(self, hello: Hello) -> bytes:
-        raise NotImplementedError
+        """Judges one hello; returns what is to be sent now."""
 
 
 class NodeHandshake(_Handshake):
