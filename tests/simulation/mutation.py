@@ -123,8 +123,10 @@ def row(slip: Slip) -> tuple[bool, str]:
 
 def main(words: Sequence[str]) -> None:
     """Prints the table, each row as soon as it is known. `words`: only mutants with all of these in their names. Exit
-    code 1 if a mutant was not found."""
+    code 1 if a mutant was not found, or none has such a name."""
     wanted = [slip for slip in SLIPS if all(word in slip.name for word in words)]
+    if not wanted:
+        raise SystemExit(f"no mutant has {' and '.join(words)} in its name: see tests/simulation/mutants.py")
     print("| mutant | module | seeds | how it was found |\n| --- | --- | --- | --- |", flush=True)
     all_found = True
     with ThreadPoolExecutor(CORES) as pool:

@@ -120,3 +120,9 @@ def test_changes_that_are_not_committed_count(repository: Path) -> None:
     (repository / "ext/multipaxos/paxos/leader.pyx").write_text("other\n")
     (repository / "ext/multipaxos/paxos/ballot.pyx").write_text("new\n")
     assert changed_modules() == {"paxos/leader", "paxos/ballot"}
+
+
+def test_a_name_that_no_mutant_has_is_refused() -> None:
+    """A slip of the finger must not look like success."""
+    with pytest.raises(SystemExit, match="no mutant has nosuchword in its name"):
+        mutation.main(["nosuchword"])
