@@ -34,6 +34,14 @@ class CorruptLog(StorageError):
     """The disk holds bytes that this program cannot have written: the message says where."""
 
 
+class LogTooNew(StorageError):
+    """The log holds a decision that this program does not know: run a newer one."""
+
+
+class MachineTooOld(StorageError):
+    """The log raised the machine's version above the one that this node's machine is."""
+
+
 # -- links and sessions
 
 

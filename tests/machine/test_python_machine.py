@@ -58,6 +58,22 @@ def test_the_machine_is_given_the_command_and_its_context(command):
     assert user.given == [(command, Context(slot=2**64 - 1, time_ns=2**63, session=7))]
 
 
+def test_the_machine_is_given_the_version_in_force():
+    user = Scripted(b"answer")
+    machine = PythonMachine(user)
+    machine.apply_bytes(1, 2, 3, b"x")
+    machine.apply_bytes(1, 2, 3, b"x", 2**32 - 1)
+    assert [context.machine_version for _, context in user.given] == [1, 2**32 - 1]
+
+
+def test_the_newest_version_that_a_machine_can_be():
+    class Third(Scripted):
+        version = 3
+
+    assert PythonMachine(Scripted(b"")).version == 1
+    assert PythonMachine(Third(b"")).version == 3
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [

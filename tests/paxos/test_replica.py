@@ -27,6 +27,23 @@ def follow(node, *log, peer=1, at=B1, first=1):
     node.sync()
 
 
+# -- the state's hash
+
+
+def test_replicas_note_the_hash_of_one_slot():
+    """Of the slots 1 to 11 that is 8, however many are applied at once."""
+    nodes = [OneNode(), OneNode()]
+    follow(nodes[0], *COMMANDS[:11])
+    for i, one in enumerate(COMMANDS[:11]):
+        follow(nodes[1], one, first=i + 1)
+    landmarks = [node.core.replica.landmark for node in nodes]
+    assert [landmark.slot for landmark in landmarks] == [8, 8]
+    assert landmarks[0].hash == landmarks[1].hash
+    shorter = OneNode()
+    follow(shorter, *COMMANDS[:8])
+    assert f"{landmarks[0].hash:016x}" == shorter.core.status()["state_hash"]
+
+
 # -- watermarks
 
 

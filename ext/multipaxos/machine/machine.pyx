@@ -4,7 +4,7 @@ Theory. `apply` reads the command's bytes where they lie and appends the answer;
 `state_hash` serves to compare two replicas: equal states have equal hashes.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.wire.buffer cimport Bytes, bytes_free
@@ -12,6 +12,9 @@ from multipaxos.wire.buffer cimport Bytes, bytes_free
 
 cdef class Machine:
     """The base of the compiled machines: `key_value.KeyValue` and `python_machine.PythonMachine`."""
+
+    def __cinit__(self, *_, **__):
+        self.version = 1
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")
@@ -23,11 +26,13 @@ cdef class Machine:
         """The hash of the state, 64 bits."""
         return self.state_hash()
 
-    def apply_bytes(self, uint64_t slot, uint64_t time_ns, uint64_t session, bytes command not None):
+    def apply_bytes(self, uint64_t slot, uint64_t time_ns, uint64_t session, bytes command not None,
+                    uint32_t machine_version=1):
         """Applies one command, as decided in `slot`; returns (refused, answer)."""
         cdef Context context
         cdef Bytes reply
         context.slot, context.time_ns, context.session = slot, time_ns, session
+        context.machine_version = machine_version
         memset(&reply, 0, sizeof(Bytes))
         try:
             refused = self.apply(&context, <const uint8_t*>(<char*>command), len(command), &reply)

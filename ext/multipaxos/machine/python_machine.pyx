@@ -52,12 +52,14 @@ cdef class PythonMachine(Machine):
     def __init__(self, machine):
         self.machine = machine
         self.user_apply = machine.apply
+        self.version = machine.version
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
         cdef bytes answer
         cdef bint refused = False
         try:
-            given = self.user_apply(command[:size], UserContext(context.slot, context.time_ns, context.session))
+            known = UserContext(context.slot, context.time_ns, context.session, context.machine_version)
+            given = self.user_apply(command[:size], known)
             if not isinstance(given, bytes):
                 raise TypeError(f"the machine answered with {type(given).__name__}, not bytes")
             answer = given

@@ -358,7 +358,7 @@ cdef class Node:
         cdef uint64_t leading_ballot = self.leading.leading_ballot
         state_hash = None
         if self.context.is_replica:
-            state_hash = f"{(self.machine.state_hash_int() ^ self.replica.sessions.chain):016x}"
+            state_hash = f"{self.replica.state_hash():016x}"
         return {
             "id": self.context.node_id,
             "leading": self.leader.state == ACTIVE,

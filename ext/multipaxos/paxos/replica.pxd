@@ -5,8 +5,10 @@ from libc.stdint cimport uint64_t
 
 from multipaxos.machine.machine cimport Machine
 from multipaxos.paxos.answers cimport Answers
+from multipaxos.paxos.landmark cimport Landmark
 from multipaxos.paxos.requests cimport Requests
 from multipaxos.paxos.session_table cimport SessionTable
+from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Commands
@@ -23,6 +25,8 @@ cdef class Replica:
     cdef readonly Ring proposals     # its own, not yet decided
     cdef readonly Requests requests
     cdef readonly SessionTable sessions
+    cdef readonly Settings settings
+    cdef readonly Landmark landmark  # the slot at which the state is compared with other replicas
     cdef readonly uint64_t reproposals   # times that another command won a slot that this replica had proposed for
     cdef Answers answers
     cdef Machine machine             # None on a node without the replica's role
@@ -38,4 +42,5 @@ cdef class Replica:
     cdef int perform(self) except -1
     cdef int settle(self, Run* run, uint64_t slot) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1
+    cdef uint64_t state_hash(self)
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept

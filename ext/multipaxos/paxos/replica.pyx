@@ -25,9 +25,11 @@ from libc.string cimport memcmp
 
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.answers cimport Answers
+from multipaxos.paxos.landmark cimport Landmark
 from multipaxos.paxos.limits cimport SESSIONS_MAX
 from multipaxos.paxos.requests cimport Requests
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
+from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, Command, Commands
@@ -57,6 +59,8 @@ cdef class Replica:
         self.decisions = Ring(capacity)
         self.proposals = Ring(capacity)
         self.sessions = SessionTable(sessions_max)
+        self.settings = Settings(1, machine.version if machine is not None else 1)
+        self.landmark = Landmark()
         self.answers = Answers()
         self.requests = Requests(self.sessions, self.answers, machine is not None)
         self.window = window
@@ -168,6 +172,8 @@ cdef class Replica:
                 break
             self.settle(row.run, self.slot_out)
             self.apply(row.run, self.slot_out)
+            if self.machine is not None and self.landmark.wants(self.slot_out):
+                self.landmark.note(self.slot_out, self.state_hash())
             self.slot_out += 1
         if self.slot_in < self.slot_out:
             self.slot_in = self.slot_out
@@ -203,6 +209,7 @@ cdef class Replica:
         context.slot = slot
         context.time_ns = self.time_ns
         context.session = command.session
+        context.machine_version = <uint32_t>self.settings.machine_version
         self.sessions.apply(&command, &context, self.machine, &outcome)
         if command.kind == OPEN_SESSION:
             self.requests.note_opened(&command)
@@ -211,6 +218,10 @@ cdef class Replica:
                 self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_link)
             self.sessions.evicted = 0
         return self.answers.report_applied(&command, &outcome)
+
+    cdef uint64_t state_hash(self):
+        """The hash of all replicated state, after the slot applied last. Not for a node without a machine."""
+        return self.machine.state_hash() ^ self.sessions.chain ^ self.settings.state_hash()
 
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept:
         """The first slot from slot_out on, below `limit`, whose decision is held: a gap ends there."""

@@ -247,7 +247,7 @@ cdef class SessionTable:
         command.session, command.sequence, command.unacknowledged = session, sequence, unacknowledged
         command.kind = OPEN_SESSION if opening else APPLY
         command.payload, command.size = payload, len(payload)
-        context.slot, context.time_ns, context.session = slot, slot, session
+        context.slot, context.time_ns, context.session, context.machine_version = slot, slot, session, 1
         self.apply(&command, &context, machine, &outcome)
         return outcome.status, outcome.session, outcome.slot, outcome.data[:outcome.size]
 

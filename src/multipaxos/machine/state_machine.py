@@ -23,10 +23,18 @@ class Context(NamedTuple):
     """The machine's clock, in nanoseconds of UTC: the greatest time of a decided command so far. It never goes back."""
     session: int
     """The client session that sent the command."""
+    machine_version: int = 1
+    """The version that all replicas run at this slot, see ``StateMachine.version``."""
 
 
 class StateMachine(ABC):
     """A deterministic state machine. ``multipaxos.Server(..., machine=YourMachine())`` replicates it."""
+
+    version: int = 1
+    """The newest version that this code can be. `apply` has to do what the version in ``context.machine_version`` does:
+    1 when the log begins, raised by ``multipaxos machine-version N`` when every node runs code that knows N. So the
+    code of a cluster is replaced node by node, and all replicas change what they do at one slot. A node whose
+    code is too old for the log stops."""
 
     @abstractmethod
     def apply(self, command: bytes, context: Context) -> bytes:

@@ -1,8 +1,10 @@
 from typing import final
 
 from multipaxos.machine.machine import Machine
+from multipaxos.paxos.landmark import Landmark
 from multipaxos.paxos.requests import Requests
 from multipaxos.paxos.session_table import SessionTable
+from multipaxos.paxos.settings import Settings
 from multipaxos.paxos.slots import Ring
 
 @final
@@ -23,6 +25,10 @@ class Replica:
     def requests(self) -> Requests: ...
     @property
     def sessions(self) -> SessionTable: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def landmark(self) -> Landmark: ...
     @property
     def reproposals(self) -> int: ...
     def __new__(
