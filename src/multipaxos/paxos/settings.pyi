@@ -7,6 +7,7 @@ MACHINE_VERSION: Final[int]
 MACHINE_VERSION_MAX: Final[int]
 
 def encode_setting(name: int, value: int) -> bytes: ...
+
 @final
 class Settings(Machine):
     @property
