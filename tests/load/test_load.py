@@ -11,6 +11,7 @@ import pytest
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import LAYOUT, OPERATIONS, OUTCOMES, ROW_BYTES
 from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.semantics import VERSIONS
 from multipaxos.paxos.session_table import SessionTable
 from multipaxos.wire import codec
 
@@ -22,7 +23,7 @@ class Store:
 
     def __init__(self) -> None:
         self.kv = KeyValue()
-        self.sessions = SessionTable()
+        self.sessions = SessionTable(VERSIONS[0])
         self.slot = 0
         self.commands: list[bytes] = []
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
 from tests.support.one_node import APPLY, NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
@@ -381,7 +382,7 @@ def test_a_client_must_not_send_noops():
 def test_a_client_that_waits_in_an_evicted_session_is_answered(decided):
     """Found by simulation: a command that came before the eviction was dropped without an answer, and its client
     waited."""
-    node = OneNode(sessions_max=1)
+    node = OneNode(versions=(Semantics(sessions_max=1),))
     node.client()
     follow(node, command(0, 91, b"", OPEN_SESSION))
     node.request(1, command(1, 1, b"late"))
@@ -410,7 +411,7 @@ def test_a_lost_forward_is_repeated_also_while_others_follow_it():
 
 def test_an_opening_that_was_applied_leaves_the_queue_though_its_session_was_evicted():
     """Found by simulation: it opened sessions that no client knew of, which evicted those of others."""
-    node = OneNode(sessions_max=1)
+    node = OneNode(versions=(Semantics(sessions_max=1),))
     follow(node, command(0, 91, b"", OPEN_SESSION))
     node.client()
     node.request(1, command(0, 92, b"", OPEN_SESSION))

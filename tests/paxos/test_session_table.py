@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.python_machine import PythonMachine
+from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.session_table import SessionTable
 from tests.support.journal import Journal
 
@@ -17,7 +18,7 @@ class Table:
     """A table with a journal behind it; each call is the next slot."""
 
     def __init__(self, sessions_max: int = 8) -> None:
-        self.sessions = SessionTable(sessions_max)
+        self.sessions = SessionTable(Semantics(sessions_max=sessions_max))
         self.journal = Journal()
         self.machine = PythonMachine(self.journal)
         self.slot = 0
@@ -165,7 +166,7 @@ def test_against_a_model(steps: list[tuple[int, int, int]]) -> None:
 def test_sessions_that_share_a_bucket_are_told_apart() -> None:
     """More of them than buckets, opened, found again, and evicted in turn."""
     kept, opened_in_all = 20_000, 24_000
-    sessions, machine = SessionTable(kept), KeyValue()
+    sessions, machine = SessionTable(Semantics(sessions_max=kept)), KeyValue()
     for slot in range(1, opened_in_all + 1):
         sessions.apply_command(machine, slot, 0, slot + 5, 0, b"", opening=True)
     evicted = opened_in_all - kept

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from multipaxos.machine.python_machine import PythonMachine
+from multipaxos.machine.semantics import VERSIONS, Semantics
 from multipaxos.node.node import Node
 from multipaxos.node.output import META_VOTER, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
@@ -49,7 +50,7 @@ class OneNode:
         founded: bool = True,
         quorums: QuorumSystem | None = None,
         window: int = 64,
-        sessions_max: int = 1 << 16,
+        versions: tuple[Semantics, ...] = VERSIONS,
         meta: dict[bytes, bytes] | None = None,
         records: list[tuple[int, int, int, bytes]] | None = None,
         linked: bool = True,
@@ -66,7 +67,7 @@ class OneNode:
         self.journal = journal or Journal()
         self.roles = roles or [ALL_ROLES] * nodes
         voters = [i for i, role in enumerate(self.roles) if role & ACCEPTOR]
-        self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, sessions_max)
+        self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, versions)
         self.batch: Batch | None = None
         self.reads: list[Read] = []
         self.sent: dict[int, list[dict[str, Any]]] = {}
@@ -80,7 +81,7 @@ class OneNode:
                     self.link(peer)
         self.sent.clear()
 
-    def new_core(self, quorums: QuorumSystem, window: int, sessions_max: int) -> Node:
+    def new_core(self, quorums: QuorumSystem, window: int, versions: tuple[Semantics, ...]) -> Node:
         """The core, from what the disk holds."""
         return Node(
             node_id=self.id,
@@ -93,7 +94,7 @@ class OneNode:
             records=sorted(self.records, key=lambda record: (record[1], record[0])),
             flatten=flatten,
             window=window,
-            sessions_max=sessions_max,
+            versions=versions,
         )
 
     # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives

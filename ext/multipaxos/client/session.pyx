@@ -29,6 +29,8 @@ from multipaxos.wire.writing cimport put_request
 
 from multipaxos.wire.codec import CodecError
 
+globals().update(UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
+
 
 cdef class Session:
     """One session. `nonce`: random, never 0. `capacity`: how many commands may be in flight, a power of two up to

@@ -18,17 +18,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
-from multipaxos.wire.messages cimport KEY_BYTES_MAX, VALUE_BYTES_MAX
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.machine.operations cimport (
     ANSWER_ELSE, ANSWER_EXISTS, ANSWER_MISMATCH, ANSWER_NOT_FOUND, ANSWER_OK, CAS_VALUE, CAS_VERSION, CREATE, GET,
     IS_MISSING, IS_THERE, PUT, REMOVE, SCAN, TRANSACT, VALUE_EQUALS, VERSION_EQUALS,
 )
+from multipaxos.machine.semantics cimport Semantics
 from multipaxos.machine.table cimport Entry, Slice, Table, forward_of, key_of, order
-
-cdef enum:
-    SCAN_BYTES = 1 << 20             # an answer to a scan ends here, after at least one pair
-    TRANSACT_BYTES_MAX = 2 << 20     # of a transaction's answer
 
 cdef const char* MALFORMED_TEXT = "Malformed: the lengths do not fit the bytes; build commands with multipaxos.commands"
 cdef const char* KEY_TEXT = "TooLarge: a key has 1 to 480 bytes"
@@ -70,14 +66,15 @@ cdef bint take_long(const uint8_t** at, size_t* left, Slice* into) noexcept:
     return take(at, left, &size, 4) and take_slice(at, left, size, into)
 
 
-cdef const char* check_key(Slice key) noexcept:
-    return NULL if 1 <= key.size <= KEY_BYTES_MAX else KEY_TEXT
+cdef const char* check_key(Slice key, Semantics semantics) noexcept:
+    return NULL if 1 <= key.size <= semantics.key_bytes_max else KEY_TEXT
 
 
-cdef const char* parse(const uint8_t* data, size_t size, Parsed* out) noexcept:
+cdef const char* parse(const uint8_t* data, size_t size, Semantics semantics, Parsed* out) noexcept:
     """Parses any command but a transaction; returns NULL, or why the command is refused."""
     cdef const uint8_t* at = data
     cdef size_t left = size
+    cdef uint64_t longest = semantics.key_bytes_max
     memset(out, 0, sizeof(Parsed))
     if not take(&at, &left, &out.op, 1):
         return MALFORMED_TEXT
@@ -85,12 +82,12 @@ cdef const char* parse(const uint8_t* data, size_t size, Parsed* out) noexcept:
         if not (take_short(&at, &left, &out.key) and take_short(&at, &left, &out.expected)
                 and take(&at, &left, &out.limit, 4) and left == 0):
             return MALFORMED_TEXT
-        return NULL if out.key.size <= KEY_BYTES_MAX and out.expected.size <= KEY_BYTES_MAX else KEY_TEXT
+        return NULL if out.key.size <= longest and out.expected.size <= longest else KEY_TEXT
     if out.op < CREATE or out.op > CAS_VERSION:
         return OP_TEXT
     if not take_short(&at, &left, &out.key):
         return MALFORMED_TEXT
-    if check_key(out.key) != NULL:
+    if check_key(out.key, semantics) != NULL:
         return KEY_TEXT
     if out.op == GET or out.op == REMOVE:
         return NULL if left == 0 else MALFORMED_TEXT
@@ -99,7 +96,7 @@ cdef const char* parse(const uint8_t* data, size_t size, Parsed* out) noexcept:
     if out.op == CAS_VERSION and not take(&at, &left, &out.version, 8):
         return MALFORMED_TEXT
     take_slice(&at, &left, left, &out.value)
-    return NULL if out.value.size <= VALUE_BYTES_MAX else VALUE_TEXT
+    return NULL if out.value.size <= semantics.value_bytes_max else VALUE_TEXT
 
 
 # -- answers
@@ -137,7 +134,7 @@ cdef class KeyValue(Machine):
         cdef const char* reason
         if size and command[0] == TRANSACT:
             return self.transact(command + 1, size - 1, context.slot, reply)
-        reason = parse(command, size, &parsed)
+        reason = parse(command, size, self.semantics, &parsed)
         if reason != NULL:
             return refuse(reply, reply.size, reason)
         return self.perform(&parsed, context.slot, reply)
@@ -200,7 +197,7 @@ cdef class KeyValue(Machine):
             entry = self.table.at_or_after(prefix, False)
         while entry != NULL and entry.key_size >= prefix.size and memcmp(key_of(entry), prefix.data, prefix.size) == 0:
             if ((command.limit and count == command.limit)
-                    or (count and reply.size - start + entry.value_size > SCAN_BYTES)):
+                    or (count and reply.size - start + entry.value_size > self.semantics.scan_bytes)):
                 more = 1
                 break
             key_size = <uint16_t>entry.key_size
@@ -247,7 +244,7 @@ cdef class KeyValue(Machine):
         for _ in range(counts[1 if holds else 2]):
             inner.data, inner.size = NULL, 0
             take_long(&at, &left, &inner)
-            parse(inner.data, inner.size, &parsed)
+            parse(inner.data, inner.size, self.semantics, &parsed)
             size_at = reply.size
             answer_size = 0
             bytes_put(reply, &answer_size, 4)
@@ -266,7 +263,7 @@ cdef class KeyValue(Machine):
         for _ in range(count):
             if not (take(at, left, &kind, 1) and take_short(at, left, &key)):
                 return MALFORMED_TEXT
-            if check_key(key) != NULL:
+            if check_key(key, self.semantics) != NULL:
                 return KEY_TEXT
             entry = self.table.find(key)
             if kind == IS_THERE:
@@ -297,7 +294,7 @@ cdef class KeyValue(Machine):
         for _ in range(count):
             if not take_long(at, left, &inner):
                 return MALFORMED_TEXT
-            reason = parse(inner.data, inner.size, &parsed)
+            reason = parse(inner.data, inner.size, self.semantics, &parsed)
             if reason != NULL:
                 return reason
             if parsed.op == SCAN:
@@ -307,7 +304,7 @@ cdef class KeyValue(Machine):
                 entry = self.table.find(parsed.key)
                 reads += 1
                 bytes_read += entry.value_size if entry != NULL else 0
-        if bytes_read + reads * largest + count * <size_t>16 > TRANSACT_BYTES_MAX:
+        if bytes_read + reads * largest + count * <size_t>16 > self.semantics.transact_bytes_max:
             return ANSWER_TEXT
         return NULL
 

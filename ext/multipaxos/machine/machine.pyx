@@ -7,17 +7,27 @@ Theory. `apply` reads the command's bytes where they lie and appends the answer;
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from multipaxos.machine.semantics cimport Semantics
 from multipaxos.wire.buffer cimport Bytes, bytes_free
+
+import multipaxos.machine.semantics as known_semantics
 
 
 cdef class Machine:
-    """The base of the compiled machines: `key_value.KeyValue` and `python_machine.PythonMachine`."""
+    """The base of the compiled machines: `key_value.KeyValue` and `python_machine.PythonMachine`. It begins with the
+    first version of the semantics, as a log does."""
 
     def __cinit__(self, *_, **__):
         self.version = 1
+        self.semantics = known_semantics.VERSIONS[0]
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")
+
+    cdef int use(self, Semantics semantics) except -1:
+        """The version that the log says, from the next command on."""
+        self.semantics = semantics
+        return 0
 
     cdef uint64_t state_hash(self):
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")

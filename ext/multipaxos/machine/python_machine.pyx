@@ -16,13 +16,11 @@ from libc.stdint cimport uint8_t, uint64_t
 from multipaxos.machine.hashing cimport hash_chained
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.wire.buffer cimport Bytes, bytes_put
-from multipaxos.wire.messages cimport VALUE_BYTES_MAX
 
 from multipaxos.machine.state_machine import Context as UserContext
 
 cdef enum:
     REFUSAL_BYTES_MAX = 1000
-    ANSWER_BYTES_MAX = VALUE_BYTES_MAX + (64 << 10)
 
 
 cdef bytes refusal_text(error):
@@ -63,8 +61,9 @@ cdef class PythonMachine(Machine):
             if not isinstance(given, bytes):
                 raise TypeError(f"the machine answered with {type(given).__name__}, not bytes")
             answer = given
-            if len(answer) > ANSWER_BYTES_MAX:
-                raise ValueError(f"the machine answered with {len(answer)} bytes, more than {ANSWER_BYTES_MAX}")
+            if len(answer) > self.semantics.machine_answer_bytes_max:
+                raise ValueError(f"the machine answered with {len(answer)} bytes, more than "
+                                 f"{self.semantics.machine_answer_bytes_max}")
         except (MemoryError, RecursionError):
             raise
         except Exception as error:

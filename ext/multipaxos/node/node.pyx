@@ -44,7 +44,7 @@ from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
 from multipaxos.paxos.leader cimport ACTIVE, Leader
-from multipaxos.paxos.limits cimport RING_WINDOWS, SESSIONS_MAX, SPAN_MAX
+from multipaxos.paxos.limits cimport RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
@@ -56,6 +56,7 @@ from multipaxos.wire.messages cimport (
 from multipaxos.wire.reading cimport decode
 from multipaxos.wire.run cimport run_command
 
+import multipaxos.machine.semantics as known_semantics
 import multipaxos.node.output as output
 from multipaxos.paxos.ballot import describe
 
@@ -66,14 +67,15 @@ cdef class Node:
 
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `flatten`:
     rewrites a frame that is laid out differently (bytes to bytes, ValueError if it is no message). `window`: a power of
-    two, one value for the whole cluster, and so is `sessions_max`. `ring_bytes`: what the slots kept in memory may
-    take. Raises CorruptLog if the records are not what a node writes.
+    two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take. `versions`: of the
+    semantics, as far as this program knows them. Raises CorruptLog if the records are not what a node writes, LogTooNew
+    if they demand other semantics.
     """
 
     def __init__(self, *, int node_id, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
                  meta, records, flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
                  uint64_t election_timeout_ns=500 * MILLISECOND_NS, uint64_t ping_interval_ns=100 * MILLISECOND_NS,
-                 uint64_t sessions_max=SESSIONS_MAX):
+                 tuple versions not None=known_semantics.VERSIONS):
         cdef uint64_t capacity = RING_WINDOWS * window
         cdef uint64_t ballot = number_of(meta, output.META_BALLOT, 0)
         cdef tuple founders = founders_of(meta)
@@ -90,7 +92,7 @@ cdef class Node:
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),
                                  founders is not None and context.is_acceptor)
         self.leader = Leader(node_id, quorums, capacity)
-        self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, sessions_max)
+        self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, versions)
         self.links = Links(context.nodes)
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         recover(self.journal, records)

@@ -9,10 +9,8 @@ cdef enum:
     RUN_BYTES = 256 << 10            # the core ends a run or a request that it fills here, or after one larger command
     PROMISE_BYTES = 1 << 20          # one part of a phase 1b stays below this, or holds a single run
 
-    # Sessions, as every replica judges them when it applies a command.
-    UNACKNOWLEDGED_MAX = 16384       # commands in flight in one session, and answers kept for it: a power of two
-    ANSWER_BYTES_MAX = 16 << 20      # of the answers kept for one session; above this its commands are void
-    SESSIONS_MAX = 65536             # live sessions; the least recently used one is evicted
+    # A client's. What replicas judge sessions by is in machine/semantics.pyx.
+    UNACKNOWLEDGED_MAX = 16384       # commands in flight in one session: a power of two
 
     # One replica's memory for those that ask it. Volatile.
     REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`
@@ -31,5 +29,4 @@ cdef enum:                           # the relations
     UNACKNOWLEDGED_FIT_A_RING = 1 // ((UNACKNOWLEDGED_MAX & (UNACKNOWLEDGED_MAX - 1)) == 0)
     ONE_SESSION_FITS_THE_QUEUE = 1 // (UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
     ONE_RUN_FITS_A_SESSION = 1 // (UNACKNOWLEDGED_MAX - RUN_SLOTS_MAX >= 0)
-    EVERY_SESSION_IS_REMEMBERED = 1 // (SESSIONS_MAX <= UNKNOWN_MAX)
     SCOUTS_MERGE_WHAT_RINGS_HOLD = 1 // ((RING_WINDOWS + 1) * WINDOW_MAX <= SPAN_MAX)

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from multipaxos.machine.machine cimport Machine
+from multipaxos.machine.semantics cimport Semantics
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.landmark cimport Landmark
 from multipaxos.paxos.requests cimport Requests
@@ -28,6 +29,8 @@ cdef class Replica:
     cdef readonly Settings settings
     cdef readonly Landmark landmark  # the slot at which the state is compared with other replicas
     cdef readonly uint64_t reproposals   # times that another command won a slot that this replica had proposed for
+    cdef readonly Semantics semantics    # the version that the log says
+    cdef tuple versions              # those that this program knows
     cdef Answers answers
     cdef Machine machine             # None on a node without the replica's role
     cdef uint64_t flight_bytes_max
@@ -43,4 +46,5 @@ cdef class Replica:
     cdef int settle(self, Run* run, uint64_t slot) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1
     cdef uint64_t state_hash(self)
+    cdef int follow_settings(self) except -1
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept

@@ -26,7 +26,6 @@ from libc.string cimport memcmp
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.landmark cimport Landmark
-from multipaxos.paxos.limits cimport SESSIONS_MAX
 from multipaxos.paxos.requests cimport Requests
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.paxos.settings cimport Settings
@@ -35,6 +34,7 @@ from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, Command, Commands
 from multipaxos.wire.run cimport Run, run_command, run_new
 
+import multipaxos.machine.semantics as known_semantics
 from multipaxos.errors import InvariantViolation
 
 cdef enum:
@@ -50,16 +50,20 @@ cdef bint same(const Command* a, const Command* b) noexcept:
 @cython.final
 cdef class Replica:
     """One replica. `machine`: None on a node without this role; `capacity`: how many slots its rings span, a power
-    of two; `window`: WINDOW; `flight_bytes_max`: bound of the bytes of proposals in flight; `sessions_max`: of live
-    sessions, one value for the whole cluster."""
+    of two; `window`: WINDOW; `flight_bytes_max`: bound of the bytes of proposals in flight; `versions`: of the
+    semantics, as far as this program knows them."""
 
     def __cinit__(self, Machine machine, uint64_t capacity, uint64_t window, uint64_t flight_bytes_max,
-                  uint64_t sessions_max=SESSIONS_MAX):
+                  tuple versions not None=known_semantics.VERSIONS):
         self.machine = machine
         self.decisions = Ring(capacity)
         self.proposals = Ring(capacity)
-        self.sessions = SessionTable(sessions_max)
-        self.settings = Settings(1, machine.version if machine is not None else 1)
+        self.versions = versions
+        self.semantics = versions[0]
+        self.sessions = SessionTable(self.semantics)
+        if machine is not None:
+            machine.use(self.semantics)
+        self.settings = Settings(len(versions), machine.version if machine is not None else 1)
         self.landmark = Landmark()
         self.answers = Answers()
         self.requests = Requests(self.sessions, self.answers, machine is not None)
@@ -222,6 +226,13 @@ cdef class Replica:
     cdef uint64_t state_hash(self):
         """The hash of all replicated state, after the slot applied last. Not for a node without a machine."""
         return self.machine.state_hash() ^ self.sessions.chain ^ self.settings.state_hash()
+
+    cdef int follow_settings(self) except -1:
+        """A setting was applied: the semantics that it demands hold for the slots after it."""
+        if self.settings.semantics == self.semantics.version:
+            return 0
+        self.semantics = self.sessions.semantics = self.versions[self.settings.semantics - 1]
+        return self.machine.use(self.semantics)
 
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept:
         """The first slot from slot_out on, below `limit`, whose decision is held: a gap ends there."""

@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Command
 from multipaxos.machine.machine cimport Context, Machine
+from multipaxos.machine.semantics cimport Semantics
 
 cdef enum:
     SMALL_BYTES = 16                 # an answer up to here needs no allocation of its own
@@ -47,7 +48,7 @@ cdef class SessionTable:
     cdef Session** by_id
     cdef Session** by_nonce
     cdef uint64_t buckets
-    cdef uint64_t sessions_max
+    cdef Semantics semantics
     cdef Session* oldest
     cdef Session* newest
     cdef Bytes scratch

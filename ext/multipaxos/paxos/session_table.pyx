@@ -29,24 +29,22 @@ from multipaxos.wire.messages cimport (
 )
 from multipaxos.machine.hashing cimport hash_word
 from multipaxos.machine.machine cimport Context, Machine
+from multipaxos.machine.semantics cimport Semantics
 from multipaxos.paxos.array cimport ring_grow
-from multipaxos.paxos.limits cimport ANSWER_BYTES_MAX, SESSIONS_MAX, UNACKNOWLEDGED_MAX
 
 from multipaxos.errors import InvariantViolation
 
 cdef enum:
     FIRST_CAPACITY = 16
 
-globals().update(SESSIONS_MAX=SESSIONS_MAX, UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
-
 
 @cython.final
 cdef class SessionTable:
-    """The table. `sessions_max` bounds it; tests make it small."""
+    """The table. `semantics`: its bounds; the log may change them."""
 
-    def __cinit__(self, uint64_t sessions_max=SESSIONS_MAX):
+    def __cinit__(self, Semantics semantics not None):
         self.buckets = 1 << 14
-        self.sessions_max = sessions_max
+        self.semantics = semantics
         self.by_id = <Session**>calloc(self.buckets, sizeof(Session*))
         self.by_nonce = <Session**>calloc(self.buckets, sizeof(Session*))
         if self.by_id == NULL or self.by_nonce == NULL:
@@ -118,7 +116,8 @@ cdef class SessionTable:
         elif command.sequence > session.last + 1:
             outcome.status = AHEAD
             return 0
-        elif session.last - session.acknowledged >= UNACKNOWLEDGED_MAX or session.answer_bytes > ANSWER_BYTES_MAX:
+        elif (session.last - session.acknowledged >= self.semantics.unacknowledged_max
+                or session.answer_bytes > self.semantics.answer_bytes_max):
             outcome.status = OVERLOADED
             return 0
         else:
@@ -169,7 +168,7 @@ cdef class SessionTable:
     cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL:
         cdef Session* session
         cdef uint64_t at
-        if self.count >= self.sessions_max:
+        if self.count >= self.semantics.sessions_max:
             self.evicted, self.evicted_link = self.oldest.id, self.oldest.link
             self.forget(self.oldest)
         session = <Session*>calloc(1, sizeof(Session))
@@ -231,8 +230,9 @@ cdef class SessionTable:
     # -- queries
     def invariants(self):
         """The table is bounded, and its list of sessions by use has two ends."""
-        if self.count > self.sessions_max or (self.count == 0) != (self.oldest == NULL):
-            raise InvariantViolation(f"the table holds {self.count} sessions, at most {self.sessions_max} may live")
+        if self.count > self.semantics.sessions_max or (self.count == 0) != (self.oldest == NULL):
+            raise InvariantViolation(f"the table holds {self.count} sessions, at most {self.semantics.sessions_max} "
+                                     "may live")
         if (self.oldest == NULL) != (self.newest == NULL) or (
                 self.oldest != NULL and (self.oldest.older != NULL or self.newest.newer != NULL)):
             raise InvariantViolation("the list of sessions by use has no ends")

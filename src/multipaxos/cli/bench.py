@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from multipaxos.cli.options import USAGE, cluster_option, fail, reports_errors
+from multipaxos.client.session import UNACKNOWLEDGED_MAX
 from multipaxos.config.cluster import Config
 from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
-from multipaxos.paxos.session_table import UNACKNOWLEDGED_MAX
 
 LOAD_OPTIONS = (  # by the names of generator.Options
     click.option(

@@ -1,5 +1,7 @@
 from typing_extensions import disjoint_base
 
+UNACKNOWLEDGED_MAX: int
+
 @disjoint_base
 class Session:
     @property

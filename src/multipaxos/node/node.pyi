@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
 from multipaxos.machine.machine import Machine
+from multipaxos.machine.semantics import Semantics
 from multipaxos.node.catch_up import CatchUp
 from multipaxos.node.context import Context
 from multipaxos.node.election import Election
@@ -70,7 +71,7 @@ class Node:
         ring_bytes: int = ...,
         election_timeout_ns: int = ...,
         ping_interval_ns: int = ...,
-        sessions_max: int = ...,
+        versions: tuple[Semantics, ...] = ...,
     ) -> None: ...
     def receive(self, link: int, data: bytes) -> None: ...
     def tick(self, now_ns: int, utc_ns: int) -> None: ...

@@ -1,6 +1,7 @@
 from typing import final
 
 from multipaxos.machine.machine import Machine
+from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.landmark import Landmark
 from multipaxos.paxos.requests import Requests
 from multipaxos.paxos.session_table import SessionTable
@@ -30,8 +31,15 @@ class Replica:
     @property
     def landmark(self) -> Landmark: ...
     @property
+    def semantics(self) -> Semantics: ...
+    @property
     def reproposals(self) -> int: ...
     def __new__(
-        cls, machine: Machine | None, capacity: int, window: int, flight_bytes_max: int, sessions_max: int = ...
+        cls,
+        machine: Machine | None,
+        capacity: int,
+        window: int,
+        flight_bytes_max: int,
+        versions: tuple[Semantics, ...] = ...,
     ) -> Replica: ...
     def invariants(self) -> None: ...

@@ -1,9 +1,7 @@
 from typing import final
 
 from multipaxos.machine.machine import Machine
-
-SESSIONS_MAX: int
-UNACKNOWLEDGED_MAX: int
+from multipaxos.machine.semantics import Semantics
 
 @final
 class SessionTable:
@@ -11,7 +9,7 @@ class SessionTable:
     def count(self) -> int: ...
     @property
     def chain(self) -> int: ...
-    def __new__(cls, sessions_max: int = ...) -> SessionTable: ...
+    def __new__(cls, semantics: Semantics) -> SessionTable: ...
     def apply_command(
         self,
         machine: Machine,

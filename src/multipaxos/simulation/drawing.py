@@ -9,8 +9,8 @@ import random
 from dataclasses import replace
 
 from multipaxos.judges.quorums import Quorums
+from multipaxos.machine.semantics import VERSIONS
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
-from multipaxos.paxos.session_table import SESSIONS_MAX
 from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, Faults, Scenario
 from multipaxos.simulation.timeline import MS
 
@@ -43,7 +43,7 @@ def draw(chance: random.Random) -> Scenario:
         faults=draw_faults(chance, election_timeout_ns),
         window=chance.choice((4, 8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
-        sessions_max=clients - 1 if crowded else SESSIONS_MAX,
+        sessions_max=clients - 1 if crowded else VERSIONS[0].sessions_max,
         election_timeout_ns=election_timeout_ns,
         clients=clients,
         operations=chance.choice((20, 40, 80)),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.semantics import Semantics
 from multipaxos.node.node import Node
 from multipaxos.node.output import Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
@@ -135,7 +136,7 @@ class Host:
             flatten=flatten,
             window=scenario.window,
             ring_bytes=scenario.ring_bytes,
-            sessions_max=scenario.sessions_max,
+            versions=(Semantics(sessions_max=scenario.sessions_max),),
             election_timeout_ns=scenario.election_timeout_ns,
             ping_interval_ns=scenario.election_timeout_ns // 5,
         )

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from multipaxos.judges.quorums import Quorums
+from multipaxos.machine.semantics import VERSIONS
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
-from multipaxos.paxos.session_table import SESSIONS_MAX
 from multipaxos.simulation.timeline import MS
 
 PATIENT_NS = 120_000 * MS  # longer than liveness may take
@@ -90,7 +90,7 @@ class Scenario:
     faults: Faults = CALM
     window: int = 64
     ring_bytes: int = 1 << 20
-    sessions_max: int = SESSIONS_MAX
+    sessions_max: int = VERSIONS[0].sessions_max
     election_timeout_ns: int = 500 * MS
     clients: int = 3
     operations: int = 60  # of each client
