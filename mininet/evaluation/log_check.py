@@ -20,6 +20,7 @@ import numpy as np
 from evaluation.records import OK, Operations
 from multipaxos.load.operation_log import OPERATIONS
 from multipaxos.storage.lmdb import LmdbStorage
+from multipaxos.storage.records import parts_of
 from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
 
@@ -32,7 +33,11 @@ def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
     storage = LmdbStorage(directory, cluster, node)
     try:
         newest: dict[int, tuple[int, Command]] = {}
-        for index, first, end, frame in storage.records():
+        for _, _, value in storage.records():
+            parts = parts_of(value)
+            if parts is None:
+                continue  # damaged: a hole in this log, unless a newer record has the slot
+            first, end, index, frame = parts
             _, run_first, _, _, commands = decode_phase2a(frame)
             for slot in range(first, min(end, slot_out)):
                 if slot not in newest or newest[slot][0] < index:

@@ -30,8 +30,18 @@ class DirectoryMismatch(StorageError):
     """The data directory belongs to another cluster or node, or has another format."""
 
 
-class CorruptLog(StorageError):
-    """The disk holds bytes that this program cannot have written: the message says where."""
+class DamagedDirectory(StorageError):
+    """The data directory may have lost what its node promised, so its disk counts as lost; `what` is wrong with it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: this disk counts as lost, because what its node promised cannot be told; keep this directory, "
+            "and start the node with an empty one: it learns from the others and does not vote"
+        )
+
+
+class CorruptLog(DamagedDirectory):
+    """The log lacks a part that cannot be told, or holds what no node writes: the message says where."""
 
 
 class LogTooNew(StorageError):

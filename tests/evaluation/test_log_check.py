@@ -14,7 +14,7 @@ from evaluation.log_check import Command, brief, lost_writes, one_log, proposed_
 from evaluation.records import OPERATION, Operations
 from multipaxos.load.operation_log import OPERATIONS, OUTCOMES
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import HEADER
+from multipaxos.storage.records import pack
 from multipaxos.wire import codec
 
 PUT, GET = OPERATIONS["put"], OPERATIONS["get"]
@@ -152,13 +152,13 @@ def wire(sequence: int, payload: bytes = b"kv") -> Wire:
     return 7, sequence, codec.CommandKind.APPLY, 0, payload
 
 
-def batch(*records: tuple[int, int, int, list[Wire]]) -> bytes:
-    """Records as the core appends them, from (first, end, the frame's first slot, the frame's commands)."""
-    found = b""
-    for first, end, frame_first, commands in records:
-        frame = codec.encode_phase2a(1, frame_first, 5, (0, 1, 1), commands)
-        found += HEADER.pack(first, end, len(frame)) + frame
-    return found
+def batch(*records: tuple[int, int, int, list[Wire]], index: int = 1) -> bytes:
+    """Records as the core makes them, from (first, end, the frame's first slot, the frame's commands); numbered from
+    `index` on."""
+    return pack(
+        (first, end, number, codec.encode_phase2a(1, frame_first, 5, (0, 1, 1), commands))
+        for number, (first, end, frame_first, commands) in enumerate(records, index)
+    )
 
 
 def written(directory: Path, *batches: bytes) -> Path:
@@ -178,7 +178,9 @@ def sequences(directory: Path, slot_out: int) -> dict[int, int]:
 
 
 def test_a_log_is_read_from_disk_up_to_where_the_node_was(tmp_path: Path) -> None:
-    directory = written(tmp_path / "data", batch((1, 4, 1, [wire(1), wire(2), wire(3)])), batch((4, 5, 4, [wire(4)])))
+    directory = written(
+        tmp_path / "data", batch((1, 4, 1, [wire(1), wire(2), wire(3)])), batch((4, 5, 4, [wire(4)]), index=2)
+    )
     assert sequences(directory, 5) == {1: 1, 2: 2, 3: 3, 4: 4}
     assert sequences(directory, 3) == {1: 1, 2: 2}
     assert sequences(directory, 1) == {}
@@ -189,8 +191,8 @@ def test_the_newest_record_holds_only_where_it_covers(tmp_path: Path) -> None:
     directory = written(
         tmp_path / "data",
         batch((1, 7, 1, [wire(sequence) for sequence in range(1, 7)])),
-        batch((3, 5, 3, [wire(33), wire(34)])),
-        batch((5, 9, 5, [wire(sequence) for sequence in range(55, 59)]), (1, 2, 1, [wire(11)])),
+        batch((3, 5, 3, [wire(33), wire(34)]), index=2),
+        batch((5, 9, 5, [wire(sequence) for sequence in range(55, 59)]), (1, 2, 1, [wire(11)]), index=3),
     )
     assert sequences(directory, 9) == {1: 11, 2: 2, 3: 33, 4: 34, 5: 55, 6: 56, 7: 57, 8: 58}
 
@@ -202,9 +204,16 @@ def test_a_record_may_hold_less_than_its_frame(tmp_path: Path) -> None:
     assert sequences(directory, 100) == {12: 12, 13: 13}
 
 
+def test_a_damaged_record_is_a_hole(tmp_path: Path) -> None:
+    damaged = bytearray(batch((1, 3, 1, [wire(1), wire(2)])))
+    damaged[-1] ^= 1
+    directory = written(tmp_path / "data", bytes(damaged), batch((3, 4, 3, [wire(3)]), index=2))
+    assert sequences(directory, 9) == {3: 3}
+
+
 def test_two_directories_are_held_against_each_other(tmp_path: Path) -> None:
     one = written(tmp_path / "one", batch((1, 3, 1, [wire(1), wire(2)])))
-    same = written(tmp_path / "same", batch((1, 2, 1, [wire(1)])), batch((2, 3, 2, [wire(2)])))
+    same = written(tmp_path / "same", batch((1, 2, 1, [wire(1)])), batch((2, 3, 2, [wire(2)]), index=2))
     other = written(tmp_path / "other", batch((1, 3, 1, [wire(1), wire(2, b"another value")])))
     logs = [read_log(directory, "some", 2, 3) for directory in (one, same, other)]
     assert same_prefix(dict(enumerate(logs[:2]))) == []

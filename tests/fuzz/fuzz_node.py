@@ -20,6 +20,7 @@ from typing import Any
 
 from multipaxos.errors import InvariantViolation
 from multipaxos.node.output import Batch
+from multipaxos.storage.records import by_key, cut, parts_of_batch
 from multipaxos.wire import codec
 from tests.fuzz.harness import Program, chunk, main
 from tests.fuzz.states import CLIENT, COMMANDS, STATES
@@ -189,10 +190,9 @@ class Attack:
         """The disk gives the records that the node wanted, or none, or fewer."""
         reads, self.one.reads = self.one.reads, []
         for read in reads:
-            held = sorted(self.one.records, key=lambda record: (record[1], record[0]))
             end = max(read.first + 1, read.end - self.program.below(4))
-            found = [record for record in held if record[1] < end and record[2] > read.first]
-            self.one.core.done(read.token, self.program.below(8) < 7, (end, found))
+            found = cut(sorted(self.one.records, key=by_key), read.first, end, 1 << 60)
+            self.one.core.done(read.token, self.program.below(8) < 7, found)
 
     def relink(self) -> None:
         """A peer gets another link, sometimes another incarnation."""
@@ -238,14 +238,9 @@ class Attack:
 
 def check_batch(batch: Batch) -> None:
     """Every record is a run that holds the slots that the record names."""
-    at, data = 0, batch.records
-    while at < len(data):
-        first, end, size = (int.from_bytes(data[at + i : at + i + 8], "little") for i in (0, 8, 16))
-        frame = data[at + 24 : at + 24 + size]
+    for first, end, _, frame in parts_of_batch(batch.records):
         _, run_first, _, _, commands = codec.decode_phase2a(frame)
         assert run_first <= first < end <= run_first + len(commands)
-        at += 24 + size
-    assert at == len(data)
 
 
 def run_one(data: bytes) -> None:

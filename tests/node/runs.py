@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from multipaxos.storage.records import Record, make
 from multipaxos.wire import codec
 from tests.support.one_node import OneNode, ballot, command
 
@@ -18,6 +19,11 @@ def run_of(at: int, first: int, *commands: tuple[Any, ...]) -> bytes:
     frame = codec.run_frame(codec.encode_phase2a(at, first, 5, (0, 1, 1), list(commands)))
     assert frame is not None
     return frame
+
+
+def records_of(*records: tuple[int, int, bytes]) -> list[Record]:
+    """Records of (first, end, frame), numbered in this order."""
+    return [(first, index, make(first, end, index, frame)) for index, (first, end, frame) in enumerate(records, 1)]
 
 
 def entry(frame: bytes, first: int, end: int) -> dict[str, Any]:

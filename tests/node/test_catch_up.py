@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multipaxos.storage.records import by_key, cut, make
 from multipaxos.wire import codec
 from multipaxos.wire.codec import SLOTS_END
 from tests.node.runs import decided_node, entry, run, run_of, with_a_log
@@ -66,8 +67,7 @@ class TestAnswers:
         one.send(2, "fetch", first=5, end=30)
         (read,) = one.reads
         assert (read.first, read.end) == (5, 30)
-        records = [r for r in sorted(one.records, key=lambda r: (r[1], r[0])) if r[1] < 30 and r[2] > 5]
-        one.core.done(read.token, True, (30, records))
+        one.core.done(read.token, True, cut(sorted(one.records, key=by_key), 5, 30, 1 << 20))
         one.collect()
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"]) == (5, 30)
@@ -84,7 +84,7 @@ class TestAnswers:
         one = with_a_log(b"x", 40, window=4)
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
-        one.core.done(read.token, True, (4, [(i, i, i + 1, bytes(1_500_000)) for i in (1, 2, 3)]))
+        one.core.done(read.token, True, (4, [(i, i, make(i, i + 1, i, bytes(1_500_000))) for i in (1, 2, 3)]))
         one.collect()
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
@@ -112,7 +112,7 @@ class TestAnswers:
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
         one.core.link_down(102)
-        one.core.done(read.token, True, (4, [(1, 1, 2, b"frame")]))
+        one.core.done(read.token, True, (4, [(1, 1, make(1, 2, 1, b"frame"))]))
         one.collect()
         assert one.sent == {}
 

@@ -4,6 +4,7 @@ import pytest
 
 from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.roles import ALL_ROLES
+from multipaxos.storage.records import by_key
 from multipaxos.wire import codec
 from tests.support.one_node import APPLY, NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
 
@@ -123,7 +124,7 @@ def test_a_fetch_below_memory_is_read_from_disk():
     assert len(node.reads) == 1, "one read for a link at a time"
     read = node.reads.pop()
     assert (read.first, read.end) == (1, base)
-    node.core.done(read.token, True, (read.end, sorted(node.records, key=lambda r: (r[1], r[0]))))
+    node.core.done(read.token, True, (read.end, sorted(node.records, key=by_key)))
     node.collect()
     answer = node.from_peer(2, "fetched")[0]
     assert (answer["first"], answer["end"]) == (1, base)

@@ -20,6 +20,7 @@ from typing import Any
 
 from multipaxos.node.node import Node as CoreNode
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.storage.records import by_key, cut
 from multipaxos.wire import codec
 from tests.specification.amended import NOOP, NOWHERE
 from tests.specification.amended_replica import Open
@@ -258,9 +259,8 @@ class Pair:
         if not self.one.reads:
             return False
         wanted = self.one.reads.pop(0)
-        records = sorted(self.one.records, key=lambda record: (record[1], record[0]))
-        found = [record for record in records if record[1] < wanted.end and record[2] > wanted.first]
-        self.core.done(wanted.token, True, (wanted.end, found))
+        found = cut(sorted(self.one.records, key=by_key), wanted.first, wanted.end, 1 << 60)
+        self.core.done(wanted.token, True, found)
         self.one.collect()
         self.finish(wakes=False)
         return True

@@ -14,7 +14,7 @@ from multipaxos.storage.dropping import DroppingStorage
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import Record, pack, split
+from multipaxos.storage.records import Parts, Record, by_key, make, pack, parts_of, parts_of_batch, split
 from multipaxos.wire.codec import RUN_SLOTS_MAX
 
 SMALL_MAP_BYTES = 1 << 20
@@ -35,13 +35,29 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made.close()
 
 
+def records(*some: tuple[int, int, int, bytes]) -> list[Record]:
+    """Records as a storage hands them out, of (first, end, index, frame)."""
+    return [(first, index, make(first, end, index, frame)) for first, end, index, frame in some]
+
+
 # -- records and meta
 
 
 def test_split_gives_back_a_batch() -> None:
-    records = [(1, 3, b"one"), (3, 4, b""), (1 << 60, (1 << 60) + 1, b"x" * 1000)]
-    assert list(split(pack(records))) == records
+    records = [(1, 3, 1, b"one"), (3, 4, 2, b""), (1 << 60, (1 << 60) + 1, 3, b"x" * 1000)]
+    assert list(parts_of_batch(pack(records))) == records
+    assert [(first, index, parts_of(value)) for first, index, value in split(pack(records))] == [
+        (first, index, (first, end, index, frame)) for first, end, index, frame in records
+    ]
     assert list(split(b"")) == []
+
+
+def test_a_record_with_a_flipped_byte_says_nothing() -> None:
+    value = make(7, 9, 3, b"frame")
+    assert parts_of(value) == Parts(7, 9, 3, b"frame")
+    for at in range(len(value)):
+        assert parts_of(value[:at] + bytes([value[at] ^ 4]) + value[at + 1 :]) is None, at
+        assert parts_of(value[:at]) is None, at
 
 
 def test_an_empty_storage_has_nothing(store: Storage) -> None:
@@ -52,25 +68,37 @@ def test_an_empty_storage_has_nothing(store: Storage) -> None:
 
 
 def test_records_come_sorted_by_first_and_index(store: Storage) -> None:
-    store.commit({}, pack([(7, 9, b"a"), (1, 4, b"b")]))
-    assert list(store.records()) == [(2, 1, 4, b"b"), (1, 7, 9, b"a")]
-    store.commit({}, pack([(3, 8, b"c"), (1, 2, b"d"), (0, 1, b"e")]))
-    expected = [(5, 0, 1, b"e"), (2, 1, 4, b"b"), (4, 1, 2, b"d"), (3, 3, 8, b"c"), (1, 7, 9, b"a")]
+    store.commit({}, pack([(7, 9, 1, b"a"), (1, 4, 2, b"b")]))
+    assert list(store.records()) == records((1, 4, 2, b"b"), (7, 9, 1, b"a"))
+    store.commit({}, pack([(3, 8, 3, b"c"), (1, 2, 4, b"d"), (0, 1, 5, b"e")]))
+    expected = records((0, 1, 5, b"e"), (1, 4, 2, b"b"), (1, 2, 4, b"d"), (3, 8, 3, b"c"), (7, 9, 1, b"a"))
     assert list(store.records()) == expected
     assert store.read(0, 10, 1 << 20) == (10, expected)
     assert store.read(2, 3, 1 << 20) == (3, [expected[1]])
 
 
+def test_what_is_damaged_is_handed_out_as_it_lies_there(store: Storage) -> None:
+    """Its header may lie about its end, so it is read wherever its key allows that it reaches."""
+    (_, _, value) = records((1, 2, 1, b"frame"))[0]
+    for index, at in enumerate((9, len(value) - 1), 1):
+        lies = value[:16] + index.to_bytes(8, "little") + value[24:]
+        store.commit({}, lies[:at] + b"?" + lies[at + 1 :])
+    assert [record[:2] for record in store.records()] == [(1, 1), (1, 2)]
+    assert [record[:2] for record in store.read(900, 1000, 1 << 20)[1]] == [(1, 1), (1, 2)]
+    assert store.read(1 + RUN_SLOTS_MAX, 2000, 1 << 20)[1] == []
+
+
 def test_meta_is_put_key_by_key(store: Storage) -> None:
     store.commit({b"ballot": b"1", b"mark": b"2"}, b"")
-    store.commit({b"ballot": b"3"}, pack([(1, 2, b"x")]))
+    store.commit({b"ballot": b"3"}, pack([(1, 2, 1, b"x")]))
     assert store.meta() == {b"ballot": b"3", b"mark": b"2"}
 
 
 def test_slot_0_is_found(store: Storage) -> None:
-    store.commit({}, pack([(0, RUN_SLOTS_MAX, b"x")]))
-    assert store.read(0, 1, 10)[1] == [(1, 0, RUN_SLOTS_MAX, b"x")]
-    assert store.read(RUN_SLOTS_MAX - 1, RUN_SLOTS_MAX, 10)[1] == [(1, 0, RUN_SLOTS_MAX, b"x")]
+    only = (0, RUN_SLOTS_MAX, 1, b"x")
+    store.commit({}, pack([only]))
+    assert store.read(0, 1, 10)[1] == records(only)
+    assert store.read(RUN_SLOTS_MAX - 1, RUN_SLOTS_MAX, 10)[1] == records(only)
     assert store.read(RUN_SLOTS_MAX, RUN_SLOTS_MAX + 1, 10)[1] == []
 
 
@@ -99,11 +127,14 @@ def test_read_agrees_with_a_list(
     try:
         model: list[Record] = []
         for each in batches:
-            written = [(first, first + count, bytes(size)) for first, count, size in each]
+            written = [
+                (first, first + count, index, bytes(size))
+                for index, (first, count, size) in enumerate(each, len(model) + 1)
+            ]
             made.commit({}, pack(written))
-            model += [(len(model) + i, *record) for i, record in enumerate(written, start=1)]
+            model += records(*written)
             check_reads(made, model, reads)
-        assert list(made.records()) == sorted(model, key=lambda record: (record[1], record[0]))
+        assert list(made.records()) == sorted(model, key=by_key)
         check_reads(made, model, reads)
     finally:
         made.close()
@@ -115,12 +146,19 @@ def check_reads(made: Storage, model: list[Record], reads: list[tuple[int, int, 
         end = first + span
         covered, got = made.read(first, end, max_bytes)
         assert first < covered <= end
-        over = [record for record in model if record[1] < covered and record[2] > first]
-        assert [record for record in got if record[1] < covered] == sorted(over, key=lambda r: (r[1], r[0]))
-        assert all(record[2] > first and record[1] < end for record in got)
+        over = [record for record in model if record[0] < covered and end_of(record) > first]
+        assert [record for record in got if record[0] < covered] == sorted(over, key=by_key)
+        assert all(end_of(record) > first and record[0] < end for record in got)
         if covered < end:  # cut only if one slot more reaches the limit
-            more = [record for record in model if record[1] <= covered and record[2] > first]
-            assert sum(len(record[3]) for record in more) >= max_bytes
+            more = [record for record in model if record[0] <= covered and end_of(record) > first]
+            assert sum(len(record[2]) for record in more) >= max_bytes
         # Beyond the limit there is one record, or records that cannot be cut because they begin at `first` or below.
-        beyond = [record for i, record in enumerate(got) if sum(len(r[3]) for r in got[:i]) >= max_bytes]
-        assert all(record[1] <= first for record in beyond)
+        beyond = [record for i, record in enumerate(got) if sum(len(r[2]) for r in got[:i]) >= max_bytes]
+        assert all(record[0] <= first for record in beyond)
+
+
+def end_of(record: Record) -> int:
+    """One above the last slot of a whole record."""
+    parts = parts_of(record[2])
+    assert parts is not None
+    return parts.end

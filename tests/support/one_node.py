@@ -17,7 +17,7 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES
 from multipaxos.simulation.shell import carry_out
 from multipaxos.simulation.timeline import MS as MS
-from multipaxos.storage.records import split
+from multipaxos.storage.records import Record, by_key, split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
@@ -52,7 +52,7 @@ class OneNode:
         window: int = 64,
         versions: tuple[Semantics, ...] = VERSIONS,
         meta: dict[bytes, bytes] | None = None,
-        records: list[tuple[int, int, int, bytes]] | None = None,
+        records: list[Record] | None = None,
         linked: bool = True,
         journal: Journal | None = None,
     ) -> None:
@@ -91,7 +91,7 @@ class OneNode:
             seed=7,
             machine=PythonMachine(self.journal),
             meta=self.meta,
-            records=sorted(self.records, key=lambda record: (record[1], record[0])),
+            records=sorted(self.records, key=by_key),
             flatten=flatten,
             window=window,
             versions=versions,
@@ -190,8 +190,7 @@ class OneNode:
     def commit(self, batch: Batch) -> None:
         """The disk keeps a batch."""
         self.meta.update(batch.meta)
-        for first, end, frame in split(batch.records):
-            self.records.append((len(self.records) + 1, first, end, frame))
+        self.records += split(batch.records)
 
     def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
         """The messages that were sent on a link since the last call; with `kind`, only those of that kind (the others

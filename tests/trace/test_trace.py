@@ -183,9 +183,7 @@ def test_a_restart_says_where_it_begins_and_knows_what_its_disk_holds(path: Path
     node.sync()
     traced.trace.close()
     storage = MemoryStorage()
-    for _, first, end, frame in node.records:
-        head = b"".join(number.to_bytes(8, "little") for number in (first, end, len(frame)))
-        storage.commit({}, head + frame)
+    storage.commit({}, b"".join(value for _, _, value in node.records))
     before = len(lines(path))
     again = Traced(path, node.restart(), storage)
     started = lines(path)[before]

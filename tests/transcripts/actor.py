@@ -18,7 +18,7 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.shell import Act, nothing, wake
 from multipaxos.simulation.timeline import MS, Timeline
-from multipaxos.storage.records import split
+from multipaxos.storage.records import parts_of_batch
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
@@ -219,7 +219,7 @@ def contents(batch: Batch) -> str:
         parts.append("the voter record")
     if META_BALLOT in batch.meta:
         parts.append(f"ballot {describe_ballot(int.from_bytes(batch.meta[META_BALLOT], 'little'))}")
-    for first, end, frame in split(batch.records):
+    for first, end, _, frame in parts_of_batch(batch.records):
         parts.append(f"{slots(first, end)} at {describe_ballot(codec.decode_phase2a(frame)[0])}")
     if META_DECIDED in batch.meta:
         parts.append(f"decided below {int.from_bytes(batch.meta[META_DECIDED], 'little')}")

@@ -40,8 +40,10 @@ cdef class CatchUp:
     cdef uint64_t fetch_due_ns       # the next fetch
     # what peers lack
     cdef dict lookups                # token -> Lookup
+    cdef bint has_holes              # of our acceptor, when it was looked at last
     cdef list reads                  # [Read] since the last output
 
+    cdef int start(self) except -1
     cdef int want(self, uint64_t end, int source) except -1
     cdef int want_from(self, Link ahead) except -1
     cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1
@@ -56,4 +58,5 @@ cdef class CatchUp:
     cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int on_read(self, uint64_t token, bint ok, object data) except -1
     cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1
+    cdef dict holders_of(self, uint64_t first, uint64_t end, object records)
     cdef list take_reads(self)

@@ -14,6 +14,9 @@ Rules.
   did, and every pvalue at or above a deciding ballot carries the decided command.
 - While our own voter record is not durable, a peer learns from us only what is durable here: a crash must not erase
   what made that peer a witness, because both nodes could then found a cluster.
+- A damaged record is not sent, nor is what an older one says of its slots: an answer ends before it. Where nothing can
+  be sent, no answer is: the peer asks another one.
+- What was decided in a former life is sent from the disk also where our own replica is stuck at a hole below it.
 - At most one read of the log is under way for a peer.
 """
 
@@ -37,6 +40,7 @@ from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.messages cimport Message, Pvalues
 from multipaxos.wire.reading cimport pvalues_at
+from multipaxos.wire.record cimport WHOLE, Judgement, RecordHeader, judge
 from multipaxos.wire.run cimport Run, run_drop, run_read
 from multipaxos.wire.writing cimport put_fetch, put_fetched, pvalues_bytes
 
@@ -70,6 +74,18 @@ cdef class CatchUp:
         self.reads = []
 
     # == what we lack
+
+    cdef int start(self) except -1:
+        """The first tick: what our disk lost is fetched at once, as far as it is known to be decided."""
+        self.has_holes = self.acceptor.holes.end > 0
+        if self.has_holes:
+            first, _ = self.acceptor.holes.spans_list()[0]
+            self.context.note(
+                "holes", 0, first,
+                f"{self.acceptor.holes.slots()} slots from {first} on are missing, because records on this disk are "
+                f"damaged: this node fetches what was decided there, and until then promises nothing below slot "
+                f"{self.acceptor.holes.end}")
+        return self.want(self.journal.decided_before, -1)
 
     cdef int want(self, uint64_t end, int source) except -1:
         """Every slot below `end` is decided; the peer `source` (-1: none in particular) reported it."""
@@ -108,6 +124,10 @@ cdef class CatchUp:
 
     cdef int settle(self) except -1:
         """The end of a wake-up: fetches what is still missing."""
+        if self.has_holes and not self.acceptor.holes.end:
+            self.has_holes = False
+            self.context.note("filled", 0, 0, "nothing is missing any more: decided commands are in the place of what "
+                                              "was damaged")
         if self.context.now_ns >= self.due_ns():
             self.fetch()
         return 0
@@ -188,7 +208,7 @@ cdef class CatchUp:
 
     cdef int on_fetch(self, Link link, const Message* message) except -1:
         """A peer asks for decisions."""
-        cdef uint64_t end = min(message.end, self.replica.slot_out)
+        cdef uint64_t end = min(message.end, max(self.replica.slot_out, self.journal.decided_before))
         if not self.joining.is_founded:
             end = min(end, self.journal.durable_out)
         if message.first < 1 or message.first >= end:
@@ -196,8 +216,10 @@ cdef class CatchUp:
         if message.first < self.acceptor.mark and not self.context.is_replica:
             put_fetched(&link.outgoing, message.first, message.first, self.acceptor.mark, NULL, 0)
             return 0
+        if message.first >= self.replica.slot_out:
+            return self.look_up(link, message.first, end)
         if message.first >= self.replica.decisions.base:
-            return self.answer_fetch(link, message.first, end)
+            return self.answer_fetch(link, message.first, min(end, self.replica.slot_out))
         return self.look_up(link, message.first, min(end, self.replica.decisions.base))
 
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:
@@ -261,39 +283,56 @@ cdef class CatchUp:
         return self.answer_from_disk(link, lookup.read.first, min(lookup.read.end, <uint64_t>covered_end), records)
 
     cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1:
-        """Sends decisions from the log. Of all records that cover a slot, the one with the greatest index holds it."""
+        """Sends decisions from the log, up to the first slot that a damaged record may have covered."""
         cdef uint64_t slot = first
         cdef uint32_t count = 0
-        cdef dict holder = {}            # slot -> (index, frame) of the record that holds it
-        cdef Pvalues* entries
-        for index, record_first, record_end, frame in records:
-            for covered in range(max(record_first, first), min(record_end, end)):
-                if covered not in holder or holder[covered][0] < index:
-                    holder[covered] = (index, frame)
-        entries = <Pvalues*>malloc((len(holder) + 1) * sizeof(Pvalues))
+        cdef dict holder = self.holders_of(first, end, records)
+        cdef bytes value
+        cdef Pvalues* entries = <Pvalues*>malloc((len(holder) + 1) * sizeof(Pvalues))
         if entries == NULL:
             raise MemoryError("no memory to answer a fetch")
         try:
             last = None
             total = 0
             while slot < end and slot in holder:
-                index, frame = holder[slot]
+                index, value = holder[slot]
+                if value is None:
+                    break
                 if last is not None and index == last:
                     entries[count - 1].end = slot + 1
                 else:
-                    if count and total + len(frame) > 2 * FETCH_BYTES:
+                    if count and total + len(value) > 2 * FETCH_BYTES:
                         break
-                    total += len(frame)
+                    total += len(value)
                     last = index
                     entries[count].first, entries[count].end = slot, slot + 1
-                    entries[count].run = <const uint8_t*>PyBytes_AS_STRING(frame)
-                    entries[count].size = PyBytes_GET_SIZE(frame)
+                    entries[count].run = <const uint8_t*>PyBytes_AS_STRING(value) + sizeof(RecordHeader)
+                    entries[count].size = PyBytes_GET_SIZE(value) - sizeof(RecordHeader)
                     count += 1
                 slot += 1
-            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+            if count:
+                put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
         finally:
             free(entries)
         return 0
+
+    cdef dict holders_of(self, uint64_t first, uint64_t end, object records):
+        """{slot: (index, record)} for the slots of [first, end). Of all records that cover a slot, the one with the
+        greatest index holds it; None in place of a record that is damaged."""
+        cdef dict holder = {}
+        cdef uint64_t key_first, key_index, covered
+        cdef Judgement record
+        cdef bytes value
+        for key_first, key_index, value in records:
+            record = judge(key_first, key_index, <const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+            if record.verdict != WHOLE:
+                self.context.note("damaged", 0, record.first,
+                                  f"record {record.index} of slots {record.first} to {record.end} is damaged on this "
+                                  "disk: nothing of it is sent; start this node again, and it fetches what it lost")
+            for covered in range(max(record.first, first), min(record.end, end)):
+                if covered not in holder or holder[covered][0] < record.index:
+                    holder[covered] = (record.index, value if record.verdict == WHOLE else None)
+        return holder
 
     cdef list take_reads(self):
         """[Read] since the last call."""

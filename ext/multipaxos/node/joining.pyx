@@ -71,7 +71,7 @@ cdef class Joining:
             return self.links.refuse(link, "a founding of another incarnation than the link's")
         listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
         refused, witness = self.founding.is_refused(), self.founding.is_witness()
-        self.founding.learnt = self.acceptor.end > 1
+        self.founding.learnt = self.acceptor.has_log()
         if self.founding.on_founding(link.node_id, message.incarnation, message.fresh, listed) is not None:
             self.record_founders()
         elif self.founding.is_refused() and not refused:
@@ -105,7 +105,7 @@ cdef class Joining:
         cdef uint64_t[ACCEPTORS_MAX] incarnations
         if self.ticket:
             return 0                     # `on_founders_durable` sends it
-        self.founding.learnt = self.acceptor.end > 1
+        self.founding.learnt = self.acceptor.has_log()
         incarnation, fresh, listed = self.founding.message()
         for i, one in enumerate(listed):
             incarnations[i] = one

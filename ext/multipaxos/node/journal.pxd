@@ -28,6 +28,7 @@ cdef class Journal:
     cdef Replica replica
     # batches
     cdef Bytes records               # of the batch that gathers
+    cdef uint64_t index              # of the newest record; records count from 1, over all lives of the disk
     cdef dict meta                   # of the batch that gathers
     cdef uint64_t gathering          # number of the batch that gathers; batches count from 1
     cdef readonly uint64_t durable   # number of the newest durable batch
@@ -35,6 +36,9 @@ cdef class Journal:
     cdef uint64_t next_token
     cdef uint64_t ballot_put         # the greatest ballot among the metadata of all batches
     cdef uint64_t decided_put        # META_DECIDED of the newest batch that had it
+    cdef readonly uint64_t decided_before   # META_DECIDED as the disk held it at the start
+    cdef uint64_t seen_out           # slot_out when `idle_due_ns` was set
+    cdef uint64_t idle_due_ns        # META_DECIDED is put then, if nothing is decided until then
     cdef readonly uint64_t emitted_out   # slot_out when the newest batch was closed
     cdef readonly uint64_t durable_out   # slot_out when the newest durable batch was closed
     # answers of our acceptor
@@ -52,7 +56,9 @@ cdef class Journal:
     cdef int put_founders(self, tuple founders) except -1
     cdef uint64_t ticket(self) noexcept
     cdef bint is_durable(self, uint64_t ticket) noexcept
-    cdef Batch next_batch(self)
+    cdef int settle(self, uint64_t now_ns) except -1
+    cdef uint64_t due_ns(self) noexcept
+    cdef Batch next_batch(self, uint64_t now_ns)
     cdef Batch close_batch(self)
     cdef void on_durable(self) noexcept
     cdef int hold_ack(self, int node_id, uint64_t ballot, uint64_t first, uint64_t end) except -1

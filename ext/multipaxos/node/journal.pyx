@@ -14,6 +14,8 @@ Rules.
 - On disk the newest record of a slot holds. So a run is recorded only for slots in which the ring holds that very run:
   a learner may receive an old pvalue late.
 - META_DECIDED is put into the batch of the pvalues that it rests on, or into a later one, never before.
+- META_DECIDED reaches the disk also when nothing is decided any more: a damaged record below it is known to be decided, so
+  the node fetches what it lost at once.
 - A slot leaves memory only when it is durable and a META_DECIDED above it is durable too.
 - durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
 """
@@ -24,11 +26,13 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from multipaxos.node.limits cimport IDLE_NS, NEVER
 from multipaxos.node.output cimport Batch
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
+from multipaxos.wire.record cimport RecordHeader, record_header
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.run cimport Run
 
@@ -54,7 +58,7 @@ cdef class Journal:
         self.acceptor = acceptor
         self.replica = replica
         self.ballot_put = ballot
-        self.decided_put = decided
+        self.decided_put = self.decided_before = decided
         self.meta = {}
         self.promises = []
         self.gathering = self.next_token = 1
@@ -85,11 +89,12 @@ cdef class Journal:
         return self.record_part(run, first, end)
 
     cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1:
-        cdef uint64_t[3] header
+        cdef RecordHeader header
         if first >= end:
             return 0
-        header[0], header[1], header[2] = first, end, run.size
-        bytes_put(&self.records, header, sizeof(header))
+        self.index += 1
+        record_header(&header, first, end, self.index, run.frame, run.size)
+        bytes_put(&self.records, &header, sizeof(header))
         bytes_put(&self.records, run.frame, run.size)
         return 0
 
@@ -118,12 +123,23 @@ cdef class Journal:
     cdef bint is_durable(self, uint64_t ticket) noexcept:
         return ticket <= self.durable
 
-    cdef Batch next_batch(self):
+    cdef int settle(self, uint64_t now_ns) except -1:
+        """The end of a wake-up: the time of idleness begins anew where slots were applied."""
+        if self.replica.slot_out != self.seen_out:
+            self.seen_out = self.replica.slot_out
+            self.idle_due_ns = now_ns + IDLE_NS
+        return 0
+
+    cdef uint64_t due_ns(self) noexcept:
+        return self.idle_due_ns if self.replica.slot_out > self.decided_put and not self.batch_token else NEVER
+
+    cdef Batch next_batch(self, uint64_t now_ns):
         """The batch that the shell is to make durable now; None while one is outstanding or nothing has to be. Decided
-        slots alone get a batch in time, because the rings move on with what is durable."""
+        slots alone get a batch in time, because the rings move on with what is durable, and when the node is idle."""
         if self.batch_token:
             return None
-        if self.records.size or self.meta or self.replica.slot_out > self.emitted_out + self.replica.window // 2:
+        if (self.records.size or self.meta or now_ns >= self.due_ns()
+                or self.replica.slot_out > self.emitted_out + self.replica.window // 2):
             return self.close_batch()
         return None
 

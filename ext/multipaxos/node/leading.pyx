@@ -125,7 +125,7 @@ cdef class Leading:
         self.journal.put_ballot(self.leader.ballot)
         self.scout_ticket = self.journal.ticket()
         self.scout_due_ns = self.context.now_ns + RETRY_NS
-        if self.acceptor.adopt(self.leader.ballot):
+        if self.acceptor.adopt(self.leader.ballot) and self.acceptor.may_promise(self.replica.slot_out):
             try:
                 self.acceptor.answer_phase1a(&promise, self.replica.slot_out, self.context.incarnation)
                 self.journal.hold_promise(self.context.node_id, bytes_take(&promise))

@@ -19,6 +19,7 @@ cdef enum:
     RETRY_NS = 100 * MILLISECOND_NS            # scouts, commanders and fetches send again what was not answered
     FORWARD_RETRY_NS = 500 * MILLISECOND_NS    # a replica forwards again what was not applied
     FORWARDER_NS = 1000 * MILLISECOND_NS       # a peer that forwarded a request so lately has clients that wait
+    IDLE_NS = 1000 * MILLISECOND_NS            # META_DECIDED is put when nothing was decided for so long
     FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
     FETCH_ENTRIES = 4096             # of one answer to a fetch
     ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run

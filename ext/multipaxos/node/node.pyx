@@ -151,7 +151,7 @@ cdef class Node:
         cdef list writes = self.links.take_writes()
         cdef Batch batch = None
         if not self.failed:
-            batch = self.journal.next_batch()
+            batch = self.journal.next_batch(self.context.now_ns)
         return Output(writes, batch, self.catch_up.take_reads(), self.links.take_closes(), self.context.take_events(),
                       self.failed)
 
@@ -269,11 +269,12 @@ cdef class Node:
     cdef int start_timers(self) except -1:
         """The first tick."""
         self.leading.start()
+        self.catch_up.start()
         self.pings.soon()
         return self.joining.start()
 
     cdef uint64_t due_ns(self) noexcept:
-        return min(self.pings.due_ns(), min(self.leading.due_ns(), self.catch_up.due_ns()))
+        return min(min(self.pings.due_ns(), self.leading.due_ns()), min(self.catch_up.due_ns(), self.journal.due_ns()))
 
     def next_tick_ns(self):
         """The moment by which `tick` has to be called at the latest."""
@@ -309,6 +310,7 @@ cdef class Node:
         self.serving.settle()
         self.leading.settle()
         self.catch_up.settle()
+        self.journal.settle(self.context.now_ns)
         self.drop_applied()
         return 0
 
@@ -369,6 +371,7 @@ cdef class Node:
             "slot_in": self.replica.slot_in,
             "slot_out": self.replica.slot_out,
             "mark": self.acceptor.mark,
+            "holes": self.acceptor.holes.slots(),
             "voting": self.voting,
             "state_hash": state_hash,
             "incarnation": f"{self.context.incarnation:016x}",

@@ -8,6 +8,7 @@ Rules.
 - Only its leader's link may bring a 1a or 2a of a ballot, and to a voter only if that incarnation is a founder.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
   mark, is not adopted: this node sends a pong, and the scout's node fetches first. To refuse a promise is always safe.
+  So is a phase 1a that asks for a slot of a hole: our pong says up to where we have caught up.
 - A refusal of an old ballot covers no slot: otherwise that leader's next scout could count it as a complete answer
   without pvalues.
 - A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
@@ -82,7 +83,8 @@ cdef class Voting:
         if message.ballot < self.acceptor.ballot_num:
             return False                 # it is refused anyway
         return (max(message.first, self.acceptor.mark) < self.acceptor.accepted.base
-                or message.first + self.context.window < self.acceptor.mark)
+                or message.first + self.context.window < self.acceptor.mark
+                or not self.acceptor.may_promise(message.first))
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
         cdef Run* run

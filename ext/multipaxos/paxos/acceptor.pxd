@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.run cimport Run
+from multipaxos.paxos.holes cimport Holes
 from multipaxos.paxos.slots cimport Ring
 
 cdef struct Vote:                    # what became of a run
@@ -20,9 +21,12 @@ cdef class Acceptor:
     cdef readonly uint64_t end       # one above the highest slot held
     cdef readonly bint voting
     cdef readonly Ring accepted
+    cdef readonly Holes holes
 
     cdef bint adopt(self, uint64_t ballot) noexcept
     cdef Vote on_phase2a(self, Run* run) noexcept
-    cdef bint learn(self, Run* run, uint64_t first, uint64_t end) noexcept
+    cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
+    cdef bint has_log(self) noexcept
+    cdef bint may_promise(self, uint64_t first) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
     cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1

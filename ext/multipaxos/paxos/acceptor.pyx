@@ -2,7 +2,7 @@
 
 Theory. `ballot_num` is the highest ballot adopted, `accepted` the pvalues held, one per slot: the one of the highest
 ballot, which by PMMC section 4.1 ("state reduction") is all that a leader can ever need. `mark` is the slot below which
-all is decided and forgotten.
+all is decided and forgotten. `holes` are slots of which it cannot tell what it accepted.
 
 Rules.
 - A1  ballot_num only rises.
@@ -11,6 +11,8 @@ Rules.
       stall a slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
 - A4  one command per (ballot, slot): the leader sees to that; here the first one stays.
+- A5  nothing is accepted in a hole, and a phase 1a that asks for a slot of one is not answered. Only a decided pvalue is
+      held there, and it fills the hole.
 - A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
   adopts nothing.
 - Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` changed, and sends no answer before
@@ -30,6 +32,7 @@ from multipaxos.wire.messages cimport SLOTS_END, Pvalues
 from multipaxos.wire.run cimport Run
 from multipaxos.wire.writing cimport put_phase1b, pvalues_bytes
 from multipaxos.paxos.limits cimport PROMISE_BYTES
+from multipaxos.paxos.holes cimport Holes, Span
 from multipaxos.paxos.slots cimport Ring, Row
 
 from multipaxos.errors import InvariantViolation
@@ -44,6 +47,7 @@ cdef class Acceptor:
 
     def __cinit__(self, uint64_t capacity, uint64_t ballot_num=0, uint64_t mark=1, bint voting=False):
         self.accepted = Ring(capacity)
+        self.holes = Holes()
         self.ballot_num = ballot_num
         self.mark = mark
         self.end = mark
@@ -71,17 +75,33 @@ cdef class Acceptor:
         """Accepts what it may of a run: its slots from the mark on that the ring reaches."""
         cdef uint64_t first = max(run.first, self.mark)
         cdef uint64_t end = min(run.first + run.count, self.accepted.base + self.accepted.capacity)
+        cdef Span clear
         if run.ballot < self.ballot_num and self.voting:
             return Vote(False, False, run.first, run.first)
         self.adopt(run.ballot)
+        if first < self.holes.end:
+            clear = self.holes.clear_of(first, end)
+            first, end = clear.first, clear.end
         if first >= end:
             return Vote(True, False, run.first, run.first)
         return Vote(True, self.hold(run, first, end), first, end)
 
-    cdef bint learn(self, Run* run, uint64_t first, uint64_t end) noexcept:
+    cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1:
         """Holds decided pvalues; true if any of them was not yet held at this ballot or a higher one."""
+        cdef bint changed
         self.adopt(run.ballot)
-        return self.hold(run, first, end)
+        changed = self.hold(run, first, end)
+        if first < self.holes.end:
+            self.holes.fill(first, min(end, self.accepted.base + self.accepted.capacity))
+        return changed
+
+    cdef bint has_log(self) noexcept:
+        """Does it hold any part of a log, or did it?"""
+        return self.end > 1 or self.holes.end > 0
+
+    cdef bint may_promise(self, uint64_t first) noexcept:
+        """Can it tell what it has accepted from `first` on?"""
+        return first >= self.holes.end
 
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept:
         """Puts the run into the rows of [first, end) that hold nothing, or a lower ballot; true if there are any."""
@@ -160,5 +180,7 @@ cdef class Acceptor:
                     f"A2: slot {slot} is held at ballot {row.ballot}, above ballot_num {self.ballot_num}")
             if row.ballot != row.run.ballot or not row.run.first <= slot < row.run.first + row.run.count:
                 raise InvariantViolation(f"A4: the row of slot {slot} does not belong to its run")
+            if slot < self.holes.end and self.holes.clear_of(slot, slot + 1).first != slot:
+                raise InvariantViolation(f"A5: slot {slot} is held and lies in a hole")
         if self.end > self.accepted.base + self.accepted.capacity:
             raise InvariantViolation(f"the acceptor holds slots up to {self.end}, beyond its ring")

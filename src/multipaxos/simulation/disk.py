@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from multipaxos.judges.disks import Hidden, Vote
 from multipaxos.node.output import META_BALLOT, META_DECIDED, META_MARK, META_VOTER
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import Record, split
+from multipaxos.storage.records import Record, ends_below, parts_of_batch
 from multipaxos.wire.codec import decode_phase2a
 
 
@@ -60,7 +60,7 @@ class Disk(MemoryStorage):
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         """Applies the whole batch at once."""
         super().commit(meta, records)
-        for first, end, frame in split(records):
+        for first, end, _, frame in parts_of_batch(records):
             ballot = decode_phase2a(frame)[0]
             self._votes.append(Vote(first, end, ballot, frame))
             for slot in range(first, end):
@@ -70,7 +70,7 @@ class Disk(MemoryStorage):
 
     def collect(self, mark: int) -> None:
         """Forgets everything below `mark`, which is decided; the highest ballot is kept."""
-        kept: list[Record] = [record for record in super().records() if record[2] > mark]
+        kept: list[Record] = [record for record in super().records() if not ends_below(record, mark)]
         numbers = {META_BALLOT: self.promised, META_MARK: mark, META_DECIDED: max(mark, self.decided)}
         self.commit({key: number.to_bytes(8, "little") for key, number in numbers.items()}, b"")
         self._indexed = kept

@@ -21,7 +21,7 @@ from typing import Protocol
 from multipaxos.errors import DirectoryInUse, DirectoryMismatch, StorageError
 from multipaxos.storage.interface import new_incarnation
 
-FORMAT = 1
+FORMAT = 2
 MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "rootfs"}
 
 _INCARNATION = struct.Struct("<Q")

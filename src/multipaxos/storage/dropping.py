@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import Record, by_slot, cut, split
-
-UNSYNCED_INDEX = 1 << 62  # unsynced records have no index of the disk yet: theirs are above all
+from multipaxos.storage.records import Record, by_key, cut, split
 
 
 class DroppingStorage:
@@ -50,10 +48,9 @@ class DroppingStorage:
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """(covered_end, records), see `Storage.read`; unsynced records are among them."""
-        waiting = [record for _, batch in list(self._unsynced) for record in split(batch)]
-        unsynced = [(UNSYNCED_INDEX + place, *record) for place, record in enumerate(waiting)]
+        unsynced = [record for _, batch in list(self._unsynced) for record in split(batch)]
         covered, records = self._disk.read(first, end, max_bytes)
-        return cut(sorted([*records, *unsynced], key=by_slot), first, covered, max_bytes)
+        return cut(sorted([*records, *unsynced], key=by_key), first, covered, max_bytes)
 
     def close(self) -> None:
         """Releases the directory; what was not synced is lost."""

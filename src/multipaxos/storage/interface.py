@@ -6,6 +6,7 @@ survives a crash as a whole, or not at all, once `commit` has returned.
 Rules.
 - A storage has an incarnation: a random number that is made with it and that no other storage has. A node whose
   incarnation is new has forgotten what its predecessor promised.
+- A storage keeps a record as it came and hands it out as it lies there; the core judges whether it is damaged.
 - A commit that fails makes every later commit fail: what a disk did with a failed sync cannot be known.
 """
 
@@ -32,19 +33,19 @@ class Storage(Protocol):
         """The keys that the core has put, and no others."""
 
     def records(self) -> Iterator[Record]:
-        """All records, sorted by (first, index)."""
+        """All records as they were committed, sorted by their keys (first, index); they may be damaged."""
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        """Makes a batch durable, and returns when it is; `records` is laid out as `records.pack` does.
+        """Makes a batch durable, and returns when it is; `records` are laid out one after another, see `records`.
 
         Thread-safe. Raises StorageError.
         """
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-        """(covered_end, records): every record with slots in [first, covered_end), sorted by (first, index).
+        """(covered_end, records): every record that may have slots in [first, covered_end), sorted by (first, index).
 
-        covered_end is above `first`; it is below `end` if the records would have more than about `max_bytes`.
-        Thread-safe.
+        covered_end is above `first`; it is below `end` if the records would have more than about `max_bytes`. A record
+        whose header is damaged may cover any slots from its key's on. Thread-safe.
         """
 
     def close(self) -> None:

@@ -1,11 +1,15 @@
 """A storage in a data directory, on LMDB.
 
 Theory. LMDB keeps three databases in one environment, so that a transaction over all of them is a batch: `meta` has the
-core's keys as they come; `log` has the records, with key (first, index), both uint64 big-endian so that LMDB sorts by
-them, and value end (uint64, little-endian) followed by the frame; `storage` has the directory's identity (see
-`directory`) and `last`, the greatest index so far.
+core's keys as they come; `log` has the records as the core makes them, with key (first, index), both uint64 big-endian
+so that LMDB sorts by them; `storage` has the directory's identity (see `directory`) and `sum`, the CRC32C of all other
+keys and values of `storage` and `meta`.
 
-Rules. The file's map doubles when it is full; while it moves no reader may be inside.
+Rules.
+- The file's map doubles when it is full; while it moves no reader may be inside.
+- A transaction that changes a key of `storage` or `meta` puts the sum of all of them. A directory whose sum is wrong,
+  or that holds anything and no format, may have lost what its node promised: it is refused. A damaged record is the
+  core's matter.
 """
 
 from __future__ import annotations
@@ -19,20 +23,39 @@ from typing import Any
 
 import lmdb
 
-from multipaxos.errors import StorageError
+from multipaxos.errors import CorruptLog, DamagedDirectory, StorageError
 from multipaxos.storage import directory as data_directory
 from multipaxos.storage.records import Record, cut, lowest_first, split
+from multipaxos.wire.crc import sum_of
 
 MAP_BYTES = 1 << 36
 KEY = struct.Struct(">QQ")  # first, index
-NUMBER = struct.Struct("<Q")
+NAMES = (b"meta", b"log", b"storage")
+SUM = b"sum"
+
+
+class _Own:
+    """The database of the directory's identity, inside a transaction."""
+
+    def __init__(self, transaction: Any, own: Any) -> None:
+        self.transaction = transaction
+        self.own = own
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, if it has one."""
+        value: bytes | None = self.transaction.get(key, db=self.own)
+        return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets the value of a key."""
+        self.transaction.put(key, value, db=self.own)
 
 
 class LmdbStorage:
     """A storage that survives crashes; see `Storage`.
 
     `map_bytes`: the map's size at first. `sync` False leaves out the syncs, for tests that show what they are for.
-    Raises DirectoryInUse, DirectoryMismatch, StorageError.
+    Raises DirectoryInUse, DirectoryMismatch, DamagedDirectory, StorageError.
     """
 
     kind = "lmdb"
@@ -62,18 +85,44 @@ class LmdbStorage:
         self._environment = lmdb.open(
             path, map_size=map_bytes, max_dbs=3, sync=sync, metasync=sync, lock=True, max_readers=16
         )
-        self._meta = self._environment.open_db(b"meta")
-        self._log = self._environment.open_db(b"log")
-        self._own = self._environment.open_db(b"storage")
-        with self._environment.begin(write=True, db=self._own) as transaction:
-            self.incarnation = data_directory.identify(self.directory, transaction, cluster, node_id)
+        with self._environment.begin(write=True) as transaction:
+            known = {name for name, _ in transaction.cursor()}
+            self._meta, self._log, self._own = (self._environment.open_db(name, transaction) for name in NAMES)
+            self._check(transaction, known)
+            self.incarnation = data_directory.identify(self.directory, _Own(transaction, self._own), cluster, node_id)
+            self._put_sum(transaction)
         data_directory.sync_names(self.directory)  # of the files that LMDB has made
-        self._count = self._last_index()
 
-    def _last_index(self) -> int:
-        with self._environment.begin(db=self._own) as transaction:
-            data = transaction.get(b"last")
-            return NUMBER.unpack(data)[0] if data else 0
+    # -- the sum of all keys
+
+    def _check(self, transaction: Any, known: set[bytes]) -> None:
+        """Raises DamagedDirectory if the keys are not those that were put. `known`: the databases that were there."""
+        form = transaction.get(b"format", db=self._own)
+        if form is None:
+            if known - {*NAMES} or any(transaction.stat(db)["entries"] for db in (self._meta, self._log, self._own)):
+                raise DamagedDirectory(f"{self.directory}: it holds a log and no format")
+            return
+        if form != str(data_directory.FORMAT).encode():
+            return  # `identify` refuses it by name
+        if not known.issuperset(NAMES):
+            raise DamagedDirectory(f"{self.directory}: a database of it is missing")
+        if transaction.get(SUM, db=self._own) != self._sum(transaction):
+            raise DamagedDirectory(f"{self.directory}: the sum of its keys is wrong")
+
+    def _sum(self, transaction: Any) -> bytes:
+        """The sum of all keys and values, but that of the sum itself."""
+        pairs = [
+            struct.pack("<II", len(key), len(value)) + key + value
+            for db in (self._own, self._meta)
+            for key, value in transaction.cursor(db)
+            if key != SUM
+        ]
+        return sum_of(b"".join(pairs)).to_bytes(4, "little")
+
+    def _put_sum(self, transaction: Any) -> None:
+        transaction.put(SUM, self._sum(transaction), db=self._own)
+
+    # -- what it holds
 
     def meta(self) -> dict[bytes, bytes]:
         """The keys that the core has put."""
@@ -82,15 +131,18 @@ class LmdbStorage:
 
     def records(self) -> Iterator[Record]:
         """All records, sorted by (first, index)."""
-        with self._environment.begin(db=self._log) as transaction:
-            for key, value in transaction.cursor():
-                yield self._record(key, value)
+        try:
+            with self._environment.begin(db=self._log) as transaction:
+                for key, value in transaction.cursor():
+                    yield self._record(key, value)
+        except lmdb.Error as error:
+            raise CorruptLog(f"{self.directory}: {error}") from error
 
-    @staticmethod
-    def _record(key: bytes, value: bytes) -> Record:
+    def _record(self, key: bytes, value: bytes) -> Record:
+        if len(key) != KEY.size:
+            raise CorruptLog(f"{self.directory}: a key of the log has {len(key)} bytes")
         first, index = KEY.unpack(key)
-        (end,) = NUMBER.unpack_from(value)
-        return index, first, end, value[NUMBER.size :]
+        return first, index, value
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         """Makes a batch durable in one transaction, synced. Thread-safe. Raises StorageError."""
@@ -117,15 +169,13 @@ class LmdbStorage:
             self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
 
     def _commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        count = self._count
         with self._environment.begin(write=True) as transaction:
             for key, value in meta.items():
                 transaction.put(key, value, db=self._meta)
-            for first, end, frame in split(records):
-                count += 1
-                transaction.put(KEY.pack(first, count), NUMBER.pack(end) + frame, db=self._log)
-            transaction.put(b"last", NUMBER.pack(count), db=self._own)
-        self._count = count
+            for first, index, record in split(records):
+                transaction.put(KEY.pack(first, index), record, db=self._log)
+            if meta:
+                self._put_sum(transaction)
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """(covered_end, records), see `Storage.read`. Thread-safe."""

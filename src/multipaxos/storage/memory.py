@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from multipaxos.storage.interface import new_incarnation
-from multipaxos.storage.records import Record, by_slot, cut, lowest_first, split
+from multipaxos.storage.records import Record, by_key, cut, lowest_first, split
 
 
 class MemoryStorage:
@@ -24,7 +24,6 @@ class MemoryStorage:
         self._meta: dict[bytes, bytes] = {}
         self._batches: list[bytes] = []  # as they came, not yet sorted in
         self._indexed: list[Record] = []
-        self._count = 0
 
     def meta(self) -> dict[bytes, bytes]:
         """The keys that the core has put."""
@@ -45,23 +44,19 @@ class MemoryStorage:
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """(covered_end, records), see `Storage.read`."""
         self._index()
-        at = bisect_left(self._indexed, lowest_first(first), key=lambda record: record[1])
+        at = bisect_left(self._indexed, lowest_first(first), key=lambda record: record[0])
         return cut((self._indexed[i] for i in range(at, len(self._indexed))), first, end, max_bytes)
 
     def _index(self) -> None:
         """Sorts in the batches that came since the last reader."""
         batches, self._batches = self._batches, []
-        new: list[Record] = []
-        for batch in batches:
-            for first, end, frame in split(batch):
-                self._count += 1
-                new.append((self._count, first, end, frame))
+        new: list[Record] = [record for batch in batches for record in split(batch)]
         if not new:
             return
-        lowest = min(record[1] for record in new)
-        at = bisect_left(self._indexed, lowest, key=lambda record: record[1])
+        lowest = min(record[0] for record in new)
+        at = bisect_left(self._indexed, lowest, key=lambda record: record[0])
         tail = self._indexed[at:] + new
-        tail.sort(key=by_slot)
+        tail.sort(key=by_key)
         self._indexed[at:] = tail
 
     def close(self) -> None:

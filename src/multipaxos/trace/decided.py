@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multipaxos.storage.interface import Storage
-from multipaxos.storage.records import split
+from multipaxos.storage.records import parts_of, parts_of_batch
 from multipaxos.trace.file import Trace
 from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
@@ -45,8 +45,10 @@ class DecidedSlots:
         first, end = self.next, self.core.acceptor.end
         while first < end:
             first, records = storage.read(first, end, READ_BYTES)
-            for _, begins, ends, frame in records:
-                self.note_run(frame, begins, ends)
+            for _, _, value in records:
+                parts = parts_of(value)
+                if parts is not None:  # of a damaged record the core holds nothing either
+                    self.note_run(parts.frame, parts.first, parts.end)
 
     def note_run(self, frame: bytes, first: int, end: int) -> None:
         """Notes the time of a run that brings commands for the slots [first, end)."""
@@ -61,7 +63,7 @@ class DecidedSlots:
 
     def note_batch(self, batch: Batch) -> None:
         """Notes the runs that the core stores: a leader that is alone sends its runs to no one."""
-        for first, end, frame in split(batch.records):
+        for first, end, _, frame in parts_of_batch(batch.records):
             self.note_run(frame, first, end)
 
     def note_message(self, message: Mapping[str, Any]) -> None:

@@ -1,0 +1,75 @@
+"""Records: one run's frame as a disk keeps it with the slots of it that are meant, and the judgement of what comes back.
+
+Theory. The core makes a record when it stores a run, and is the only one that judges it when it comes back from a disk.
+A record is a header of 40 bytes and the frame; its key is (first, index). There are two sums, because each part that is
+whole limits what a damaged one can hide:
+
+- the header is whole: it covered the header's slots [first, end);
+- only the frame is whole, which its sum in the damaged header shows: it covered slots of that run;
+- neither is: it covered at most RUN_SLOTS_MAX slots from its key's first one on.
+
+Rules.
+- A record is believed if both sums are right and the key is the header's. Of any other record nothing is believed but
+  which slots it may have covered.
+- `index` of a damaged record is its header's if that is whole, else its key's: only a record with a greater index makes
+  it irrelevant for a slot.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from multipaxos.wire.crc cimport crc32c
+from multipaxos.wire.messages cimport RUN_SLOTS_MAX, SLOTS_END
+from multipaxos.wire.run cimport Run, run_drop, run_read
+
+
+# Is the header of a record of `size` bytes what the core made?
+cdef bint is_header_whole(const RecordHeader* header, size_t size) noexcept:
+    return (crc32c(<const uint8_t*>header, SUMMED) == header.header_sum and header.zero == 0
+            and header.size == size - sizeof(RecordHeader) and 0 < header.first < header.end
+            and header.end - header.first <= RUN_SLOTS_MAX)
+
+
+cdef Judgement judge(uint64_t first, uint64_t index, const uint8_t* value, size_t size) except *:
+    """Judges the record of `size` bytes under the key (first, index)."""
+    cdef RecordHeader header
+    cdef Verdict verdict
+    if size >= sizeof(header):
+        memcpy(&header, value, sizeof(header))
+        value += sizeof(header)
+        if is_header_whole(&header, size):
+            size -= sizeof(header)
+            verdict = DAMAGED
+            if header.first == first and header.index == index and crc32c(value, size) == header.frame_sum:
+                verdict = WHOLE
+            return Judgement(verdict, header.first, header.end, header.index, value, size)
+        size -= sizeof(header)
+        if crc32c(value, size) == header.frame_sum:
+            return slots_of_frame(first, index, value, size)
+    return slots_of_key(first, index)
+
+
+cdef Judgement slots_of_frame(uint64_t first, uint64_t index, const uint8_t* frame, size_t size) except *:
+    """The header is damaged and the frame is whole: the record covered slots of its run."""
+    cdef Run* run = run_read(frame, size)
+    cdef uint64_t run_first, run_end
+    if run == NULL:
+        return slots_of_key(first, index)
+    run_first, run_end = run.first, run.first + run.count
+    run_drop(run)
+    if not run_first <= first < run_end:
+        return Judgement(LOST, first, first, index, NULL, 0)    # the key is damaged too
+    return Judgement(DAMAGED, first, run_end, index, NULL, 0)
+
+
+cdef Judgement slots_of_key(uint64_t first, uint64_t index) noexcept:
+    """Only the key is left."""
+    if not 0 < first < SLOTS_END - RUN_SLOTS_MAX:
+        return Judgement(LOST, first, first, index, NULL, 0)
+    return Judgement(DAMAGED, first, first + RUN_SLOTS_MAX, index, NULL, 0)
+
+
+def judgement_of(uint64_t first, uint64_t index, bytes value not None):
+    """(verdict, first, end, index) of the record `value` under the key (first, index)."""
+    cdef Judgement judged = judge(first, index, <const uint8_t*><const char*>value, len(value))
+    return ("whole", "damaged", "lost")[judged.verdict], judged.first, judged.end, judged.index
