@@ -16,6 +16,7 @@ from multipaxos.server.server import Server
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
+from multipaxos.storage.records import pack
 from tests.server.nodes import OK, cluster, one_node, three_nodes
 from tests.support.link_by_hand import Caller, RawLink, local_config, put, run, until
 
@@ -68,8 +69,7 @@ def test_a_second_start_of_a_node_is_refused_and_the_first_goes_on(tmp_path: Pat
 def test_a_log_that_cannot_be_read_ends_the_start() -> None:
     config = one_node()
     broken = MemoryStorage()
-    frame = b"no phase2a"
-    broken.commit({}, b"".join(n.to_bytes(8, "little") for n in (1, 2, len(frame))) + frame)
+    broken.commit({}, pack([(1, 2, 1, b"no phase2a")]))
 
     async def main() -> None:
         with pytest.raises(StorageError, match="record 1 at slot 1"):

@@ -79,8 +79,8 @@ def test_another_nodes_directory_is_refused(tmp_path: Path, cluster: str, node: 
 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LmdbStorage(tmp_path, "demo", 0).close()
-    monkeypatch.setattr(directory, "FORMAT", 2)
-    with pytest.raises(DirectoryMismatch, match="has format 1, this version writes 2"):
+    monkeypatch.setattr(directory, "FORMAT", 3)
+    with pytest.raises(DirectoryMismatch, match="has format 2, this version writes 3"):
         LmdbStorage(tmp_path, "demo", 0)
 
 

@@ -14,7 +14,7 @@ from multipaxos.storage.dropping import DroppingStorage
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import Parts, Record, by_key, make, pack, parts_of, parts_of_batch, split
+from multipaxos.storage.records import Record, by_key, make, pack, parts_of, parts_of_batch, split
 from multipaxos.wire.codec import RUN_SLOTS_MAX
 
 SMALL_MAP_BYTES = 1 << 20
@@ -54,7 +54,7 @@ def test_split_gives_back_a_batch() -> None:
 
 def test_a_record_with_a_flipped_byte_says_nothing() -> None:
     value = make(7, 9, 3, b"frame")
-    assert parts_of(value) == Parts(7, 9, 3, b"frame")
+    assert parts_of(value) == (7, 9, 3, b"frame")
     for at in range(len(value)):
         assert parts_of(value[:at] + bytes([value[at] ^ 4]) + value[at + 1 :]) is None, at
         assert parts_of(value[:at]) is None, at
@@ -161,4 +161,4 @@ def end_of(record: Record) -> int:
     """One above the last slot of a whole record."""
     parts = parts_of(record[2])
     assert parts is not None
-    return parts.end
+    return parts[1]

@@ -14,8 +14,8 @@ Rules.
 - On disk the newest record of a slot holds. So a run is recorded only for slots in which the ring holds that very run:
   a learner may receive an old pvalue late.
 - META_DECIDED is put into the batch of the pvalues that it rests on, or into a later one, never before.
-- META_DECIDED reaches the disk also when nothing is decided any more: a damaged record below it is known to be decided, so
-  the node fetches what it lost at once.
+- META_DECIDED reaches the disk also when nothing is decided any more: of a record that is damaged later the node then
+  knows that it was decided, and fetches it at once.
 - A slot leaves memory only when it is durable and a META_DECIDED above it is durable too.
 - durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
 """

@@ -23,8 +23,6 @@ from libc.stdint cimport uint8_t, uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from multipaxos.node.journal cimport Journal
-from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.record cimport LOST, WHOLE, Judgement, judge
 from multipaxos.wire.run cimport Run, run_drop, run_read
@@ -75,7 +73,7 @@ cdef class Recovery:
         for first, index, value in records:
             record = judge(first, index, <const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
             if record.verdict == LOST:
-                raise CorruptLog(f"record {index} at slot {first} is damaged, and it cannot be told which slots it covered")
+                raise CorruptLog(f"record {index} at slot {first} is damaged, and so is its key")
             self.on_record(&record)
         self.apply_decided(self.decided)
         if self.damaged:
@@ -85,7 +83,7 @@ cdef class Recovery:
 
     cdef int on_record(self, const Judgement* record) except -1:
         if record.first < self.first or record.first == self.first and record.index <= self.index:
-            raise CorruptLog(f"record {record.index} at slot {record.first} is out of order, so a key of the log is damaged")
+            raise CorruptLog(f"record {record.index} at slot {record.first} is out of order: a key is damaged")
         self.first, self.index = record.first, record.index
         self.journal.index = max(self.journal.index, record.index)
         if record.verdict != WHOLE:
@@ -117,8 +115,8 @@ cdef class Recovery:
             limit = self.acceptor.accepted.base + self.acceptor.accepted.capacity
             if end > limit:
                 if not self.stuck:
-                    raise CorruptLog(f"record {record.index} lies more than {self.acceptor.accepted.capacity} slots above "
-                                     f"the decided ones, at {limit}")
+                    raise CorruptLog(f"record {record.index} lies more than {self.acceptor.accepted.capacity} slots "
+                                     f"above the decided ones, at {limit}")
                 self.unread_end = max(self.unread_end, end)
                 end = limit
             for slot in range(max(record.first, self.acceptor.accepted.base), end):

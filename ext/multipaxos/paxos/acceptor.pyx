@@ -11,8 +11,8 @@ Rules.
       stall a slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
 - A4  one command per (ballot, slot): the leader sees to that; here the first one stays.
-- A5  nothing is accepted in a hole, and a phase 1a that asks for a slot of one is not answered. Only a decided pvalue is
-      held there, and it fills the hole.
+- A5  nothing is accepted in a hole, and a phase 1a that asks for a slot of one is not answered. Only a decided pvalue
+      is held there, and it fills the hole.
 - A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
   adopts nothing.
 - Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` changed, and sends no answer before

@@ -1,9 +1,9 @@
 """Holes: the slots of which an acceptor cannot tell what it accepted, because a record of them is damaged on its disk.
 
-Theory. What an acceptor forgot, it must not deny. Until a slot of a hole is filled, the acceptor neither votes in it nor
-answers a scout that asks for it: the answer would read as "I accepted nothing here". A decided pvalue fills the slot:
-every pvalue at a ballot at or above a deciding one carries the decided command, so what was forgotten there is of no
-use to a scout any more.
+Theory. What an acceptor forgot, it must not deny. Until a slot of a hole is filled, the acceptor neither votes in it
+nor answers a scout that asks for it: the answer would read as "I accepted nothing here". A decided pvalue fills the
+slot: every pvalue at a ballot at or above a deciding one carries the decided command, so what was forgotten there is of
+no use to a scout any more.
 
 Rules.
 - Holes only shrink while a node lives; recovery finds them.

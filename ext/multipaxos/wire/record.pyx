@@ -1,4 +1,4 @@
-"""Records: one run's frame as a disk keeps it with the slots of it that are meant, and the judgement of what comes back.
+"""Records: one run's frame as a disk keeps it, with the slots that are meant, and the judgement of what comes back.
 
 Theory. The core makes a record when it stores a run, and is the only one that judges it when it comes back from a disk.
 A record is a header of 40 bytes and the frame; its key is (first, index). There are two sums, because each part that is
@@ -15,7 +15,7 @@ Rules.
   it irrelevant for a slot.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from multipaxos.wire.crc cimport crc32c

@@ -65,7 +65,7 @@ class Node:
         seed: int,
         machine: Machine,
         meta: Mapping[bytes, bytes],
-        records: Iterable[tuple[int, int, int, bytes]],
+        records: Iterable[tuple[int, int, bytes]],
         flatten: Callable[[bytes], bytes],
         window: int = 8192,
         ring_bytes: int = ...,

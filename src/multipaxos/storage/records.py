@@ -18,24 +18,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from multipaxos.wire.codec import RUN_SLOTS_MAX
+from multipaxos.wire.codec import RUN_SLOTS_MAX, SLOTS_END
 from multipaxos.wire.crc import sum_of
 
 Record = tuple[int, int, bytes]  # the key (first, index), and the record's bytes
+Parts = tuple[int, int, int, bytes]  # first, end, index, frame
 
 HEADER = struct.Struct("<QQQIIII")
 SUMMED = 32  # bytes of the header that its own sum covers
-
-
-class Parts(NamedTuple):
-    """A record that is whole."""
-
-    first: int
-    end: int
-    index: int
-    frame: bytes
 
 
 def make(first: int, end: int, index: int, frame: bytes) -> bytes:
@@ -44,7 +35,7 @@ def make(first: int, end: int, index: int, frame: bytes) -> bytes:
     return header[:SUMMED] + struct.pack("<II", sum_of(header[:SUMMED]), 0) + frame
 
 
-def pack(records: Iterable[tuple[int, int, int, bytes]]) -> bytes:
+def pack(records: Iterable[Parts]) -> bytes:
     """The batch of some (first, end, index, frame)."""
     return b"".join(make(*record) for record in records)
 
@@ -65,7 +56,7 @@ def parts_of(value: bytes) -> Parts | None:
         return None
     first, end, index, _, frame_sum, _, _ = HEADER.unpack_from(value)
     frame = value[HEADER.size :]
-    return Parts(first, end, index, frame) if sum_of(frame) == frame_sum else None
+    return (first, end, index, frame) if sum_of(frame) == frame_sum else None
 
 
 def parts_of_batch(batch: bytes) -> Iterator[Parts]:
@@ -81,7 +72,7 @@ def is_header_whole(value: bytes) -> bool:
     if len(value) < HEADER.size:
         return False
     _, _, _, size, _, header_sum, zero = HEADER.unpack_from(value)
-    return sum_of(value[:SUMMED]) == header_sum and zero == 0 and size == len(value) - HEADER.size
+    return (sum_of(value[:SUMMED]), 0, len(value) - HEADER.size) == (header_sum, zero, size)
 
 
 def by_key(record: Record) -> tuple[int, int]:
@@ -96,7 +87,8 @@ def lowest_first(slot: int) -> int:
 
 def ends_below(record: Record, slot: int) -> bool:
     """Is it certain that a record covers only slots below `slot`?"""
-    return is_header_whole(record[2]) and HEADER.unpack_from(record[2])[1] <= slot
+    end: int = HEADER.unpack_from(record[2])[1] if is_header_whole(record[2]) else SLOTS_END
+    return end <= slot
 
 
 def cut(records: Iterable[Record], first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:

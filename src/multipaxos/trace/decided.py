@@ -48,7 +48,8 @@ class DecidedSlots:
             for _, _, value in records:
                 parts = parts_of(value)
                 if parts is not None:  # of a damaged record the core holds nothing either
-                    self.note_run(parts.frame, parts.first, parts.end)
+                    begins, ends, _, frame = parts
+                    self.note_run(frame, begins, ends)
 
     def note_run(self, frame: bytes, first: int, end: int) -> None:
         """Notes the time of a run that brings commands for the slots [first, end)."""
