@@ -103,9 +103,9 @@ def elected() -> tuple[Process, int]:
         process.link_up(link, peer_id)
     while not (ballot := process.core.leader.ballot) or not process.sent:
         process.wake_up(50_000_000)
-    for peer_id, link in enumerate(PEERS, 1):
-        promise = {"ballot": ballot, "first": 1, "end": codec.SLOTS_END, "mark": 1, "number": -1, "rejoins": ()}
-        process.receive(link, codec.encode("phase1b", **promise, incarnation=INCARNATIONS[peer_id], pvalues=()))
+    for link in PEERS:
+        promise = {"ballot": ballot, "first": 1, "end": codec.SLOTS_END, "mark": 1}
+        process.receive(link, codec.encode("phase1b", **promise, pvalues=()))
     assert process.core.status()["leading"]
     return process, ballot
 
@@ -209,12 +209,12 @@ def store(payload: Callable[[bytes], bytes]) -> Iterator[None]:
 
 COMMAND_ROWS = [(1 << 40, i, 1, 7, payload) for i, payload in enumerate(PAYLOADS, 1)]
 REPLY_ROWS = [(i, (1 << 41) + i, 0, bytes(16)) for i in range(1, 1 + len(KEYS))]
-HEAD = ((9 << 16) | 1, 1 << 41, 1_700_000_000_000_000_000, ((9 << 16) | 1, (1 << 41) - 200, 1 << 41))
+HEAD = ((9 << 24) | 1, 1 << 41, 1_700_000_000_000_000_000, ((9 << 24) | 1, (1 << 41) - 200, 1 << 41))
 SMALL = {
-    "phase2b": {"ballot": 65537, "first": 1, "end": 101, "mark": 1},
-    "decision": {"ballot": 65537, "first": 1, "end": 101},
+    "phase2b": {"ballot": 16777217, "first": 1, "end": 101, "mark": 1},
+    "decision": {"ballot": 16777217, "first": 1, "end": 101},
     "fetch": {"first": 1, "end": 101},
-    "leading": {"ballot": 65537},
+    "leading": {"ballot": 16777217},
 }
 
 

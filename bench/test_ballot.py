@@ -20,14 +20,14 @@ def test_as_tuples(benchmark):
 
 @pytest.mark.benchmark(group="make a ballot")
 def test_make(benchmark):
-    assert benchmark(ballot.make, 5, 2) == 5 << 16 | 2
+    assert benchmark(ballot.make, 5, 2) == 5 << 24 | 2
 
 
 @pytest.mark.benchmark(group="make a ballot")
 def test_make_in_python(benchmark):
     def make(round, leader):
-        if not 1 <= round < 1 << 48 or not 0 <= leader < 1 << 16:
+        if not 1 <= round < 1 << 40 or not 0 <= leader < 1 << 24:
             raise ValueError
-        return round << 16 | leader
+        return round << 24 | leader
 
-    assert benchmark(make, 5, 2) == 5 << 16 | 2
+    assert benchmark(make, 5, 2) == 5 << 24 | 2

@@ -15,18 +15,19 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from multipaxos.wire import codec, schema
 
-COMMANDS = [(1 << 40, i, 1, 7, bytes([i]) * 64) for i in range(1, 101)]
+NONCE = 0x1234_5678_9ABC_DEF0
+COMMANDS = [(1 << 40, i, 1, 7, bytes([i]) * 64, NONCE) for i in range(1, 101)]
 REPLIES = [(i, (1 << 41) + i, 0, bytes([i]) * 16) for i in range(1, 101)]
-DECIDED = ((9 << 16) | 1, (1 << 41) - 200, 1 << 41)
-RUN = ((9 << 16) | 1, 1 << 41, 1_700_000_000_000_000_000, DECIDED)
+DECIDED = ((9 << 24) | 1, (1 << 41) - 200, 1 << 41)
+RUN = ((9 << 24) | 1, 1 << 41, 1_700_000_000_000_000_000, DECIDED)
 SMALL: dict[str, dict[str, Any]] = {
-    "phase1a": {"ballot": 65537, "first": 12},
-    "phase2b": {"ballot": 65537, "first": 1, "end": 101, "mark": 1},
-    "decision": {"ballot": 65537, "first": 1, "end": 101},
+    "phase1a": {"ballot": 16777217, "first": 12},
+    "phase2b": {"ballot": 16777217, "first": 1, "end": 101, "mark": 1},
+    "decision": {"ballot": 16777217, "first": 1, "end": 101},
     "fetch": {"first": 1, "end": 101},
-    "ping": {"ballot": 65537, "nonce": 5, "slot_out": 9, "voting": True},
-    "pong": {"ballot": 65537, "nonce": 5, "slot_out": 9, "leading": True, "quorum": True, "decided_end": 101},
-    "leading": {"ballot": 65537},
+    "ping": {"ballot": 16777217, "nonce": 5, "slot_out": 9, "voting": True, "processes": [0, 5, 7]},
+    "pong": {"ballot": 16777217, "nonce": 5, "slot_out": 9, "leading": True, "quorum": True, "decided_end": 101},
+    "leading": {"ballot": 16777217},
 }
 FIRST_SEGMENT_WORDS = 2048
 of_command = operator.attrgetter("session", "sequence", "kind.raw", "unacknowledged", "payload")
@@ -38,15 +39,22 @@ def new(kind: str) -> tuple[Any, Any]:
     return message, message.init(kind)
 
 
-def fill_commands(body: Any, rows: list[tuple[int, int, int, int, bytes]]) -> None:
+def fill_commands(body: Any, rows: list[tuple[int, int, int, int, bytes, int]]) -> None:
+    """All commands are of one session."""
     elements = body.init("commands", len(rows))
-    for i, (session, sequence, kind, unacknowledged, payload) in enumerate(rows):
+    for i, (session, sequence, kind, unacknowledged, payload, _) in enumerate(rows):
         element = elements[i]
         element.session = session
         element.sequence = sequence
         element.kind = kind
         element.unacknowledged = unacknowledged
         element.payload = payload
+    body.nonces = [NONCE]
+
+
+def commands_of(body: Any) -> list[tuple[Any, ...]]:
+    nonces = list(body.nonces)
+    return [(*of_command(each), nonces[each.nonce]) for each in body.commands]
 
 
 def pycapnp_encode_phase2a(
@@ -63,7 +71,7 @@ def pycapnp_decode_phase2a(frame: bytes) -> tuple[Any, ...]:
     with schema.SCHEMA.Message.from_bytes(frame) as message:
         body = message.phase2a
         decided = (body.decidedBallot, body.decidedFirst, body.decidedEnd)
-        return body.ballot, body.first, body.timeNs, decided, [of_command(each) for each in body.commands]
+        return body.ballot, body.first, body.timeNs, decided, commands_of(body)
 
 
 def pycapnp_encode_request(rows: list[Any]) -> bytes:
@@ -74,7 +82,7 @@ def pycapnp_encode_request(rows: list[Any]) -> bytes:
 
 def pycapnp_decode_request(frame: bytes) -> list[Any]:
     with schema.SCHEMA.Message.from_bytes(frame) as message:
-        return [of_command(each) for each in message.request.commands]
+        return commands_of(message.request)
 
 
 def pycapnp_encode_response(session: int, rows: list[Any]) -> bytes:
@@ -112,7 +120,10 @@ def pycapnp_decode_small(frame: bytes) -> dict[str, Any]:
     with schema.SCHEMA.Message.from_bytes(frame) as message:
         kind = str(message.which())
         body = getattr(message, kind)
-        return {"kind": kind} | {name: getattr(body, camel(name)) for name in codec.FIELDS[kind]}
+        fields = {name: getattr(body, camel(name)) for name in codec.FIELDS[kind]}
+        return {"kind": kind} | {
+            name: value if isinstance(value, int) else list(value) for name, value in fields.items()
+        }
 
 
 Pair = tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]

@@ -4,7 +4,7 @@ import pytest
 
 from multipaxos.paxos.slots import Ring
 
-SLOTS, RUN, VOTERS, BALLOT = 8192, 100, 3, 1 << 16
+SLOTS, RUN, VOTERS, BALLOT = 8192, 100, 3, 1 << 24
 
 
 def in_ring(ring):

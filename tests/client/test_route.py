@@ -10,7 +10,7 @@ NO_LEADER = 0
 
 def ballot(round_: int, node_id: int) -> int:
     """A ballot of this node."""
-    return round_ << 16 | node_id
+    return round_ << 24 | node_id
 
 
 def route(retry_s: float = 0.4) -> Route:

@@ -19,8 +19,8 @@ from multipaxos.config.cluster import Config
 from multipaxos.local_cluster import LocalCluster, free_base_port
 from multipaxos.trace.file import HEADER_LINE
 
-AT = 1 << 16  # ballot 1.0
-HIGHER = (2 << 16) + 1
+AT = 1 << 24  # ballot 1.0
+HIGHER = (2 << 24) + 1
 HASHES = ["aaaa", "bbbb", "cccc", "dddd"]
 
 
@@ -288,7 +288,7 @@ def test_a_trace_of_a_node_killed_at_once_is_empty(two: tuple[Made, Made], left:
         (3, b'{"at_ns":900}', "line 3: its node is None, not int"),
         (3, None, "line 3: its hashes is None, not list"),
         (4, b'{"at_ns":1,"node":0,"incarnation":"1","event":"said"}', "line 4: it is earlier than the line before"),
-        (1, b'{"format":"multipaxos-trace","version":2}', "line 1: no trace of version 1"),
+        (1, b'{"format":"multipaxos-trace","version":1}', "line 1: no trace of version 2"),
         (1, b"nonsense", "line 1"),
     ],
 )
@@ -500,7 +500,7 @@ def test_a_cluster_whose_leader_is_killed_passes_and_is_drawn(tmp_path: Path) ->
     second = [event for event in elected if event["at_ns"] < again["at_ns"]][-1]
     first = max(second["first"], again["slot_out"])  # proposed by the second leader, and told to the first one
     said = words(trace_merge.diagram(whole, first, first + 1, around_ns=10**10))
-    ballot = f"{second['ballot'] >> 16}.{follower}"
+    ballot = f"{second['ballot'] >> 24}.{follower}"
     assert {"node 0", "node 1", "node 2", "clients", "crash"} <= set(said)
     for wanted in (f"scouting at ballot {ballot} ", f"phase1a {ballot} from", f"phase2a {ballot} slot", "decided slot"):
         assert any(word.startswith(wanted) for word in said), f"{wanted!r} is not in {said}"

@@ -13,39 +13,32 @@ from multipaxos.wire.codec import CodecError
 from multipaxos.wire.schema import flatten
 from tests.fuzz.harness import main
 
-WITHOUT_FIELDS = {"hello", "status_request", "status_reply"}
+WITHOUT_FIELDS = {"hello", "status_reply"}
 READERS = (codec.decode_message, codec.decode_phase2a, codec.decode_request, codec.decode_response)
 
 
 def seeds() -> list[bytes]:
     """One frame of every kind, and a stream of two."""
-    commands = [(1, n, 1, 0, b"\3\1\0kvalue") for n in range(1, 4)]
-    run = codec.run_frame(codec.encode_phase2a(1 << 16, 1, 5, (0, 1, 1), commands))
+    commands = [(1, n, 1, 0, b"\3\1\0kvalue", 7 + n // 2) for n in range(1, 4)]
+    run = codec.run_frame(codec.encode_phase2a(1 << 24, 1, 5, (0, 1, 1), commands))
     pvalues = [{"first": 1, "end": 3, "run": run}]
-    rejoins = [{"node": 1, "slot": 2, "incarnation": 3}]
     decided = {"decided_ballot": 1, "decided_first": 1, "decided_end": 2}
-    promise = {
-        "end": codec.SLOTS_END,
-        "mark": 1,
-        "incarnation": 7,
-        "number": -1,
-        "rejoins": rejoins,
-        "pvalues": pvalues,
-    }
+    promise = {"end": codec.SLOTS_END, "mark": 1, "pvalues": pvalues}
     frames = [
-        codec.encode_phase2a(1 << 16, 1, 5, (1 << 16, 1, 1), commands),
+        codec.encode_phase2a(1 << 24, 1, 5, (1 << 24, 1, 1), commands),
         codec.encode_request(commands),
         codec.encode_response(1, [(1, 5, 0, b"answer")]),
-        codec.encode("phase1a", ballot=1 << 16, first=1),
-        codec.encode("phase1b", ballot=1 << 16, first=1, **promise),
-        codec.encode("phase2b", ballot=1 << 16, first=1, end=4, mark=1),
-        codec.encode("decision", ballot=1 << 16, first=1, end=4),
+        codec.encode("phase1a", ballot=1 << 24, first=1),
+        codec.encode("phase1b", ballot=1 << 24, first=1, **promise),
+        codec.encode("phase2b", ballot=1 << 24, first=1, end=4, mark=1),
+        codec.encode("decision", ballot=1 << 24, first=1, end=4),
         codec.encode("fetch", first=1, end=4),
         codec.encode("fetched", first=1, end=4, mark=1, pvalues=pvalues),
-        codec.encode("ping", ballot=1, nonce=2, slot_out=3, voting=True),
+        codec.encode("ping", ballot=1, nonce=2, slot_out=3, voting=True, state_slot=2, state_hash=9, processes=[0, 8]),
         codec.encode("pong", ballot=1, nonce=2, slot_out=3, leading=True, quorum=True, **decided),
         codec.encode("founding", incarnation=1, fresh=True, incarnations=[1, 2, 3]),
-        codec.encode("leading", ballot=1 << 16),
+        codec.encode("leading", ballot=1 << 24),
+        codec.encode("status_request", nonce=5),
     ]
     return [*frames, frames[3] + frames[1]]
 

@@ -98,13 +98,13 @@ class Fields:
             "end": self.end,
             "nonce": self.program.byte,
             "time_ns": self.program.byte,
-            "number": lambda: -1 if self.program.below(8) else self.program.byte(),
             "incarnation": lambda: 1000 + self.program.below(4),
             "incarnations": lambda: [1000 + i for i in range(self.program.below(6))],
+            "processes": lambda: [self.program.byte() for _ in range(self.program.below(6))],
+            "state_hash": self.program.byte,
             "session": self.program.byte,
             "commands": lambda: [dict(zip(codec.ELEMENTS["commands"], one, strict=True)) for one in self.commands()],
             "pvalues": self.pvalues,
-            "rejoins": lambda: [{"node": 1, "slot": self.slot(), "incarnation": 1001}] * self.program.below(2),
             "replies": lambda: [{"sequence": 1, "slot": self.slot(), "status": 0, "data": b"answer"}],
         } | dict.fromkeys(("voting", "leading", "quorum", "fresh"), lambda: bool(self.program.below(2)))
         return {name: make.get(name, self.slot)() for name in codec.FIELDS[kind]}

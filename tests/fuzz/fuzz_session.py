@@ -115,7 +115,7 @@ def seeds() -> list[bytes]:
     submit = bytes([0, 3]) + b"abc"
     answer = bytes([1, 1, 2, 1, 1, 9, 0]) + b"ok!" + bytes([1, 2, 9, 0]) + b"ok!"
     response = codec.encode_response(5, [(1, 9, 0, b"answer"), (2, 10, AHEAD, b"")])
-    leading = codec.encode("leading", ballot=1 << 16)
+    leading = codec.encode("leading", ballot=1 << 24)
     ways = (
         submit * 2 + bytes([5]) + answer,
         submit * 3 + bytes([5, 3]) + answer + bytes([4]) + answer,

@@ -3,6 +3,8 @@
 import pytest
 
 from multipaxos.node.election import Election
+from multipaxos.node.output import META_BALLOT
+from multipaxos.paxos.ballot import ROUND_MAX
 from multipaxos.paxos.quorum import QuorumSystem
 from tests.support.one_node import MS, NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
 
@@ -288,6 +290,17 @@ def test_clients_are_sent_the_ballot_of_the_leader():
     node.client()
     node.phase2a(1, ballot(3, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
     assert [one["ballot"] for one in node.take(1, "leading")] == [0, ballot(3, 1)]
+
+
+def test_a_node_that_has_seen_the_last_round_scouts_no_more() -> None:
+    """A ballot above it would begin again from 0."""
+    last = ballot(ROUND_MAX, 1)
+    node = OneNode(meta={META_BALLOT: (ballot(ROUND_MAX - 1, 1)).to_bytes(8, "little")})
+    assert node.begin_scout() == ballot(ROUND_MAX, 0)
+    node = OneNode(meta={META_BALLOT: last.to_bytes(8, "little")})
+    for _ in range(100):
+        node.tick(100)
+    assert scouts(node) == 0
 
 
 def test_an_election_draws_from_every_seed() -> None:

@@ -41,16 +41,13 @@ class TestScout:
     def test_a_vote_of_an_incarnation_that_did_not_found_does_not_count(self) -> None:
         one = OneNode()
         at = one.begin_scout()
-        one.promise(1, at, incarnation=None)
+        one.promise(1, at)
         assert one.core.status()["leading"]
         one = OneNode()
         at = one.begin_scout()
         one.core.link_down(101)
         one.link(1, incarnation=4242, number=201)
-        one.receive(
-            201,
-            codec.encode("phase1b", ballot=at, first=1, end=SLOTS_END, mark=1, incarnation=4242, number=-1),
-        )
+        one.receive(201, codec.encode("phase1b", ballot=at, first=1, end=SLOTS_END, mark=1))
         assert not one.core.status()["leading"]
 
     def test_a_scout_asks_again(self) -> None:

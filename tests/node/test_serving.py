@@ -136,7 +136,7 @@ class TestRequests:
 class TestClients:
     """What clients may ask."""
 
-    def test_a_client_cannot_send_noops_or_rejoins(self) -> None:
+    def test_a_client_cannot_send_noops_or_reconfigurations(self) -> None:
         for kind in (0, 3):
             one = OneNode()
             one.client(1)

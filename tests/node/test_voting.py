@@ -22,9 +22,7 @@ class TestVoting:
         assert refusal["ballot"] == ballot(5, 1)
         scout = OneNode()
         at = scout.begin_scout()
-        scout.send(
-            1, "phase1b", **{k: v for k, v in (refusal | {"ballot": at, "incarnation": 1001}).items() if k != "kind"}
-        )
+        scout.send(1, "phase1b", **{k: v for k, v in (refusal | {"ballot": at}).items() if k != "kind"})
         assert not scout.core.status()["leading"]
         assert held
 

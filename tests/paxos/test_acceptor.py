@@ -292,11 +292,6 @@ def test_a_refusal_covers_no_slot():
     scout.send(
         2,
         "phase1b",
-        **{
-            **{key: refusal[key] for key in codec.FIELDS["phase1b"]},
-            "ballot": at,
-            "pvalues": (),
-            "incarnation": 1002,
-        },
+        **{**{key: refusal[key] for key in codec.FIELDS["phase1b"]}, "ballot": at, "pvalues": ()},
     )
     assert not scout.core.status()["leading"]

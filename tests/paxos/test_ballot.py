@@ -41,9 +41,9 @@ def test_description():
     [
         (0, 0, "round 0 is out of range"),
         (-1, 0, "round -1 is"),
-        (1 << 48, 0, "round 281474976710656 is"),
+        (1 << 40, 0, "round 1099511627776 is"),
         (1, -1, "leader -1 is"),
-        (1, 1 << 16, "leader 65536 is out of range: it must be 0 to 65535"),
+        (1, 1 << 24, "leader 16777216 is out of range: it must be 0 to 16777215"),
     ],
 )
 def test_out_of_range(round, leader, reason):

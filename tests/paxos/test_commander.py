@@ -9,7 +9,7 @@ from multipaxos.wire import codec
 
 
 def ballot(round_number, leader=0):
-    return round_number << 16 | leader
+    return round_number << 24 | leader
 
 
 B = ballot(5)

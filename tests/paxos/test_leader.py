@@ -297,20 +297,7 @@ def test_only_founders_vote(phase):
     if phase == 1:
         at = node.begin_scout()
         node.link(1, incarnation=5555, number=201)
-        node.receive(
-            201,
-            codec.encode(
-                "phase1b",
-                ballot=at,
-                first=1,
-                end=codec.SLOTS_END,
-                mark=1,
-                incarnation=5555,
-                number=-1,
-                rejoins=(),
-                pvalues=[],
-            ),
-        )
+        node.receive(201, codec.encode("phase1b", ballot=at, first=1, end=codec.SLOTS_END, mark=1))
         assert not node.core.status()["leading"]
     else:
         at = node.lead()
@@ -319,21 +306,6 @@ def test_only_founders_vote(phase):
         node.receive(201, codec.encode("phase2b", ballot=at, first=1, end=2, mark=1))
         assert node.core.slot_out == 1
     assert 201 not in node.closed
-
-
-def test_a_promise_of_another_incarnation_than_the_links_closes_it():
-    node = OneNode()
-    at = node.begin_scout()
-    node.promise(1, at, incarnation=4)
-    assert 101 in node.closed
-
-
-def test_a_number_that_no_founder_has_does_not_count():
-    """Rejoined incarnations do not vote here: their number names a slot, a founder's is -1."""
-    node = OneNode()
-    at = node.begin_scout()
-    node.promise(1, at, number=3)
-    assert not node.core.status()["leading"]
 
 
 def test_a_node_that_is_no_acceptor_does_not_vote():

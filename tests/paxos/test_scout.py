@@ -7,17 +7,16 @@ from multipaxos.paxos.scout import Scout
 from multipaxos.wire import codec
 
 FIRST, CAPACITY = 10, 16
-FOUNDERS = (70, 71, 72)
 END = codec.SLOTS_END
 
 
 def ballot(round_number, leader=0):
-    return round_number << 16 | leader
+    return round_number << 24 | leader
 
 
 def scout(*, first=FIRST, capacity=CAPACITY):
     """An attempt at ballot 5.0 of a cluster of three."""
-    return Scout(ballot(5), first, QuorumSystem.majority(range(3)), FOUNDERS, capacity)
+    return Scout(ballot(5), first, QuorumSystem.majority(range(3)), capacity)
 
 
 def run(at, first, count):
@@ -25,75 +24,65 @@ def run(at, first, count):
     return codec.encode_phase2a(at, first, 7, (0, 1, 1), commands)
 
 
-def part(acceptor, *, at=None, first=FIRST, end=END, mark=1, incarnation=None, number=-1, pvalues=()):
-    """A phase 1b of an acceptor: one part of its answer."""
+def part(*, at=None, first=FIRST, end=END, mark=1, pvalues=()):
+    """A phase 1b: one part of an acceptor's answer."""
     return codec.encode(
         "phase1b",
         ballot=ballot(5) if at is None else at,
         first=first,
         end=end,
         mark=mark,
-        incarnation=FOUNDERS[acceptor] if incarnation is None else incarnation,
-        number=number,
-        rejoins=(),
         pvalues=[dict(zip(("first", "end", "run"), one, strict=True)) for one in pvalues],
     )
 
 
 def test_a_quorum_of_whole_answers_adopts():
     one = scout()
-    assert one.answer(0, part(0)) == "nothing"
-    assert one.answer(0, part(0)) == "nothing"
-    assert one.answer(2, part(2)) == "adopted"
+    assert one.answer(0, part()) == "nothing"
+    assert one.answer(0, part()) == "nothing"
+    assert one.answer(2, part()) == "adopted"
     assert one.answered == 0b101
     one.invariants()
 
 
 def test_an_answer_after_the_quorum_counts_and_adds_no_verdict_of_another_kind():
     one = scout()
-    verdicts = [one.answer(i, part(i)) for i in range(3)]
+    verdicts = [one.answer(i, part()) for i in range(3)]
     assert verdicts == ["nothing", "adopted", "adopted"]
     assert one.answered == 0b111
 
 
 def test_parts_count_when_they_join_up_from_the_first_slot():
     one = scout()
-    one.answer(1, part(1))
-    assert one.answer(0, part(0, first=20)) == "nothing"
+    one.answer(1, part())
+    assert one.answer(0, part(first=20)) == "nothing"
     assert one.answered == 0b10
-    assert one.answer(0, part(0, end=20)) == "nothing"
-    assert one.answer(0, part(0, first=20)) == "adopted"
+    assert one.answer(0, part(end=20)) == "nothing"
+    assert one.answer(0, part(first=20)) == "adopted"
 
 
 def test_a_higher_ballot_preempts():
-    assert scout().answer(1, part(1, at=ballot(5, 1))) == "preempted"
+    assert scout().answer(1, part(at=ballot(5, 1))) == "preempted"
 
 
 def test_a_lower_ballot_is_an_answer_to_an_earlier_attempt():
     one = scout()
-    assert [one.answer(i, part(i, at=ballot(4))) for i in range(3)] == ["nothing"] * 3
-    assert one.answered == 0
-
-
-@pytest.mark.parametrize("change", [{"incarnation": 99}, {"number": 0}], ids=["another incarnation", "rejoining"])
-def test_an_answer_counts_only_from_a_founder(change):
-    one = scout()
-    assert [one.answer(i, part(i, **change)) for i in range(3)] == ["nothing"] * 3
+    assert [one.answer(i, part(at=ballot(4))) for i in range(3)] == ["nothing"] * 3
     assert one.answered == 0
 
 
 def test_the_greatest_mark_counts():
     one = scout()
     assert one.mark == FIRST
-    one.answer(0, part(0, mark=14))
-    one.answer(1, part(1, mark=12))
+    one.answer(0, part(mark=14))
+    one.answer(1, part(mark=12))
     assert one.mark == 14
 
 
 def test_pvalues_are_merged_by_pmax():
     one = scout()
-    one.answer(0, part(0, pvalues=((10, 12, run(ballot(1), 9, 4)),)))
-    one.answer(1, part(1, pvalues=((11, 13, run(ballot(3), 11, 2)),)))
+    one.answer(0, part(pvalues=((10, 12, run(ballot(1), 9, 4)),)))
+    one.answer(1, part(pvalues=((11, 13, run(ballot(3), 11, 2)),)))
     assert one.winners() == [(10, ballot(1)), (11, ballot(3)), (12, ballot(3))]
 
 
@@ -110,19 +99,19 @@ def test_pvalues_are_merged_by_pmax():
 )
 def test_malformed_pvalues(pvalues):
     one = scout()
-    assert one.answer(0, part(0, pvalues=(pvalues,))) == "malformed"
+    assert one.answer(0, part(pvalues=(pvalues,))) == "malformed"
     assert one.answered == 0
     assert one.winners() == []
 
 
 def test_a_mark_moves_the_ring_of_its_acceptor_up():
     pvalues = ((26, 27, run(ballot(1), 26, 1)),)
-    assert scout().answer(0, part(0, mark=11, pvalues=pvalues)) == "nothing"
+    assert scout().answer(0, part(mark=11, pvalues=pvalues)) == "nothing"
 
 
 def test_more_slots_than_a_merge_holds_are_malformed():
     one = scout(capacity=1 << 20)
-    assert one.answer(0, part(0, pvalues=((600_000, 600_001, run(ballot(1), 600_000, 1)),))) == "malformed"
+    assert one.answer(0, part(pvalues=((600_000, 600_001, run(ballot(1), 600_000, 1)),))) == "malformed"
 
 
 def test_another_message_is_no_answer():

@@ -11,7 +11,7 @@ CAPACITY = 8
 
 
 def phase2a(first, count, payload=b"x" * 100):
-    return codec.encode_phase2a(1 << 16, first, 7, (0, 0, 0), [(1, i + 1, 1, 0, payload) for i in range(count)])
+    return codec.encode_phase2a(1 << 24, first, 7, (0, 0, 0), [(1, i + 1, 1, 0, payload) for i in range(count)])
 
 
 class RingMachine(RuleBasedStateMachine):
@@ -130,4 +130,4 @@ def test_frames_that_do_not_cover_the_slot():
 
 def test_votes_beyond_a_ring_are_not_counted() -> None:
     """It holds four slots."""
-    assert Ring(4).vote_all(1, 9, 1 << 16, 0) == 4
+    assert Ring(4).vote_all(1, 9, 1 << 24, 0) == 4

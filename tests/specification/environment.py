@@ -259,9 +259,6 @@ class Environment:
             first=first,
             end=end,
             mark=self.mark,
-            incarnation=1000 + peer,
-            number=-1,
-            rejoins=(),
             pvalues=[
                 {"first": p.slot, "end": p.slot + 1, "run": frame_of(p.ballot, p.slot, [p.command])} for p in held
             ],

@@ -62,12 +62,12 @@ class Mismatch(AssertionError):
 
 def to_wire(b: Ballot) -> int:
     """A ballot as the core has it."""
-    return 0 if b == BOTTOM else b.round << 16 | b.leader
+    return 0 if b == BOTTOM else b.round << 24 | b.leader
 
 
 def from_wire(number: int) -> Ballot:
     """A ballot as the specification has it."""
-    return Ballot(number >> 16, number & 0xFFFF) if number else BOTTOM
+    return Ballot(number >> 24, number & 0xFFFFFF) if number else BOTTOM
 
 
 def command_of(fields: dict[str, Any], time: int = 0) -> Command:

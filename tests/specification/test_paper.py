@@ -33,7 +33,7 @@ class TestAcceptor:
         node = OneNode()
         seen = []
         for at in (ballot(3, 1), ballot(2, 2), ballot(3, 2), ballot(1, 1)):
-            node.send(at & 0xFFFF, "phase1a", ballot=at, first=1)
+            node.send(at & 0xFFFFFF, "phase1a", ballot=at, first=1)
             seen.append(node.core.acceptor.ballot_num)
         assert seen == [ballot(3, 1), ballot(3, 1), ballot(3, 2), ballot(3, 2)]
 
@@ -160,7 +160,7 @@ class TestCommander:
         """Section 2.3: a commander that sees a higher ballot reports it to its leader, and ends."""
         node = OneNode()
         at = node.lead()
-        node.send(1, "phase2b", ballot=at + (1 << 16) | 1, first=1, end=1, mark=1)
+        node.send(1, "phase2b", ballot=at + (1 << 24) | 1, first=1, end=1, mark=1)
         assert not node.core.status()["leading"]
         assert any(event.kind == "preempted" for event in node.events)
 
@@ -196,7 +196,7 @@ class TestScoutAndLeader:
         """Section 2.4: an answer with a higher ballot ends the attempt."""
         node = OneNode()
         at = node.begin_scout()
-        node.promise(1, at + (1 << 16) | 2)
+        node.promise(1, at + (1 << 24) | 2)
         node.promise(2, at)
         assert not node.core.status()["leading"]
 
@@ -204,7 +204,7 @@ class TestScoutAndLeader:
         """Section 2.4: a preempted leader tries again with a ballot above what it has seen."""
         node = OneNode()
         at = node.begin_scout()
-        higher = at + (5 << 16) | 2
+        higher = at + (5 << 24) | 2
         node.promise(1, higher)
         again = node.begin_scout()
         assert again > higher
@@ -302,7 +302,7 @@ class TestReplica:
         at = node.lead()
         node.client()
         node.request(1, command(0, 77, b"", OPEN_SESSION))
-        later = ballot(at >> 16, 2) + (1 << 16)
+        later = ballot(at >> 24, 2) + (1 << 24)
         node.phase2a(2, later, 1, [command(9, 1, b"won")], decided=(later, 1, 1))
         node.send(2, "decision", ballot=later, first=1, end=2)
         assert node.decided() == [b"won"]

@@ -28,14 +28,14 @@ NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
 
 def ballot(round: int, leader: int) -> int:
     """A ballot as the wire has it."""
-    return round << 16 | leader
+    return round << 24 | leader
 
 
 def command(
-    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0
+    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0, nonce: int = 0
 ) -> tuple[Any, ...]:
     """A command as ``encode_phase2a`` and ``encode_request`` take it."""
-    return session, sequence, kind, unacknowledged, payload
+    return session, sequence, kind, unacknowledged, payload, nonce
 
 
 class OneNode:
@@ -219,23 +219,10 @@ class OneNode:
         first: int = 1,
         pvalues: tuple[Any, ...] = (),
         mark: int = 1,
-        incarnation: int | None = None,
-        number: int = -1,
         end: int = codec.SLOTS_END,
     ) -> None:
         """A peer's phase 1b."""
-        self.send(
-            peer,
-            "phase1b",
-            ballot=at,
-            first=first,
-            end=end,
-            mark=mark,
-            incarnation=incarnation or self.incarnations[peer],
-            number=number,
-            rejoins=(),
-            pvalues=pvalues,
-        )
+        self.send(peer, "phase1b", ballot=at, first=first, end=end, mark=mark, pvalues=pvalues)
 
     def lead(self) -> int:
         """The core becomes the active leader of an empty log, with the promises of all peers; returns the ballot."""

@@ -19,6 +19,7 @@ import uvloop
 from multipaxos.errors import NoQuorum
 from multipaxos.local_cluster import free_base_port
 from multipaxos.node.output import Event
+from multipaxos.paxos.ballot import make
 from tests.support.link_by_hand import until
 from tests.torture import judge
 from tests.torture.faults import KINDS, plan
@@ -172,12 +173,12 @@ def test_adoptions_are_counted_from_events(tmp_path: Path) -> None:
     log = logging.getLogger("test of torture's events")
     log.setLevel(logging.INFO)
     handlers = [EventFile(str(path)) for path in paths[:2]]
-    for handler, ballot in zip(handlers, (65536, 131073), strict=True):
+    for handler, ballot in zip(handlers, (make(1, 0), make(2, 1)), strict=True):
         log.addHandler(handler)
         log.info("adopted", extra={"event": Event("adopted", ballot, 1, "adopted")})
         log.info("adopted at ballot 9.9: a text that nobody reads")
-        log.info("preempted", extra={"event": Event("preempted", 262144, 0, "preempted")})
+        log.info("preempted", extra={"event": Event("preempted", make(4, 0), 0, "preempted")})
         log.removeHandler(handler)
         handler.close()
-    assert adoptions(paths) == {65536: 1, 131073: 1}
-    assert adoptions([*paths, paths[0]])[65536] == 2
+    assert adoptions(paths) == {make(1, 0): 1, make(2, 1): 1}
+    assert adoptions([*paths, paths[0]])[make(1, 0)] == 2

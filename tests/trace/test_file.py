@@ -35,7 +35,7 @@ def test_a_kill_while_the_first_line_was_written_does_no_harm(path: Path, left: 
     assert lines(path)[0]["event"] == "started"
 
 
-@pytest.mark.parametrize("content", [b"no trace\n", HEADER_LINE.replace(b"1", b"2")])
+@pytest.mark.parametrize("content", [b"no trace\n", HEADER_LINE.replace(b"2", b"1")])
 def test_a_file_that_is_no_trace_is_left_as_it_is(path: Path, caplog: Any, content: bytes) -> None:
     path.write_bytes(content)
     trace = Trace(path, 0, 1)
@@ -43,7 +43,7 @@ def test_a_file_that_is_no_trace_is_left_as_it_is(path: Path, caplog: Any, conte
     trace.close()
     assert trace.ended
     assert path.read_bytes() == content
-    assert "it is no trace of version 1" in caplog.text
+    assert "it is no trace of version 2" in caplog.text
 
 
 def test_two_processes_do_not_mix_their_traces(path: Path, caplog: Any) -> None:

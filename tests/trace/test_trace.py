@@ -26,7 +26,7 @@ from tests.trace.traced import OpenTracedNode, Traced, lines
 
 def digest(made: tuple[Any, ...]) -> str:
     """The hash of a command as `command` makes it."""
-    session, sequence, kind, _, payload = made
+    session, sequence, kind, _, payload, _ = made
     return command_hash(kind, session, sequence, payload)
 
 

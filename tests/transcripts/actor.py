@@ -205,7 +205,7 @@ class Actor:
             return "?"
         kind, _, _, payload = held
         if kind != codec.CommandKind.APPLY:
-            return WORDS.get(codec.CommandKind(kind), "rejoin")
+            return WORDS.get(codec.CommandKind(kind), "reconfigure")
         if self.machine.entries[self.performed : self.performed + 1] == [payload]:
             self.performed += 1
             return payload.decode()

@@ -117,8 +117,8 @@ def test_a_handshake_that_is_not_done_knows_no_peer() -> None:
         ({"cluster": "other"}, "it belongs to cluster 'other', this is 'test'"),
         ({"cluster": ""}, "it belongs to cluster '', this is 'test'"),
         ({"configuration": 1}, "its configuration differs from this node's"),
-        ({"version_min": 2, "version_max": 3}, "protocol versions 2 to 3, this node 1 to 1: upgrade the older one"),
-        ({"version_min": 0, "version_max": 0}, "protocol versions 0 to 0, this node 1 to 1: upgrade the older one"),
+        ({"version_min": 3, "version_max": 4}, "protocol versions 3 to 4, this node 2 to 2: upgrade the older one"),
+        ({"version_min": 1, "version_max": 1}, "protocol versions 1 to 1, this node 2 to 2: upgrade the older one"),
         ({"target": 2}, "it looks for node 2, this is node 1: compare the addresses"),
         ({"node": 3}, "node 3 is not one of this node's peers"),
         ({"node": -1}, "node -1 is not one of this node's peers"),
@@ -198,7 +198,7 @@ def test_a_client_learns_why_it_is_refused() -> None:
     shake(client, one)
     assert client.failure is not None
     assert client.failure.reason == REFUSED_BY_OTHER
-    assert "versions 8 to 8, this node 1 to 1" in client.failure.detail
+    assert "versions 8 to 8, this node 2 to 2" in client.failure.detail
     assert not client.done
 
 

@@ -18,13 +18,13 @@ REFUSALS: list[tuple[str, dict[str, object], str]] = [
     ("configuration", {"configuration": 1}, "its configuration differs from this node's"),
     (
         "newer version",
-        {"version_min": 2, "version_max": 3},
-        "protocol versions 2 to 3, this node 1 to 1: upgrade",
+        {"version_min": 3, "version_max": 4},
+        "protocol versions 3 to 4, this node 2 to 2: upgrade",
     ),
     (
         "older version",
-        {"version_min": 0, "version_max": 0},
-        "protocol versions 0 to 0, this node 1 to 1: upgrade",
+        {"version_min": 1, "version_max": 1},
+        "protocol versions 1 to 1, this node 2 to 2: upgrade",
     ),
     ("target", {"target": 2}, "it looks for node 2, this is node 1: compare the addresses"),
     ("unknown node", {"node": 3}, "node 3 is not one of this node's peers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -13,7 +14,9 @@ from multipaxos.wire.codec import CodecError
 
 U64 = 2**64 - 1
 BODY = 32  # bytes before a message's own struct
-STRUCTS = {"commands": "Command", "replies": "Reply", "pvalues": "Pvalues", "rejoins": "Rejoin"}
+STRUCTS = {"commands": "Command", "replies": "Reply", "pvalues": "Pvalues"}
+NUMBERS = ("incarnations", "processes")  # fields that are lists of numbers
+NO_NONCE = 0xFFFF  # an index that no list of nonces has
 WIDTHS = {"bool": 1, "uint16": 16, "enum": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
 
 # -- messages
@@ -23,10 +26,16 @@ u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, U64) | st.integers(0, 9) | st.just(U64)
 payload = st.binary(max_size=40)
 commands = st.fixed_dictionaries(
-    {"session": u64, "sequence": u64, "kind": st.integers(0, 3), "unacknowledged": u32, "payload": payload}
+    {
+        "session": u64,
+        "sequence": u64,
+        "kind": st.integers(0, 5),
+        "unacknowledged": u32,
+        "payload": payload,
+        "nonce": st.integers(0, 6) | u64,
+    }
 )
 replies = st.fixed_dictionaries({"sequence": u64, "slot": u64, "status": st.integers(0, 6), "data": payload})
-rejoins = st.fixed_dictionaries({"node": u64, "slot": u64, "incarnation": u64})
 
 
 @st.composite
@@ -55,21 +64,24 @@ BODIES = {
     "phase1b": ordered(
         "first",
         "end",
-        {
-            "ballot": u64,
-            "mark": u64,
-            "incarnation": u64,
-            "number": st.integers(-(2**63), 2**63 - 1),
-            "rejoins": st.lists(rejoins, max_size=4),
-            "pvalues": st.lists(pvalues, max_size=4),
-        },
+        {"ballot": u64, "mark": u64, "pvalues": st.lists(pvalues, max_size=4)},
     ),
     "phase2a": phase2a,
     "phase2b": ordered("first", "end", {"ballot": u64, "mark": u64}),
     "decision": ordered("first", "end", {"ballot": u64}),
     "fetch": ordered("first", "end", {}),
     "fetched": ordered("first", "end", {"mark": u64, "pvalues": st.lists(pvalues, max_size=4)}),
-    "ping": st.fixed_dictionaries({"ballot": u64, "nonce": u64, "slot_out": u64, "voting": st.booleans()}),
+    "ping": st.fixed_dictionaries(
+        {
+            "ballot": u64,
+            "nonce": u64,
+            "slot_out": u64,
+            "voting": st.booleans(),
+            "state_slot": u64,
+            "state_hash": u64,
+            "processes": st.lists(u64, max_size=5),
+        }
+    ),
     "pong": ordered(
         "decided_first",
         "decided_end",
@@ -81,6 +93,7 @@ BODIES = {
     "request": st.fixed_dictionaries({"commands": st.lists(commands, max_size=8)}),
     "response": st.fixed_dictionaries({"session": u64, "replies": st.lists(replies, max_size=8)}),
     "leading": st.fixed_dictionaries({"ballot": u64}),
+    "status_request": st.fixed_dictionaries({"nonce": u64}),
 }
 messages = st.one_of(*[body.map(lambda b, kind=kind: {"kind": kind} | b) for kind, body in BODIES.items()])
 
@@ -90,7 +103,7 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def command(**fields: Any) -> dict[str, Any]:
-    return {"session": 0, "sequence": 0, "kind": 0, "unacknowledged": 0, "payload": b""} | fields
+    return {"session": 0, "sequence": 0, "kind": 0, "unacknowledged": 0, "payload": b"", "nonce": 0} | fields
 
 
 def run_of(first: int, count: int, size: int = 0) -> dict[str, Any]:
@@ -106,22 +119,59 @@ def camel(name: str) -> str:
     return first + "".join(other.capitalize() for other in others)
 
 
+def snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda upper: "_" + upper[0].lower(), name)
+
+
+def struct_name(kind: str) -> str:
+    """Of a message of this kind."""
+    return camel(kind)[0].upper() + camel(kind)[1:]
+
+
 def by_pycapnp(message: dict[str, Any], first_segment_words: int = 1 << 12) -> bytes:
     root = schema.SCHEMA.Message.new_message(num_first_segment_words=first_segment_words)
-    body = root.init(message["kind"])
+    body = root.init(camel(message["kind"]))
     for name in codec.FIELDS[message["kind"]]:
-        if name == "incarnations":
-            numbers = body.init(name, len(message[name]))
-            for i, number in enumerate(message[name]):
-                numbers[i] = number
+        if name in NUMBERS:
+            set_numbers(body, name, message[name])
         elif name in STRUCTS:
-            elements = body.init(name, len(message[name]))
-            for element, values in zip(elements, message[name], strict=True):
+            nonces, items = indexed(message[name]) if name == "commands" else ([], message[name])
+            elements = body.init(name, len(items))
+            for element, values in zip(elements, items, strict=True):
                 for part, value in values.items():
                     setattr(element, part, value)
+            if name == "commands":
+                set_numbers(body, "nonces", nonces)
         else:
             setattr(body, camel(name), message[name])
     return bytes(root.to_bytes())
+
+
+def set_numbers(body: Any, name: str, numbers: list[int]) -> None:
+    items = body.init(name, len(numbers))
+    for i, number in enumerate(numbers):
+        items[i] = number
+
+
+def indexed(items: list[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]]]:
+    """The nonces of commands, and the commands with indexes in place of nonces: a nonce is looked for among the newest
+    four."""
+    nonces: list[int] = []
+    found = []
+    for item in items:
+        nonce, index = item["nonce"], NO_NONCE
+        if nonce:
+            newest = nonces[-4:]
+            if nonce not in newest:
+                nonces.append(nonce)
+            index = max(i for i, one in enumerate(nonces) if one == nonce)
+        found.append(item | {"nonce": index})
+    return nonces, found
+
+
+def resolved(items: list[dict[str, Any]], nonces: list[int]) -> list[dict[str, Any]]:
+    """The opposite."""
+    return [item | {"nonce": nonces[item["nonce"]] if item["nonce"] < len(nonces) else 0} for item in items]
 
 
 def several_segments(kind: str, fields: dict[str, Any]) -> bytes:
@@ -139,14 +189,17 @@ def seen_by_pycapnp(frame: bytes) -> dict[str, Any]:
     with schema.SCHEMA.Message.from_bytes(bytes(frame)) as root:
         kind = root.which()
         body = getattr(root, kind)
-        message: dict[str, Any] = {"kind": str(kind)}
-        for name in codec.FIELDS.get(str(kind), ()):
+        kind = snake(str(kind))
+        message: dict[str, Any] = {"kind": kind}
+        for name in codec.FIELDS.get(kind, ()):
             value = getattr(body, camel(name))
-            if name == "incarnations":
+            if name in NUMBERS:
                 value = list(value)
             elif name in STRUCTS:
                 parts = codec.ELEMENTS[name]
                 value = [{part: plain(getattr(each, part)) for part in parts} for each in value]
+            if name == "commands":
+                value = resolved(value, list(body.nonces))
             message[name] = value
         return message
 
@@ -172,7 +225,7 @@ def pointers_of(name: str) -> dict[str, int]:
 
 def list_at(kind: str) -> int:
     """Where the first list pointer of a message is."""
-    return BODY + 8 * struct_node(kind.capitalize()).dataWordCount
+    return BODY + 8 * struct_node(struct_name(kind)).dataWordCount
 
 
 # -- frames word by word

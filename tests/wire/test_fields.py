@@ -26,10 +26,10 @@ def filled(kind: str) -> dict[str, Any]:
     [
         ("ping", {"ballot": 2**64}),
         ("ping", {"ballot": -1}),
-        ("phase1b", {"number": 2**63}),
         ("phase1b", {"pvalues": [{"first": -1}]}),
-        ("phase1b", {"rejoins": [{"node": -1}]}),
         ("founding", {"incarnations": [2**64]}),
+        ("ping", {"processes": [-1]}),
+        ("request", {"commands": [{"nonce": 2**64}]}),
         ("request", {"commands": [{"kind": 2**16}]}),
         ("request", {"commands": [{"unacknowledged": 2**32}]}),
         ("request", {"commands": [{"session": -1}]}),
@@ -48,8 +48,8 @@ def test_an_error_names_the_greatest_number() -> None:
 @pytest.mark.parametrize(
     ("commands", "reason"),
     [
-        ([(1, 2)], "tuple of 5"),
-        ([[1, 2, 3, 4, b""]], "tuple of 5"),
+        ([(1, 2)], "tuple of 5 to 6"),
+        ([[1, 2, 3, 4, b""]], "tuple of 5 to 6"),
         ([(0, 0.5, 0, 0, b"")], "has to be an int, not float"),
         ([(0, 0, 0, 0, "text")], "has to be bytes, not str"),
     ],

@@ -24,7 +24,7 @@ def held(first: int, end: int, frame: bytes) -> dict[str, object]:
 def phase1b(**fields: object) -> bytes:
     """A promise; of an empty acceptor unless `fields` say otherwise."""
     given_fields = {"ballot": ballot(2, 1), "first": 1, "end": codec.SLOTS_END, "mark": 1, "pvalues": [], **fields}
-    return codec.encode("phase1b", incarnation=7, number=-1, rejoins=(), **given_fields)
+    return codec.encode("phase1b", **given_fields)
 
 
 def pong(**fields: object) -> bytes:
@@ -55,7 +55,9 @@ LABELS = {
     ),
     "phase2a 2.1 slot 5: noop; decided below 5": codec.encode_phase2a(TWO, 5, 7, (TWO, 5, 5), [(0, 0, 0, 0, b"")]),
     "phase2a 2.1 slot 5: open; decided 4@1.0": codec.encode_phase2a(TWO, 5, 7, (ONE, 4, 5), [(0, 77, 2, 0, b"")]),
-    "phase2a 1.0 slot 5: rejoin(2)": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [(2, 99, 3, 0, b"")]),
+    "phase2a 1.0 slots 5-6: reconfigure close": codec.encode_phase2a(
+        ONE, 5, 7, (0, 1, 1), [(2, 99, 3, 0, b""), (2, 99, 4, 0, b"")]
+    ),
     "phase2a 1.0 slot 5: empty": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [command(9, 1, b"")]),
     "phase2a 1.0 slot 5: 00ff20": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [command(9, 1, b"\0\xff ")]),
     "phase2a 1.0 slot 5: aaaaaaaaaaaaaaaaaaaaaaa…": codec.encode_phase2a(

@@ -25,6 +25,7 @@ from tests.wire.oracle import (
     pointers_of,
     run_of,
     seen_by_pycapnp,
+    struct_name,
     struct_node,
     struct_pointer,
     word_frame,
@@ -46,7 +47,7 @@ def test_a_frame_may_lie_at_any_address(message: dict[str, Any], offset: int) ->
 @given(st.lists(messages, max_size=5), st.integers(0, 40), st.integers(0, 7))
 def test_split(stream: list[dict[str, Any]], extra: int, offset: int) -> None:
     frames = [encode(message) for message in stream]
-    rest = encode({"kind": "ping", "ballot": 1, "nonce": 2, "slot_out": 3, "voting": True})[:extra]
+    rest = codec.encode("ping", ballot=1, nonce=2, slot_out=3, voting=True)[:extra]
     data = memoryview(bytes(offset) + b"".join(frames) + rest)[offset:]
     assert codec.split(data) == (frames, rest)
 
@@ -150,7 +151,7 @@ def test_noise(noise: bytes) -> None:
 def aliased(count: int, size: int) -> bytes:
     """A request whose commands all point to the payload of the first."""
     frame = bytearray(codec.encode("request", commands=[command(payload=b"a" * size)] + [command()] * (count - 1)))
-    first = BODY + 16 + 24
+    first = BODY + 24 + 24
     for i in range(1, count):
         at = first + 32 * i
         offset = 4 * (count - 1 - i)
@@ -170,13 +171,13 @@ def test_overlapping_pointers_do_not_unfold() -> None:
 def test_lists_of_empty_elements_are_refused(count: int) -> None:
     frame = bytearray(codec.encode("request"))
     at = list_at("request")
-    frame[at + 8 : at + 16] = struct.pack("<IHH", count << 2 & 0xFFFFFFFF, 0, 0)
+    frame[at + 16 : at + 24] = struct.pack("<IHH", count << 2 & 0xFFFFFFFF, 0, 0)
     assert fault_of(bytes(frame)) == "malformed"
-    frame[at : at + 8] = struct.pack("<II", 1, count << 3)  # a list of Void
+    frame[at : at + 8] = struct.pack("<II", 1 << 2 | 1, count << 3)  # a list of Void
     assert fault_of(bytes(frame)) == "malformed"
 
 
-LISTS = [(kind, offset) for kind in BODIES for offset in pointers_of(kind.capitalize()).values()]
+LISTS = [(kind, offset) for kind in BODIES for offset in pointers_of(struct_name(kind)).values()]
 NO_LISTS = {
     "beyond the frame": 0x1 | 1 << 20 | 7 << 32,
     "before the frame": 0x1 | (1 << 32) - (1 << 20) | 7 << 32,
@@ -201,7 +202,7 @@ def test_pointers_that_lead_to_no_bytes(kind: str, field: str, pointer: int) -> 
     values = command() if field == "commands" else dict.fromkeys(codec.ELEMENTS[field], 0)
     bytes_field = {"commands": "payload", "replies": "data", "pvalues": "run"}[field]
     frame = bytearray(codec.encode(kind, **{field: [{**values, bytes_field: b"12345678"}]}))
-    element = list_at(kind) + 8 * struct_node(kind.capitalize()).pointerCount + 8
+    element = list_at(kind) + 8 * struct_node(struct_name(kind)).pointerCount + 8
     at = element + 8 * struct_node(STRUCTS[field]).dataWordCount + 8 * pointers_of(STRUCTS[field])[bytes_field]
     (raw,) = struct.unpack_from("<Q", frame, at)
     assert (raw & 3, raw >> 32) == (1, 8 << 3 | 2), "that is where the bytes are"
@@ -212,7 +213,7 @@ def test_pointers_that_lead_to_no_bytes(kind: str, field: str, pointer: int) -> 
 def test_counts_that_do_not_hold() -> None:
     frame = bytearray(codec.encode("request", commands=[command()]))
     at = list_at("request")
-    frame[at + 8 : at + 12] = struct.pack("<I", 2 << 2)
+    frame[at + 16 : at + 20] = struct.pack("<I", 2 << 2)
     assert fault_of(bytes(frame)) == "malformed"
     frame = bytearray(codec.encode("founding", incarnations=[1, 2]))
     at = list_at("founding")

@@ -58,6 +58,15 @@ hellos = st.builds(
     nonce=u64,
     echo=u64,
     refusal=texts,
+    cluster_id=u64,
+    process=u64,
+    semantics_min=u16,
+    semantics_max=u16,
+    python=u16,
+    mixed_python=st.booleans(),
+    proof=st.binary(max_size=40),
+    refused_slots=st.lists(u64, max_size=5).map(tuple),
+    machine_version=st.integers(0, 2**32 - 1),
 )
 
 
@@ -69,6 +78,7 @@ def test_hello(hello: schema.Hello) -> None:
     assert codec.decode_message(frame) == {"kind": "hello"}
     assert schema.Hello.decode(frame) == hello
     fields = {camel(name): getattr(hello, name) for name in hello.__dataclass_fields__}
+    fields["refusedSlots"] = list(hello.refused_slots)
     assert schema.flatten(several_segments("hello", fields)) == frame
 
 
@@ -77,7 +87,7 @@ def test_status(nonce: int, json: str) -> None:
     request, reply = schema.encode_status_request(nonce), schema.encode_status_reply(nonce, json)
     assert schema.decode_status_request(request) == nonce
     assert schema.decode_status_reply(reply) == (nonce, json)
-    assert codec.decode_message(request) == {"kind": "status_request"}
+    assert codec.decode_message(request) == {"kind": "status_request", "nonce": nonce}
     assert codec.decode_message(reply) == {"kind": "status_reply"}
     assert schema.flatten(several_segments("statusReply", {"nonce": nonce, "json": json})) == reply
     assert schema.flatten(request) == request

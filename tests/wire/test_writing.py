@@ -13,6 +13,7 @@ from multipaxos.wire import codec, schema
 from tests.wire.oracle import (
     BODIES,
     BODY,
+    NUMBERS,
     STRUCTS,
     U64,
     WIDTHS,
@@ -24,6 +25,7 @@ from tests.wire.oracle import (
     messages,
     pointers_of,
     run_of,
+    struct_name,
     struct_node,
 )
 
@@ -46,15 +48,16 @@ def data_section(name: str, values: dict[str, int]) -> bytes:
 
 
 def empty_lists(kind: str) -> dict[str, Any]:
-    return {name: [] for name in codec.FIELDS[kind] if name in STRUCTS or name == "incarnations"}
+    return {name: [] for name in codec.FIELDS[kind] if name in STRUCTS or name in NUMBERS}
 
 
 @pytest.mark.parametrize("kind", list(BODIES))
 def test_offsets_are_those_of_the_schema(kind: str) -> None:
-    name = kind.capitalize()
+    name = struct_name(kind)
     node = struct_node(name)
-    scalars = [field for field in codec.FIELDS[kind] if field not in STRUCTS and field != "incarnations"]
-    assert {camel(field) for field in codec.FIELDS[kind]} == {field.name for field in node.fields}
+    scalars = [field for field in codec.FIELDS[kind] if field not in STRUCTS and field not in NUMBERS]
+    nonces = {"nonces"} if "commands" in codec.FIELDS[kind] else set()
+    assert {camel(field) for field in codec.FIELDS[kind]} | nonces == {field.name for field in node.fields}
     values = {field: i for i, field in enumerate(scalars, start=1)}
     values |= {flag: True for flag in ("voting", "leading", "quorum", "fresh") if flag in values}
     fields: dict[str, Any] = dict(values)
@@ -66,27 +69,28 @@ def test_offsets_are_those_of_the_schema(kind: str) -> None:
     assert struct.unpack_from("<iHH", frame, BODY - 8) == (0, node.dataWordCount, node.pointerCount)
     assert codec.decode_message(frame) == {"kind": kind} | empty_lists(kind) | fields
     places = sorted((offset, field) for field, offset in pointers_of(name).items())
-    assert [field for _, field in places] == [f for f in codec.FIELDS[kind] if f in STRUCTS or f == "incarnations"]
+    lists = [field for field in codec.FIELDS[kind] if field in STRUCTS or field in NUMBERS]
+    assert [field for _, field in places] == [*lists, *nonces]
 
 
 @pytest.mark.parametrize(
     ("kind", "field"),
-    [("request", "commands"), ("response", "replies"), ("fetched", "pvalues"), ("phase1b", "rejoins")],
+    [("request", "commands"), ("response", "replies"), ("fetched", "pvalues"), ("phase2a", "commands")],
 )
 def test_offsets_in_elements_are_those_of_the_schema(kind: str, field: str) -> None:
     name = STRUCTS[field]
     node = struct_node(name)
     parts = [part for part in codec.ELEMENTS[field] if part not in ("payload", "data", "run")]
     values = {part: i for i, part in enumerate(parts, start=1)}
-    frame = codec.encode(kind, **{field: [values]})
-    owner = struct_node(kind.capitalize())
+    frame = codec.encode(kind, **{field: [values]}, **({"first": 1} if kind == "phase2a" else {}))
+    if "nonce" in values:
+        values["nonce"] = 0  # its index
+    owner = struct_node(struct_name(kind))
     tag = BODY + 8 * (owner.dataWordCount + owner.pointerCount)
     assert struct.unpack_from("<IHH", frame, tag) == (1 << 2, node.dataWordCount, node.pointerCount)
     expected = data_section(name, {camel(part): value for part, value in values.items()})
     assert frame[tag + 8 : tag + 8 + len(expected)] == expected
-    assert {camel(part) for part in codec.ELEMENTS[field]} | {"reserved"} == {each.name for each in node.fields} | {
-        "reserved"
-    }
+    assert {camel(part) for part in codec.ELEMENTS[field]} == {each.name for each in node.fields}
 
 
 @pytest.mark.parametrize(
@@ -112,10 +116,14 @@ def test_what_is_just_within_the_limits() -> None:
         run_of(1, 1, codec.PAYLOAD_BYTES_MAX),
     ):
         assert codec.decode_message(encode(message)) == message
-    room = codec.RUN_BYTES_MAX - len(encode(run_of(1, 2)))
-    frame = encode(run_of(1, 2, room // 2))
-    assert len(frame) == codec.RUN_BYTES_MAX
-    assert codec.run_frame(frame) == frame
+    run = run_of(1, 2)
+    room = codec.RUN_BYTES_MAX - len(encode(run)) - 16  # a run counts a nonce for each command
+    sizes = (1 << 20, room - (1 << 20))
+    for nonces in ((0, 0), (5, 5), (5, 6)):
+        run["commands"] = [command(payload=b"x" * size, nonce=nonce) for size, nonce in zip(sizes, nonces, strict=True)]
+        frame = encode(run)
+        assert len(frame) == codec.RUN_BYTES_MAX - 16 + 8 * len({*nonces} - {0})
+        assert codec.run_frame(frame) == frame
 
 
 def test_a_frame_over_the_limit_is_not_written() -> None:

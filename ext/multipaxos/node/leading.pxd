@@ -65,6 +65,7 @@ cdef class Leading:
     cdef int settle(self) except -1
     # time
     cdef bint may_lead(self) noexcept
+    cdef bint has_round(self) noexcept
     cdef int start(self) except -1
     cdef int greet(self, Link link) except -1
     cdef int on_link_down(self, Link link) except -1

@@ -34,7 +34,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor, Vote
-from multipaxos.paxos.ballot cimport ballot_leader
+from multipaxos.paxos.ballot cimport ROUND_MAX, ballot_leader, ballot_round
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport ACCEPTOR
@@ -127,7 +127,7 @@ cdef class Leading:
         self.scout_due_ns = self.context.now_ns + RETRY_NS
         if self.acceptor.adopt(self.leader.ballot) and self.acceptor.may_promise(self.replica.slot_out):
             try:
-                self.acceptor.answer_phase1a(&promise, self.replica.slot_out, self.context.incarnation)
+                self.acceptor.answer_phase1a(&promise, self.replica.slot_out)
                 self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
             finally:
                 bytes_free(&promise)
@@ -156,9 +156,9 @@ cdef class Leading:
         return 0
 
     cdef int on_phase1b(self, Link link, const Message* message) except -1:
-        if message.incarnation != link.incarnation:
-            return self.links.refuse(link, "a phase1b of another incarnation than the link's")
         self.see_ballot(message.ballot)
+        if link.incarnation != self.leader.founders[link.node_id]:
+            return 0
         if self.leader.on_phase1b(link.node_id, message) == MALFORMED:
             return self.links.refuse(link, "a phase1b whose pvalues are not pvalues")
         return 0
@@ -342,7 +342,11 @@ cdef class Leading:
     # == time and links
 
     cdef bint may_lead(self) noexcept:
-        return self.context.is_leader and self.joining.is_founded
+        return self.context.is_leader and self.joining.is_founded and self.has_round()
+
+    cdef bint has_round(self) noexcept:
+        """Is there a round above every one that was seen?"""
+        return ballot_round(max(self.known_ballot, self.acceptor.ballot_num)) < ROUND_MAX
 
     cdef int start(self) except -1:
         """The first tick. A node that knows a ballot gives the ballot's owner time to show that it leads."""
@@ -414,7 +418,7 @@ cdef class Leading:
         if self.leader.state == PASSIVE:
             return self.scout()
         self.scout_due_ns = self.context.now_ns + RETRY_NS
-        if self.replica.slot_out > self.leader.scout.first:
+        if self.replica.slot_out > self.leader.scout.first and self.has_round():
             return self.scout()
         if not self.scout_ticket:
             self.send_scout()

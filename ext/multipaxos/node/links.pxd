@@ -1,7 +1,7 @@
 # Links to peers and clients: see links.pyx.
 cimport cython
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from multipaxos.wire.buffer cimport Bytes
 
@@ -11,6 +11,10 @@ cdef class Link:
     cdef readonly uint64_t id
     cdef readonly int node_id        # -1: a client
     cdef readonly object incarnation
+    cdef readonly object process     # the number that the peer's process drew at its start; 0: a client
+    cdef readonly bint is_admin      # a client's link that proved the cluster's key
+    cdef readonly int semantics_max  # the newest semantics of the log that the peer knows
+    cdef readonly uint32_t machine_version   # of the peer's machine
     cdef readonly bint is_up
     cdef Bytes pending               # the beginning of a frame whose rest has not come
     cdef Bytes outgoing
@@ -28,6 +32,7 @@ cdef class Links:
     cdef dict links                  # by link id, clients and peers
     cdef list peers                  # by node id: Link or None
     cdef list closes                 # [(link id, reason)] since the last output
+    cdef dict status_requests        # by link id: the nonce of the newest request since the last output
     cdef readonly uint64_t bad_frames
 
     cdef Link add(self, Link link)
@@ -35,4 +40,5 @@ cdef class Links:
     cdef int refuse(self, Link link, str reason) except -1
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0
     cdef list take_writes(self)
+    cdef list take_status_requests(self)
     cdef list take_closes(self)

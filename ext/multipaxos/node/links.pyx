@@ -12,7 +12,7 @@ Rules.
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_take
@@ -24,12 +24,19 @@ from multipaxos.errors import InvariantViolation
 
 @cython.final
 cdef class Link:
-    """`node_id` of the peer, -1 for a client; `incarnation` of the peer's data directory."""
+    """`node_id` of the peer, -1 for a client; `incarnation` of the peer's data directory. The others are what the
+    peer's hello told: the number that its process drew at its start, the newest semantics of the log and the version of
+    the machine that it knows. `admin`: a client's link that proved the cluster's key."""
 
-    def __cinit__(self, uint64_t id, int node_id, incarnation):
+    def __cinit__(self, uint64_t id, int node_id, incarnation, *, process=0, bint admin=False, int semantics_max=1,
+                  uint32_t machine_version=1):
         self.id = id
         self.node_id = node_id
         self.incarnation = incarnation
+        self.process = process
+        self.is_admin = admin
+        self.semantics_max = semantics_max
+        self.machine_version = machine_version
         self.is_up = True
         memset(&self.pending, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
@@ -47,6 +54,7 @@ cdef class Links:
         self.links = {}
         self.peers = [None] * nodes
         self.closes = []
+        self.status_requests = {}
 
     cdef Link add(self, Link link):
         """A handshake is done. Returns the older link of the same peer, which is closed by this, or None."""
@@ -67,6 +75,7 @@ cdef class Links:
             link.is_up = False
             if link.node_id >= 0:
                 self.peers[link.node_id] = None
+        self.status_requests.pop(id, None)
         return link
 
     cdef int refuse(self, Link link, str reason) except -1:
@@ -96,6 +105,15 @@ cdef class Links:
             if link.outgoing.size:
                 writes.append((link.id, bytes_take(&link.outgoing)))
         return writes
+
+    cdef list take_status_requests(self):
+        """[(link id, nonce)] of the clients that have asked for the status since the last call."""
+        cdef list asked
+        if not self.status_requests:
+            return []
+        asked = list(self.status_requests.items())
+        self.status_requests.clear()
+        return asked
 
     cdef list take_closes(self):
         """[(link id, reason)] since the last call."""

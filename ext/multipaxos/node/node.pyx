@@ -22,7 +22,7 @@ Rules.
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -51,7 +51,8 @@ from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.buffer cimport bytes_put
 from multipaxos.wire.encoding cimport FINE, FOREIGN, Fault
 from multipaxos.wire.messages cimport (
-    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, Command, Message,
+    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, STATUS_REQUEST,
+    Command, Message,
 )
 from multipaxos.wire.reading cimport decode
 from multipaxos.wire.run cimport run_command
@@ -153,7 +154,7 @@ cdef class Node:
         if not self.failed:
             batch = self.journal.next_batch(self.context.now_ns)
         return Output(writes, batch, self.catch_up.take_reads(), self.links.take_closes(), self.context.take_events(),
-                      self.failed)
+                      self.links.take_status_requests(), self.failed)
 
     def done(self, uint64_t token, bint ok, data=None):
         """The job of that token has ended: a batch is durable, or `data` is what a read gave; not `ok`: it failed."""
@@ -170,13 +171,15 @@ cdef class Node:
             return
         self.catch_up.on_read(token, ok, data)
 
-    def link_up(self, uint64_t link, int node_id, incarnation):
-        """A handshake is done; `node_id` -1 is a client."""
+    def link_up(self, uint64_t link, int node_id, incarnation, *, process=0, bint admin=False, int semantics_max=1,
+                uint32_t machine_version=1):
+        """A handshake is done; `node_id` -1 is a client. See `Link` for what the hello told."""
         cdef Link new
         cdef Link old
         if self.failed:
             return
-        new = Link(link, node_id, incarnation)
+        new = Link(link, node_id, incarnation, process=process, admin=admin, semantics_max=semantics_max,
+                   machine_version=machine_version)
         old = self.links.add(new)
         if old is not None:
             self.on_peer_gone(old)
@@ -230,6 +233,9 @@ cdef class Node:
         if message.kind == REQUEST:
             return self.serving.on_request(link, message)
         if link.node_id < 0:
+            if message.kind == STATUS_REQUEST:
+                self.links.status_requests[link.id] = message.nonce
+                return 0
             return self.links.refuse(link, "a peer's message from a client")
         if not is_ballot(message.ballot) or not is_ballot(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")

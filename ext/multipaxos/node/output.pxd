@@ -33,4 +33,5 @@ cdef class Output:
     cdef readonly list reads
     cdef readonly list closes
     cdef readonly list events
+    cdef readonly list status_requests
     cdef readonly str failed

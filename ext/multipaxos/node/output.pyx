@@ -78,15 +78,18 @@ cdef class Output:
     `reads`: [Read] of records to read. They are durable when the core asks for them.
     `closes`: [(link, reason)] to close, count and log. Nothing more is received from these links or sent on them.
     `events`: [Event] that have happened. They do not wait for the disk.
+    `status_requests`: [(link, nonce)] of clients that ask for this node's status, at most one of each link: the shell
+        answers with a status reply that repeats the nonce.
     `failed`: empty, or why the node stopped: the disk failed. The node answers nothing more; the shell reports the
         reason and ends the process.
     """
 
     def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,
-                 list events not None, str failed not None):
+                 list events not None, list status_requests not None, str failed not None):
         self.writes = writes
         self.batch = batch
         self.reads = reads
         self.closes = closes
         self.events = events
+        self.status_requests = status_requests
         self.failed = failed

@@ -57,7 +57,7 @@ cdef class Pings:
         for link in self.links.peers:
             if link is not None and (to_all or link.node_id == leader):
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
-                         self.replica.slot_out, voting)
+                         self.replica.slot_out, voting, 0, 0, NULL, 0)
         self.leading.preempted_ns = 0
         self.ping_due_ns = self.context.now_ns + self.interval_ns
         return 0

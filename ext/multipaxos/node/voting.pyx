@@ -71,10 +71,9 @@ cdef class Voting:
         self.journal.put_ballot(self.acceptor.ballot_num)
         try:
             if message.ballot == self.acceptor.ballot_num:
-                self.acceptor.answer_phase1a(&answer, message.first, self.context.incarnation)
+                self.acceptor.answer_phase1a(&answer, message.first)
             else:
-                put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark,
-                            self.context.incarnation, -1, NULL, 0, NULL, 0)
+                put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark, NULL, 0)
             return self.journal.hold_promise(link.node_id, bytes_take(&answer))
         finally:
             bytes_free(&answer)

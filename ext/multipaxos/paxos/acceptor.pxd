@@ -29,4 +29,4 @@ cdef class Acceptor:
     cdef bint has_log(self) noexcept
     cdef bint may_promise(self, uint64_t first) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
-    cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1
+    cdef int answer_phase1a(self, Bytes* out, uint64_t first) except -1

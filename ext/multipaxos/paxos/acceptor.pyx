@@ -118,7 +118,7 @@ cdef class Acceptor:
                     self.end = slot + 1
         return changed
 
-    cdef int answer_phase1a(self, Bytes* out, uint64_t first, uint64_t incarnation) except -1:
+    cdef int answer_phase1a(self, Bytes* out, uint64_t first) except -1:
         """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as are
         needed. Pvalues are named by their run and the slots of the run in which the ring holds it."""
         cdef Pvalues* entries = <Pvalues*>malloc(PART_ENTRIES * sizeof(Pvalues))
@@ -139,8 +139,7 @@ cdef class Acceptor:
                     entries[count - 1].end = slot + 1
                 else:
                     if count and (part_bytes + row.run.size > PROMISE_BYTES or count == PART_ENTRIES):
-                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, incarnation, -1, NULL, 0,
-                                    entries, count)
+                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, entries, count)
                         part_first, part_bytes, count = slot, 0, 0
                     previous = row.run
                     entries[count].first, entries[count].end = slot, slot + 1
@@ -148,8 +147,7 @@ cdef class Acceptor:
                     part_bytes += pvalues_bytes(&entries[count])
                     count += 1
                 slot += 1
-            put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark, incarnation, -1, NULL, 0,
-                        entries, count)
+            put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark, entries, count)
         finally:
             free(entries)
         return 0

@@ -1,14 +1,14 @@
 """Ballots as Python sees them.
 
 Theory. A ballot is a pair (round, leader), ordered by round and then by leader (PMMC 2.2). It is sent, stored and
-compared as one 64-bit integer, `round << 16 | leader`. So comparing ballots is comparing integers, no two leaders ever
-share a ballot, and `BOTTOM` = 0 is below every ballot that a leader makes, because rounds start at 1.
+compared as one 64-bit integer, `round << 24 | leader`: 40 bits of round and 24 of leader. So comparing ballots is
+comparing integers, no two leaders ever share a ballot, and `BOTTOM` = 0 is below every ballot that a leader makes,
+because rounds start at 1.
 
 Rules. The core uses the inline functions of ballot.pxd, which trust their arguments. The functions here check theirs.
 """
 
-ROUND_MAX = 0xffff_ffff_ffff
-LEADER_MAX = 0xffff
+globals().update(ROUND_MAX=ROUND_MAX)    # a plain assignment would be to the C constant of that name
 
 
 cdef object _within(str what, object value, object lowest, object highest):

@@ -75,7 +75,7 @@ cdef class Leader:
         slot that this node does not know to be decided. Returns the ballot, which must be durable before the scout's
         first phase 1a leaves."""
         self.ballot = ballot_of(ballot_round(max(above, self.ballot)) + 1, self.node)
-        self.scout = Scout(self.ballot, first, self.quorums, self.founders, self.commanders.proposals.capacity)
+        self.scout = Scout(self.ballot, first, self.quorums, self.commanders.proposals.capacity)
         self.state = SCOUTING
         self.adopted = self.decided = False
         self.drop_unsent()

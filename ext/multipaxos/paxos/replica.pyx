@@ -43,8 +43,8 @@ cdef enum:
 
 cdef bint same(const Command* a, const Command* b) noexcept:
     """Is it one and the same command?"""
-    return (a.session == b.session and a.sequence == b.sequence and a.kind == b.kind and a.size == b.size
-            and (a.size == 0 or memcmp(a.payload, b.payload, a.size) == 0))
+    return (a.session == b.session and a.sequence == b.sequence and a.nonce == b.nonce and a.kind == b.kind
+            and a.size == b.size and (a.size == 0 or memcmp(a.payload, b.payload, a.size) == 0))
 
 
 @cython.final

@@ -74,10 +74,10 @@ cdef class Requests:
         cdef Command command
         cdef Session* session = NULL
         cdef uint32_t i
-        if self.arrived_count + commands.count > self.arrived_room:
-            self.arrived = <Command*>array_grow(self.arrived, &self.arrived_room, self.arrived_count + commands.count,
-                                                sizeof(Command))
-        for i in range(commands.count):
+        if self.arrived_count + commands.items.count > self.arrived_room:
+            self.arrived = <Command*>array_grow(self.arrived, &self.arrived_room,
+                                                self.arrived_count + commands.items.count, sizeof(Command))
+        for i in range(commands.items.count):
             command_at(commands, i, &command)
             if command.kind != APPLY and command.kind != OPEN_SESSION:
                 return 1

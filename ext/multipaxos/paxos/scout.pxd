@@ -18,7 +18,6 @@ cdef class Scout:
     cdef QuorumSystem quorums
     cdef PMax pvalues
     cdef uint64_t capacity
-    cdef uint64_t[ACCEPTORS_MAX] founders  # by node id: the incarnation whose answers count
     cdef uint64_t[ACCEPTORS_MAX] covered   # by node id: its answer is complete up to this slot
 
     cdef int on_phase1b(self, int acceptor, const Message* message) except -1

@@ -10,7 +10,7 @@ Rules.
 - An answer comes in parts, each for a range of slots, in any order of arrival that joins up. An answer counts when its
   parts join up from `first` to SLOTS_END.
 - An answer counts only from an incarnation that founded the cluster: an acceptor that has forgotten must not vote as if
-  it had not.
+  it had not. The link proves the incarnation, so the node sees to that.
 - `mark` is the greatest mark of the answers: below it all slots are decided, and some acceptor has forgotten them.
 - No acceptor holds slots `capacity` or more above the greater of `first` and its mark. A part that claims such slots is
   malformed.
@@ -34,10 +34,9 @@ from multipaxos.errors import InvariantViolation
 
 @cython.final
 cdef class Scout:
-    """One attempt to have `ballot` adopted. `founders`: by node id, the incarnations whose answers count, at most 64;
-    `capacity`: how many slots an acceptor's ring spans."""
+    """One attempt to have `ballot` adopted. `capacity`: how many slots an acceptor's ring spans."""
 
-    def __cinit__(self, uint64_t ballot, uint64_t first, QuorumSystem quorums, tuple founders, uint64_t capacity):
+    def __cinit__(self, uint64_t ballot, uint64_t first, QuorumSystem quorums, uint64_t capacity):
         cdef int i
         self.ballot = ballot
         self.first = first
@@ -45,8 +44,6 @@ cdef class Scout:
         self.quorums = quorums
         self.pvalues = PMax(first)
         self.capacity = capacity
-        for i, incarnation in enumerate(founders):
-            self.founders[i] = incarnation
         for i in range(ACCEPTORS_MAX):
             self.covered[i] = first
 
@@ -57,8 +54,6 @@ cdef class Scout:
         if message.ballot > self.ballot:
             return PREEMPTED
         if message.ballot < self.ballot or message.first > self.covered[acceptor]:
-            return NOTHING
-        if message.number != -1 or message.incarnation != self.founders[acceptor]:
             return NOTHING
         for i in range(message.pvalues.count):
             pvalues_at(&message.pvalues, i, &entry)

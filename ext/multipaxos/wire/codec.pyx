@@ -18,16 +18,16 @@ from multipaxos.wire.fields cimport (
     COMMANDS, REPLIES, free_lists, rows_of, set_structs, set_value_of, value_of,
 )
 from multipaxos.wire.messages cimport (
-    ACKNOWLEDGED, AHEAD, APPLY, DECISION, EXPIRED, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, KEY_BYTES_MAX, NOOP, OK,
-    OPEN_SESSION, OPENED, OVERLOADED, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REFUSED,
-    REJOIN, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, SLOTS_END, VALUE_BYTES_MAX, Command, Message, MessageKind,
-    Pvalues, Rejoin, Reply, Watermark, limits_fit,
+    ACKNOWLEDGED, AHEAD, APPLY, CLOSE_SESSION, DECISION, EXPIRED, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX,
+    KEY_BYTES_MAX, LEADING, NOOP, OK, OPEN_SESSION, OPENED, OVERLOADED, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B, PHASE2A,
+    PHASE2B, PING, PONG, RECONFIGURE, REFUSED, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, SETTING, SLOTS_END,
+    VALUE_BYTES_MAX, Command, Message, MessageKind, Pvalues, Reply, Watermark, limits_fit,
 )
 from multipaxos.wire.reading cimport check, command_at, decode
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new, run_read, set_watermark
 from multipaxos.wire.writing cimport (
     put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b, put_phase2b, put_ping,
-    put_pong, put_request, put_response,
+    put_pong, put_request, put_response, put_status_request,
 )
 
 from enum import IntEnum
@@ -49,7 +49,12 @@ globals().update(                    # a plain assignment would be to the C cons
 )
 assert limits_fit()
 CommandKind = IntEnum(
-    "CommandKind", {"NOOP": NOOP, "APPLY": APPLY, "OPEN_SESSION": OPEN_SESSION, "REJOIN": REJOIN}, module=__name__
+    "CommandKind",
+    {
+        "NOOP": NOOP, "APPLY": APPLY, "OPEN_SESSION": OPEN_SESSION, "RECONFIGURE": RECONFIGURE,
+        "CLOSE_SESSION": CLOSE_SESSION, "SETTING": SETTING,
+    },
+    module=__name__,
 )
 ReplyStatus = IntEnum(
     "ReplyStatus",
@@ -100,7 +105,7 @@ cdef class Draft:
         cdef Bytes out = Bytes(NULL, 0, 0)
         cdef Run* run
         if m.kind == PHASE2A:
-            run = run_new(m.ballot, m.first, m.time_ns, <Command*>m.commands.base, m.commands.count)
+            run = run_new(m.ballot, m.first, m.time_ns, <Command*>m.commands.items.base, m.commands.items.count)
             set_watermark(run.frame, &m.decided)
             try:
                 return PyBytes_FromStringAndSize(<char*>run.frame, run.size)
@@ -119,8 +124,7 @@ cdef int put_message(Bytes* out, const Message* m) except -1:
     if m.kind == PHASE1A:
         return put_phase1a(out, m.ballot, m.first)
     if m.kind == PHASE1B:
-        return put_phase1b(out, m.ballot, m.first, m.end, m.mark, m.incarnation, m.number,
-                           <Rejoin*>m.rejoins.base, m.rejoins.count, <Pvalues*>m.pvalues.base, m.pvalues.count)
+        return put_phase1b(out, m.ballot, m.first, m.end, m.mark, <Pvalues*>m.pvalues.base, m.pvalues.count)
     if m.kind == PHASE2B:
         return put_phase2b(out, m.ballot, m.first, m.end, m.mark)
     if m.kind == DECISION:
@@ -131,16 +135,19 @@ cdef int put_message(Bytes* out, const Message* m) except -1:
     if m.kind == FETCHED:
         return put_fetched(out, m.first, m.end, m.mark, <Pvalues*>m.pvalues.base, m.pvalues.count)
     if m.kind == PING:
-        return put_ping(out, m.ballot, m.nonce, m.slot_out, m.voting)
+        return put_ping(out, m.ballot, m.nonce, m.slot_out, m.voting, m.state_slot, m.state_hash,
+                        <uint64_t*>m.processes.base, m.processes.count)
     if m.kind == PONG:
         return put_pong(out, m.ballot, m.nonce, m.slot_out, m.leading, m.quorum, &m.decided)
     if m.kind == FOUNDING:
         return put_founding(out, m.incarnation, m.fresh, <uint64_t*>m.incarnations.base, m.incarnations.count)
     if m.kind == REQUEST:
-        return put_request(out, <Command*>m.commands.base, m.commands.count)
+        return put_request(out, <Command*>m.commands.items.base, m.commands.items.count)
     if m.kind == RESPONSE:
         return put_response(out, m.session, <Reply*>m.replies.base, m.replies.count)
-    return put_leading(out, m.ballot)
+    if m.kind == LEADING:
+        return put_leading(out, m.ballot)
+    return put_status_request(out, m.nonce)
 
 
 # -- every message, as a dict
@@ -163,7 +170,7 @@ def encode(str kind not None, **fields):
 def decode_message(frame):
     """The message of a frame as a dict: its ``kind``, and its fields in the form that ``encode`` accepts.
 
-    Of "hello", "status_request" and "status_reply" it gives the kind alone.
+    Of "hello" and "status_reply" it gives the kind alone.
     """
     cdef Frame held = Frame(frame)
     kind = KINDS[held.message.kind]
@@ -183,13 +190,13 @@ cdef Watermark watermark_from(tuple decided) except *:
 def encode_phase2a(uint64_t ballot, uint64_t first, uint64_t time_ns, tuple decided not None,
                    list commands not None):
     """The frame of a run; ``decided`` is its watermark (ballot, first, end), a command is (session, sequence, kind,
-    unacknowledged, payload)."""
+    unacknowledged, payload, nonce), where the nonce may be left out: 0."""
     cdef Draft draft = Draft(PHASE2A)
     draft.message.ballot = ballot
     draft.message.first = first
     draft.message.time_ns = time_ns
     draft.message.decided = watermark_from(decided)
-    set_structs(&draft.message.commands, commands, COMMANDS)
+    set_structs(&draft.message.commands.items, commands, COMMANDS)
     return draft.frame()
 
 
@@ -199,13 +206,13 @@ def decode_phase2a(frame):
     cdef Message* message = &held.message
     held.expect(PHASE2A)
     decided = (message.decided.ballot, message.decided.first, message.decided.end)
-    return message.ballot, message.first, message.time_ns, decided, rows_of(&message.commands, COMMANDS)
+    return message.ballot, message.first, message.time_ns, decided, rows_of(&message.commands.items, COMMANDS)
 
 
 def encode_request(list commands not None):
     """The frame of a request; commands as in ``encode_phase2a``."""
     cdef Draft draft = Draft(REQUEST)
-    set_structs(&draft.message.commands, commands, COMMANDS)
+    set_structs(&draft.message.commands.items, commands, COMMANDS)
     return draft.frame()
 
 
@@ -213,7 +220,7 @@ def decode_request(frame):
     """The commands of a request."""
     cdef Frame held = Frame(frame)
     held.expect(REQUEST)
-    return rows_of(&held.message.commands, COMMANDS)
+    return rows_of(&held.message.commands.items, COMMANDS)
 
 
 def encode_response(uint64_t session, list replies not None):
@@ -245,9 +252,9 @@ def decode_repeat(frame, uint64_t times):
     held.expect(PHASE2A)
     for _ in range(times):
         check(decode(data, held.view.len, &message))
-        for i in range(message.commands.count):
+        for i in range(message.commands.items.count):
             command_at(&message.commands, i, &command)
-            total += command.sequence + command.size + (command.payload[0] if command.size else 0)
+            total += command.sequence + command.nonce + command.size + (command.payload[0] if command.size else 0)
     return total
 
 
@@ -261,14 +268,14 @@ def encode_repeat(frame, uint64_t times):
     cdef uint64_t _
     cdef uint32_t i
     held.expect(PHASE2A)
-    commands = <Command*>malloc(message.commands.count * sizeof(Command))
+    commands = <Command*>malloc(message.commands.items.count * sizeof(Command))
     if commands == NULL:
         raise MemoryError("no memory for the commands of a run")
     try:
-        for i in range(message.commands.count):
+        for i in range(message.commands.items.count):
             command_at(&message.commands, i, &commands[i])
         for _ in range(times):
-            run = run_new(message.ballot, message.first, message.time_ns, commands, message.commands.count)
+            run = run_new(message.ballot, message.first, message.time_ns, commands, message.commands.items.count)
             total += run.size
             run_drop(run)
     finally:

@@ -7,15 +7,16 @@ cdef enum:
     FIELDS_MAX = 24                  # of one struct
 
 cdef enum FieldType:
-    UINT64, INT64, UINT32, UINT16, BOOLEAN
+    UINT64, UINT32, UINT16, BOOLEAN
     DATA                             # a pointer to bytes; their number is a uint32_t elsewhere in the struct
-    STRUCTS, NUMBERS                 # a List
+    STRUCTS, NUMBERS                 # a List, or a struct that begins with one
 
 ctypedef void (*ElementReader)(const List* items, uint32_t index, void* out) noexcept
 
 
 cdef class Table:
     cdef Py_ssize_t count
+    cdef Py_ssize_t needed           # a tuple may leave out the fields after these
     cdef FieldType[FIELDS_MAX] types
     cdef size_t[FIELDS_MAX] places   # bytes from the start of the struct
     cdef size_t[FIELDS_MAX] size_places  # DATA: of the number of bytes
@@ -29,9 +30,9 @@ cdef class Table:
                  const void* size=*, Table elements=*) except -1
 
 
-cdef Table COMMANDS, REPLIES, PVALUES, REJOINS, MESSAGE
+cdef Table COMMANDS, REPLIES, PVALUES, MESSAGE
 
-# The structs of a checked list, as tuples.
+# The structs of a checked list, as tuples. Where a list is part of a struct, as in Commands, it is the first part.
 cdef list rows_of(const List* items, Table table)
 # Makes `base` of the list an array of structs, made of tuples. They point into the tuples' bytes: the caller holds
 # `rows` as long as the array, and frees the array with `free_lists`.

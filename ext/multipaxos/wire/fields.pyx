@@ -10,12 +10,12 @@ borrowed, because no Python code runs meanwhile.
 """
 
 from cpython.ref cimport Py_DECREF, PyObject
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from multipaxos.wire.encoding cimport List
-from multipaxos.wire.messages cimport FRAME_BYTES_MAX, Command, Message, Pvalues, Rejoin, Reply
-from multipaxos.wire.reading cimport command_at, number_at, pvalues_at, rejoin_at, reply_at
+from multipaxos.wire.messages cimport FRAME_BYTES_MAX, Command, Commands, Message, Pvalues, Reply
+from multipaxos.wire.reading cimport command_at, number_at, pvalues_at, reply_at
 
 from multipaxos.errors import TooLarge
 
@@ -35,10 +35,8 @@ cdef extern from "Python.h":         # as cpython's own declarations, but with r
     char* PyBytes_AS_STRING(PyObject* data) noexcept
     PyObject* PyLong_FromUnsignedLongLong(unsigned long long value) except NULL
     PyObject* PyLong_FromUnsignedLong(unsigned long value) except NULL
-    PyObject* PyLong_FromLongLong(long long value) except NULL
     PyObject* PyLong_FromLong(long value) except NULL
     bint PyLong_Check(PyObject* value) noexcept
-    long long PyLong_AsLongLong(PyObject* value) except? -1
     PyObject* PyBool_FromLong(long value) except NULL
     int PyObject_IsTrue(PyObject* value) except -1
 
@@ -46,7 +44,6 @@ cdef union Element:                  # of any list
     Command command
     Reply reply
     Pvalues pvalues
-    Rejoin rejoin
 
 
 # -- tables
@@ -71,7 +68,7 @@ cdef class Table:
 
 
 cdef void read_command(const List* items, uint32_t index, void* out) noexcept:
-    command_at(items, index, <Command*>out)
+    command_at(<const Commands*>items, index, <Command*>out)
 
 
 cdef void read_reply(const List* items, uint32_t index, void* out) noexcept:
@@ -80,10 +77,6 @@ cdef void read_reply(const List* items, uint32_t index, void* out) noexcept:
 
 cdef void read_pvalues(const List* items, uint32_t index, void* out) noexcept:
     pvalues_at(items, index, <Pvalues*>out)
-
-
-cdef void read_rejoin(const List* items, uint32_t index, void* out) noexcept:
-    rejoin_at(items, index, <Rejoin*>out)
 
 
 cdef Table table_of(size_t struct_bytes, ElementReader element_at):
@@ -96,7 +89,6 @@ cdef Table table_of(size_t struct_bytes, ElementReader element_at):
 COMMANDS = table_of(sizeof(Command), read_command)
 REPLIES = table_of(sizeof(Reply), read_reply)
 PVALUES = table_of(sizeof(Pvalues), read_pvalues)
-REJOINS = table_of(sizeof(Rejoin), read_rejoin)
 MESSAGE = table_of(sizeof(Message), NULL)
 
 
@@ -108,6 +100,8 @@ cdef int fill_element_tables() except -1:
     COMMANDS.add("kind", UINT16, &at, &at.command.kind)
     COMMANDS.add("unacknowledged", UINT32, &at, &at.command.unacknowledged)
     COMMANDS.add("payload", DATA, &at, &at.command.payload, &at.command.size)
+    COMMANDS.needed = COMMANDS.count
+    COMMANDS.add("nonce", UINT64, &at, &at.command.nonce)
     REPLIES.add("sequence", UINT64, &at, &at.reply.sequence)
     REPLIES.add("slot", UINT64, &at, &at.reply.slot)
     REPLIES.add("status", UINT16, &at, &at.reply.status)
@@ -115,9 +109,7 @@ cdef int fill_element_tables() except -1:
     PVALUES.add("first", UINT64, &at, &at.pvalues.first)
     PVALUES.add("end", UINT64, &at, &at.pvalues.end)
     PVALUES.add("run", DATA, &at, &at.pvalues.run, &at.pvalues.size)
-    REJOINS.add("node", UINT64, &at, &at.rejoin.node)
-    REJOINS.add("slot", UINT64, &at, &at.rejoin.slot)
-    REJOINS.add("incarnation", UINT64, &at, &at.rejoin.incarnation)
+    REPLIES.needed, PVALUES.needed = REPLIES.count, PVALUES.count
     return 0
 
 
@@ -133,7 +125,8 @@ cdef int fill_message_table() except -1:
     MESSAGE.add("slot_out", UINT64, &at, &at.slot_out)
     MESSAGE.add("incarnation", UINT64, &at, &at.incarnation)
     MESSAGE.add("session", UINT64, &at, &at.session)
-    MESSAGE.add("number", INT64, &at, &at.number)
+    MESSAGE.add("state_slot", UINT64, &at, &at.state_slot)
+    MESSAGE.add("state_hash", UINT64, &at, &at.state_hash)
     MESSAGE.add("voting", BOOLEAN, &at, &at.voting)
     MESSAGE.add("leading", BOOLEAN, &at, &at.leading)
     MESSAGE.add("quorum", BOOLEAN, &at, &at.quorum)
@@ -143,9 +136,9 @@ cdef int fill_message_table() except -1:
     MESSAGE.add("decided_end", UINT64, &at, &at.decided.end)
     MESSAGE.add("commands", STRUCTS, &at, &at.commands, NULL, COMMANDS)
     MESSAGE.add("pvalues", STRUCTS, &at, &at.pvalues, NULL, PVALUES)
-    MESSAGE.add("rejoins", STRUCTS, &at, &at.rejoins, NULL, REJOINS)
     MESSAGE.add("replies", STRUCTS, &at, &at.replies, NULL, REPLIES)
     MESSAGE.add("incarnations", NUMBERS, &at, &at.incarnations)
+    MESSAGE.add("processes", NUMBERS, &at, &at.processes)
     return 0
 
 
@@ -153,13 +146,13 @@ fill_element_tables()
 fill_message_table()
 FIELDS = {
     "phase1a": ("ballot", "first"),
-    "phase1b": ("ballot", "first", "end", "mark", "incarnation", "number", "rejoins", "pvalues"),
+    "phase1b": ("ballot", "first", "end", "mark", "pvalues"),
     "phase2a": ("ballot", "first", "time_ns", "decided_ballot", "decided_first", "decided_end", "commands"),
     "phase2b": ("ballot", "first", "end", "mark"),
     "decision": ("ballot", "first", "end"),
     "fetch": ("first", "end"),
     "fetched": ("first", "end", "mark", "pvalues"),
-    "ping": ("ballot", "nonce", "slot_out", "voting"),
+    "ping": ("ballot", "nonce", "slot_out", "voting", "state_slot", "state_hash", "processes"),
     "pong": (
         "ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end",
     ),
@@ -167,10 +160,10 @@ FIELDS = {
     "request": ("commands",),
     "response": ("session", "replies"),
     "leading": ("ballot",),
+    "status_request": ("nonce",),
 }
 ELEMENTS = {
-    "commands": tuple(COMMANDS.indexes), "replies": tuple(REPLIES.indexes),
-    "pvalues": tuple(PVALUES.indexes), "rejoins": tuple(REJOINS.indexes),
+    "commands": tuple(COMMANDS.indexes), "replies": tuple(REPLIES.indexes), "pvalues": tuple(PVALUES.indexes),
 }
 
 
@@ -182,8 +175,6 @@ cdef inline PyObject* value_at(Table table, Py_ssize_t i, const uint8_t* struct_
     cdef FieldType type = table.types[i]
     if type == UINT64:
         return PyLong_FromUnsignedLongLong((<const uint64_t*>place)[0])
-    elif type == INT64:
-        return PyLong_FromLongLong((<const int64_t*>place)[0])
     elif type == UINT32:
         return PyLong_FromUnsignedLong((<const uint32_t*>place)[0])
     elif type == UINT16:
@@ -199,8 +190,6 @@ cdef inline int set_value(Table table, Py_ssize_t i, uint8_t* struct_, PyObject*
     cdef FieldType type = table.types[i]
     if type == UINT64:
         (<uint64_t*>place)[0] = number_of(value)
-    elif type == INT64:
-        (<int64_t*>place)[0] = PyLong_AsLongLong(value)
     elif type == UINT32:
         (<uint32_t*>place)[0] = <uint32_t>number_up_to(value, 0xFFFFFFFF)
     elif type == UINT16:
@@ -284,9 +273,10 @@ cdef int set_structs(List* items, list rows, Table table) except -1:
     items.count = <uint32_t>PyList_GET_SIZE(rows)
     for i in range(PyList_GET_SIZE(rows)):
         row = PyList_GET_ITEM(rows, i)
-        if not PyTuple_Check(row) or PyTuple_GET_SIZE(row) != table.count:
-            raise TypeError(f"an element has to be a tuple of {table.count}, not {<object>row!r}")
-        for j in range(table.count):
+        if not PyTuple_Check(row) or not table.needed <= PyTuple_GET_SIZE(row) <= table.count:
+            raise TypeError(f"an element has to be a tuple of {table.needed} to {table.count}, not {<object>row!r}")
+        memset(struct_, 0, table.struct_bytes)
+        for j in range(PyTuple_GET_SIZE(row)):
             set_value(table, j, struct_, PyTuple_GET_ITEM(row, j))
         struct_ += table.struct_bytes
     return 0
@@ -339,8 +329,8 @@ cdef int set_value_of(Message* message, str name, object value, list held) excep
 
 
 cdef void free_lists(Message* message) noexcept:
-    free(<void*>message.commands.base)
+    free(<void*>message.commands.items.base)
     free(<void*>message.pvalues.base)
-    free(<void*>message.rejoins.base)
     free(<void*>message.replies.base)
     free(<void*>message.incarnations.base)
+    free(<void*>message.processes.base)

@@ -2,7 +2,7 @@
 #
 # Rules. Enumerators have the schema's numbers, in its order. Fields have the schema's names. No field of a `Message`
 # outlives the frame that it was read from: its lists and payloads point into that frame.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from multipaxos.wire.encoding cimport List
 
 cdef extern from *:
@@ -25,7 +25,7 @@ cdef enum MessageKind:
     REQUEST, RESPONSE, LEADING, STATUS_REQUEST, STATUS_REPLY
 
 cdef enum CommandKind:
-    NOOP, APPLY, OPEN_SESSION, REJOIN
+    NOOP, APPLY, OPEN_SESSION, RECONFIGURE, CLOSE_SESSION, SETTING
 
 cdef enum ReplyStatus:
     OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED
@@ -37,16 +37,18 @@ cdef enum:
     COMMAND_DATA = 3
     REPLY_DATA = 3
     PVALUES_DATA = 2
-    REJOIN_DATA = 3
     PHASE2A_DATA = 6
-    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 2)   # where a run's first command is: after pointer and tag
+    PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 3)   # where a run's first command is: after two pointers and a tag
+    COMMAND_BYTES = 8 * (COMMAND_DATA + 1)             # of a command without its payload and its nonce
+    NO_NONCE = 0xFFFF                # the index that no list of nonces has
 
 # How the limits relate: the largest value fits a command, a command a run, a run a Fetched and a Phase1b.
 cdef inline bint limits_fit() noexcept:
     return (
         KEY_BYTES_MAX + VALUE_BYTES_MAX < PAYLOAD_BYTES_MAX
-        and PHASE2A_COMMANDS + 8 * (COMMAND_DATA + 1) + PAYLOAD_BYTES_MAX <= RUN_BYTES_MAX
-        and PHASE2A_COMMANDS + 8 * (COMMAND_DATA + 1) * RUN_SLOTS_MAX <= RUN_BYTES_MAX
+        and PHASE2A_COMMANDS + COMMAND_BYTES + 8 + PAYLOAD_BYTES_MAX <= RUN_BYTES_MAX
+        and PHASE2A_COMMANDS + (COMMAND_BYTES + 8) * RUN_SLOTS_MAX <= RUN_BYTES_MAX
+        and <int>RUN_SLOTS_MAX < <int>NO_NONCE
         and BODY + 128 + 8 * (PVALUES_DATA + 1) + RUN_BYTES_MAX <= FRAME_BYTES_MAX
     )
 
@@ -54,6 +56,7 @@ cdef inline bint limits_fit() noexcept:
 cdef struct Command:
     uint64_t session
     uint64_t sequence
+    uint64_t nonce                   # of the session; 0, which fits no session, where the frame has none
     uint16_t kind
     uint32_t unacknowledged
     uint32_t size
@@ -71,27 +74,25 @@ cdef struct Pvalues:                 # the slots [first, end) of a run
     const uint8_t* run               # phase2a frame, itself not yet checked
     uint32_t size
 
-cdef struct Rejoin:
-    uint64_t node, slot, incarnation
-
 cdef struct Watermark:               # [first, end) decided at ballot, everything below first decided too
     uint64_t ballot, first, end
 
 # Lists inside a frame, checked by `decode`; their elements are read with the `*_at` functions of `reading`.
-ctypedef List Commands
 ctypedef List ReplyList
 ctypedef List PvaluesList
-ctypedef List RejoinList
 ctypedef List NumberList             # of uint64_t
+
+cdef struct Commands:
+    List items
+    NumberList nonces                # a command has the index of its session's nonce in this list
 
 cdef struct Message:                 # the fields of every kind; only those of `kind` are set
     MessageKind kind
-    uint64_t ballot, first, end, mark, time_ns, nonce, slot_out, incarnation, session
-    int64_t number
+    uint64_t ballot, first, end, mark, time_ns, nonce, slot_out, incarnation, session, state_slot, state_hash
     bint voting, leading, quorum, fresh
     Watermark decided
     Commands commands                # PHASE2A, REQUEST
     PvaluesList pvalues              # PHASE1B, FETCHED
-    RejoinList rejoins               # PHASE1B
     ReplyList replies                # RESPONSE
     NumberList incarnations          # FOUNDING
+    NumberList processes             # PING

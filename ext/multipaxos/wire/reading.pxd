@@ -1,8 +1,8 @@
 # Reading frames: see reading.pyx. Elements of lists are read inline, because roles read each command.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from multipaxos.wire.encoding cimport Fault, bytes_at, field_at, load64
+from multipaxos.wire.encoding cimport Fault, List, bytes_at, field_at, load64
 from multipaxos.wire.messages cimport (
-    Command, Commands, Message, NumberList, Pvalues, PvaluesList, Rejoin, RejoinList, Reply, ReplyList,
+    Command, Commands, Message, NumberList, Pvalues, PvaluesList, Reply, ReplyList,
 )
 
 # `data` and `frame` may be at any address (odd offsets are normal).
@@ -23,13 +23,16 @@ cdef inline const uint8_t* content_of(const uint8_t* element, uint32_t stride, u
 
 
 cdef inline void command_at(const Commands* commands, uint32_t index, Command* out) noexcept:
-    cdef const uint8_t* element = commands.base + <size_t>index * commands.stride
-    cdef uint64_t third = field_at(element, commands.data_bytes, 2)
-    out.session = field_at(element, commands.data_bytes, 0)
-    out.sequence = field_at(element, commands.data_bytes, 1)
+    cdef const List* items = &commands.items
+    cdef const uint8_t* element = items.base + <size_t>index * items.stride
+    cdef uint64_t third = field_at(element, items.data_bytes, 2)
+    cdef uint32_t nonce = <uint16_t>(third >> 16)
+    out.session = field_at(element, items.data_bytes, 0)
+    out.sequence = field_at(element, items.data_bytes, 1)
+    out.nonce = load64(commands.nonces.base + 8 * <size_t>nonce) if nonce < commands.nonces.count else 0
     out.kind = <uint16_t>third
     out.unacknowledged = <uint32_t>(third >> 32)
-    out.payload = content_of(element, commands.stride, commands.data_bytes, &out.size)
+    out.payload = content_of(element, items.stride, items.data_bytes, &out.size)
 
 
 cdef inline void pvalues_at(const PvaluesList* pvalues, uint32_t index, Pvalues* out) noexcept:
@@ -37,13 +40,6 @@ cdef inline void pvalues_at(const PvaluesList* pvalues, uint32_t index, Pvalues*
     out.first = field_at(element, pvalues.data_bytes, 0)
     out.end = field_at(element, pvalues.data_bytes, 1)
     out.run = content_of(element, pvalues.stride, pvalues.data_bytes, &out.size)
-
-
-cdef inline void rejoin_at(const RejoinList* rejoins, uint32_t index, Rejoin* out) noexcept:
-    cdef const uint8_t* element = rejoins.base + <size_t>index * rejoins.stride
-    out.node = field_at(element, rejoins.data_bytes, 0)
-    out.slot = field_at(element, rejoins.data_bytes, 1)
-    out.incarnation = field_at(element, rejoins.data_bytes, 2)
 
 
 cdef inline void reply_at(const ReplyList* replies, uint32_t index, Reply* out) noexcept:

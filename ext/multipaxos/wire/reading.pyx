@@ -7,20 +7,20 @@ pointers lead to, first to last, each followed by its own. A frame in any other 
 
 Rules. Bytes are hostile until `decode` has returned FINE: it checks every pointer, length and count, so the `*_at`
 functions need not. A frame yields no more bytes than it holds. A struct longer than ours comes from a newer schema (the
-rest is skipped), a shorter one from an older schema (missing fields are 0). HELLO, STATUS_REQUEST and STATUS_REPLY are
-rare: only their root is checked here, and pycapnp reads them.
+rest is skipped), a shorter one from an older schema (missing fields are 0). HELLO and STATUS_REPLY are rare: only their
+root is checked here, and pycapnp reads them.
 """
 
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from multipaxos.wire.encoding cimport (
     FINE, FOREIGN, MALFORMED, OVERSIZED, PARTIAL, Fault, Segment, Struct, check_bytes_of, field_at, load32,
     padded, pointer_at, read_struct, read_structs, read_words, word_at,
 )
 from multipaxos.wire.messages cimport (
-    COMMAND_DATA, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, HELLO, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B,
+    COMMAND_BYTES, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, HELLO, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B,
     PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, PHASE2B, PING, PONG, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX,
     STATUS_REPLY, STATUS_REQUEST, Commands, Message, MessageKind, PvaluesList, ReplyList, Watermark,
 )
@@ -84,7 +84,7 @@ cdef Fault decode(const uint8_t* frame, size_t size, Message* out) noexcept:
     if kind > STATUS_REPLY:
         return MALFORMED
     out.kind = <MessageKind>kind
-    if kind == HELLO or kind == STATUS_REQUEST or kind == STATUS_REPLY:
+    if kind == HELLO or kind == STATUS_REPLY:
         return FINE
     memset(&body, 0, sizeof(Struct))
     pointer = pointer_at(&root, 0)
@@ -103,7 +103,7 @@ cdef inline Fault read_body(Segment* segment, const Struct* body, size_t size, M
     if out.kind == FETCHED:
         return read_fetched(segment, body, out)
     if out.kind == REQUEST:
-        return read_commands(segment, pointer_at(body, 0), &out.commands)
+        return read_commands(segment, body, &out.commands)
     if out.kind == RESPONSE:
         out.session = word_at(body, 0)
         return read_replies(segment, pointer_at(body, 0), &out.replies)
@@ -111,6 +111,8 @@ cdef inline Fault read_body(Segment* segment, const Struct* body, size_t size, M
         out.incarnation = word_at(body, 0)
         out.fresh = word_at(body, 1) & 1
         return read_words(segment, pointer_at(body, 0), &out.incarnations)
+    if out.kind == PING:
+        return read_ping(segment, body, out)
     return read_numbers(body, out)
 
 
@@ -120,6 +122,9 @@ cdef Fault read_numbers(const Struct* body, Message* out) noexcept:
         out.first = word_at(body, 0)
         out.end = word_at(body, 1)
         return FINE if out.first <= out.end else MALFORMED
+    if out.kind == STATUS_REQUEST:
+        out.nonce = word_at(body, 0)
+        return FINE
     out.ballot = word_at(body, 0)
     if out.kind == PHASE1A:
         out.first = word_at(body, 1)
@@ -132,10 +137,6 @@ cdef Fault read_numbers(const Struct* body, Message* out) noexcept:
         out.first = word_at(body, 1)
         out.end = word_at(body, 2)
         return read_watermark(body, 0, &out.decided)
-    elif out.kind == PING:
-        out.nonce = word_at(body, 1)
-        out.slot_out = word_at(body, 2)
-        out.voting = word_at(body, 3) & 1
     elif out.kind == PONG:
         out.nonce = word_at(body, 1)
         out.slot_out = word_at(body, 2)
@@ -143,6 +144,16 @@ cdef Fault read_numbers(const Struct* body, Message* out) noexcept:
         out.quorum = (word_at(body, 3) >> 1) & 1
         return read_watermark(body, 4, &out.decided)
     return FINE
+
+
+cdef Fault read_ping(Segment* segment, const Struct* body, Message* out) noexcept:
+    out.ballot = word_at(body, 0)
+    out.nonce = word_at(body, 1)
+    out.slot_out = word_at(body, 2)
+    out.voting = word_at(body, 3) & 1
+    out.state_slot = word_at(body, 4)
+    out.state_hash = word_at(body, 5)
+    return read_words(segment, pointer_at(body, 0), &out.processes)
 
 
 cdef inline Fault read_watermark(const Struct* body, uint32_t word, Watermark* out) noexcept:
@@ -159,31 +170,28 @@ cdef Fault read_phase2a(Segment* segment, const Struct* body, size_t size, Messa
     out.time_ns = word_at(body, 2)
     fault = read_watermark(body, 3, &out.decided)
     if fault == FINE:
-        fault = read_commands(segment, pointer_at(body, 0), &out.commands)
+        fault = read_commands(segment, body, &out.commands)
     if fault != FINE:
         return fault
-    if size > RUN_BYTES_MAX or out.commands.count > RUN_SLOTS_MAX:
+    if out.commands.items.count > RUN_SLOTS_MAX:
         return OVERSIZED
-    if out.commands.stride < 8 * (COMMAND_DATA + 1) or body.data_words < PHASE2A_DATA:
-        size += PHASE2A_COMMANDS + 8 * (COMMAND_DATA + 1) * <size_t>out.commands.count
-        if size > RUN_BYTES_MAX:     # a frame of an older schema grows when `run_from` writes it in our layout
-            return OVERSIZED
-    out.end = out.first + out.commands.count
+    # A run counts a nonce for each command, as the writer does: `run_from` may write another list of nonces.
+    size += 8 * <size_t>(out.commands.items.count - out.commands.nonces.count)
+    if out.commands.items.stride < COMMAND_BYTES or body.data_words < PHASE2A_DATA or body.pointers < 2:
+        # A frame of an older schema grows when `run_from` writes it in our layout.
+        size += PHASE2A_COMMANDS + COMMAND_BYTES * <size_t>out.commands.items.count
+    if size > RUN_BYTES_MAX:
+        return OVERSIZED
+    out.end = out.first + out.commands.items.count
     return FINE if out.first >= 1 and out.end > out.first else MALFORMED
 
 
 cdef Fault read_phase1b(Segment* segment, const Struct* body, Message* out) noexcept:
-    cdef Fault fault
     out.ballot = word_at(body, 0)
     out.first = word_at(body, 1)
     out.end = word_at(body, 2)
     out.mark = word_at(body, 3)
-    out.incarnation = word_at(body, 4)
-    out.number = <int64_t>word_at(body, 5)
-    if out.first > out.end:
-        return MALFORMED
-    fault = read_structs(segment, pointer_at(body, 0), &out.rejoins)
-    return read_pvalues(segment, pointer_at(body, 1), &out.pvalues) if fault == FINE else fault
+    return read_pvalues(segment, pointer_at(body, 0), &out.pvalues) if out.first <= out.end else MALFORMED
 
 
 cdef Fault read_fetched(Segment* segment, const Struct* body, Message* out) noexcept:
@@ -195,9 +203,16 @@ cdef Fault read_fetched(Segment* segment, const Struct* body, Message* out) noex
     return read_pvalues(segment, pointer_at(body, 0), &out.pvalues)
 
 
-cdef Fault read_commands(Segment* segment, const uint8_t* pointer, Commands* out) noexcept:
-    cdef Fault fault = read_structs(segment, pointer, out)
-    return check_bytes_of(segment, out, PAYLOAD_BYTES_MAX) if fault == FINE else fault
+cdef Fault read_commands(Segment* segment, const Struct* body, Commands* out) noexcept:
+    """The first two pointers of the body: commands, and the nonces of their sessions, no more than commands."""
+    cdef Fault fault = read_structs(segment, pointer_at(body, 0), &out.items)
+    if fault == FINE:
+        fault = check_bytes_of(segment, &out.items, PAYLOAD_BYTES_MAX)
+    if fault == FINE:
+        fault = read_words(segment, pointer_at(body, 1), &out.nonces)
+    if fault == FINE and out.nonces.count > out.items.count:
+        return MALFORMED
+    return fault
 
 
 cdef Fault read_replies(Segment* segment, const uint8_t* pointer, ReplyList* out) noexcept:

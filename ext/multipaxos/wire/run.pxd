@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 from multipaxos.wire.encoding cimport FINE, load64, padded
 from multipaxos.wire.messages cimport (
-    BODY, COMMAND_DATA, PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, Command, Commands, Message, Watermark,
+    BODY, COMMAND_BYTES, COMMAND_DATA, PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, Command, Commands, Message, Watermark,
 )
 from multipaxos.wire.reading cimport command_at, decode
 from multipaxos.wire.writing cimport phase2a_size, write_head, write_phase2a, write_watermark
@@ -47,8 +47,8 @@ cdef inline void set_watermark(uint8_t* phase2a_frame, const Watermark* decided)
 
 # -- making runs; each comes with one reference
 
-# A run whose frame is still to be written.
-cdef inline Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count,
+# A run whose frame is still to be written, with this many nonces.
+cdef inline Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uint32_t count, uint32_t nonces,
                           size_t size) except NULL:
     cdef Run* run = <Run*>malloc(sizeof(Run) + size)
     if run == NULL:
@@ -60,10 +60,12 @@ cdef inline Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uin
     run.count = count
     run.size = <uint32_t>size
     run.frame = <uint8_t*>run + sizeof(Run)
-    run.commands.base = run.frame + PHASE2A_COMMANDS
-    run.commands.count = count
-    run.commands.stride = 8 * (COMMAND_DATA + 1)
-    run.commands.data_bytes = 8 * COMMAND_DATA
+    run.commands.items.base = run.frame + PHASE2A_COMMANDS
+    run.commands.items.count = count
+    run.commands.items.stride = COMMAND_BYTES
+    run.commands.items.data_bytes = 8 * COMMAND_DATA
+    run.commands.nonces.base = run.frame + size - 8 * <size_t>nonces
+    run.commands.nonces.count = nonces
     return run
 
 
@@ -71,9 +73,10 @@ cdef inline Run* run_room(uint64_t ballot, uint64_t first, uint64_t time_ns, uin
 cdef inline Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, const Command* commands,
                          uint32_t count) except NULL:
     cdef Watermark nothing = Watermark(0, 0, 0)
-    cdef size_t size = phase2a_size(first, commands, count)
-    cdef Run* run = run_room(ballot, first, time_ns, count, size)
-    write_phase2a(run.frame, size, ballot, first, time_ns, &nothing, commands, count)
+    cdef uint32_t nonces
+    cdef size_t size = phase2a_size(first, commands, count, &nonces)
+    cdef Run* run = run_room(ballot, first, time_ns, count, nonces, size)
+    write_phase2a(run.frame, size, ballot, first, time_ns, &nothing, commands, count, nonces)
     return run
 
 
@@ -81,31 +84,31 @@ cdef inline Run* run_new(uint64_t ballot, uint64_t first, uint64_t time_ns, cons
 cdef inline bint is_our_layout(const Commands* commands, const uint8_t* frame, size_t size) noexcept:
     cdef uint8_t[BODY] head
     cdef const uint8_t* pointer
-    cdef size_t total = PHASE2A_COMMANDS
+    cdef size_t total = PHASE2A_COMMANDS + 8 * <size_t>commands.nonces.count
     cdef uint32_t _
-    if commands.base != frame + PHASE2A_COMMANDS or commands.data_bytes != 8 * COMMAND_DATA:
+    if commands.items.base != frame + PHASE2A_COMMANDS or commands.items.data_bytes != 8 * COMMAND_DATA:
         return False
-    if commands.stride != 8 * (COMMAND_DATA + 1):
+    if commands.items.stride != COMMAND_BYTES:
         return False
-    write_head(head, size, PHASE2A, PHASE2A_DATA, 1)
+    write_head(head, size, PHASE2A, PHASE2A_DATA, 2)
     if memcmp(head, frame, BODY) != 0:
         return False
     # Objects don't overlap and come in order: there are no gaps if they fill the frame.
-    pointer = commands.base + 8 * COMMAND_DATA
-    for _ in range(commands.count):
-        total += commands.stride + padded(load64(pointer) >> 35)
-        pointer += commands.stride
+    pointer = commands.items.base + 8 * COMMAND_DATA
+    for _ in range(commands.items.count):
+        total += COMMAND_BYTES + padded(load64(pointer) >> 35)
+        pointer += COMMAND_BYTES
     return total == size
 
 
 # Of a frame that was just decoded: a copy of its bytes, or the same commands in our own layout.
 cdef inline Run* run_from(const Message* phase2a, const uint8_t* frame, size_t size) except NULL:
-    cdef uint32_t count = phase2a.commands.count
+    cdef uint32_t count = phase2a.commands.items.count
     cdef Command* commands
     cdef Run* run
     cdef uint32_t i
     if is_our_layout(&phase2a.commands, frame, size):
-        run = run_room(phase2a.ballot, phase2a.first, phase2a.time_ns, count, size)
+        run = run_room(phase2a.ballot, phase2a.first, phase2a.time_ns, count, phase2a.commands.nonces.count, size)
         memcpy(run.frame, frame, size)
         return run
     commands = <Command*>malloc(count * sizeof(Command))

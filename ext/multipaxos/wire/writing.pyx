@@ -8,14 +8,14 @@ Rules. Nothing is written that no reader would accept: what is over a limit rais
 appended. Every frame has one segment, and its size is a whole number of words.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from multipaxos.wire.buffer cimport Bytes, bytes_reserve
 from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, store64, write_bytes, write_list
 from multipaxos.wire.messages cimport (
-    BODY, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, PAYLOAD_BYTES_MAX, PHASE1A,
-    PHASE1B, PHASE2B, PING, PONG, PVALUES_DATA, REJOIN_DATA, REPLY_DATA, REQUEST, RESPONSE,
-    RUN_BYTES_MAX, RUN_SLOTS_MAX, Command, MessageKind, Pvalues, Rejoin, Reply, Watermark,
+    BODY, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, NO_NONCE, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B,
+    PHASE2B, PING, PONG, PVALUES_DATA, REPLY_DATA, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, STATUS_REQUEST,
+    Command, MessageKind, Pvalues, Reply, Watermark,
 )
 
 from multipaxos.errors import TooLarge
@@ -42,25 +42,13 @@ cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1:
 
 
 cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
-                     uint64_t incarnation, int64_t number, const Rejoin* rejoins, uint32_t rejoin_count,
                      const Pvalues* pvalues, uint32_t count) except -1:
-    cdef size_t rejoin_bytes = 8 + <size_t>rejoin_count * 8 * REJOIN_DATA
-    cdef uint8_t* body = append_frame(out, PHASE1B, 6, 2, rejoin_bytes + pvalues_list_bytes(pvalues, count))
-    cdef uint8_t* element
-    cdef uint32_t i
+    cdef uint8_t* body = append_frame(out, PHASE1B, 4, 1, pvalues_list_bytes(pvalues, count))
     store64(body, ballot)
     store64(body + 8, first)
     store64(body + 16, end)
     store64(body + 24, mark)
-    store64(body + 32, incarnation)
-    store64(body + 40, <uint64_t>number)
-    element = write_list(body + 48, body + 64, rejoin_count, REJOIN_DATA, 0)
-    for i in range(rejoin_count):
-        store64(element, rejoins[i].node)
-        store64(element + 8, rejoins[i].slot)
-        store64(element + 16, rejoins[i].incarnation)
-        element += 8 * REJOIN_DATA
-    write_pvalues(body + 56, element, pvalues, count)
+    write_pvalues(body + 32, body + 40, pvalues, count)
     return 0
 
 
@@ -132,12 +120,16 @@ cdef int put_fetched(Bytes* out, uint64_t first, uint64_t end, uint64_t mark, co
     return 0
 
 
-cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint voting) except -1:
-    cdef uint8_t* body = append_frame(out, PING, 4, 0, 0)
+cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint voting, uint64_t state_slot,
+                  uint64_t state_hash, const uint64_t* processes, uint32_t count) except -1:
+    cdef uint8_t* body = append_frame(out, PING, 6, 1, 8 * <size_t>count)
     store64(body, ballot)
     store64(body + 8, nonce)
     store64(body + 16, slot_out)
     store64(body + 24, voting != 0)
+    store64(body + 32, state_slot)
+    store64(body + 40, state_hash)
+    write_numbers(body + 48, processes, count)
     return 0
 
 
@@ -152,24 +144,32 @@ cdef int put_pong(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out
     return 0
 
 
+cdef void write_numbers(uint8_t* pointer, const uint64_t* numbers, uint32_t count) noexcept:
+    """Writes a list of numbers just behind its pointer."""
+    store64(pointer, list_pointer(0, WORD_ELEMENTS, count))
+    if count != 0:
+        memcpy(pointer + 8, numbers, 8 * <size_t>count)
+
+
 cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64_t* incarnations,
                       uint32_t count) except -1:
     cdef uint8_t* body = append_frame(out, FOUNDING, 2, 1, 8 * <size_t>count)
     store64(body, incarnation)
     store64(body + 8, fresh != 0)
-    store64(body + 16, list_pointer(0, WORD_ELEMENTS, count))
-    if count != 0:
-        memcpy(body + 24, incarnations, 8 * <size_t>count)
+    write_numbers(body + 16, incarnations, count)
     return 0
 
 
 cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except -1:
-    cdef size_t content = commands_list_bytes(commands, count)
+    cdef uint32_t nonces
+    cdef size_t content = commands_lists_bytes(commands, count, &nonces)
     cdef uint8_t* body
     if content > PAYLOAD_BYTES_MAX:
         check_payloads(commands, count)
-    body = append_frame(out, REQUEST, 0, 1, content)
-    write_commands(body, body + 8, commands, count)
+    if nonces > NO_NONCE:
+        raise TooLarge(f"a request of {nonces} sessions is over the limit of {<int>NO_NONCE}: make it two")
+    body = append_frame(out, REQUEST, 0, 2, content)
+    write_commands(body, out.data + out.size, commands, count, nonces)
     return 0
 
 
@@ -196,4 +196,9 @@ cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32
 
 cdef int put_leading(Bytes* out, uint64_t ballot) except -1:
     store64(append_frame(out, LEADING, 1, 0, 0), ballot)
+    return 0
+
+
+cdef int put_status_request(Bytes* out, uint64_t nonce) except -1:
+    store64(append_frame(out, STATUS_REQUEST, 1, 0, 0), nonce)
     return 0

@@ -197,7 +197,7 @@ class Oracle:
         """A node has applied a command."""
         if slot not in self.chosen:
             raise Violation(f"C2: node {node_id} applied {applied} in slot {slot}, where nothing was chosen")
-        session, sequence, kind, _, payload = self.chosen[slot][1][1]
+        session, sequence, kind, _, payload, _ = self.chosen[slot][1][1]
         if applied != (kind, session, sequence, payload):
             raise Violation(f"R1: node {node_id} applied {applied} in slot {slot}, chosen is {self.chosen[slot][1]}")
 
@@ -265,7 +265,7 @@ class Oracle:
         """The cluster reports to a client that its session has expired."""
         while self.sessions.slot_out in self.chosen:
             slot = self.sessions.slot_out
-            id, sequence, kind, _, _ = self.chosen[slot][1][1]
+            id, sequence, kind, _, _, _ = self.chosen[slot][1][1]
             self.sessions.apply(slot, kind, id, sequence)
         if session in self.sessions.nonces:
             raise Violation(f"session {session} is reported to be expired, and lives at slot {self.sessions.slot_out}")

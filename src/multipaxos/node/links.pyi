@@ -10,7 +10,25 @@ class Link:
     def incarnation(self) -> int: ...
     @property
     def is_up(self) -> bool: ...
-    def __new__(cls, id: int, node_id: int, incarnation: int) -> Link: ...
+    @property
+    def process(self) -> int: ...
+    @property
+    def is_admin(self) -> bool: ...
+    @property
+    def semantics_max(self) -> int: ...
+    @property
+    def machine_version(self) -> int: ...
+    def __new__(
+        cls,
+        id: int,
+        node_id: int,
+        incarnation: int,
+        *,
+        process: int = 0,
+        admin: bool = False,
+        semantics_max: int = 1,
+        machine_version: int = 1,
+    ) -> Link: ...
 
 @final
 class Links:

@@ -52,6 +52,8 @@ class Output:
     @property
     def events(self) -> list[Event]: ...
     @property
+    def status_requests(self) -> list[tuple[int, int]]: ...
+    @property
     def failed(self) -> str: ...
     def __init__(
         self,
@@ -60,5 +62,6 @@ class Output:
         reads: list[Read],
         closes: list[tuple[int, str]],
         events: list[Event],
+        status_requests: list[tuple[int, int]],
         failed: str,
     ) -> None: ...

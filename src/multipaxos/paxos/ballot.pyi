@@ -1,7 +1,7 @@
+BOTTOM: int
 LEADER_BITS: int
 ROUND_MAX: int
 LEADER_MAX: int
-BOTTOM: int
 
 def make(round: int, leader: int) -> int: ...
 def round_of(ballot: int) -> int: ...

@@ -40,7 +40,7 @@ from typing import Any
 
 log = logging.getLogger("multipaxos.trace")
 
-VERSION = 1
+VERSION = 2
 HEADER: dict[str, Any] = {"format": "multipaxos-trace", "version": VERSION}
 HEADER_LINE = (json.dumps(HEADER) + "\n").encode()
 BLOCK_BYTES = 64 << 10

@@ -50,7 +50,7 @@ class Versions(NamedTuple):
     highest: int
 
 
-VERSIONS = Versions(1, 1)
+VERSIONS = Versions(2, 2)
 
 
 class Failure(NamedTuple):

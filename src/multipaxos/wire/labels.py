@@ -67,8 +67,10 @@ def _command(command: Mapping[str, Any]) -> str:
         return "noop"
     if command["kind"] == CommandKind.OPEN_SESSION:
         return "open"
-    if command["kind"] == CommandKind.REJOIN:
-        return f"rejoin({command['session']})"
+    if command["kind"] == CommandKind.RECONFIGURE:
+        return "reconfigure"
+    if command["kind"] == CommandKind.CLOSE_SESSION:
+        return "close"
     return _payload(command["payload"]) or "empty"
 
 

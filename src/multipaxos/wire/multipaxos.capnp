@@ -1,7 +1,7 @@
 @0xb5f1c7a2d94e8036;
 # The one schema of multipaxos: the messages between nodes, and between clients and nodes.
 # Every message is sent as one Cap'n Proto stream frame over TCP. Names are those of "Paxos Made
-# Moderately Complex" (PMMC). Slots start at 1. A ballot is (round << 16) | leader; 0 is bottom.
+# Moderately Complex" (PMMC). Slots start at 1. A ballot is (round << 24) | leader; 0 is bottom.
 # `end` is always exclusive. Times are nanoseconds of UTC.
 
 struct Message {
@@ -29,35 +29,44 @@ enum LinkKind { peer @0; client @1; admin @2; }
 
 struct Hello {
   cluster @0 :Text;                # name of the cluster
-  configuration @1 :UInt64;        # digest of nodes, roles, quorum system and WINDOW; 0 from a client
+  configuration @1 :UInt64;        # digest of nodes, roles, quorum system and WINDOW; 0 from and to a client
   node @2 :Int32;                  # the sender; -1 is a client
   target @3 :Int32;                # the node that the sender wants to reach; -1 is any node
-  incarnation @4 :UInt64;          # of the sender's data directory; 0 from a client
+  incarnation @4 :UInt64;          # of the sender's data directory; 0 from and to a client
   versionMin @5 :UInt16;           # protocol versions that the sender knows
   versionMax @6 :UInt16;
   kind @7 :LinkKind;
   nonce @8 :UInt64;                # the receiver repeats it in `echo`, which proves that it is alive
   echo @9 :UInt64;                 # the other side's nonce; 0 in the first hello
   refusal @10 :Text;               # why the sender closes the link; empty if it does not
+  clusterId @11 :UInt64;           # of the founders' list; 0: the sender has none yet, or is a client
+  process @12 :UInt64;             # random, drawn when the sender's process started; 0 from a client
+  semanticsMin @13 :UInt16;        # versions of the log's semantics that the sender knows
+  semanticsMax @14 :UInt16;
+  python @15 :UInt16;              # (major << 8) | minor where a user's machine runs, else 0
+  mixedPython @16 :Bool;           # the sender accepts peers with another `python`
+  proof @17 :Data;                 # that the sender has the cluster's key; empty in the first hello
+  refusedSlots @18 :List(UInt64);  # whose commands the operator has refused
+  machineVersion @19 :UInt32;      # of the machine that the sender runs
 }
 
 enum CommandKind {
   noop @0;                         # fills a gap; all other fields 0
   apply @1;                        # payload is for the state machine
   openSession @2;                  # sequence is a nonce; the answer's session is the new id
-  rejoin @3;                       # session is the node, sequence its incarnation
+  reconfigure @3;                  # reserved: nobody sends it; applied it does nothing
+  closeSession @4;                 # ends the session
+  setting @5;                      # payload is a name (UInt16) and a value (UInt64); from admin links only
 }
 
 struct Command {
   session @0 :UInt64;              # id of the client session: the slot that opened it
   sequence @1 :UInt64;             # 1, 2, 3, ... in the session
   kind @2 :CommandKind;
-  reserved @3 :UInt16;
+  nonce @3 :UInt16;                # index in the frame's `nonces` of the session's nonce; none there: 0, of no session
   unacknowledged @4 :UInt32;       # answers up to sequence - unacknowledged - 1 need no longer be kept
   payload @5 :Data;
 }
-
-struct Rejoin { node @0 :UInt64; slot @1 :UInt64; incarnation @2 :UInt64; }
 
 struct Pvalues {                   # the slots [first, end) of a run; `run` is its phase2a frame, as it was sent
   first @0 :UInt64;
@@ -72,10 +81,7 @@ struct Phase1b {
   first @1 :UInt64;                # this part has every pvalue of [first, end); in a refusal first = end = 2**64-1
   end @2 :UInt64;                  # 2**64-1 in the last part
   mark @3 :UInt64;                 # all slots below are decided, and the acceptor has forgotten them
-  incarnation @4 :UInt64;
-  number @5 :Int64;                # slot of the rejoin that made this incarnation a voter; -1 is a founder
-  rejoins @6 :List(Rejoin);        # the newest one of each node below the mark
-  pvalues @7 :List(Pvalues);
+  pvalues @4 :List(Pvalues);
 }
 
 struct Phase2a {
@@ -86,6 +92,7 @@ struct Phase2a {
   decidedFirst @4 :UInt64;         # and so is everything below decidedFirst (at some ballot)
   decidedEnd @5 :UInt64;
   commands @6 :List(Command);
+  nonces @7 :List(UInt64);         # of the commands' sessions, no more than commands
 }
 
 struct Phase2b {
@@ -110,6 +117,9 @@ struct Ping {
   nonce @1 :UInt64;
   slotOut @2 :UInt64;
   voting @3 :Bool;
+  stateSlot @4 :UInt64;            # the newest slot at which the sender's state was hashed; 0: none
+  stateHash @5 :UInt64;
+  processes @6 :List(UInt64);      # by node id: the process number of the peer that is linked now; 0: none
 }
 
 struct Pong {
@@ -129,7 +139,7 @@ struct Founding {
   incarnations @2 :List(UInt64);   # by node id: the founders, or if fresh those that the sender has heard of (0: none)
 }
 
-struct Request { commands @0 :List(Command); }
+struct Request { commands @0 :List(Command); nonces @1 :List(UInt64); }   # nonces: as in Phase2a
 
 enum ReplyStatus {
   ok @0;                           # data is the machine's answer

@@ -1,7 +1,7 @@
 """The only module that uses pycapnp: the schema, and the rare messages that the compiled codec does not handle.
 
 Theory. pycapnp reads every valid frame, in any layout, slowly; the codec reads one layout, fast. So the rare messages
-(``Hello``, the status request and reply) are read and written here, and ``flatten`` rewrites a frame in any other
+(``Hello``, the status reply) are read and written here, and ``flatten`` rewrites a frame in any other
 layout for the codec.
 
 Rules. Frames come from the network, so every failure is a ``CodecError``, and a reader may traverse no more words than
@@ -13,6 +13,7 @@ message is written in one segment, its fields in schema order.
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ with importlib.resources.as_file(importlib.resources.files("multipaxos.wire") / 
     SCHEMA: Any = capnp.load(str(_path))
 
 TRAVERSAL_SLACK_WORDS = 64  # tags and landing pads are counted twice; a message has few of them
+NUMBERS = ("incarnations", "processes")  # the fields of messages that are lists of numbers
 LinkKind = Literal["peer", "client", "admin"]
 
 
@@ -80,17 +82,28 @@ class Hello:
     node: int = -1
     target: int = -1
     incarnation: int = 0
-    version_min: int = 1
-    version_max: int = 1
+    version_min: int = 2
+    version_max: int = 2
     kind: LinkKind = "client"
     nonce: int = 0
     echo: int = 0
     refusal: str = ""
+    cluster_id: int = 0
+    process: int = 0
+    semantics_min: int = 1
+    semantics_max: int = 1
+    python: int = 0
+    mixed_python: bool = False
+    proof: bytes = b""
+    refused_slots: tuple[int, ...] = ()
+    machine_version: int = 1
 
     def encode(self) -> bytes:
         """The frame. Raises TooLarge."""
         fields = {_camel(name): value for name, value in asdict(self).items()}
-        return write("hello", fields, _utf8_bytes(self.cluster) + _utf8_bytes(self.refusal))
+        fields["refusedSlots"] = list(self.refused_slots)
+        lists = len(self.proof) + 8 * len(self.refused_slots) + 16
+        return write("hello", fields, _utf8_bytes(self.cluster) + _utf8_bytes(self.refusal) + lists)
 
     @classmethod
     def decode(cls, frame: bytes) -> Hello:
@@ -101,12 +114,15 @@ class Hello:
             if hello.kind.raw not in (0, 1, 2):
                 raise CodecError(f"a hello of an unknown kind of link, {hello.kind.raw}", "malformed")
             values = {name: getattr(hello, _camel(name)) for name in cls.__dataclass_fields__}
-            return cls(**(values | {"kind": str(hello.kind)}))
+            if len(values["refused_slots"]) > len(frame) // 8:  # a list of bytes may stand for one of numbers
+                raise CodecError("a hello whose refused slots are no list of numbers", "malformed")
+            values |= {"kind": str(hello.kind), "refused_slots": tuple(values["refused_slots"])}
+            return cls(**values)
 
 
 def encode_status_request(nonce: int) -> bytes:
     """The frame that asks a node for its status."""
-    return write("statusRequest", {"nonce": nonce})
+    return codec.encode("status_request", nonce=nonce)
 
 
 def decode_status_request(frame: bytes) -> int:
@@ -138,11 +154,10 @@ def flatten(frame: bytes) -> bytes:
         kind = kind_of(message)
         if kind == "hello":
             return Hello.decode(frame).encode()
-        if kind == "statusRequest":
-            return encode_status_request(decode_status_request(frame))
         if kind == "statusReply":
             return encode_status_reply(*decode_status_reply(frame))
-        fields = _fields(getattr(message, kind), kind, len(frame) // 8)
+        kind = _snake(kind)
+        fields = _fields(getattr(message, _camel(kind)), kind, len(frame) // 8)
     try:
         return codec.encode(kind, **fields)
     except TooLarge as error:
@@ -156,15 +171,32 @@ def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in codec.FIELDS[kind]:
         value = getattr(body, _camel(name))
-        # A list of bytes may stand for structs with one small field, and would unfold. Ours have a word or more.
-        if (name in codec.ELEMENTS or name == "incarnations") and len(value) > words:
-            raise CodecError(f"{len(value)} {name} in {words} words: close its link", "malformed")
+        if name in codec.ELEMENTS or name in NUMBERS:
+            _check_count(name, value, words)
         if name in codec.ELEMENTS:
             value = [{part: _plain(getattr(each, part)) for part in codec.ELEMENTS[name]} for each in value]
-        elif name == "incarnations":
+        elif name in NUMBERS:
             value = list(value)
+        if name == "commands":
+            nonces = body.nonces
+            _check_count("nonces", nonces, words)
+            _resolve_nonces(value, list(nonces))
         fields[name] = value
     return fields
+
+
+def _check_count(name: str, items: Any, words: int) -> None:
+    """A list of bytes may stand for structs with one small field, or for numbers, and would unfold. Ours have a word or
+    more."""
+    if len(items) > words:
+        raise CodecError(f"{len(items)} {name} in {words} words: close its link", "malformed")
+
+
+def _resolve_nonces(commands: list[dict[str, Any]], nonces: list[int]) -> None:
+    """Commands have the indexes of their nonces in a frame; the codec has the nonces themselves."""
+    for command in commands:
+        index = command["nonce"]
+        command["nonce"] = nonces[index] if index < len(nonces) else 0
 
 
 def _plain(value: Any) -> int | bytes:
@@ -180,6 +212,10 @@ def _expect(message: Any, kind: str) -> None:
 def _camel(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(other.capitalize() for other in others)
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda upper: "_" + upper[0].lower(), name)
 
 
 def _utf8_bytes(text: str) -> int:
