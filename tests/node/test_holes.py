@@ -253,7 +253,7 @@ class TestLost:
 
     def test_keys_out_of_order(self) -> None:
         one = voted(*((B1, slot, [b"x"]) for slot in (1, 2, 3)))
-        first, index, value = one.records[1]
+        _, index, value = one.records[1]
         for key in ((1 << 60, index), (0, index)):
             records = [one.records[0], (*key, value[:5] + b"?" + value[6:]), one.records[2]]
             with pytest.raises(CorruptLog, match=r"keep this directory, and start the node with an empty one"):

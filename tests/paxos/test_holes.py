@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +32,7 @@ def test_holes_are_a_set_of_slots(added: list[tuple[int, int]], filled: list[tup
         missing -= slots_of([span])
         spans = holes.spans_list()
         assert slots_of(spans) == missing
-        assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before[1] < after[0] for before, after in pairwise(spans))
         assert holes.end == max(missing, default=-1) + 1
     first, end = holes.clear(at, at + n)
     assert not slots_of([(first, end)]) & missing

@@ -246,9 +246,9 @@ class Oracle:
                     f"A3: node {node_id} promises and leaves out its vote for slot {slot} at {describe(ballot)}"
                 )
 
-    def shown(self, node_id: int, slot: int, ballot: int) -> int:
-        """Up to which ballot a pvalue answers for the votes of its node: for those of a damaged disk a decided pvalue does
-        for all, because every ballot from its own on carries the decided command."""
+    def answers_for(self, node_id: int, slot: int, ballot: int) -> int:
+        """Up to which ballot a pvalue answers for the votes of its node. For those of a damaged disk a decided pvalue
+        does for all, because every ballot from its own on carries the decided command."""
         chosen = self.chosen.get(slot)
         decided = self.disks[node_id].damaged and chosen is not None and ballot >= chosen[0]
         return 1 << 64 if decided else ballot
