@@ -23,9 +23,9 @@ def voted(*runs: tuple[int, int, list[bytes]], decided: int = 1) -> OneNode:
     to be decided."""
     one = OneNode()
     for at, first, payloads in runs:
-        one.phase2a(at & 0xFFFF, at, first, [command(9, i, payload) for i, payload in enumerate(payloads, first)])
+        one.phase2a(at & 0xFFFFFF, at, first, [command(9, i, payload) for i, payload in enumerate(payloads, first)])
     if decided > 1:
-        one.send(runs[0][0] & 0xFFFF, "decision", ballot=runs[0][0], first=1, end=decided)
+        one.send(runs[0][0] & 0xFFFFFF, "decision", ballot=runs[0][0], first=1, end=decided)
     one.sync()
     one.tick(1100)
     one.sync()

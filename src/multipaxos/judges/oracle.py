@@ -238,10 +238,8 @@ class Oracle:
             named.update(dict.fromkeys(range(pvalues["first"], pvalues["end"]), ballot))
         begin = max(message["first"], message["mark"])
         for slot, ballot in self.voted.get(node_id, {}).items():
-            if (
-                begin <= slot < message["end"]
-                and self.shown(node_id, slot, named.get(slot, 0)) < ballot < message["ballot"]
-            ):
+            shown = self.answers_for(node_id, slot, named.get(slot, 0))
+            if begin <= slot < message["end"] and shown < ballot < message["ballot"]:
                 raise Violation(
                     f"A3: node {node_id} promises and leaves out its vote for slot {slot} at {describe(ballot)}"
                 )
