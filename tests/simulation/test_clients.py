@@ -34,9 +34,9 @@ def test_intruders_change_nothing():
 
 def test_a_guess_that_is_done_is_a_violation():
     intruder = settled(5).adversary.clients.intruder
-    intruder.on_frame(codec.encode_response(9, [(GUESSED, ReplyStatus.EXPIRED, 0, b"")]))
+    intruder.on_frame(codec.encode_response(9, [(GUESSED, 7, ReplyStatus.EXPIRED, b"")]))
     with pytest.raises(Violation, match="a guessed command was answered with ok"):
-        intruder.on_frame(codec.encode_response(9, [(GUESSED, ReplyStatus.OK, 7, b"")]))
+        intruder.on_frame(codec.encode_response(9, [(GUESSED, 7, ReplyStatus.OK, b"")]))
 
 
 def test_sessions_by_the_thousand():

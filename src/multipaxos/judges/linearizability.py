@@ -65,5 +65,5 @@ def groups_of(history: list[Operation]) -> list[Group]:
         group = Group(joined.union(*(one.keys for one in met.values())), [])
         groups.update(dict.fromkeys(group.keys, group))
     for operation, joined in zip(history, named, strict=True):
-        groups[next(iter(joined))].operations.append(operation)
+        groups[min(joined)].operations.append(operation)
     return [group for group in {id(group): group for group in groups.values()}.values() if group.operations]

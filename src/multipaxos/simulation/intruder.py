@@ -64,7 +64,7 @@ class Intruder:
         """An answer arrives: what was guessed must not have been done."""
         if codec.decode_message(frame)["kind"] != "response":
             return
-        for sequence, status, _, _ in codec.decode_response(frame)[1]:
+        for sequence, _, status, _ in codec.decode_response(frame)[1]:
             if sequence == GUESSED and status in DONE:
                 raise Violation(f"a guessed command was answered with {ReplyStatus(status).name.lower()}")
 
