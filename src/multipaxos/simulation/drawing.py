@@ -71,7 +71,7 @@ def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
     return replace(
         drawn,
         faults=replace(drawn.faults, delay_ns=(MS // 10, MS), sync_ns=(MS // 10, MS)),
-        sessions_max=chance.choice((8, 64, SESSIONS_MAX)),
+        sessions_max=chance.choice((8, 64, VERSIONS[0].sessions_max)),
         clients=4,
         operations=SESSION_OPERATIONS // 4,
         outstanding=4,
