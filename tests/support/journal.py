@@ -12,12 +12,14 @@ class Journal(StateMachine):
 
     def __init__(self) -> None:
         self.entries: list[bytes] = []
+        self.contexts: list[Context] = []
 
     def apply(self, command: bytes, context: Context) -> bytes:
         """Appends the command; the answer is its index as eight bytes, little-endian."""
         if command.startswith(b"raise"):
             raise ValueError(f"asked to raise at length {len(self.entries)}")
         self.entries.append(command)
+        self.contexts.append(context)
         return (len(self.entries) - 1).to_bytes(8, "little")
 
     def snapshot(self) -> Iterator[bytes]:

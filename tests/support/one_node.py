@@ -98,14 +98,19 @@ class OneNode:
         )
 
     # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives
-    def link(self, peer: int, incarnation: int | None = None, number: int | None = None) -> None:
-        """A handshake with a peer is done."""
-        self.core.link_up(number or 100 + peer, peer, incarnation or self.incarnations[peer])
+    def link(self, peer: int, incarnation: int | None = None, number: int | None = None, **hello: int) -> None:
+        """A handshake with a peer is done; `hello`: what it tells besides."""
+        self.core.link_up(number or 100 + peer, peer, incarnation or self.incarnations[peer], **hello)
         self.collect()
 
     def client(self, number: int = 1) -> None:
         """A client connects."""
         self.core.link_up(number, -1, 0)
+        self.collect()
+
+    def admin(self, number: int = 1) -> None:
+        """An admin connects."""
+        self.core.link_up(number, -1, 0, admin=True)
         self.collect()
 
     def tick(self, ms: float) -> None:

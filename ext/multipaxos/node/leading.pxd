@@ -3,6 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
@@ -23,6 +24,7 @@ cdef class Leading:
     cdef Journal journal
     cdef Joining joining
     cdef Election election
+    cdef Agreement agreement
     cdef Acceptor acceptor
     cdef Leader leader
     cdef Commanders commanders       # the leader's
@@ -39,7 +41,8 @@ cdef class Leading:
     # ballots
     cdef int see_ballot(self, uint64_t ballot) except -1
     cdef int see_leading(self, uint64_t ballot) except -1
-    cdef int step_down(self, uint64_t preemptor) except -1
+    cdef int step_down(self, uint64_t preemptor, str reason) except -1
+    cdef int on_differs(self) except -1
     # phase 1
     cdef Link scout(self)
     cdef int send_scout(self) except -1

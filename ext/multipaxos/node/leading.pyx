@@ -20,6 +20,7 @@ Rules.
 - A scout's phase 1a waits until its ballot is durable. A phase 2a leaves at once.
 - A node does not scout while a peer that it heard lately is more than WINDOW ahead: it fetches from that peer first.
 - A decision waits DECISION_DELAY_NS for a phase 2a to travel on; a peer with clients that wait gets it at once.
+- A node whose replica differs from a majority (`agreement`) neither scouts nor leads.
 - known_ballot >= leader.ballot, known_ballot >= leading_ballot.
 """
 
@@ -27,6 +28,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
@@ -54,13 +56,15 @@ cdef class Leading:
     """`known_ballot`: the highest ballot that the disk held."""
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
-                  Joining joining not None, Election election not None, Acceptor acceptor not None,
-                  Leader leader not None, Replica replica not None, uint64_t known_ballot):
+                  Joining joining not None, Election election not None, Agreement agreement not None,
+                  Acceptor acceptor not None, Leader leader not None, Replica replica not None,
+                  uint64_t known_ballot):
         self.context = context
         self.links = links
         self.journal = journal
         self.joining = joining
         self.election = election
+        self.agreement = agreement
         self.acceptor = acceptor
         self.leader = leader
         self.commanders = leader.commanders
@@ -75,7 +79,7 @@ cdef class Leading:
         if ballot > self.known_ballot:
             self.known_ballot = ballot
         if ballot > self.leader.ballot and self.leader.state != PASSIVE:
-            self.step_down(ballot)
+            self.step_down(ballot, "")
         return 0
 
     cdef int see_leading(self, uint64_t ballot) except -1:
@@ -91,9 +95,15 @@ cdef class Leading:
                 put_leading(&link.outgoing, ballot)
         return 0
 
-    cdef int step_down(self, uint64_t preemptor) except -1:
-        """Stops scouting or leading, because the higher ballot `preemptor` was seen, or, where that is 0, because no
-        phase-2 quorum answers."""
+    cdef int on_differs(self) except -1:
+        """This replica's state differs from that of a majority: the node does not scout or lead any more."""
+        if self.leader.state != PASSIVE:
+            self.step_down(0, "this replica differs from a majority")
+        return 0
+
+    cdef int step_down(self, uint64_t preemptor, str reason) except -1:
+        """Stops scouting or leading, because the higher ballot `preemptor` was seen, or, where that is 0, for this
+        reason."""
         cdef bint scouting = self.leader.state == SCOUTING
         self.leader.preempted()
         self.scout_ticket = 0
@@ -105,7 +115,7 @@ cdef class Leading:
                                                          f"{'scouting' if scouting else 'leading'}")
         else:
             self.context.note("stepped_down", self.leader.ballot, 0,
-                              f"stepped down from ballot {describe(self.leader.ballot)}: no phase-2 quorum answers")
+                              f"stepped down from ballot {describe(self.leader.ballot)}: {reason}")
         return 0
 
     # == phase 1
@@ -342,7 +352,8 @@ cdef class Leading:
     # == time and links
 
     cdef bint may_lead(self) noexcept:
-        return self.context.is_leader and self.joining.is_founded and self.has_round()
+        return (self.context.is_leader and self.joining.is_founded and self.has_round()
+                and not self.agreement.differs)
 
     cdef bint has_round(self) noexcept:
         """Is there a round above every one that was seen?"""
@@ -380,7 +391,7 @@ cdef class Leading:
             self.election.note_contact(self.context.node_id, self.acceptor.ballot_num, self.context.now_ns)
         if (self.context.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
                 and not self.election.has_quorum(self.context.now_ns, 2 * self.election.timeout_ns)):
-            self.step_down(0)
+            self.step_down(0, "no phase-2 quorum answers")
         return 0
 
     cdef uint64_t decision_due(self) noexcept:

@@ -37,6 +37,7 @@ cdef class Links:
 
     cdef Link add(self, Link link)
     cdef Link drop(self, uint64_t id)
+    cdef int close(self, Link link, str reason) except -1
     cdef int refuse(self, Link link, str reason) except -1
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0
     cdef list take_writes(self)

@@ -78,12 +78,16 @@ cdef class Links:
         self.status_requests.pop(id, None)
         return link
 
-    cdef int refuse(self, Link link, str reason) except -1:
-        """Closes a link because of what the other side sent. Handlers return at once after it."""
-        self.bad_frames += 1
+    cdef int close(self, Link link, str reason) except -1:
+        """Closes a link. Handlers return at once after it."""
         self.closes.append((link.id, reason))
         self.drop(link.id)
         return 0
+
+    cdef int refuse(self, Link link, str reason) except -1:
+        """Closes a link because of what the other side sent. Handlers return at once after it."""
+        self.bad_frames += 1
+        return self.close(link, reason)
 
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0:
         """The size of the frame that [data, data + size) begins with; 0 if the frame is not whole yet, or if the link

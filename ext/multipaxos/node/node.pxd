@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from multipaxos.machine.machine cimport Machine
 from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
@@ -38,6 +39,7 @@ cdef class Node:
     cdef readonly Pings pings
     cdef readonly Voting voter
     cdef readonly Serving serving
+    cdef readonly Comparing comparing
     # its own
     cdef object flatten
     cdef list flattened              # frames that were rewritten: requests are views into them until the wake-up ends

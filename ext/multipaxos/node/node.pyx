@@ -8,7 +8,8 @@ invariants:
 - `context`: who this node is, and what time it is; `links`: connections; `journal`: what has to become durable, and
   the answers that wait for it; `recovery`: what the disk held;
 - `joining`: how the node comes to vote; `leading`: our own leader; `voting`: our own acceptor;
-- `catch_up`: decisions that a node lacks; `pings`: which node leads, which are ahead; `serving`: requests and answers.
+- `catch_up`: decisions that a node lacks; `pings`: which node leads, which are ahead; `serving`: requests and answers;
+  `comparing`: replicas that differ.
 
 An organ calls only organs below it. Where something has to go up it is a returned value, and this file hands it on.
 
@@ -28,7 +29,9 @@ from libc.string cimport memmove
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from multipaxos.machine.machine cimport Machine
+from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
@@ -47,6 +50,7 @@ from multipaxos.paxos.leader cimport ACTIVE, Leader
 from multipaxos.paxos.limits cimport RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.roles cimport REPLICA
 from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.buffer cimport bytes_put
 from multipaxos.wire.encoding cimport FINE, FOREIGN, Fault
@@ -80,6 +84,7 @@ cdef class Node:
         cdef uint64_t capacity = RING_WINDOWS * window
         cdef uint64_t ballot = number_of(meta, output.META_BALLOT, 0)
         cdef tuple founders = founders_of(meta)
+        cdef Agreement agreement = Agreement(node_id, [i for i, role in enumerate(roles) if role & REPLICA])
         cdef Context context
         if capacity + window > SPAN_MAX:
             raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
@@ -99,15 +104,16 @@ cdef class Node:
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.leader, self.election, founders,
                                ping_interval_ns)
-        self.leading = Leading(context, self.links, self.journal, self.joining, self.election, self.acceptor,
-                               self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
+        self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
+                               self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
         self.catch_up = CatchUp(context, self.links, self.journal, self.joining, self.leading, self.acceptor,
                                 self.replica)
-        self.pings = Pings(context, self.links, self.leading, self.catch_up, self.election, self.acceptor, self.leader,
-                           self.replica, ping_interval_ns)
         self.voter = Voting(context, self.links, self.journal, self.leading, self.catch_up, self.election,
                             self.acceptor, self.leader)
-        self.serving = Serving(context, self.links, self.leading, self.leader, self.replica)
+        self.serving = Serving(context, self.links, self.leading, agreement, self.leader, self.replica)
+        self.comparing = Comparing(context, self.leading, self.serving, self.replica, agreement)
+        self.pings = Pings(context, self.links, self.leading, self.catch_up, self.election, self.comparing,
+                           self.acceptor, self.leader, self.replica, ping_interval_ns)
 
     # == verbs
 
@@ -185,6 +191,7 @@ cdef class Node:
             self.on_peer_gone(old)
         if node_id >= 0:
             self.joining.on_link_up(new)
+            self.comparing.on_link_up(new)
             self.pings.soon()
             self.leading.greet(new)
         self.serving.on_link_up(new)
@@ -366,6 +373,7 @@ cdef class Node:
         """Facts about this node, for `multipaxos status`."""
         cdef Link link
         cdef uint64_t leading_ballot = self.leading.leading_ballot
+        cdef Agreement agreement = self.comparing.agreement
         state_hash = None
         if self.context.is_replica:
             state_hash = f"{self.replica.state_hash():016x}"
@@ -380,6 +388,12 @@ cdef class Node:
             "holes": self.acceptor.holes.slots(),
             "voting": self.voting,
             "state_hash": state_hash,
+            "state_slot": agreement.slot,
+            "differs": "minority" if agreement.differs else "no majority" if agreement.divided else None,
+            "differs_from": [i for i in range(self.context.nodes) if agreement.unlike >> i & 1],
+            "machine_version": self.replica.settings.machine_version,
+            "machine_known": self.replica.settings.machine_known,
+            "semantics": self.replica.settings.semantics,
             "incarnation": f"{self.context.incarnation:016x}",
             "founded": not self.joining.founding.fresh,
             "requests": len(self.replica.requests),

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.leading cimport Leading
@@ -21,11 +22,13 @@ cdef class Pings:
     cdef Leading leading
     cdef CatchUp catch_up
     cdef Election election
+    cdef Comparing comparing
     cdef Acceptor acceptor
     cdef Leader leader
     cdef Replica replica
     cdef uint64_t interval_ns
     cdef uint64_t ping_due_ns
+    cdef uint64_t all_due_ns          # when the next ping goes to all peers
     cdef uint64_t led_ns             # when a node last reported that it leads, with its quorum, at known_ballot
 
     cdef int send_pings(self) except -1

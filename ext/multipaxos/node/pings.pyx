@@ -9,6 +9,7 @@ Rules.
   gone; a node that leads at a lower one has to learn of it, or we never follow that node.
 - An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
 - A node whose leader was preempted pings at once.
+- Every TO_ALL intervals a ping goes to all peers, whoever leads, so that replicas compare their states (`comparing`).
 """
 
 cimport cython
@@ -16,7 +17,9 @@ cimport cython
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.catch_up cimport CatchUp
+from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
 from multipaxos.node.leading cimport Leading
@@ -28,36 +31,46 @@ from multipaxos.paxos.replica cimport Replica
 from multipaxos.wire.messages cimport Message, Watermark
 from multipaxos.wire.writing cimport put_ping, put_pong
 
+cdef enum:
+    TO_ALL = 10                      # intervals from one ping to all peers to the next
+
 
 @cython.final
 cdef class Pings:
     """`interval_ns`: from one ping to the next."""
 
     def __cinit__(self, Context context not None, Links links not None, Leading leading not None,
-                  CatchUp catch_up not None, Election election not None, Acceptor acceptor not None,
-                  Leader leader not None, Replica replica not None, uint64_t interval_ns):
+                  CatchUp catch_up not None, Election election not None, Comparing comparing not None,
+                  Acceptor acceptor not None, Leader leader not None, Replica replica not None, uint64_t interval_ns):
         self.context = context
         self.links = links
         self.leading = leading
         self.catch_up = catch_up
         self.election = election
+        self.comparing = comparing
         self.acceptor = acceptor
         self.leader = leader
         self.replica = replica
         self.interval_ns = interval_ns
 
     cdef int send_pings(self) except -1:
-        """Pings the node whose ballot we follow, or all peers while no node answers that it leads at that ballot."""
+        """Pings the node whose ballot we follow; all peers from time to time, and while no node answers that it leads
+        at that ballot."""
         cdef Link link
         cdef uint64_t ballot = self.leading.known_ballot
         cdef int leader = <int>ballot_leader(ballot) if ballot else -1
-        cdef bint to_all = (self.leader.state != ACTIVE
-                            and self.context.now_ns - self.led_ns > self.election.timeout_ns)
+        cdef bint to_all = (self.context.now_ns >= self.all_due_ns or
+                            (self.leader.state != ACTIVE
+                             and self.context.now_ns - self.led_ns > self.election.timeout_ns))
+        cdef Agreement agreement = self.comparing.agreement
         cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= ballot
+        if to_all:
+            self.all_due_ns = self.context.now_ns + TO_ALL * self.interval_ns
+            self.comparing.tell()
         for link in self.links.peers:
             if link is not None and (to_all or link.node_id == leader):
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
-                         self.replica.slot_out, voting, 0, 0, NULL, 0)
+                         self.replica.slot_out, voting, agreement.slot, agreement.hash, NULL, 0)
         self.leading.preempted_ns = 0
         self.ping_due_ns = self.context.now_ns + self.interval_ns
         return 0
@@ -68,6 +81,7 @@ cdef class Pings:
         self.leading.see_ballot(message.ballot)
         if message.voting:
             self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
+        self.comparing.on_ping(link, message)
         return self.send_pong(link, message.nonce)
 
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:

@@ -3,6 +3,8 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.node.agreement cimport Agreement
+from multipaxos.node.changing cimport Changing
 from multipaxos.node.context cimport Context
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
@@ -16,11 +18,14 @@ cdef class Serving:
     cdef Context context
     cdef Links links
     cdef Leading leading
+    cdef Agreement agreement
+    cdef Changing changing
     cdef Leader leader
     cdef Replica replica
     cdef uint64_t forward_due_ns     # requests that were forwarded are forwarded again
 
     cdef int on_link_up(self, Link link) except -1
+    cdef int on_differs(self) except -1
     cdef int on_request(self, Link link, const Message* message) except -1
     cdef int settle(self) except -1
     cdef int forward(self) except -1

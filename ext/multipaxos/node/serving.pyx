@@ -5,6 +5,8 @@ Rules.
   and kept until they are applied here. The link may break, so they are forwarded again after a while, and to every new
   leader.
 - A node without a machine keeps no request: the node that forwarded it keeps it.
+- A replica that differs from a majority (`agreement`) answers no client.
+- Settings come on links of admins, and from the peers to which admins gave them (`changing`).
 - Answers leave once per wake-up, those to one link and session in one frame.
 """
 
@@ -12,6 +14,8 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.node.agreement cimport Agreement
+from multipaxos.node.changing cimport Changing
 from multipaxos.node.context cimport Context
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport FORWARD_RETRY_NS
@@ -24,15 +28,19 @@ from multipaxos.paxos.requests cimport Requests
 from multipaxos.wire.messages cimport Message
 from multipaxos.wire.writing cimport put_leading
 
+cdef str NO_ANSWERS = "this replica differs from a majority and gives no answers: use another node"
+
 
 @cython.final
 cdef class Serving:
 
     def __cinit__(self, Context context not None, Links links not None, Leading leading not None,
-                  Leader leader not None, Replica replica not None):
+                  Agreement agreement not None, Leader leader not None, Replica replica not None):
         self.context = context
         self.links = links
         self.leading = leading
+        self.agreement = agreement
+        self.changing = Changing(context, links, replica)
         self.leader = leader
         self.replica = replica
 
@@ -44,15 +52,29 @@ cdef class Serving:
         self.replica.requests.forward_again()
         return 0
 
+    cdef int on_differs(self) except -1:
+        """This replica's state differs from that of a majority: what it answers may be wrong. Its clients go to other
+        nodes; a client that only asks for the status may come back."""
+        cdef Link link
+        for link in list(self.links.links.values()):
+            if link.node_id < 0:
+                self.links.close(link, NO_ANSWERS)
+        return 0
+
     cdef int on_request(self, Link link, const Message* message) except -1:
+        cdef bytes refusal = None        # of settings: None where the link may not carry them, empty: none
         if link.node_id >= 0:
             link.forwarded_ns = self.context.now_ns
             if self.leader.state == PASSIVE:
                 return 0                 # the peer forwards it again, to the leader that it then knows
         elif not self.context.is_replica:
             return self.links.refuse(link, "a request to a node that is no replica")
-        if self.replica.on_request(link.id, link.node_id < 0, &message.commands):
-            return self.links.refuse(link, "a request with a command that clients do not send")
+        elif self.agreement.differs:
+            return self.links.close(link, NO_ANSWERS)
+        if link.node_id >= 0 or link.is_admin:
+            refusal = self.changing.judge(&message.commands) if link.is_admin else b""
+        if self.replica.on_request(link.id, link.node_id < 0, &message.commands, refusal):
+            return self.links.refuse(link, "a request with a command that this link does not carry")
         return 0
 
     cdef int settle(self) except -1:

@@ -35,7 +35,7 @@ cdef class Replica:
     cdef Machine machine             # None on a node without the replica's role
     cdef uint64_t flight_bytes_max
 
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands) except -1
+    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1
     cdef int retire(self, uint64_t utc_ns) except -1
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
     cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL

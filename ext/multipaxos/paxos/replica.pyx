@@ -31,7 +31,7 @@ from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.wire.buffer cimport Bytes
-from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, Command, Commands
+from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, SETTING, Command, Commands
 from multipaxos.wire.run cimport Run, run_command, run_new
 
 import multipaxos.machine.semantics as known_semantics
@@ -72,10 +72,10 @@ cdef class Replica:
         self.slot_in = self.slot_out = 1
 
     # -- requests
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands) except -1:
-        """PMMC's message `request`, for all commands of a frame. Returns 1 if one is of a kind that clients do not
-        send."""
-        return self.requests.on_request(link, client, commands, self.slot_out)
+    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1:
+        """PMMC's message `request`, for all commands of a frame. Returns 1 if one is of a kind that this link does not
+        carry; `refusal`: see `Requests.on_request`."""
+        return self.requests.on_request(link, client, commands, self.slot_out, refusal)
 
     cdef int retire(self, uint64_t utc_ns) except -1:
         """Drops from the head of the requests what needs no slot any more."""
@@ -208,15 +208,17 @@ cdef class Replica:
         if self.machine is None:
             return 0
         run_command(run, slot, &command)
-        if command.kind != APPLY and command.kind != OPEN_SESSION:
+        if command.kind != APPLY and command.kind != OPEN_SESSION and command.kind != SETTING:
             return 0
         context.slot = slot
         context.time_ns = self.time_ns
         context.session = command.session
         context.machine_version = <uint32_t>self.settings.machine_version
-        self.sessions.apply(&command, &context, self.machine, &outcome)
+        self.sessions.apply(&command, &context, self.settings if command.kind == SETTING else self.machine, &outcome)
         if command.kind == OPEN_SESSION:
             self.requests.note_opened(&command)
+        elif command.kind == SETTING:
+            self.follow_settings()
         if self.sessions.evicted:
             if self.sessions.evicted_link:  # commands that its client has in flight will be answered `expired`
                 self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_link)

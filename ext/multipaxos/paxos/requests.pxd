@@ -29,9 +29,11 @@ cdef class Requests:
     cdef uint64_t arrived_count, arrived_room
     cdef uint64_t arrived_bytes
 
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out) except -1
+    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out,
+                        bytes refusal) except -1
+    cdef int refuse_setting(self, uint64_t link, const Command* command, bytes refusal) except -1
     cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session,
-                        uint64_t slot_out) except -1
+                        uint64_t slot_out, bytes refusal) except -1
     cdef bint answer_again(self, uint64_t link, const Command* command, Session* session,
                            uint64_t slot_out) except -1
     cdef int stash(self, uint64_t utc_ns) except -1

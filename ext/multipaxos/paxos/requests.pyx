@@ -32,7 +32,8 @@ from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX, RUN_BYTES
 from multipaxos.paxos.session_table cimport Answer, Outcome, Session, SessionTable, answer_data
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport (
-    ACKNOWLEDGED, APPLY, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, RUN_SLOTS_MAX, Command, Commands,
+    ACKNOWLEDGED, APPLY, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, RUN_SLOTS_MAX, SETTING, Command,
+    Commands,
 )
 from multipaxos.wire.reading cimport command_at
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new
@@ -69,8 +70,10 @@ cdef class Requests:
         free(self.arrived)
 
     # -- arrival
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out) except -1:
-        """The commands of a frame arrive. Returns 1 if one of them is of a kind that clients do not send."""
+    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out,
+                        bytes refusal) except -1:
+        """The commands of a frame arrive. Returns 1 if one of them is of a kind that this link does not carry.
+        `refusal`: why settings are refused, empty if they are not; None where the link does not carry settings."""
         cdef Command command
         cdef Session* session = NULL
         cdef uint32_t i
@@ -79,19 +82,29 @@ cdef class Requests:
                                                 self.arrived_count + commands.items.count, sizeof(Command))
         for i in range(commands.items.count):
             command_at(commands, i, &command)
-            if command.kind != APPLY and command.kind != OPEN_SESSION:
+            if command.kind == SETTING and refusal is None or command.kind not in (APPLY, OPEN_SESSION, SETTING):
                 return 1
             if session == NULL or session.id != command.session:
                 session = self.sessions.find(command.session)
-            self.on_command(link, client, &command, session, slot_out)
+            self.on_command(link, client, &command, session, slot_out, refusal)
         return 0
 
+    cdef int refuse_setting(self, uint64_t link, const Command* command, bytes refusal) except -1:
+        """Answers a setting that is not to be decided; nothing is applied, and the session goes on at its sequence."""
+        cdef Outcome outcome
+        memset(&outcome, 0, sizeof(Outcome))
+        outcome.session, outcome.status = command.session, REFUSED
+        outcome.data, outcome.size = refusal, <uint32_t>len(refusal)
+        return self.answers.report(link, &outcome, command.sequence)
+
     cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session,
-                        uint64_t slot_out) except -1:
+                        uint64_t slot_out, bytes refusal) except -1:
         """Answers a command of a client, if its answer is known; else it has arrived, or there is no room for it."""
         cdef Outcome outcome
         if client and self.answer_again(link, command, session, slot_out):
             return 0
+        if command.kind == SETTING and refusal:
+            return self.refuse_setting(link, command, refusal)
         if (self.waiting() + self.arrived_count >= REQUESTS_MAX
                 or self.bytes + self.arrived_bytes > REQUESTS_BYTES_MAX):
             if client:

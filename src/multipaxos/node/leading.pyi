@@ -1,5 +1,6 @@
 from typing import final
 
+from multipaxos.node.agreement import Agreement
 from multipaxos.node.context import Context
 from multipaxos.node.election import Election
 from multipaxos.node.joining import Joining
@@ -22,6 +23,7 @@ class Leading:
         journal: Journal,
         joining: Joining,
         election: Election,
+        agreement: Agreement,
         acceptor: Acceptor,
         leader: Leader,
         replica: Replica,

@@ -4,6 +4,7 @@ from typing import final
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.semantics import Semantics
 from multipaxos.node.catch_up import CatchUp
+from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
 from multipaxos.node.election import Election
 from multipaxos.node.joining import Joining
@@ -47,6 +48,8 @@ class Node:
     def voter(self) -> Voting: ...
     @property
     def serving(self) -> Serving: ...
+    @property
+    def comparing(self) -> Comparing: ...
     @property
     def failed(self) -> str: ...
     @property

@@ -1,6 +1,7 @@
 from typing import final
 
 from multipaxos.node.catch_up import CatchUp
+from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
 from multipaxos.node.election import Election
 from multipaxos.node.leading import Leading
@@ -18,6 +19,7 @@ class Pings:
         leading: Leading,
         catch_up: CatchUp,
         election: Election,
+        comparing: Comparing,
         acceptor: Acceptor,
         leader: Leader,
         replica: Replica,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from multipaxos.simulation.client_faults import ClientFaults
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
@@ -26,12 +25,11 @@ class Adversary:
         self.links = LinkFaults(cluster)
         self.processes = HostFaults(cluster)
         self.logs = LogFaults(cluster, self.links, self.processes)
-        self.clients = ClientFaults(cluster)
         self.kinds = {
             **self.links.kinds(),
             **self.processes.kinds(),
             **self.logs.kinds(),
-            **self.clients.kinds(),
+            "sessions_abandoned": self.sessions_abandoned,
         }
         assert self.kinds.keys() == set(EVENTS)
 
@@ -76,3 +74,10 @@ class Adversary:
     def restart(self, host: Host) -> None:
         """Starts a process, unless it runs or its node is to stay dead."""
         self.processes.restart(host)
+
+    def sessions_abandoned(self) -> bool:
+        """A client gives its session up and opens another one."""
+        if not self.cluster.clients:
+            return False
+        self.chance.random.choice(self.cluster.clients).give_up()
+        return True
