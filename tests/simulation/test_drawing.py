@@ -12,7 +12,7 @@ def test_scenarios_are_of_every_kind():
     assert {one.quorums.kind for one in drawn} == {"majority", "sizes", "grid"}
     assert {set(one.roles) == {ALL_ROLES} for one in drawn} == {True, False}
     assert all(any(one.faults.means_ns()[kind] for one in drawn) for kind in EVENTS)
-    assert len({one.sessions_max for one in drawn}) == 2
+    assert len({one.sessions_max for one in drawn}) > 2
     for one in drawn:
         left = set(range(len(one.roles))) - set(one.expendable)
         assert one.quorums.is_phase1(left)

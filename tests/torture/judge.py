@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from multipaxos.commands import GET, Answer, Exists, Mismatch, NotFound, Value, Written
+from multipaxos.commands import GET, Answer
 from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
+from multipaxos.judges.store import slot_of
 
-ANSWERS = {kind.__name__: kind for kind in (Exists, Mismatch, NotFound, Value, Written)}
+KINDS = {kind.__name__: kind for kind in (Operation, *get_args(Answer))}
 
 
 def judge(history: Sequence[Operation]) -> list[str]:
@@ -32,11 +33,11 @@ def judge(history: Sequence[Operation]) -> list[str]:
 
 def one_log(history: Sequence[Operation]) -> list[str]:
     """The first pair of writes whose slots cannot be of one log, if there is one."""
-    writes = [operation for operation in history if isinstance(operation.answer, Written)]
-    writes.sort(key=slot_of, reverse=True)
+    writes = [operation for operation in history if slot_of(operation.answer)]
+    writes.sort(key=lambda operation: slot_of(operation.answer), reverse=True)
     earliest: Operation | None = None  # the first answered, of the writes with a higher slot
     for operation, higher in zip(writes, [None, *writes], strict=False):
-        if higher is not None and slot_of(operation) == slot_of(higher):
+        if higher is not None and slot_of(operation.answer) == slot_of(higher.answer):
             return pair("two writes were done in one slot:", operation, higher)
         if earliest is not None and earliest.answered_ns < operation.invoked_ns:
             return pair("a write has a higher slot than one that was called after its answer:", earliest, operation)
@@ -45,26 +46,21 @@ def one_log(history: Sequence[Operation]) -> list[str]:
     return []
 
 
-def slot_of(operation: Operation) -> int:
-    """The slot in which a write was done."""
-    assert isinstance(operation.answer, Written)
-    return operation.answer.version
-
-
 def pair(what: str, one: Operation, other: Operation) -> list[str]:
     """The failure that two operations contradict each other."""
-    return ["\n".join([what, *(f"{each.key!r} {each.describe()}" for each in (one, other))])]
+    return ["\n".join([what, one.describe(), other.describe()])]
 
 
 def never_read(history: Iterable[Operation], since_ns: int) -> list[str]:
     """The failure that there are keys without an answered read that was called after `since_ns`."""
     history = list(history)
     read = {
-        operation.key
+        key
         for operation in history
         if operation.command[0] == GET and operation.answer is not None and operation.invoked_ns >= since_ns
+        for key in operation.keys
     }
-    missing = sorted({operation.key for operation in history} - read)
+    missing = sorted({key for operation in history for key in operation.keys} - read)
     return [f"{len(missing)} keys could not be read in the end, {missing[0]!r} among them"] if missing else []
 
 
@@ -89,26 +85,20 @@ def load(path: Path) -> list[Operation]:
     return [from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def to_json(operation: Operation) -> dict[str, Any]:
-    """An operation as JSON's types, with bytes as Latin-1."""
-    answer = operation.answer
-    answered = None if answer is None else {"kind": type(answer).__name__, **asdict(answer)}
-    return {name: plain(value) for name, value in {**asdict(operation), "answer": answered}.items()}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON's types."""
-    if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+def to_json(value: Any) -> Any:
+    """An operation or an answer as JSON's types: bytes become text as Latin-1, tuples lists."""
+    if is_dataclass(value):
+        return {"kind": type(value).__name__, **{one.name: to_json(getattr(value, one.name)) for one in fields(value)}}
+    if isinstance(value, tuple):
+        return [to_json(part) for part in value]
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def from_json(line: dict[str, Any]) -> Operation:
+def from_json(value: Any) -> Any:
     """The inverse of `to_json`."""
-    answered = line["answer"]
-    answer: Answer | None = None
-    if answered is not None:
-        fields = {name: value.encode("latin-1") if name == "value" else value for name, value in answered.items()}
-        answer = ANSWERS[fields.pop("kind")](**fields)
-    key, command = line["key"].encode("latin-1"), line["command"].encode("latin-1")
-    return Operation(line["client"], key, command, answer, line["invoked_ns"], line["answered_ns"])
+    if isinstance(value, dict):
+        parts = {name: from_json(part) for name, part in value.items() if name != "kind"}
+        return KINDS[value["kind"]](**parts)
+    if isinstance(value, list):
+        return tuple(from_json(part) for part in value)
+    return value.encode("latin-1") if isinstance(value, str) else value

@@ -214,7 +214,7 @@ class Torture:
         verdict.operations = len(history)
         verdict.acknowledged = sum(operation.answer is not None for operation in history)
         verdict.unknown = dict(self.workload.unknown)
-        verdict.keys = len({operation.key for operation in history})
+        verdict.keys = len({key for operation in history for key in operation.keys})
         verdict.faults = {kind: self.adversary.counts[kind] for kind in self.options.kinds}
         verdict.longest_gap_s = judge.longest_gap_s(history)
         verdict.failures += some(self.workload.errors)

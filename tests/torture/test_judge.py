@@ -18,14 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 _instants = itertools.count(1)
 
 
-def operation(command: bytes, answer: Answer | None, key: bytes = b"k") -> Operation:
+def operation(command: bytes, answer: Answer | None) -> Operation:
     """An operation that is called after all those made before were answered."""
-    return Operation(1, key, command, answer, next(_instants) * 1000, next(_instants) * 1000)
+    return Operation(1, command, answer, next(_instants) * 1000, next(_instants) * 1000)
 
 
 def put(value: bytes, version: int, key: bytes = b"k") -> Operation:
     """A write that was done."""
-    return operation(commands.put(key, value), Written(version), key)
+    return operation(commands.put(key, value), Written(version))
 
 
 def got(value: bytes, version: int) -> Operation:
@@ -86,7 +86,7 @@ def test_a_key_that_is_not_read_in_the_end_is_found() -> None:
 def test_a_history_is_kept_as_it_is(tmp_path: Path) -> None:
     odd = bytes(range(256))
     answers = [None, Written(3), Value(odd, 4), Mismatch(odd, 5), Exists(), NotFound()]
-    history = [operation(commands.cas(odd, odd, odd), answer, odd) for answer in answers]
+    history = [operation(commands.cas(odd, odd, odd), answer) for answer in answers]
     judge.save(history, tmp_path / "history")
     assert judge.load(tmp_path / "history") == history
 

@@ -26,7 +26,7 @@ from multipaxos.client.client import Client
 from multipaxos.commands import Answer, Mismatch, Value, Written
 from multipaxos.errors import ClientClosed, NoQuorum
 from multipaxos.judges.history import Operation
-from multipaxos.judges.one_key import parse
+from multipaxos.judges.store import parse
 
 EPOCH_S = 5.0
 KEYS = 8  # of an epoch

@@ -4,7 +4,7 @@ Theory. The core makes a record when it stores a run, and is the only one that j
 A record is a header of 40 bytes and the frame; its key is (first, index). There are two sums, because each part that is
 whole limits what a damaged one can hide:
 
-- the header is whole: it covered the header's slots [first, end);
+- the header is whole, or is with the sum that the frame has: it covered the header's slots [first, end);
 - only the frame is whole, which its sum in the damaged header shows: it covered slots of that run;
 - neither is: it covered at most RUN_SLOTS_MAX slots from its key's first one on.
 
@@ -15,7 +15,7 @@ Rules.
   it irrelevant for a slot.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from multipaxos.wire.crc cimport crc32c
@@ -33,19 +33,21 @@ cdef bint is_header_whole(const RecordHeader* header, size_t size) noexcept:
 cdef Judgement judge(uint64_t first, uint64_t index, const uint8_t* value, size_t size) except *:
     """Judges the record of `size` bytes under the key (first, index)."""
     cdef RecordHeader header
+    cdef const uint8_t* frame = value + sizeof(header)
+    cdef uint32_t frame_sum, sum_said
     cdef Verdict verdict
-    if size >= sizeof(header):
-        memcpy(&header, value, sizeof(header))
-        value += sizeof(header)
-        if is_header_whole(&header, size):
-            size -= sizeof(header)
-            verdict = DAMAGED
-            if header.first == first and header.index == index and crc32c(value, size) == header.frame_sum:
-                verdict = WHOLE
-            return Judgement(verdict, header.first, header.end, header.index, value, size)
-        size -= sizeof(header)
-        if crc32c(value, size) == header.frame_sum:
-            return slots_of_frame(first, index, value, size)
+    if size < sizeof(header):
+        return slots_of_key(first, index)
+    memcpy(&header, value, sizeof(header))
+    frame_sum, sum_said = crc32c(frame, size - sizeof(header)), header.frame_sum
+    if is_header_whole(&header, size):
+        verdict = WHOLE if frame_sum == sum_said and header.first == first and header.index == index else DAMAGED
+        return Judgement(verdict, header.first, header.end, header.index, frame, size - sizeof(header))
+    if frame_sum == sum_said:
+        return slots_of_frame(first, index, frame, size - sizeof(header))
+    header.frame_sum = frame_sum         # is it this field that is damaged?
+    if is_header_whole(&header, size):
+        return Judgement(DAMAGED, header.first, header.end, header.index, NULL, 0)
     return slots_of_key(first, index)
 
 

@@ -43,6 +43,14 @@ class DurableState(Protocol):
         """The highest ballot that the disk names."""
 
     @property
+    def damaged(self) -> bool:
+        """Was any of its records damaged?"""
+
+    @property
+    def remembered(self) -> Mapping[int, int]:
+        """Slot -> ballot of what was damaged since the node's process started: it still knows that."""
+
+    @property
     def decided(self) -> int:
         """Below this slot all slots are decided, and the disk says so."""
 

@@ -1,12 +1,12 @@
 """One key of the key-value store: what a command does to it, and which answers are possible.
 
 Rules. The version of a key is the slot of its last write. The version of an unanswered write is unknown, but above all
-versions before it. `step` returns all states that may follow, so a judge may keep a set of possible states.
+versions before it. `step` returns all states that may follow, so a judge may keep a set of possible states. Commands on
+several keys are in `store`, which takes them apart into these.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,7 +39,6 @@ NAMES = {
 
 # (value, version) of one key; value None: it does not exist; version -v: unknown, but above v.
 State = tuple[bytes | None, int]
-States = frozenset[State]
 NOTHING: State = (None, 0)
 
 
@@ -48,46 +47,20 @@ class Parsed:
     """A command on one key, taken apart."""
 
     op: int
+    key: bytes
     value: bytes = b""
     expected: bytes = b""
     version: int = 0
 
-
-def parse(command: bytes) -> Parsed:
-    """Takes a command apart. Raises ValueError if it is not one on one key (a scan, a transaction, other bytes)."""
-    if not command or command[0] not in NAMES:
-        raise ValueError(f"not a command on one key: {command[:20]!r}")
-    op = command[0]
-    (size,) = struct.unpack_from("<H", command, 1)
-    rest = command[3 + size :]
-    if op == CAS_VALUE:
-        (size,) = struct.unpack_from("<I", rest)
-        return Parsed(op, rest[4 + size :], rest[4 : 4 + size])
-    if op == CAS_VERSION:
-        return Parsed(op, rest[8:], version=struct.unpack_from("<Q", rest)[0])
-    return Parsed(op, rest)
-
-
-def words(command: bytes) -> str:
-    """A command in words."""
-    parsed = parse(command)
-    if parsed.op in (GET, REMOVE):
-        return NAMES[parsed.op]
-    if parsed.op == CAS_VALUE:
-        return f"cas {parsed.expected!r} to {parsed.value!r}"
-    if parsed.op == CAS_VERSION:
-        return f"cas version {parsed.version} to {parsed.value!r}"
-    return f"{NAMES[parsed.op]} {parsed.value!r}"
-
-
-def version_in(answer: Answer | None) -> int:
-    """The version that an answer names; 0: none."""
-    return answer.version if isinstance(answer, Written | Value | Mismatch) else 0
-
-
-def value_in(answer: Answer | None) -> bytes:
-    """The value that an answer names; empty: none."""
-    return answer.value if isinstance(answer, Value | Mismatch) else b""
+    def words(self) -> str:
+        """The command in words, without its key."""
+        if self.op in (GET, REMOVE):
+            return NAMES[self.op]
+        if self.op == CAS_VALUE:
+            return f"cas {self.expected!r} to {self.value!r}"
+        if self.op == CAS_VERSION:
+            return f"cas version {self.version} to {self.value!r}"
+        return f"{NAMES[self.op]} {self.value!r}"
 
 
 def may_be(known: int, version: int) -> bool:
@@ -117,15 +90,16 @@ def writes(command: Parsed, state: State) -> Iterator[bool]:
             yield False
 
 
-def step(command: Parsed, answer: Answer | None, state: State) -> Iterator[State]:
-    """The states that may follow if the command is done now and answered so; none: that is impossible."""
+def step(command: Parsed, answer: Answer | None, state: State, slot: int = 0) -> Iterator[State]:
+    """The states that may follow if the command is done now and answered so; none: that is impossible. `slot`: of the
+    transaction that the command is part of, which may have written to the key before."""
     value, version = state
     left = None if command.op == REMOVE else command.value
     for written in writes(command, state):
         if answer is None:
             yield (left, -abs(version)) if written else state
         elif written:
-            if isinstance(answer, Written) and answer.version > abs(version):
+            if isinstance(answer, Written) and (answer.version > abs(version) or answer.version == version == slot):
                 yield (left, answer.version)
         elif value is None:
             if isinstance(answer, NotFound):

@@ -14,7 +14,9 @@ Rules, each checked the moment that it could be broken; the names are those of P
   voted for; a vote leaves when its pvalues are durable.
 - A node that votes has a durable voter record that names its own incarnation; all voter records are equal while any of
   them, or any part of a log, is left.
-- A3: a pvalue on a disk is replaced only by one of a higher ballot; a node that starts holds all that its disk does.
+- A3: a pvalue on a disk is replaced only by one of a higher ballot; a node that starts holds all that its disk does. A
+  vote whose record was damaged may be answered for by a pvalue that is decided.
+- A5: what a node has voted for and lost is a hole of its acceptor until then.
 - A session is reported to be expired only if the log has evicted it.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
@@ -145,8 +147,9 @@ class Oracle:
         self.lives[node_id] = life
         self.checked.pop(node_id, None)
         held = dict(core.acceptor.pvalues())
+        missing = {slot for first, end in core.acceptor.holes.spans_list() for slot in range(first, end)}
         for slot, ballot in self.disks[node_id].accepted.items():
-            if slot >= core.slot_out and held.get(slot) != ballot:
+            if slot >= core.slot_out and held.get(slot) != ballot and slot not in missing:
                 raise Violation(
                     f"A3: node {node_id} starts and holds slot {slot} at {describe(held.get(slot, 0))}, "
                     f"its disk does at {describe(ballot)}"
@@ -235,10 +238,18 @@ class Oracle:
             named.update(dict.fromkeys(range(pvalues["first"], pvalues["end"]), ballot))
         begin = max(message["first"], message["mark"])
         for slot, ballot in self.voted.get(node_id, {}).items():
-            if begin <= slot < message["end"] and named.get(slot, 0) < ballot < message["ballot"]:
+            shown = self.answers_for(node_id, slot, named.get(slot, 0))
+            if begin <= slot < message["end"] and shown < ballot < message["ballot"]:
                 raise Violation(
                     f"A3: node {node_id} promises and leaves out its vote for slot {slot} at {describe(ballot)}"
                 )
+
+    def answers_for(self, node_id: int, slot: int, ballot: int) -> int:
+        """Up to which ballot a pvalue answers for the votes of its node. For those of a damaged disk a decided pvalue
+        does for all, because every ballot from its own on carries the decided command."""
+        chosen = self.chosen.get(slot)
+        decided = self.disks[node_id].damaged and chosen is not None and ballot >= chosen[0]
+        return 1 << 64 if decided else ballot
 
     def on_phase2b(self, node_id: int, message: dict[str, Any]) -> None:
         """An acceptor votes, or says that it cannot."""
@@ -257,7 +268,7 @@ class Oracle:
         """What a node says that it holds is on its disk, at that ballot or above."""
         disk = self.disks[node_id]
         for slot in range(max(first, disk.decided), end):
-            if disk.accepted.get(slot, 0) < ballot:
+            if max(disk.accepted.get(slot, 0), disk.remembered.get(slot, 0)) < ballot:
                 raise Violation(f"A3: node {node_id} claims slot {slot} at {describe(ballot)}, which is not durable")
 
     # -- clients

@@ -1,22 +1,28 @@
-"""Is there an order of the operations on one key that explains their answers?
+"""Is there an order of the operations that explains their answers?
 
 Theory. The search is that of Wing and Gong (1993): take an operation that no unplaced operation precedes, try it next,
 go back if nothing fits; with Lowe's pruning (2017): the same set of placed operations and the same state need not be
 tried twice.
 
 Rules.
-- Versions rise: an operation whose answer names a version comes after all whose answers name lower ones. The search
-  keeps the set of all states that are possible; an answer that says more makes it smaller.
+- Versions rise, because a version is a slot: an operation whose answer names a version comes after all writes of that
+  slot and of lower ones, on any key, and after all operations whose answers name a lower version of the same key. The
+  search keeps the set of all states that are possible; an answer that says more makes it smaller.
 - An operation without an answer never has to be placed. Such operations are tried after those that have answers, and
   of several with the same effect one stands for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from multipaxos.judges.history import Operation, values_named
-from multipaxos.judges.one_key import NOTHING, States, parse, step, version_in
+from multipaxos.judges.one_key import Parsed
+from multipaxos.judges.store import AnyCommand, States, Store, Transaction, keys_of, named_in, parse, slot_of
+
+UNNAMED = b"\0a value that no answer names"
 
 
 class Event:
@@ -64,41 +70,58 @@ def events_of(history: Sequence[Operation]) -> Event:
 
 
 class Search:
-    """A history on one key, prepared: its commands taken apart, and which must come before which."""
+    """A history, prepared: its commands taken apart, and which must come before which. `keys`: those that its answers
+    may show, at least those that its commands name."""
 
-    def __init__(self, history: Sequence[Operation]) -> None:
+    def __init__(self, history: Sequence[Operation], keys: Iterable[bytes] = ()) -> None:
         self.history = history
         self.commands = [parse(operation.command) for operation in history]
+        self.store = Store(set(keys).union(*map(keys_of, self.commands)))
         self.head = events_of(history)
         self.left = sum(operation.answer is not None for operation in history)
-        self.before = self.lower_versions()
+        self.before = self.those_before()
         self.alike = self.effects()
 
-    def lower_versions(self) -> list[int]:
-        """For every operation the mask of those whose answers name lower versions."""
-        versions = [version_in(operation.answer) for operation in self.history]
-        masks = [0] * len(versions)
-        below = same = at = 0
-        for index in sorted(range(len(versions)), key=lambda index: versions[index]):
-            if versions[index]:
-                if versions[index] > at:
-                    below, same, at = below | same, 0, versions[index]
-                masks[index] = below
-                same |= 1 << index
-        return masks
+    def those_before(self) -> list[int]:
+        """For every operation the mask of those that come before it because their answers name lower versions."""
+        slots = [slot_of(operation.answer) for operation in self.history]
+        writes = prefix_masks([(slot, index) for index, slot in enumerate(slots) if slot])
+        versions: dict[bytes, dict[int, int]] = {}  # key -> operation -> the highest version that its answer names
+        for index, (operation, command) in enumerate(zip(self.history, self.commands, strict=True)):
+            named = [(key, version) for key, _, version in named_in(command, operation.answer)]
+            if slots[index] and isinstance(command, Parsed):
+                named.append((command.key, slots[index]))
+            for key, version in named:
+                by_key = versions.setdefault(key, {})
+                by_key[index] = max(version, by_key.get(index, 0))
+        masks = [writes(slot) if slot else 0 for slot in slots]
+        for by_key in versions.values():
+            lower = prefix_masks([(version, index) for index, version in by_key.items()])
+            for index, version in by_key.items():
+                masks[index] |= writes(version) | lower(version - 1)
+        return [mask & ~(1 << index) for index, mask in enumerate(masks)]
 
-    def effects(self) -> list[tuple[object, ...]]:
+    def effects(self) -> list[AnyCommand]:
         """For every operation what it would do: all values that no answer names are alike."""
         named = values_named(self.history, self.commands)
+
+        def effect(part: Parsed) -> Parsed:
+            """A command on one key; its value only if an answer names it."""
+            return part if (part.key, part.value) in named else replace(part, value=UNNAMED)
+
         return [
-            (command.op, command.expected, command.version, command.value if command.value in named else None)
-            for command in self.commands
+            effect(one)
+            if isinstance(one, Parsed)
+            else replace(one, then=tuple(map(effect, one.then)), otherwise=tuple(map(effect, one.otherwise)))
+            if isinstance(one, Transaction)
+            else one
+            for one in self.commands
         ]
 
     def candidates(self) -> Iterator[Event]:
         """The calls before the first answer that is left: any may be next. Those without an answer come last."""
         answered: list[Event] = []
-        others: dict[tuple[object, ...], Event] = {}
+        others: dict[AnyCommand, Event] = {}
         event = self.head.next
         while event is not None and event.is_call:
             if event.answer is not None:
@@ -110,7 +133,7 @@ class Search:
 
     def run(self, effort: int | None) -> bool:
         """Is there an order? A history that `effort` steps do not decide passes."""
-        left, placed, states = self.left, 0, frozenset([NOTHING])
+        left, placed, states = self.left, 0, frozenset([self.store.empty()])
         tried = {(placed, states)}
         stack: list[tuple[Event, States, Iterator[Event]]] = []
         choices = self.candidates()
@@ -142,11 +165,21 @@ class Search:
         if self.before[call.index] & ~placed:
             return frozenset()
         answer = self.history[call.index].answer
-        now = frozenset(new for old in states for new in step(self.commands[call.index], answer, old))
+        now = frozenset(new for old in states for new in self.store.step(self.commands[call.index], answer, old))
         return now if answer is not None or now != states else frozenset()
 
 
-def is_linearizable(history: Sequence[Operation], effort: int | None = None) -> bool:
-    """Is this history of one key, which does not exist at first, linearizable? A history that `effort` steps do not
-    decide passes."""
-    return Search(history).run(effort)
+def prefix_masks(numbered: list[tuple[int, int]]) -> Callable[[int], int]:
+    """From pairs of a number and an operation: the function that returns the mask of all operations with at most a
+    number."""
+    numbered.sort()
+    masks = [0]
+    for _, index in numbered:
+        masks.append(masks[-1] | 1 << index)
+    return lambda number: masks[bisect_right(numbered, number, key=lambda pair: pair[0])]
+
+
+def is_linearizable(history: Sequence[Operation], effort: int | None = None, keys: Iterable[bytes] = ()) -> bool:
+    """Is this history linearizable, if no key exists at first? `keys`: as in `Search`. A history that `effort` steps do
+    not decide passes."""
+    return Search(history, keys).run(effort)

@@ -1,4 +1,4 @@
-"""The smallest part of a history of one key that still is not linearizable.
+"""The smallest part of a history that still is not linearizable.
 
 Rules. The part is proof of the failure: an operation is left out, or taken as unanswered, only if the remaining history
 still fails; both can only make a history easier to explain.
@@ -6,18 +6,18 @@ still fails; both can only make a history easier to explain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from multipaxos.commands import Written
 from multipaxos.judges.history import Operation, observable, unanswered, until
 from multipaxos.judges.search import is_linearizable
+from multipaxos.judges.store import slot_of
 
 EFFORT = 20_000  # steps of a search; an operation is kept if they do not decide that it can be left out
 
 
-def smallest(history: Sequence[Operation]) -> list[Operation]:
-    """A failing history in which every answer matters."""
-    needed = observable(shortest_prefix(history))
+def smallest(history: Sequence[Operation], keys: Collection[bytes]) -> list[Operation]:
+    """A failing history on these keys in which every answer matters."""
+    needed = observable(shortest_prefix(history, keys))
     at = len(needed)
     while at:
         at -= 1
@@ -25,22 +25,22 @@ def smallest(history: Sequence[Operation]) -> list[Operation]:
         if operation.answer is None:
             continue
         rest = needed[:at] + needed[at + 1 :]
-        if isinstance(operation.answer, Written):
+        if slot_of(operation.answer):
             rest.insert(at, unanswered(operation))
             rest = observable(rest)
-        if not is_linearizable(rest, EFFORT):
+        if not is_linearizable(rest, EFFORT, keys):
             needed = rest
             at = min(at, len(needed))
     return needed
 
 
-def shortest_prefix(history: Sequence[Operation]) -> list[Operation]:
+def shortest_prefix(history: Sequence[Operation], keys: Collection[bytes]) -> list[Operation]:
     """The history up to the first answer with which it fails."""
     ends = sorted({operation.answered_ns for operation in history if operation.answer is not None})
     low, high = 0, len(ends) - 1
     while low < high:
         middle = (low + high) // 2
-        if is_linearizable(until(history, ends[middle])):
+        if is_linearizable(until(history, ends[middle]), keys=keys):
             low = middle + 1
         else:
             high = middle

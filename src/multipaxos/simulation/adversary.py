@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from multipaxos.simulation.client_faults import ClientFaults
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
@@ -25,11 +26,12 @@ class Adversary:
         self.links = LinkFaults(cluster)
         self.processes = HostFaults(cluster)
         self.logs = LogFaults(cluster, self.links, self.processes)
+        self.clients = ClientFaults(cluster)
         self.kinds = {
             **self.links.kinds(),
             **self.processes.kinds(),
             **self.logs.kinds(),
-            "sessions_abandoned": self.sessions_abandoned,
+            **self.clients.kinds(),
         }
         assert self.kinds.keys() == set(EVENTS)
 
@@ -74,10 +76,3 @@ class Adversary:
     def restart(self, host: Host) -> None:
         """Starts a process, unless it runs or its node is to stay dead."""
         self.processes.restart(host)
-
-    def sessions_abandoned(self) -> bool:
-        """A client gives its session up and opens another one."""
-        if not self.cluster.clients:
-            return False
-        self.chance.random.choice(self.cluster.clients).give_up()
-        return True

@@ -20,6 +20,7 @@ OTHERS = (
     "suspensions",
     "foundings_under_faults",
     "sessions_expired",
+    "short_sessions",
 )
 VICTIM_LOST, VICTIM_DELAYED = 0.4, 0.5  # shares of the frames of kinds that are victims
 

@@ -1,9 +1,9 @@
 """Simulated clients: the shipped client session, on simulated links; and the history of the answers they received.
 
 Rules. A client keeps some operations outstanding, repeats those without an answer, goes to another node when nothing
-arrives, and keeps its session through all of it. If its session expires, or if it gives its session up, the outcome of
-its unanswered operations is unknown, and it opens a new session. No value is written twice, so that a read says which
-write it saw. In the end a client reads every key: a lost write shows.
+arrives, and keeps its session through all of it, or opens a new one after some operations. If its session expires, if
+it gives its session up, or if its process dies, the outcome of its unanswered operations is unknown, and it opens a new
+session. In the end a client reads every key: a lost write shows.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 from multipaxos import commands
 from multipaxos.client.session import Session
-from multipaxos.commands import Answer, Value
+from multipaxos.commands import Answer
 from multipaxos.judges.history import Operation
 from multipaxos.judges.violation import Violation
 from multipaxos.paxos.roles import REPLICA
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.network import Network
+from multipaxos.simulation.operations import Chooser
 from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import whole_frames
 from multipaxos.simulation.timeline import MS, Timeline
@@ -26,14 +27,13 @@ from multipaxos.wire.codec import ReplyStatus
 OK = ReplyStatus.OK
 NAMES: dict[int, str] = {status: status.name.lower() for status in ReplyStatus}
 STEP_NS = 20 * MS
-LARGE_BYTES = 3000
 CAPACITY = 64  # of a session: more than outstanding operations and keys together
 NO_NODE = -1
 
 
 class SimulatedClient:
-    """One client. `known`: what clients have read last, for all clients of a run. `on_expired`: called with a session
-    that the cluster says has expired."""
+    """One client. `chooser`: of the commands, for all clients of a run. `on_expired`: called with a session that the
+    cluster says has expired."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class SimulatedClient:
         timeline: Timeline,
         chance: Chance,
         network: Network,
-        known: dict[bytes, Value],
+        chooser: Chooser,
         on_expired: Callable[[int], None],
     ) -> None:
         self.id = id
@@ -52,13 +52,15 @@ class SimulatedClient:
         self.timeline = timeline
         self.chance = chance
         self.network = network
-        self.known = known
+        self.chooser = chooser
         self.on_expired = on_expired
-        self.history: list[Operation] = []
+        self.history: list[Operation] = []  # those with an answer
+        self.given_up: list[tuple[int, int, Operation]] = []  # those without: session, sequence, operation
         self.issued = 0
         self.total = scenario.operations
         self.session = self.new_session()
-        self.unanswered: dict[int, tuple[bytes, bytes, int]] = {}  # sequence -> key, command, when it was called
+        self.in_session = 0  # operations that were called in this session
+        self.unanswered: dict[int, tuple[bytes, int]] = {}  # sequence -> command, when it was called
         self.reading = False  # the last reads have begun
         self.node_id = NO_NODE
         self.link = 0
@@ -90,65 +92,72 @@ class SimulatedClient:
         self.timeline.after(STEP_NS, self.step)
 
     def submit(self) -> None:
-        """New operations, up to the bounds; when all have ended, one read of every key."""
+        """New operations, up to the bounds; when all have ended, the last reads."""
         scenario, random, now_ns = self.scenario, self.chance.random, self.timeline.now_ns
+        if self.is_used_up and not self.unanswered:
+            self.chance.counts["short_sessions"] += 1
+            self.begin_session()
         while self.issued < self.total and self.has_room() and now_ns >= self.next_ns:
             self.issued += 1
             wait_ns = int(random.expovariate(1 / (scenario.hostile_ns / self.total)))
             self.next_ns = max(self.next_ns, now_ns - STEP_NS) + wait_ns
-            key = b"key%d" % random.randrange(scenario.keys)
-            self.call(key, self.choose(key))
+            self.call(self.chooser.choose(b"%d.%d" % (self.id, self.issued)))
         if self.issued == self.total and not self.unanswered and not self.reading and not self.chance.hostile:
             self.reading = True
-            for i in range(scenario.keys):
-                self.call(b"key%d" % i, commands.get(b"key%d" % i))
+            for command in self.last_reads():
+                self.call(command)
+
+    def last_reads(self) -> list[bytes]:
+        """Every key is read, and where there are scans all of them at once."""
+        reads = [commands.get(key) for key in self.chooser.keys]
+        return [*reads, commands.scan(b"key")] if self.scenario.several else reads
 
     def has_room(self) -> bool:
         """May another operation begin? Not far beyond one whose answer was lost, either."""
         session = self.session
+        if self.is_used_up:
+            return False
         return len(self.unanswered) < self.scenario.outstanding and session.last - session.acknowledged < CAPACITY
 
-    def choose(self, key: bytes) -> bytes:
-        """A command, of all kinds; what a cas expects is sometimes right."""
-        random = self.chance.random
-        value = b"%d.%d" % (self.id, self.issued)
-        if random.random() < 0.05:
-            value += b"." * LARGE_BYTES
-        known = self.known.get(key)
-        kind = random.random()
-        if kind < 0.3 or known is None:
-            return commands.put(key, value)
-        if kind < 0.6:
-            return commands.get(key)
-        if kind < 0.7:
-            return commands.cas(key, known.value, value)
-        if kind < 0.8:
-            return commands.cas(key, known.version, value)
-        if kind < 0.86:
-            return commands.create(key, value)
-        if kind < 0.92:
-            return commands.update(key, value)
-        return commands.remove(key)
-
-    def call(self, key: bytes, command: bytes) -> None:
+    def call(self, command: bytes) -> None:
         """One operation begins."""
+        self.in_session += 1
         sequence = self.session.submit(command)
-        self.unanswered[sequence] = key, command, self.timeline.now_ns
+        self.unanswered[sequence] = command, self.timeline.now_ns
 
     def end(self, sequence: int, answer: Answer | None) -> None:
         """One operation ends, or is given up (`answer` None)."""
-        key, command, invoked_ns = self.unanswered.pop(sequence)
-        self.history.append(Operation(self.id, key, command, answer, invoked_ns, self.timeline.now_ns))
-        if isinstance(answer, Value):
-            self.known[key] = answer
+        command, invoked_ns = self.unanswered.pop(sequence)
+        operation = Operation(self.id, command, answer, invoked_ns, self.timeline.now_ns)
+        if answer is None:
+            self.given_up.append((self.session.id, sequence, operation))
+        else:
+            self.history.append(operation)
+        self.chooser.learn(command, answer)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Is it time for another session?"""
+        return 0 < self.scenario.session_operations <= self.in_session
+
+    def begin_session(self) -> None:
+        """Another session, in which nothing was called."""
+        self.session = self.new_session()
+        self.session.connected()
+        self.in_session = 0
 
     def give_up(self) -> None:
         """The session is gone: unanswered operations have no known outcome, and the last reads begin again."""
         for sequence in list(self.unanswered):
             self.end(sequence, None)
         self.reading = False
-        self.session = self.new_session()
-        self.session.connected()
+        self.begin_session()
+
+    def die(self) -> None:
+        """The process of the client dies, and its link with it; another one goes on."""
+        self.give_up()
+        if self.node_id != NO_NODE:
+            self.network.close(self.node_id, self.link)
 
     # -- the link
     def connect(self) -> None:
@@ -184,10 +193,12 @@ class SimulatedClient:
                 raise Violation(
                     f"{self.name} receives the status {NAMES[status]} for a command that it has no answer to yet"
                 )
-            self.end(sequence, commands.read_answer(self.unanswered[sequence][1], data, slot))
+            self.end(sequence, commands.read_answer(self.unanswered[sequence][0], data, slot))
         if self.session.expired:
             self.on_expired(self.session.id)
             self.chance.counts["sessions_expired"] += 1
             self.timeline.note(-1, f"{self.name}: its session has expired")
             self.give_up()
+        if self.scenario.session_operations:
+            self.submit()
         self.flush()

@@ -3,7 +3,8 @@
 Rules. It is the shipped memory storage, of which only what was committed survives: a batch that is on its way when the
 process dies is kept as a whole or not at all. `promised` and `accepted` say what its node may claim; the oracle reads
 them, because it looks at disks and not into processes. A log may be collected while no process runs on it: the records
-below the new mark go, and the mark and the highest ballot are put, in one step.
+below the new mark go, and the mark and the highest ballot are put, in one step. A record that is damaged says nothing:
+`accepted` has what is left of its slots, and nothing where it held them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Mapping
 from multipaxos.judges.disks import Hidden, Vote
 from multipaxos.node.output import META_BALLOT, META_DECIDED, META_MARK, META_VOTER
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import Record, ends_below, parts_of_batch
+from multipaxos.storage.records import Record, ends_below, parts_of, parts_of_batch
 from multipaxos.wire.codec import decode_phase2a
+from multipaxos.wire.record import judgement_of
 
 
 class Disk(MemoryStorage):
@@ -24,6 +26,8 @@ class Disk(MemoryStorage):
         super().__init__()
         self.incarnation = incarnation
         self.accepted: dict[int, int] = {}  # slot -> the ballot at which it is held
+        self.damaged = False
+        self.remembered: dict[int, int] = {}  # slot -> ballot, damaged while the present process knew it
         self._votes: list[Vote] = []
         self._hidden: list[Hidden] = []
 
@@ -67,6 +71,27 @@ class Disk(MemoryStorage):
                 if ballot < self.accepted.get(slot, 0):
                     self._hidden.append(Hidden(slot, ballot, self.accepted[slot]))
                 self.accepted[slot] = ballot  # of the records of a slot the newest one holds, as at a restart
+
+    def damage(self, record: Record, at: int, bits: int) -> None:
+        """Flips bits of one byte of a record's bytes, `at` counted from its header on."""
+        first, index, value = record
+        records = list(self.records())
+        records[records.index(record)] = first, index, value[:at] + bytes([value[at] ^ bits]) + value[at + 1 :]
+        self._indexed = records
+        self.damaged = True
+        before, self.accepted = self.accepted, self._still_accepted()
+        self.remembered |= {slot: ballot for slot, ballot in before.items() if self.accepted.get(slot) != ballot}
+
+    def _still_accepted(self) -> dict[int, int]:
+        """What whole records say where no damaged one of a greater index may have covered the slot."""
+        newest: dict[int, tuple[int, int]] = {}  # slot -> the greatest index over it, and the ballot; 0: damaged
+        for first, index, value in self.records():
+            parts = parts_of(value)
+            ballot = 0 if parts is None else decode_phase2a(parts[3])[0]
+            _, first, end, index = judgement_of(first, index, value)
+            for slot in range(max(first, self.mark), end):
+                newest[slot] = max(newest.get(slot, (0, 0)), (index, ballot))
+        return {slot: ballot for slot, (_, ballot) in newest.items() if ballot}
 
     def collect(self, mark: int) -> None:
         """Forgets everything below `mark`, which is decided; the highest ballot is kept."""

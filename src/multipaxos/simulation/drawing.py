@@ -15,14 +15,20 @@ from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, Faults, Scenario
 from multipaxos.simulation.timeline import MS
 
 NODES_MAX = 9
+NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
 OF_ITS_OWN = ("learners_behind",)  # drawn in scenarios of its own, not with the other kinds
+CROWDED_SEED = 57  # of a hundred
+SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
 
 
 def scenario(seed: int) -> Scenario:
-    """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that."""
+    """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
+    hundredth clients open sessions by the thousand."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
+    if seed % 100 == CROWDED_SEED:
+        return many_sessions(chance, drawn)
     return left_behind(chance, drawn) if seed % 10 == 9 else drawn
 
 
@@ -40,7 +46,7 @@ def draw(chance: random.Random) -> Scenario:
     return Scenario(
         roles=roles,
         quorums=quorums,
-        faults=draw_faults(chance, election_timeout_ns),
+        faults=draw_faults(chance, election_timeout_ns, patient),
         window=chance.choice((4, 8, 16, 64)),
         ring_bytes=chance.choice((1 << 14, 1 << 20)),
         sessions_max=clients - 1 if crowded else VERSIONS[0].sessions_max,
@@ -49,6 +55,7 @@ def draw(chance: random.Random) -> Scenario:
         operations=chance.choice((20, 40, 80)),
         outstanding=1 if patient else chance.choice((1, 4, 12)),
         keys=chance.randint(1, 5),
+        several=chance.choice((0.0, 0.0, 0.1, 0.3)),
         patience_ns=PATIENT_NS if patient else chance.choice((150, 600)) * MS,
         hostile_ns=chance.randint(1500, 4000) * MS,
         hostile_founding=chance.random() < 0.3,
@@ -56,6 +63,25 @@ def draw(chance: random.Random) -> Scenario:
         expendable=draw_expendable(chance, roles, quorums),
         lossy=chance.random() < 0.1,
         patient=patient,
+    )
+
+
+def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
+    """Clients leave their sessions after one or two operations; the table of sessions is often full."""
+    return replace(
+        drawn,
+        faults=replace(drawn.faults, delay_ns=(MS // 10, MS), sync_ns=(MS // 10, MS)),
+        sessions_max=chance.choice((8, 64, VERSIONS[0].sessions_max)),
+        clients=4,
+        operations=SESSION_OPERATIONS // 4,
+        outstanding=4,
+        keys=5,
+        several=0.0,
+        session_operations=chance.randint(1, 2),
+        hostile_ns=4000 * MS,
+        lossy=False,
+        patient=False,
+        patience_ns=150 * MS,
     )
 
 
@@ -118,10 +144,12 @@ def draw_expendable(chance: random.Random, roles: tuple[int, ...], quorums: Quor
     return tuple(expendable)
 
 
-def draw_faults(chance: random.Random, election_timeout_ns: int) -> Faults:
+def draw_faults(chance: random.Random, election_timeout_ns: int, patient: bool) -> Faults:
     """Each kind of fault happens or not, at its own pace."""
     drawn = [name for name in EVENTS if name not in OF_ITS_OWN]
     means = {name: int(10 ** chance.uniform(2.3, 3.7)) * MS if chance.random() < 0.45 else 0 for name in drawn}
+    if patient:
+        means |= dict.fromkeys(NOT_PATIENT, 0)
     return Faults(
         lost=chance.choice((0.0, 0.01, 0.05, 0.15)),
         repeated=chance.choice((0.0, 0.05, 0.15)),

@@ -115,6 +115,7 @@ class Host:
         self.backlog = []
         self.batch = None
         self.machine = KeyValue()
+        self.disk.remembered.clear()
         self.core = self.new_core()
         self.timeline.note(self.id, f"starts, life {self.life}")
         self.watcher.on_start(self.id, self.life, self.core)

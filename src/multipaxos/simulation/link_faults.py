@@ -12,6 +12,8 @@ from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Pair
 
+REPLAYED_MAX = 8  # frames at a time
+
 
 class LinkFaults:
     """What goes wrong between the nodes of a cluster."""
@@ -31,6 +33,7 @@ class LinkFaults:
             "partial_partitions": self.partial_partitions,
             "stalls": self.stalls,
             "leaders_cut_off": self.leaders_cut_off,
+            "replays": self.replays,
         }
 
     def cut(self, pairs: set[Pair]) -> bool:
@@ -54,6 +57,11 @@ class LinkFaults:
         if ends:
             self.network.close(*self.random.choice(ends))
         return bool(ends)
+
+    def replays(self) -> bool:
+        """Frames that were sent long ago arrive once more, on a link of today."""
+        ends = list(self.network.peers)
+        return bool(ends) and self.network.replay(self.random.choice(ends), self.random.randint(1, REPLAYED_MAX)) > 0
 
     def two(self) -> Pair | None:
         """Two different nodes."""

@@ -6,7 +6,7 @@ transport, that hello does not count if the connection is older than one with an
 Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair of nodes that is cut loses
 all frames, one way or both, and its links stay up: no node notices. A pair that is stalled keeps its frames, as TCP
 does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
-later.
+later. A frame may arrive once more on a later link of the two same disks (a replay).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from multipaxos.node.node import Node
@@ -22,6 +23,8 @@ from multipaxos.simulation.shell import Act
 from multipaxos.simulation.timeline import MS, Timeline
 
 TRACE_FRAMES = 4000  # kept for the diagram of a failure
+PAST_FRAMES = 200  # kept of each pair of nodes, and of clients, to be replayed
+SAMPLE = 5  # one of so many frames between nodes is kept for that
 REDIAL_NS = 50 * MS
 
 Pair = tuple[int, int]  # two node ids; where a direction is meant: from, to
@@ -88,6 +91,15 @@ class Sent:
     arrived_ns: int | None = None
 
 
+class Past(NamedTuple):
+    """A frame that a node has sent to another one, and the incarnations of the two."""
+
+    sender: int
+    receiver: int
+    kind: str
+    frame: bytes
+
+
 class Network:
     """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated."""
 
@@ -107,6 +119,8 @@ class Network:
         self.dialling: set[Pair] = set()  # (lower id, higher id)
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
         self.messages = 0  # frames that nodes have sent to nodes
+        self.past: dict[Pair, deque[Past]] = {}  # (from, to): some of the frames that were sent
+        self.requests: deque[bytes] = deque(maxlen=PAST_FRAMES)  # frames of clients
 
     # -- links
     def dial(self, a: int, b: int, delay_ns: int = 0) -> None:
@@ -221,12 +235,33 @@ class Network:
         self.messages += 1
         number = self.messages
         pair = node_id, other.node_id
+        if number % SAMPLE == 0:
+            self.keep(pair, kind, frame)
         deliver = None if pair in self.cut else lambda: self.to_node(other, frame, number)
         self.carry(f"node {node_id}", f"node {other.node_id}", frame, kind, deliver, self.stalled.get(pair))
 
     def send_request(self, client: Caller, node_id: int, link: int, frame: bytes) -> None:
         """A client sends a frame."""
+        self.requests.append(frame)
         self.carry(client.name, f"node {node_id}", frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
+
+    def keep(self, pair: Pair, kind: str, frame: bytes) -> None:
+        """Keeps a frame between two nodes, to replay it."""
+        past = self.past.setdefault(pair, deque(maxlen=PAST_FRAMES))
+        past.append(Past(self.endpoints[pair[0]].incarnation, self.endpoints[pair[1]].incarnation, kind, frame))
+
+    def replay(self, end: End, count: int) -> int:
+        """Up to so many frames of the past arrive on the link that ends at `end`; returns how many. Both disks must be
+        those of then: a link proves the incarnations, so no frame of another disk can come over it."""
+        other = self.peers[end]
+        disks = self.endpoints[other.node_id].incarnation, self.endpoints[end.node_id].incarnation
+        past = [one for one in self.past.get((other.node_id, end.node_id), ()) if one[:2] == disks]
+        chosen = self.chance.random.sample(past, min(count, len(past)))
+        for one in chosen:
+            sent = Sent(self.timeline.now_ns, f"node {other.node_id}", f"node {end.node_id}", one.frame, one.kind)
+            self.trace.append(sent)
+            self.travel(sent, partial(self.to_node, end, one.frame, 0))
+        return len(chosen)
 
     def carry(
         self,

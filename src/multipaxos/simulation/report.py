@@ -67,7 +67,7 @@ def judge(world: World) -> Result:
         steps=world.timeline.steps,
         messages=world.network.messages,
         elections=world.elections,
-        operations=sum(len(client.history) for client in world.clients),
+        operations=sum(len(client.history) + len(client.given_up) for client in world.clients),
         faults=dict(world.chance.counts),
     )
 
@@ -83,7 +83,8 @@ def picture(world: World, title: str) -> str:
         if note.at_ns >= begin and note.node_id >= 0
     ]
     spoke = {name for message in messages for name in (message.source, message.target)} | {note.who for note in notes}
-    names = [f"node {host.id}" for host in world.hosts] + [client.name for client in world.clients]
+    clients = {client.name for client in world.clients} | {one.source for one in sent if "node" not in one.source}
+    names = [f"node {host.id}" for host in world.hosts] + sorted(clients)
     return draw([name for name in names if name in spoke], messages, notes, title.splitlines()[0][:NOTE_CHARACTERS])
 
 

@@ -50,6 +50,9 @@ class Faults:
     logs_collected: int = 0
     calendar_jumps: int = 0
     sessions_abandoned: int = 0
+    clients_die: int = 0
+    intrusions: int = 0
+    replays: int = 0
     learners_behind: int = 0
 
     def means_ns(self) -> dict[str, int]:
@@ -75,6 +78,9 @@ EVENTS = (
     "logs_collected",
     "calendar_jumps",
     "sessions_abandoned",
+    "clients_die",
+    "intrusions",
+    "replays",
     "learners_behind",
 )
 CALM = Faults()
@@ -96,6 +102,8 @@ class Scenario:
     operations: int = 60  # of each client
     outstanding: int = 4
     keys: int = 3
+    several: float = 0.0  # share of operations that name several keys: scans, transactions
+    session_operations: int = 0  # a client opens another session after so many; 0: it keeps its session
     patience_ns: int = 600 * MS
     hostile_ns: int = 4000 * MS
     hostile_founding: bool = False  # faults begin before the cluster is founded

@@ -6,7 +6,6 @@ that was chosen within LIVE_NS, if a quorum of voters is left.
 
 from __future__ import annotations
 
-from multipaxos.commands import Value
 from multipaxos.errors import MultipaxosError
 from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
@@ -19,6 +18,7 @@ from multipaxos.simulation.clients import SimulatedClient
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
+from multipaxos.simulation.operations import Chooser
 from multipaxos.simulation.scenario import PATIENT_NS, Scenario
 from multipaxos.simulation.timeline import MS, Timeline
 
@@ -43,7 +43,7 @@ class World:
         self.cluster = Cluster(scenario, self.timeline, self.chance, self.network)
         self.hosts = self.cluster.hosts
         self.clients = self.cluster.clients
-        self.known: dict[bytes, Value] = {}  # what clients have read last of each key, to guess by for a cas
+        self.chooser = Chooser(scenario, self.chance.random)
         replicas = {id for id, roles in enumerate(scenario.roles) if roles & REPLICA}
         self.oracle = Oracle(scenario.quorums, replicas, scenario.sessions_max)
         self.adversary = Adversary(self.cluster)
@@ -74,7 +74,7 @@ class World:
             timeline=self.timeline,
             chance=self.chance,
             network=self.network,
-            known=self.known,
+            chooser=self.chooser,
             on_expired=self.oracle.on_expired,
         )
         self.clients.append(client)
@@ -162,8 +162,17 @@ class World:
             raise Violation(f"nodes {one.id} and {two.id} have the state hashes {hashes[0]} and {hashes[1]}")
 
     def history(self) -> list[Operation]:
-        """All operations of all clients."""
-        return [operation for client in self.clients for operation in client.history]
+        """All operations of all clients, without those that were given up and never chosen: the oracle holds every
+        node to apply nothing else, so they did not take effect."""
+        chosen = {(command[0], command[1]) for _, (_, command) in self.oracle.chosen.values()}
+        return [
+            operation
+            for client in self.clients
+            for operation in (
+                *client.history,
+                *(lost for session, sequence, lost in client.given_up if (session, sequence) in chosen),
+            )
+        ]
 
     def describe(self) -> str:
         """The state of every node and client, in one line."""
