@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,18 @@ def test_local_cluster():
         Config.local(2, 65535)
 
 
+def test_a_key_file_lies_beside_the_configuration(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text(GOOD.replace("[cluster]", '[cluster]\nkey_file = "cluster.key"'))
+    assert Config.load(path).key_file == tmp_path / "cluster.key"
+    assert Config.load(path).digest() == Config.parse(GOOD).digest()
+    path.write_text(GOOD.replace("[cluster]", '[cluster]\nkey_file = "/etc/multipaxos/key"'))
+    assert Config.load(path).key_file == Path("/etc/multipaxos/key")
+    again = Config.parse(Config.load(path).to_toml())
+    assert again == Config.load(path)
+    assert Config.parse(GOOD).key_file is None
+
+
 # -- digest
 
 
@@ -146,6 +159,8 @@ def test_digest_is_the_same_in_another_process():
         ('"majority"', '"majority"\nelection_timeout_ms = 0', 4, "whole number"),
         ('"majority"', '"majority"\nping_interval_ms = 1.5', 4, "whole number"),
         ('"majority"', '"majority"\nelection_timeout_ms = 199', 4, "at least twice ping_interval_ms = 100"),
+        ('"majority"', '"majority"\nkey_file = 5', 4, "key_file = 5 must be the path of a file"),
+        ('"majority"', '"majority"\nkey_file = ""', 4, "must be the path of a file"),
         ("id = 1", "id = 0", 11, "node id 0 is used twice"),
         ("id = 1", "id = 3", 11, "must be 0 to 2, without gaps"),
         ("id = 1", "id = -1", 11, "without gaps"),

@@ -54,6 +54,15 @@ def canonical(address: tuple[str, int]) -> tuple[str, int]:
     return str(ipaddress.IPv6Address(host)) if ":" in host else host.lower(), port
 
 
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine alone: an address of the loopback network, or the name localhost. Any other name
+    may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def parse_cluster(text: str) -> list[tuple[str, int]]:
     """The addresses of ``HOST:PORT,HOST:PORT,...``, as ``--cluster`` takes it, in the order given.
 

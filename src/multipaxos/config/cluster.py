@@ -8,6 +8,7 @@ Every node of a cluster is given the same TOML file::
     window = 8192              # optional; PMMC's WINDOW: a power of two, 64 to 65536
     election_timeout_ms = 500  # optional
     ping_interval_ms = 100     # optional
+    key_file = "cluster.key"   # the cluster's key; needed unless all addresses are of this machine alone
 
     [[node]]
     id = 0
@@ -16,8 +17,9 @@ Every node of a cluster is given the same TOML file::
 
 Rules.
 - A Config that cannot be run is refused when it is made; quorums that need not intersect are among what is refused.
-- What the nodes must agree on for safety goes into `digest`, which nodes compare when they connect. Addresses and times
-  may differ between nodes.
+- What the nodes must agree on for safety goes into `digest`, which nodes compare when they connect. Addresses, times
+  and the place of the key file may differ between nodes.
+- A `key_file` that is not absolute lies beside the TOML file.
 - A wrong entry is refused with its file and line, and a misspelt name with the nearest known name.
 """
 
@@ -68,6 +70,7 @@ class Config:
     window: int = WINDOW_DEFAULT
     election_timeout_ms: int = 500
     ping_interval_ms: int = 100
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         check_members(self.nodes)
@@ -88,14 +91,15 @@ class Config:
             raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{path}: is not UTF-8 text: {error.reason}") from error
-        return cls.parse(text, str(path))
+        return cls.parse(text, str(path), Path(path).absolute().parent)
 
     @classmethod
-    def parse(cls, text: str, source: str = "configuration") -> Config:
-        """The cluster of a TOML text; `source` names the text in errors. Raises ConfigurationError."""
+    def parse(cls, text: str, source: str = "configuration", folder: Path = Path()) -> Config:
+        """The cluster of a TOML text; `source` names the text in errors, and the key file lies in `folder`. Raises
+        ConfigurationError."""
         document = parse_document(text, source)
         try:
-            return _config_of(document)
+            return _config_of(document, folder)
         except Misfit as misfit:
             raise located(misfit, text, source) from None
 
@@ -144,6 +148,8 @@ class Config:
             f"election_timeout_ms = {self.election_timeout_ms}",
             f"ping_interval_ms = {self.ping_interval_ms}",
         ]
+        if self.key_file is not None:
+            lines.append(f"key_file = {toml_string(str(self.key_file))}")
         for node in self.nodes:
             lines += ["", *node.to_toml()]
         return "\n".join(lines) + "\n"
@@ -152,8 +158,8 @@ class Config:
 # -- from a document to a Config: shapes and names
 
 
-def _config_of(document: dict[str, Any]) -> Config:
-    """The Config of a parsed document. Raises Misfit."""
+def _config_of(document: dict[str, Any], folder: Path) -> Config:
+    """The Config of a parsed document; its key file lies in `folder`. Raises Misfit."""
     for table in document:
         require_known(table, ("cluster", "node"), "table", Place(table))
     cluster = document.get("cluster")
@@ -169,7 +175,16 @@ def _config_of(document: dict[str, Any]) -> Config:
     entries: dict[str, Any] = {"name": ""} | cluster
     if "quorum" in entries:
         entries["quorum"] = _quorum_of(entries["quorum"])
+    if "key_file" in entries:
+        entries["key_file"] = _key_file_of(entries["key_file"], folder)
     return Config(nodes=listed, **entries)
+
+
+def _key_file_of(entry: object, folder: Path) -> Path:
+    """The path of the entry `key_file`. Raises Misfit."""
+    if not isinstance(entry, str) or not entry or not entry.isprintable():
+        raise Misfit(Place("cluster", key="key_file"), f"key_file = {entry!r} must be the path of a file")
+    return folder / entry
 
 
 def _quorum_of(entry: object) -> Quorum:
