@@ -2,7 +2,7 @@
 
 Rules. This interpreter starts every process, and ends each by its own process id. The output of a process goes to a
 file in the cluster's directory, so no unread pipe can block it. Nothing is left behind: leaving the context ends every
-process.
+process. The cluster has a key, which lies in its directory: other users of this machine can connect to it too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from multipaxos.client.discovery import fetch_status, fetch_statuses, find_leader
 from multipaxos.config.addresses import format_address
 from multipaxos.config.cluster import Config
+from multipaxos.config.keys import write_new_key
 from multipaxos.errors import ConfigurationError, MultipaxosError, NoQuorum
 from multipaxos.storage.directory import is_memory_filesystem
 
@@ -84,7 +86,7 @@ class LocalCluster:
         arguments: list[str] | None = None,
         listen: list[tuple[str, int]] | None = None,
     ) -> None:
-        self.config = config
+        self.config = config if config.key_file else replace(config, key_file=directory.absolute() / "cluster.key")
         self.directory = directory
         self.storage = storage
         self.machine = machine
@@ -96,6 +98,12 @@ class LocalCluster:
     def addresses(self) -> list[tuple[str, int]]:
         """(host, port) of the nodes themselves, by id."""
         return self.listen or [(node.host, node.port) for node in self.config.nodes]
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the cluster's key."""
+        assert self.config.key_file is not None, "a local cluster has a key"
+        return self.config.key_file
 
     async def __aenter__(self) -> LocalCluster:
         await self.start()
@@ -109,6 +117,8 @@ class LocalCluster:
     async def start(self) -> None:
         """Starts all nodes and waits until each answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.key_file.exists():
+            write_new_key(self.key_file)
         (self.directory / "cluster.toml").write_text(self.config.to_toml(), encoding="utf-8")
         try:
             for node in self.config.nodes:

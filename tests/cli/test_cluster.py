@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from multipaxos.config.keys import read_keys
 from multipaxos.local_cluster import free_base_port, is_free
 from tests.support.processes import multipaxos
 
@@ -28,10 +29,11 @@ def test_it_prints_where_its_nodes_are_and_a_signal_ends_it(tmp_path: Path, numb
             assert lines == [
                 f"node 0 at {addresses[0]}, log {tmp_path}/node0.log\n",
                 f"node 1 at {addresses[1]}, log {tmp_path}/node1.log\n",
-                f"export MULTIPAXOS_CLUSTER={','.join(addresses)}\n",
+                f"export MULTIPAXOS_CLUSTER={','.join(addresses)} MULTIPAXOS_KEY_FILE={tmp_path}/cluster.key\n",
                 "Ctrl-C ends it\n",
             ]
             assert multipaxos("put", "--cluster", ",".join(addresses), "k", "v").returncode == 0
+            assert len(read_keys(tmp_path / "cluster.key")) == 1
         finally:
             process.send_signal(number)
         assert process.wait(60) == 0

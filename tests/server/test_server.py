@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -128,16 +129,17 @@ def test_a_machine_of_the_users_is_used_and_its_exceptions_are_answers() -> None
     run(main())
 
 
-def test_status_shows_the_traffic_of_both_kinds_of_link() -> None:
+def test_status_shows_the_traffic_of_each_kind_of_link() -> None:
     config = three_nodes()
 
     async def main() -> None:
         async with cluster(config):
             caller = await Caller.to(config, 0)
-            before = (await ask_status(config, 0))["traffic"]
+            before = json.loads((await caller.link.status(1))[1])["traffic"]
             assert (await caller.call(put(b"k", bytes(5000))))[0] == OK
-            after = (await ask_status(config, 0))["traffic"]
-            assert before["client"]["links"] == after["client"]["links"] == 1, "admin links are not counted"
+            after = json.loads((await caller.link.status(2))[1])["traffic"]
+            assert before["client"]["links"] == after["client"]["links"] == 1
+            assert not after["admin"]
             assert after["peer"]["links"] == 2
             assert after["client"]["received_bytes"] - before["client"]["received_bytes"] > 5000
             assert before["client"]["sent_bytes"] < after["client"]["sent_bytes"]

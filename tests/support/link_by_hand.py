@@ -11,14 +11,17 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
 from multipaxos.client.session import Session
 from multipaxos.config.cluster import Config, Quorum
+from multipaxos.config.keys import Keys
 from multipaxos.config.members import Member
-from multipaxos.wire.codec import split
+from multipaxos.transport.proof import proof_of
+from multipaxos.wire.codec import decode_message, split
 from multipaxos.wire.schema import Hello, LinkKind, decode_status_reply, encode_status_request
 
 PATIENCE_S = 30.0
@@ -82,15 +85,23 @@ class RawLink:
         """Receives the next frame, which is a hello."""
         return Hello.decode(await self.frame())
 
-    async def handshake(self, hello: Hello) -> Hello:
+    async def handshake(self, hello: Hello, keys: Keys = ()) -> Hello:
         """As the side that connects: sends our hello, receives theirs, sends ours again. Returns theirs, which may be a
         refusal."""
-        self.send(hello.encode())
+        self.send(proved(keys, hello).encode())
         theirs = await self.hello()
         if not theirs.refusal:
             assert theirs.echo == hello.nonce
-            self.send(Hello(**{**vars(hello), "echo": theirs.nonce}).encode())
+            self.send(proved(keys, hello, theirs, replace(hello, echo=theirs.nonce)).encode())
         return theirs
+
+    async def status(self, nonce: int) -> tuple[int, str]:
+        """Asks for the node's status on a client's link; returns the nonce and the text of the reply. Other frames are
+        dropped."""
+        self.send(encode_status_request(nonce))
+        while decode_message(frame := await self.frame())["kind"] != "status_reply":
+            pass
+        return decode_status_reply(frame)
 
     async def ended(self) -> None:
         """Waits until the other side has closed; frames before that are dropped."""
@@ -105,10 +116,15 @@ class RawLink:
         self.writer.close()
 
 
+def proved(keys: Keys, *hellos: Hello) -> Hello:
+    """The last of a handshake's hellos, with the proof of the first key if there is one."""
+    return replace(hellos[-1], proof=proof_of(keys[0], hellos)) if keys else hellos[-1]
+
+
 def peer_hello(config: Config, sender: int, **changes: Any) -> Hello:
     """The first hello of an honest peer; `changes` make it less honest."""
     fields: dict[str, Any] = {"cluster": config.name, "configuration": config.digest(), "node": sender, "kind": "peer",
-                              "incarnation": 500 + sender, "nonce": 77}  # fmt: skip
+                              "incarnation": 500 + sender, "process": 900 + sender, "nonce": 77}  # fmt: skip
     return Hello(**{**fields, **changes})
 
 
@@ -120,9 +136,8 @@ def client_hello(kind: LinkKind = "client") -> Hello:
 async def ask_status(config: Config, node: int) -> dict[str, Any]:
     """Asks a node for its status, over a link of its own."""
     link = await RawLink.to(config, node)
-    await link.handshake(client_hello("admin"))
-    link.send(encode_status_request(9))
-    nonce, text = decode_status_reply(await link.frame())
+    await link.handshake(client_hello())
+    nonce, text = await link.status(9)
     assert nonce == 9
     link.close()
     return dict(json.loads(text))

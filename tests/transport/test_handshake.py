@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from multipaxos.config.cluster import Config, Grid, Member, Sizes
+from multipaxos.config.keys import Keys
 from multipaxos.transport.handshake import (
     HANDSHAKE_BYTES,
     NO_ECHO,
@@ -14,11 +18,10 @@ from multipaxos.transport.handshake import (
     TOO_MANY_BYTES,
     ClientHandshake,
     Failure,
-    Identity,
-    Meetings,
     NodeHandshake,
-    Versions,
 )
+from multipaxos.transport.identity import Identity, Versions
+from multipaxos.transport.meetings import Life, Meetings
 from multipaxos.wire.codec import split
 from multipaxos.wire.schema import Hello, LinkKind, encode_status_request
 
@@ -28,14 +31,14 @@ CONFIG = Config("test", tuple(Member(i, f"127.0.0.1:{7400 + i}") for i in range(
 class Side:
     """What one node judges hellos with."""
 
-    def __init__(self, node_id: int, incarnation: int = 0, config: Config = CONFIG) -> None:
-        self.identity = Identity.of(config, node_id, incarnation or 100 + node_id)
+    def __init__(self, node_id: int, config: Config = CONFIG, keys: Keys = (), **identity: Any) -> None:
+        self.identity = replace(Identity.of(config, node_id, Life(100 + node_id, 200 + node_id)), **identity)
+        self.keys = keys
         self.meetings = Meetings()
-        self.copied: list[Hello] = []
-        self.speaks = False  # a peer of the same incarnation is linked and speaks
+        self.speaking: Life | None = None  # of a peer that is linked
 
     def handshake(self, nonce: int, dialled: int = -1) -> NodeHandshake:
-        return NodeHandshake(self.identity, self.meetings, lambda hello: self.speaks, nonce, dialled)
+        return NodeHandshake(self.identity, self.meetings, lambda node: self.speaking, nonce, dialled, self.keys)
 
 
 def shake(dialling: NodeHandshake | ClientHandshake, other: NodeHandshake) -> None:
@@ -54,8 +57,8 @@ def sent(data: bytes) -> Hello:
 
 def peer_hello(**changes: object) -> bytes:
     """The first hello of node 0 to node 1; `changes` make it a wrong one."""
-    fields = {"cluster": "test", "configuration": CONFIG.digest(), "node": 0, "incarnation": 100, "kind": "peer",
-              "nonce": 7, "target": 1}  # fmt: skip
+    fields = {"cluster": "test", "configuration": CONFIG.digest(), "node": 0, "incarnation": 100, "process": 200,
+              "kind": "peer", "nonce": 7, "target": 1}  # fmt: skip
     return Hello(**{**fields, **changes}).encode()  # type: ignore[arg-type]
 
 
@@ -67,8 +70,8 @@ def test_two_nodes_know_each_other_and_give_their_link_one_name() -> None:
     shake(zero, one)
     assert zero.done
     assert one.done
-    assert (zero.peer_id, zero.incarnation, zero.kind) == (1, 101, "peer")
-    assert (one.peer_id, one.incarnation, one.kind) == (0, 100, "peer")
+    assert (zero.peer_id, zero.life, zero.kind) == (1, (101, 201), "peer")
+    assert (one.peer_id, one.life, one.kind) == (0, (100, 200), "peer")
     assert zero.link_name == one.link_name
 
 
@@ -103,7 +106,7 @@ def test_a_side_that_was_dialled_sends_nothing_first() -> None:
 
 def test_a_handshake_that_is_not_done_knows_no_peer() -> None:
     one = Side(1).handshake(6)
-    assert (one.peer_id, one.incarnation, one.kind) == (-1, 0, "peer")
+    assert (one.peer_id, one.life, one.kind) == (-1, (0, 0), "peer")
     with pytest.raises(AssertionError, match="no name before its handshake"):
         one.link_name  # noqa: B018
 
@@ -124,6 +127,7 @@ def test_a_handshake_that_is_not_done_knows_no_peer() -> None:
         ({"node": -1}, "node -1 is not one of this node's peers"),
         ({"node": 1}, "node 1 is not one of this node's peers"),
         ({"incarnation": 101}, "it has this node's incarnation: a copied data directory"),
+        ({"semantics_min": 2, "semantics_max": 4}, "semantics 2 to 4 of the log, this node 1 to 1: upgrade the older"),
     ],
 )
 def test_a_peer_that_does_not_fit_is_answered_with_the_reason(changes: dict[str, object], text: str) -> None:
@@ -133,7 +137,48 @@ def test_a_peer_that_does_not_fit_is_answered_with_the_reason(changes: dict[str,
     assert (refusal.nonce, refusal.echo) == (0, 0), "a refusal proves nothing"
     assert one.failure == Failure(REFUSED, refusal.refusal)
     assert not one.done
-    assert (one.peer_id, one.incarnation) == (-1, 0)
+    assert (one.peer_id, one.life) == (-1, (0, 0))
+
+
+PAIRS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (
+        {"cluster_id": 1},
+        {"cluster_id": 2},
+        "another cluster of the name 'test': its id is 0000000000000001, ",
+    ),
+    ({"cluster_id": 1}, {"cluster_id": 0}, ""),
+    ({"cluster_id": 0}, {"cluster_id": 1}, ""),
+    ({"semantics": Versions(1, 2)}, {"semantics": Versions(2, 3)}, ""),
+    ({"semantics": Versions(1, 2)}, {"semantics": Versions(3, 3)}, "semantics 1 to 2 of the log, this node 3 to 3"),
+    (
+        {"python": 3 << 8 | 11},
+        {"python": 3 << 8 | 13},
+        "machine on Python 3.11, this node on 3.13, where recursion",
+    ),
+    ({"python": 3 << 8 | 11}, {"python": 3 << 8 | 11}, ""),
+    ({"python": 3 << 8 | 11}, {"python": 0}, ""),
+    ({"python": 3 << 8 | 11}, {"python": 3 << 8 | 13, "mixed_python": True}, "use one version, or give --mixed-python"),
+    ({"python": 3 << 8 | 11, "mixed_python": True}, {"python": 3 << 8 | 13, "mixed_python": True}, ""),
+    (
+        {"cluster_id": 1, "refused_slots": (5, 9)},
+        {"cluster_id": 1},
+        "it refuses slots 5, 9, this node no slot: give the same --refuse-slot to every node",
+    ),
+    ({"cluster_id": 1, "refused_slots": (5,)}, {"cluster_id": 1, "refused_slots": (5,)}, ""),
+    ({"cluster_id": 1, "refused_slots": (5,)}, {}, ""),  # a node without an id takes them
+    ({"machine_version": 2}, {"machine_version": 3}, ""),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "text"), PAIRS)
+def test_nodes_fit_or_one_says_why_not(ours: dict[str, Any], theirs: dict[str, Any], text: str) -> None:
+    zero, one = Side(0, **ours).handshake(5, dialled=1), Side(1, **theirs).handshake(6)
+    shake(zero, one)
+    if text:
+        assert one.failure is not None
+        assert text in one.failure.detail
+        assert zero.failure == Failure(REFUSED_BY_OTHER, one.failure.detail)
+    assert (zero.done, one.done) == (not text, not text)
 
 
 @pytest.mark.parametrize("changes", [{}, {"cluster": "test"}, {"target": 1}, {"version_max": 9}, {"configuration": 1}])
@@ -172,8 +217,17 @@ def test_nodes_with_other_quorums_refuse_each_other(quorum: Sizes | Grid) -> Non
 
 def test_a_node_that_answers_in_anothers_place_is_refused() -> None:
     zero, two = Side(0).handshake(5, dialled=1), Side(2)
-    answer = two.identity.hello(6, 5, 0)
+    answer = two.identity.hello("peer", 6, 5, 0).encode()
     assert "node 2 answers where node 1 should be" in sent(zero.receive(answer)).refusal
+
+
+@pytest.mark.parametrize("kind", ["client", "admin"])
+def test_an_answer_of_another_kind_makes_no_link(kind: LinkKind) -> None:
+    """Else a node that was dialled as a peer would be taken for a client."""
+    zero = Side(0).handshake(5, dialled=1)
+    answer = Side(1).identity.hello(kind, 6, 5, 0).encode()
+    assert f"it answers as {kind}, not as a node" in sent(zero.receive(answer)).refusal
+    assert not zero.done
 
 
 @pytest.mark.parametrize("kind", ["peer", "client", "admin"])
@@ -187,9 +241,9 @@ def test_a_third_hello_without_the_echo_is_refused(kind: str) -> None:
 
 def test_an_answer_without_the_echo_is_refused() -> None:
     zero = Side(0).handshake(5, dialled=1)
-    assert sent(zero.receive(Side(1).identity.hello(6, 4, 0))).refusal == NO_ECHO
+    assert sent(zero.receive(Side(1).identity.hello("peer", 6, 4, 0).encode())).refusal == NO_ECHO
     client = ClientHandshake("client", 5)
-    assert client.receive(Side(1).identity.hello(6, 4, -1)) == b""
+    assert client.receive(Side(1).identity.hello("client", 6, 4, -1).encode()) == b""
     assert client.failure == Failure(REFUSED, "the node did not echo our nonce")
 
 
@@ -202,20 +256,51 @@ def test_a_client_learns_why_it_is_refused() -> None:
     assert not client.done
 
 
-# -- which incarnation, in which order
+# -- what is told to whom
 
 
-def test_a_copy_is_refused_while_the_first_speaks() -> None:
+def test_a_client_learns_the_clusters_name_and_id_and_the_node() -> None:
+    side = Side(1, cluster_id=9, refused_slots=(4,), python=5, machine_version=7, semantics=Versions(1, 3))
+    for kind in ("client", "admin"):
+        client, one = ClientHandshake(kind, 5), side.handshake(6)  # type: ignore[arg-type]
+        shake(client, one)
+        assert client.theirs == Hello(cluster="test", cluster_id=9, node=1, kind=kind, nonce=6, echo=5)  # type: ignore[arg-type]
+
+
+def test_a_refusal_tells_the_clusters_name_and_the_versions() -> None:
+    side = Side(1, cluster_id=9, refused_slots=(4,))
+    refusal = sent(side.handshake(6).receive(peer_hello(configuration=1)))
+    assert replace(refusal, refusal="") == Hello(cluster="test")
+
+
+# -- which life, in which order
+
+
+def test_another_life_is_refused_while_one_speaks() -> None:
     side = Side(1)
-    side.speaks = True
-    text = "a living process already is node 0 with the same incarnation"
-    assert text in sent(side.handshake(6).receive(peer_hello())).refusal
-    assert not sent(side.handshake(6).receive(Hello(cluster="", nonce=7).encode())).refusal, "a client is no copy"
-    dialling = Side(0)
-    dialling.speaks = True
-    zero, one = dialling.handshake(5, dialled=1), Side(1).handshake(6)
-    shake(zero, one)
-    assert zero.done, "a node that was dialled again is no copy"
+    for life, text in (
+        (Life(100, 1), "already is node 0 with the same incarnation: a copied data directory is not a node"),
+        (Life(1, 200), "already is node 0, with another data directory: end one of them"),
+    ):
+        side.speaking = life
+        assert text in sent(side.handshake(6).receive(peer_hello())).refusal
+    assert not sent(side.handshake(6).receive(Hello(cluster="", nonce=7).encode())).refusal, "a client is no life"
+    side.speaking = Life(100, 200)
+    assert not sent(side.handshake(6).receive(peer_hello())).refusal, "the same process may connect again"
+    zero, one = Side(0), Side(1).handshake(6)
+    zero.speaking = Life(101, 1)
+    dialling = zero.handshake(5, dialled=1)
+    shake(dialling, one)
+    assert not dialling.done, "whoever dialled"
+
+
+def test_another_life_may_have_come_up_since_the_first_hello() -> None:
+    side = Side(1)
+    late = side.handshake(6)
+    late.receive(peer_hello())
+    side.speaking = Life(1, 1)
+    assert "already is node 0" in sent(late.receive(peer_hello(echo=6))).refusal
+    assert not late.done
 
 
 def finish(side: Side, one: NodeHandshake, incarnation: int) -> bytes:
@@ -230,14 +315,16 @@ def test_an_incarnation_does_not_come_up_after_its_successor() -> None:
     old.receive(peer_hello(incarnation=1000))
     new.receive(peer_hello(incarnation=2000))
     assert finish(side, new, 2000) == b""
-    assert "another incarnation since this connection was made: dial again" in sent(finish(side, old, 1000)).refusal
+    assert "came up in another life since this connection was made" in sent(finish(side, old, 1000)).refusal
     later = side.handshake(9)
     later.receive(peer_hello(incarnation=3000))
     assert finish(side, later, 3000) == b""
     assert later.done
+    back = side.handshake(10)
+    assert "with another data directory since" in sent(back.receive(peer_hello(incarnation=2000))).refusal
 
 
-def test_the_same_incarnation_may_come_up_on_an_older_connection() -> None:
+def test_the_same_life_may_come_up_on_an_older_connection() -> None:
     side = Side(1)
     first, second = side.handshake(6), side.handshake(8)
     for one in (second, first):
@@ -250,11 +337,28 @@ def test_meetings_are_kept_per_node() -> None:
     meetings = Meetings()
     numbers = [meetings.next_number() for _ in range(3)]
     assert numbers == [1, 2, 3]
-    meetings.note(4, 1000)
-    assert meetings.is_outlived(4, 999, 3)
-    assert not meetings.is_outlived(4, 1000, 1)
-    assert not meetings.is_outlived(5, 999, 3)
-    assert not meetings.is_outlived(4, 999, meetings.next_number())
+    met, unmet, process = Life(1000, 1), Life(999, 1), Life(1000, 2)
+    meetings.note(4, met)
+    for other in (unmet, process):
+        assert "dial again" in meetings.bar(4, other, 3)
+        assert not meetings.bar(5, other, 3)
+        assert not meetings.bar(4, other, 4)
+    assert not meetings.bar(4, met, 1)
+
+
+def test_lives_that_were_followed_are_over() -> None:
+    meetings = Meetings()
+    lives = [Life(10, 1), Life(10, 2), Life(20, 3), Life(30, 4)]
+    for life in lives:
+        assert not meetings.bar(4, life, meetings.next_number())
+        meetings.note(4, life)
+    for life in (*lives[:3], Life(10, 9), Life(20, 9)):
+        assert meetings.bar(4, life, meetings.next_number())
+        assert not meetings.bar(5, life, meetings.next_number())
+    assert not meetings.bar(4, lives[3], meetings.next_number())
+    assert not meetings.bar(4, Life(30, 9), meetings.next_number())
+    meetings.note(4, Life(30, 9))
+    assert "another process came up as node 4" in meetings.bar(4, lives[3], meetings.next_number())
 
 
 # -- bytes that are no hello

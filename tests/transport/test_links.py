@@ -7,13 +7,12 @@ import contextlib
 
 import pytest
 
-from multipaxos.client.discovery import fetch_status
 from multipaxos.transport import transport
 from multipaxos.transport.connection import Connection
 from multipaxos.transport.transport import Transport
-from multipaxos.wire.schema import Hello, decode_status_reply, encode_status_request
+from multipaxos.wire.schema import Hello, encode_status_request
 from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
-from tests.transport.hub import Listener, hub
+from tests.transport.hub import Listener, hub, identity_of
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
@@ -90,7 +89,7 @@ def test_a_dial_into_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
             dials += 1
             await asyncio.Event().wait()
 
-        made = Transport(config, 0, 100, Listener())
+        made = Transport(config, identity_of(config, 0), Listener())
         monkeypatch.setattr(loop, "create_connection", swallow)
         await made.start()
         await until(lambda: dials >= 3)
@@ -114,30 +113,59 @@ def test_traffic_is_counted_by_kind_and_outlives_its_link() -> None:
             await until(lambda: listener.data.get(1) == frame)
             peer.send(b"more")
             await until(lambda: listener.data[1] == frame + b"more")
-            assert await fetch_status((config.nodes[1].host, config.nodes[1].port)) is not None
+            admin = await RawLink.to(config, 1)
+            await admin.handshake(client_hello("admin"))
+            await until(lambda: 2 in listener.up)
             counted = {"links": 1, "received_bytes": len(frame) + 4, "sent_bytes": 0}
-            assert made.traffic() == {"peer": counted, "client": {}}
+            nothing = {"links": 1, "received_bytes": 0, "sent_bytes": 0}
+            assert made.traffic() == {"peer": counted, "client": {}, "admin": nothing}
             peer.close()
+            admin.close()
             await until(lambda: not listener.up)
-            assert made.traffic() == {"peer": counted, "client": {}}
+            assert made.traffic() == {"peer": counted, "client": {}, "admin": nothing}
 
     run(main())
 
 
-def test_an_admin_asks_again_and_again_on_one_link() -> None:
+def test_what_the_owner_learns_of_the_other_side() -> None:
+    """Of a client nothing, whatever it says; of a peer what it has said."""
     config = local_config()
 
     async def main() -> None:
-        async with hub(config, 0) as (made, listener):
-            link = await RawLink.to(config, 0)
-            await link.handshake(client_hello("admin"))
-            link.send(b"".join(encode_status_request(nonce) for nonce in range(5000)))
-            for nonce in range(5000):
-                assert decode_status_reply(await link.frame())[0] == nonce
-            link.send(b"\xff" * 64)
-            await link.ended()
-            assert made.closes == {"bytes that are no handshake": 1}
-            assert not listener.reports
+        async with hub(config, 1) as (_, listener):
+            for kind in ("client", "admin"):
+                link = await RawLink.to(config, 1)
+                liar = peer_hello(config, 0, kind=kind, cluster_id=5, machine_version=9, refused_slots=(3,))
+                assert not (await link.handshake(liar)).refusal
+                await until(lambda: listener.up)
+                assert list(listener.up.values()) == [(-1, 0)]
+                (number,) = listener.up
+                assert listener.others[number] == Hello(cluster="test", kind=kind, nonce=77)
+                link.close()
+                await until(lambda: not listener.up)
+            peer = await RawLink.to(config, 1)
+            hello = peer_hello(config, 0, cluster_id=5, machine_version=9, semantics_max=3, process=44)
+            await peer.handshake(hello)
+            await until(lambda: listener.up)
+            (number,) = listener.up
+            assert listener.others[number] == hello
+            peer.close()
+
+    run(main())
+
+
+def test_the_hellos_say_what_the_owner_knows_at_that_moment() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            for id, refused in ((0, ()), (7, (3, 9))):
+                listener.id, listener.refused = id, refused
+                link = await RawLink.to(config, 1)
+                theirs = await link.handshake(peer_hello(config, 0))
+                assert (theirs.cluster_id, theirs.refused_slots) == (id, refused)
+                link.close()
+                await until(lambda: not listener.up)
 
     run(main())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,11 @@ REFUSALS: list[tuple[str, dict[str, object], str]] = [
     ("no node", {"node": -1}, "node -1 is not one of this node's peers"),
     ("own id", {"node": 1}, "node 1 is not one of this node's peers"),
     ("own incarnation", {"incarnation": 101}, "it has this node's incarnation: a copied data directory"),
+    (
+        "semantics",
+        {"semantics_min": 2, "semantics_max": 3},
+        "it knows semantics 2 to 3 of the log, this node 1 to 1: upgrade the older one",
+    ),
 ]
 
 
@@ -110,19 +116,39 @@ def test_a_node_that_answers_in_anothers_place_is_refused() -> None:
     run(main())
 
 
-def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
+OTHERS = [
+    (
+        "a copy",
+        {"process": 77},
+        "a living process already is node 0 with the same incarnation: a copied data directory",
+    ),
+    (
+        "another directory",
+        {"incarnation": 7},
+        "a living process already is node 0, with another data directory: end one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), [row[1:] for row in OTHERS], ids=[row[0] for row in OTHERS])
+def test_a_link_that_speaks_is_not_replaced_by_another_life(
+    changes: dict[str, int], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = local_config()
-    monkeypatch.setattr(transport, "COPY_S", 1000.0)
+    monkeypatch.setattr(transport, "SPEAKS_S", 1000.0)
 
     async def main() -> None:
-        async with hub(config, 1) as (_, listener):
-            first = await RawLink.to(config, 1)
+        async with hub(config, 1) as (made, listener):
+            first, late = await RawLink.to(config, 1), await RawLink.to(config, 1)
+            hello = peer_hello(config, 0, **changes)
+            late.send(hello.encode())
+            theirs = await late.hello()
             assert not (await first.handshake(peer_hello(config, 0))).refusal
             await until(lambda: listener.up)
-            text = "a living process already is node 0 with the same incarnation"
-            assert text in await refusal(config, 1, peer_hello(config, 0))
+            assert text in await refusal(config, 1, hello)
+            late.send(replace(hello, echo=theirs.nonce).encode())  # its handshake was begun before the first was up
+            assert text in (await late.hello()).refusal
+            assert made.closes == {"refused": 2}
             first.send(b"still here")
             await until(lambda: listener.data[1] == b"still here")
             assert listener.up == {1: (0, 500)}
@@ -131,34 +157,9 @@ def test_a_copy_is_refused_while_the_first_speaks_and_the_first_goes_on(
     run(main())
 
 
-def test_a_dead_incarnation_does_not_come_up_after_its_successor() -> None:
-    """Its last hello was on its way while it died, was wiped and started again: founding rests on this order."""
+def test_the_same_process_may_connect_again_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     config = local_config()
-
-    async def main() -> None:
-        async with hub(config, 1) as (_, listener):
-            old, new = await RawLink.to(config, 1), await RawLink.to(config, 1)
-            hello = peer_hello(config, 0, incarnation=1000, target=1)
-            old.send(hello.encode())
-            theirs = await old.hello()
-            assert not (await new.handshake(peer_hello(config, 0, incarnation=2000, target=1))).refusal
-            await until(lambda: listener.up)
-            old.send(peer_hello(config, 0, incarnation=1000, target=1, echo=theirs.nonce).encode())
-            assert "another incarnation since" in (await old.hello()).refusal
-            await old.ended()
-            assert listener.up == {1: (0, 2000)}
-            later = await RawLink.to(config, 1)
-            assert not (await later.handshake(peer_hello(config, 0, incarnation=3000, target=1))).refusal
-            await until(lambda: (0, 3000) in listener.up.values())
-            new.close()
-            later.close()
-
-    run(main())
-
-
-def test_a_peer_that_was_silent_may_connect_again_with_the_same_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = local_config()
-    monkeypatch.setattr(transport, "COPY_S", 0.0)
+    monkeypatch.setattr(transport, "SPEAKS_S", 1000.0)
 
     async def main() -> None:
         async with hub(config, 1) as (made, listener):
@@ -177,6 +178,77 @@ def test_a_peer_that_was_silent_may_connect_again_with_the_same_incarnation(monk
     run(main())
 
 
+def test_a_peer_that_was_silent_may_be_followed_by_another_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = local_config()
+    monkeypatch.setattr(transport, "SPEAKS_S", 0.0)
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            links = []
+            for changes in ({}, {"process": 77}, {"incarnation": 7}):
+                links.append(await RawLink.to(config, 1))
+                assert not (await links[-1].handshake(peer_hello(config, 0, **changes))).refusal
+                await until(lambda: len(listener.reports) == 2 * len(links) - 1)
+            assert made.closes == {"replaced by a newer link": 2}
+            assert list(listener.up.values()) == [(0, 7)]
+            for link in links:
+                link.close()
+
+    run(main())
+
+
+def test_a_dead_incarnation_does_not_come_up_after_its_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last hello was on its way while it died, was wiped and started again: founding rests on this order."""
+    config = local_config()
+    monkeypatch.setattr(transport, "SPEAKS_S", 0.0)
+
+    async def main() -> None:
+        async with hub(config, 1) as (_, listener):
+            old, new = await RawLink.to(config, 1), await RawLink.to(config, 1)
+            hello = peer_hello(config, 0, incarnation=1000, target=1)
+            old.send(hello.encode())
+            theirs = await old.hello()
+            assert not (await new.handshake(peer_hello(config, 0, incarnation=2000, target=1))).refusal
+            await until(lambda: listener.up)
+            old.send(replace(hello, echo=theirs.nonce).encode())
+            assert "another life since this connection was made: dial again" in (await old.hello()).refusal
+            await old.ended()
+            assert listener.up == {1: (0, 2000)}
+            later = await RawLink.to(config, 1)
+            assert not (await later.handshake(peer_hello(config, 0, incarnation=3000, target=1))).refusal
+            await until(lambda: (0, 3000) in listener.up.values())
+            new.close()
+            later.close()
+
+    run(main())
+
+
+def test_an_incarnation_that_was_followed_never_comes_up_again() -> None:
+    """Nor does a process of the same directory, on whatever connection: its successor's link need not be up."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            for incarnation, process in ((1, 10), (1, 11), (2, 20)):
+                link = await RawLink.to(config, 1)
+                assert not (
+                    await link.handshake(peer_hello(config, 0, incarnation=incarnation, process=process))
+                ).refusal
+                await until(lambda: listener.up)
+                link.close()
+                await until(lambda: not listener.up)
+            directory = "node 0 came up with another data directory since: start it with that one alone"
+            for process in (10, 11, 12):
+                assert directory in await refusal(config, 1, peer_hello(config, 0, incarnation=1, process=process))
+            assert not await refusal(config, 1, peer_hello(config, 0, incarnation=2, process=21))
+            await until(lambda: not listener.up)
+            text = "another process came up as node 0 with this incarnation since: a copied data directory"
+            assert text in await refusal(config, 1, peer_hello(config, 0, incarnation=2, process=20))
+            assert made.closes == {"refused": 4}
+
+    run(main())
+
+
 def test_a_third_hello_without_the_echo_is_refused() -> None:
     config = local_config()
 
@@ -186,7 +258,7 @@ def test_a_third_hello_without_the_echo_is_refused() -> None:
                 link = await RawLink.to(config, 1)
                 link.send(hello.encode())
                 theirs = await link.hello()
-                link.send(Hello(**{**vars(hello), "echo": theirs.nonce + 1}).encode())
+                link.send(replace(hello, echo=theirs.nonce + 1).encode())
                 assert "without the echo" in (await link.hello()).refusal
                 await link.ended()
             assert not listener.reports

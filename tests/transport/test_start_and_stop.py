@@ -11,7 +11,7 @@ from multipaxos.errors import MultipaxosError
 from multipaxos.transport.connection import Connection
 from multipaxos.transport.transport import Transport
 from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
-from tests.transport.hub import Listener, hub
+from tests.transport.hub import Listener, hub, identity_of
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
     async def main() -> None:
         async with hub(config, 0):
-            second = Transport(config, 0, 5, Listener())
+            second = Transport(config, identity_of(config, 0, 5), Listener())
             with pytest.raises(MultipaxosError, match=f"cannot listen on {config.nodes[0].address}"):
                 await second.start()
             await second.stop()
@@ -57,7 +57,7 @@ def test_a_node_listens_at_the_place_that_is_given() -> None:
 
     async def main() -> None:
         listener = Listener()
-        made = Transport(config, 1, 101, listener, (place.host, place.port))
+        made = Transport(config, identity_of(config, 1), listener, place.place)
         await made.start()
         try:
             assert made.port == place.port
@@ -67,7 +67,7 @@ def test_a_node_listens_at_the_place_that_is_given() -> None:
             link.close()
             with pytest.raises(ConnectionRefusedError):
                 await RawLink.to(config, 1)
-            second = Transport(config, 2, 102, Listener(), (place.host, place.port))
+            second = Transport(config, identity_of(config, 2), Listener(), place.place)
             with pytest.raises(MultipaxosError, match=f"cannot listen on {place.address}"):
                 await second.start()
             await second.stop()
@@ -81,7 +81,7 @@ def test_a_link_before_its_connection_refuses_to_write() -> None:
     config = local_config()
 
     async def main() -> None:
-        made = Transport(config, 0, 1, Listener())
+        made = Transport(config, identity_of(config, 0), Listener())
         with pytest.raises(RuntimeError, match="before it was connected"):
             Connection(made).write(b"x")
         ClientLink(print, lambda: None).close()  # harmless

@@ -28,6 +28,7 @@ from evaluation.systems import POLL_S, START_S, Ground, Settings, System
 from multipaxos.cli.status import status_rows
 from multipaxos.client.discovery import fetch_statuses
 from multipaxos.config.cluster import Config, Grid, Quorum, Sizes
+from multipaxos.config.keys import write_new_key
 from multipaxos.config.members import ROLES, Member
 
 PORT = 7400
@@ -63,7 +64,10 @@ class Multipaxos(System):
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)
         self.sessions: list[int] = []  # of each client, when it has ended
+        self.key_file = self.folder.absolute() / "cluster.key"
         self.config = self.config_of(self.spec)
+        if not self.key_file.exists():
+            write_new_key(self.key_file)
         self.config_path = self.folder / "cluster.toml"
         self.config_path.write_text(self.config.to_toml(), encoding="utf-8")
 
@@ -79,7 +83,7 @@ class Multipaxos(System):
             for name in ("election_timeout_ms", "ping_interval_ms", "window")
             if spec.option(name)
         }
-        return Config(CLUSTER, nodes, quorum_of(spec.quorum), **times)
+        return Config(CLUSTER, nodes, quorum_of(spec.quorum), key_file=self.key_file, **times)
 
     @classmethod
     def missing(cls, settings: Settings) -> str | None:

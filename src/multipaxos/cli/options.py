@@ -7,13 +7,17 @@ time.
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from multipaxos.config.addresses import parse_address, parse_cluster
+from multipaxos.config.cluster import Config
+from multipaxos.config.keys import Keys, read_keys
 from multipaxos.errors import (
     ConfigurationError,
     DirectoryInUse,
@@ -25,6 +29,7 @@ from multipaxos.errors import (
 )
 
 REFUSED, USAGE, NO_QUORUM = 1, 2, 3
+CLUSTER_VARIABLE, KEY_VARIABLE = "MULTIPAXOS_CLUSTER", "MULTIPAXOS_KEY_FILE"
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -92,8 +97,30 @@ def cluster_option(required: bool = True) -> Callable[..., Any]:
     return click.option(
         "--cluster",
         type=Cluster(),
-        envvar="MULTIPAXOS_CLUSTER",
+        envvar=CLUSTER_VARIABLE,
         required=required,
         show_envvar=True,
         help="Addresses of the nodes.",
     )
+
+
+def key_file_option() -> Callable[..., Any]:
+    """--key-file, also from the environment: for the commands that change or read out a cluster."""
+    return click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        envvar=KEY_VARIABLE,
+        show_envvar=True,
+        help="The cluster's key; needed unless the cluster has none.",
+    )
+
+
+def admin_keys(key_file: Path | None) -> Keys:
+    """The keys that --key-file names. Raises ConfigurationError."""
+    return () if key_file is None else read_keys(key_file)
+
+
+def export_line(config: Config, key_file: Path) -> str:
+    """The line that tells a shell's later commands where the cluster is, and its key."""
+    addresses = ",".join(node.address for node in config.nodes)
+    return f"export {CLUSTER_VARIABLE}={shlex.quote(addresses)} {KEY_VARIABLE}={shlex.quote(str(key_file))}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from multipaxos.cli.options import USAGE, Address, fail, reports_errors
+from multipaxos.cli.options import USAGE, Address, export_line, fail, reports_errors
 from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.local_cluster import LocalCluster, is_free
@@ -138,7 +138,7 @@ async def run_cluster(local: LocalCluster) -> None:
     async with local:
         for node in local.config.nodes:
             click.echo(f"node {node.id} at {node.address}, log {local.log_path(node.id)}")
-        click.echo("export MULTIPAXOS_CLUSTER=" + ",".join(node.address for node in local.config.nodes))
+        click.echo(export_line(local.config, local.key_file))
         click.echo("Ctrl-C ends it")
         while not stop.is_set():
             for node_id, process in local.processes.items():

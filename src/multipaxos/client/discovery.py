@@ -12,6 +12,8 @@ from typing import Any
 
 from multipaxos.client.link import CONNECT_S, ClientLink, dial
 from multipaxos.errors import NoQuorum
+from multipaxos.wire import codec
+from multipaxos.wire.codec import CodecError
 from multipaxos.wire.codec import split as split_frames
 from multipaxos.wire.schema import decode_status_reply, encode_status_request
 
@@ -21,14 +23,17 @@ POLL_S = 0.05
 async def fetch_status(address: tuple[str, int]) -> dict[str, Any] | None:
     """The node's row of `multipaxos status`; None if it does not answer. Raises HandshakeRefused."""
     answer: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-    received = b""
+    received = b""  # and not taken yet
 
     def on_data(data: bytes) -> None:
         nonlocal received
-        received += data
-        frames, _ = split_frames(received)
-        if frames and not answer.done():
-            answer.set_result(json.loads(decode_status_reply(frames[0])[1]))
+        try:
+            frames, received = split_frames(received + data)
+            for frame in frames:  # a node also says who leads
+                if codec.decode_message(frame)["kind"] == "status_reply" and not answer.done():
+                    answer.set_result(json.loads(decode_status_reply(frame)[1]))
+        except (CodecError, ValueError):
+            on_lost()
 
     def on_lost() -> None:
         if not answer.done():
@@ -36,7 +41,7 @@ async def fetch_status(address: tuple[str, int]) -> dict[str, Any] | None:
 
     link: ClientLink | None = None
     try:
-        link = await dial(address, on_data, on_lost, "admin")
+        link = await dial(address, on_data, on_lost)
         link.write(encode_status_request(1))
         async with asyncio.timeout(CONNECT_S):
             return await answer

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
+from multipaxos.config.keys import Keys
 from multipaxos.errors import HandshakeRefused
 from multipaxos.transport.connection import reaches_itself
 from multipaxos.transport.handshake import ClientHandshake, Failure
@@ -23,10 +24,15 @@ CONNECT_S = 1.0
 
 
 class ClientLink(asyncio.Protocol):
-    """One connection. `ready` gets the node's hello, or OSError or HandshakeRefused; `node_id` is -1 until then."""
+    """One connection. `ready` gets the node's hello, or OSError or HandshakeRefused; `node_id` is -1 until then.
+    `keys`: those of the cluster's file, for an admin."""
 
     def __init__(
-        self, on_data: Callable[[bytes], None], on_lost: Callable[[], None], kind: LinkKind = "client"
+        self,
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[], None],
+        kind: LinkKind = "client",
+        keys: Keys = (),
     ) -> None:
         self.on_data = on_data
         self.on_lost = on_lost
@@ -34,7 +40,7 @@ class ClientLink(asyncio.Protocol):
         self.node_id = -1
         self.write: Callable[[bytes], None]
         self.paused = False  # the node does not read: what is written now waits in memory
-        self._handshake = ClientHandshake(kind, secrets.randbits(63) | 1)
+        self._handshake = ClientHandshake(kind, secrets.randbits(63) | 1, keys=keys)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,6 +73,11 @@ class ClientLink(asyncio.Protocol):
             rest = self._handshake.take_rest()
             if rest:
                 self.on_data(rest)
+
+    @property
+    def theirs(self) -> Hello:
+        """What the node said of itself. The handshake must be done."""
+        return self.ready.result()
 
     @staticmethod
     def _refused(failure: Failure) -> HandshakeRefused:
@@ -106,13 +117,14 @@ async def dial(
     on_lost: Callable[[], None],
     kind: LinkKind = "client",
     limit_s: float = CONNECT_S,
+    keys: Keys = (),
 ) -> ClientLink:
     """A link whose handshake is done. Raises OSError (TimeoutError after `limit_s`) or HandshakeRefused."""
     loop = asyncio.get_running_loop()
     link: ClientLink | None = None
     try:
         async with asyncio.timeout(limit_s):
-            _, link = await loop.create_connection(lambda: ClientLink(on_data, on_lost, kind), *address)
+            _, link = await loop.create_connection(lambda: ClientLink(on_data, on_lost, kind, keys), *address)
             await link.ready
             return link
     except BaseException as error:

@@ -1,8 +1,8 @@
 """The cluster's key: 32 random bytes that the nodes of a cluster, and whoever may change it, have in a file.
 
 Theory. Whoever has the key is a node or an administrator, and nobody else is: nodes prove it to each other when they
-connect (`transport.proof`). The file has one key, or two while a cluster changes its key: the first is the one that its
-owner proves, and both are accepted. So the key of a running cluster is changed in three rounds over all nodes, each of
+connect (`transport.proof`). The file has one key, or two while a cluster changes its key: who dials proves the first,
+and both are accepted. So the key of a running cluster is changed in three rounds over all nodes, each of
 which may take its time: OLD NEW, then NEW OLD, then NEW.
 
 Rules.
@@ -76,7 +76,7 @@ def keys_of(config: Config, listen: tuple[str, int]) -> Keys:
     """The keys of a cluster's node that listens there. Raises ConfigurationError if there are none and must be."""
     if config.key_file is not None:
         return read_keys(config.key_file)
-    for host, port in [*((node.host, node.port) for node in config.nodes), listen]:
+    for host, port in [*(node.place for node in config.nodes), listen]:
         if not is_loopback(host):
             raise ConfigurationError(
                 f"cluster {config.name!r} needs a key, because {format_address(host, port)} is not of this machine "

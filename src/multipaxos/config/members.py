@@ -40,6 +40,11 @@ class Member:
         return parse_address(self.address)[1]
 
     @property
+    def place(self) -> tuple[str, int]:
+        """(host, port)"""
+        return parse_address(self.address)
+
+    @property
     def role_mask(self) -> int:
         """The roles as bits: 1 replica, 2 leader, 4 acceptor."""
         return sum(ROLE_BITS[role] for role in self.roles)

@@ -10,6 +10,8 @@ Rules.
 - A batch is reported as done only after `commit` has returned. A commit that fails, or a core that raises, ends the
   node.
 - All times when something is due are the core's (`next_tick_ns`); this file keeps one timer for the earliest of them.
+- The core hands up at most one request for status of each link in a wake-up, and the answer to all of them is made
+  once. So requests cost no more than the bytes in which they arrive.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from multipaxos.config.cluster import Config
+from multipaxos.config.keys import Keys
 from multipaxos.errors import StorageError
 from multipaxos.node.node import Node
 from multipaxos.node.output import Batch, Output, Read
@@ -33,7 +36,9 @@ from multipaxos.storage.interface import Storage
 from multipaxos.storage.records import Record
 from multipaxos.trace.file import Trace
 from multipaxos.trace.traced_node import TracedNode
+from multipaxos.transport.identity import Identity
 from multipaxos.transport.transport import Transport
+from multipaxos.wire.schema import Hello, encode_status_reply
 
 log = logging.getLogger("multipaxos.server")
 
@@ -48,7 +53,7 @@ def now_ns() -> int:
 
 
 class Running:
-    """All that exists only while a node runs. `listen` and `trace` are those of `Server`.
+    """All that exists only while a node runs. `listen` and `trace` are those of `Server`; `keys` are the cluster's.
 
     `ended` gets the error that ended the node: StorageError if the disk failed, else what the core raised.
     """
@@ -56,16 +61,17 @@ class Running:
     def __init__(
         self,
         config: Config,
-        node_id: int,
+        identity: Identity,
         storage: Storage,
         core: Node,
         listen: tuple[str, int] | None,
         trace: Path | None,
+        keys: Keys,
     ) -> None:
         self.config = config
-        self.node_id = node_id
+        self.node_id = identity.node_id
         self.storage = storage
-        self.transport = Transport(config, node_id, storage.incarnation, self, listen)
+        self.transport = Transport(config, identity, self, listen, keys)
         self.core: Core = core if trace is None else self._traced(core, trace)
         self.ended: asyncio.Future[None] = self.transport.loop.create_future()
         self._loop = self.transport.loop
@@ -132,9 +138,19 @@ class Running:
         except Exception as error:
             self.fail(error)
 
-    def link_up(self, link: int, node_id: int, incarnation: int) -> None:
+    def link_up(self, link: int, other: Hello) -> None:
         """A handshake is done."""
-        self._wake(lambda: self.core.link_up(link, node_id, incarnation))
+        self._wake(
+            lambda: self.core.link_up(
+                link,
+                other.node,
+                other.incarnation,
+                process=other.process,
+                admin=other.kind == "admin",
+                semantics_max=other.semantics_max,
+                machine_version=other.machine_version,
+            )
+        )
 
     def link_down(self, link: int) -> None:
         """A link is gone."""
@@ -165,7 +181,7 @@ class Running:
                 if connection is not None:
                     connection.sent_bytes += len(data)
                     connection.write(data)
-            if output.closes or output.events or output.reads or output.failed:
+            if output.closes or output.events or output.reads or output.status_requests or output.failed:
                 self._carry_out_rare(output)
             batch = output.batch
             if batch is None or not self._live:
@@ -187,8 +203,20 @@ class Running:
                 connection.close(reason)
         for read in output.reads:
             self._read(read)
+        if output.status_requests:
+            self._answer_status(output.status_requests)
         if output.failed:
             self.fail(StorageError(output.failed))
+
+    def _answer_status(self, requests: list[tuple[int, int]]) -> None:
+        """Answers requests for status: (link, nonce)."""
+        text = json.dumps(self.facts())
+        for link, nonce in requests:
+            connection = self.transport.links.get(link)
+            if connection is not None:
+                reply = encode_status_reply(nonce, text)
+                connection.sent_bytes += len(reply)
+                connection.write(reply)
 
     def _schedule(self) -> None:
         """Keeps one timer, for the core's next tick."""
@@ -259,6 +287,10 @@ class Running:
             "closes": dict(self.transport.closes),
         }
 
-    def status(self) -> str:
-        """The answer to an admin, as JSON."""
-        return json.dumps(self.facts())
+    def cluster_id(self) -> int:
+        """The id of the cluster, 0 while the node has none."""
+        return 0
+
+    def refused_slots(self) -> tuple[int, ...]:
+        """The slots that an operator has told the cluster to refuse."""
+        return ()

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from multipaxos.config.cluster import Config
+from multipaxos.config.keys import keys_of
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
@@ -25,6 +28,8 @@ from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Node
 from multipaxos.server.running import Core, Running
 from multipaxos.storage.interface import Storage
+from multipaxos.transport.identity import Identity
+from multipaxos.transport.meetings import Life
 from multipaxos.transport.transport import Transport
 from multipaxos.wire.schema import flatten
 
@@ -61,6 +66,7 @@ class Server:
         self.listen = listen
         self.trace = trace
         self._user_machine = machine
+        self._process = secrets.randbits(63) | 1  # the number of this process in its node's hellos
         self._running: Running | None = None
         self._started = False
         self._stopped = False
@@ -80,11 +86,22 @@ class Server:
             raise MultipaxosError(f"node {self.node_id} was started before: make a new Server for a new start")
         self._started = True
         try:
-            self._running = Running(self.config, self.node_id, self.storage, self._recover(), self.listen, self.trace)
+            keys = keys_of(self.config, self.listen or self.config.nodes[self.node_id].place)
+            self._running = Running(
+                self.config, self._identity(), self.storage, self._recover(), self.listen, self.trace, keys
+            )
             await self._running.start()
         except BaseException:
             await self.stop()
             raise
+
+    def _identity(self) -> Identity:
+        """What this node says of itself to its peers."""
+        identity = Identity.of(self.config, self.node_id, Life(self.storage.incarnation, self._process))
+        if self._user_machine is not None:
+            major, minor, *_ = sys.version_info
+            identity = replace(identity, python=major << 8 | minor)
+        return identity
 
     def _recover(self) -> Node:
         """Makes the core from what the storage holds."""

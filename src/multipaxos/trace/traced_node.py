@@ -81,10 +81,10 @@ class TracedNode:
         """The core's verb."""
         self.core.done(token, ok, data)
 
-    def link_up(self, link: int, node_id: int, incarnation: int) -> None:
+    def link_up(self, link: int, node_id: int, incarnation: int, **said: Any) -> None:
         """The core's verb."""
         self._safely(self._add_linked, link, node_id)
-        self.core.link_up(link, node_id, incarnation)
+        self.core.link_up(link, node_id, incarnation, **said)
 
     def link_down(self, link: int) -> None:
         """The core's verb."""

@@ -1,8 +1,7 @@
 """One TCP connection of a node, from its first byte to its last: handshake, bytes both ways, back-pressure, end.
 
 Theory. A connection belongs to a hub, which is all that it knows of the rest of the node. The handshake decides whether
-the connection becomes a link; a link has a number, and its chunks go to the hub's owner as they arrive. An admin's
-connection never becomes a link: after the handshake its requests are answered here.
+the connection becomes a link; a link has a number, and its chunks go to the hub's owner as they arrive.
 
 Rules.
 - Back-pressure by bytes: a client that does not read its answers is not read from. A peer is always read from, because
@@ -23,16 +22,10 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from multipaxos.transport.handshake import (
-    HANDSHAKE_BYTES,
     HANDSHAKE_S,
-    NO_HANDSHAKE,
     TOO_LATE,
-    TOO_MANY_BYTES,
     NodeHandshake,
 )
-from multipaxos.wire.codec import CodecError
-from multipaxos.wire.codec import split as split_frames
-from multipaxos.wire.schema import decode_status_request, encode_status_reply
 
 log = logging.getLogger("multipaxos.transport")
 
@@ -60,7 +53,6 @@ class Hub(Protocol):
 
     loop: asyncio.AbstractEventLoop
     received: Callable[[int, bytes], None]  # (link, chunk)
-    status: Callable[[], str]  # the answer to an admin, as JSON
 
     def handshake(self, dialled: int) -> NodeHandshake:
         """The handshake of a connection that has just been made."""
@@ -69,7 +61,7 @@ class Hub(Protocol):
         """Takes note of a connection; False while the hub stops."""
 
     def up(self, connection: Connection) -> None:
-        """The handshake with a peer or a client is done: gives the link its number and reports it to the owner."""
+        """The handshake is done: gives the link its number and reports it to the owner."""
 
     def closing(self, connection: Connection, reason: str) -> None:
         """The link closes: it is no longer written to."""
@@ -94,7 +86,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None  # until the handshake is done; then while unsent bytes linger
         self._closing = False
-        self._cut = b""  # an admin's request that has arrived in part
 
     def _not_connected(self, data: bytes) -> None:
         raise RuntimeError("a link was written to before it was connected")
@@ -143,8 +134,6 @@ class Connection(asyncio.Protocol):
             self.heard_s = self._now_s()
             self.received_bytes += len(data)
             self.hub.received(self.link, data)
-        elif self.handshake.done:
-            self._answer_admin(data)
         else:
             self._shake_hands(data)
 
@@ -156,8 +145,7 @@ class Connection(asyncio.Protocol):
             self.close(*self.handshake.failure)
         elif self.handshake.done:
             self._cancel_timer()
-            if self.handshake.kind != "admin":
-                self._become_a_link()
+            self._become_a_link()
             rest = self.handshake.take_rest()
             if rest:
                 self.data_received(rest)
@@ -172,17 +160,6 @@ class Connection(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
             self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
         self.hub.up(self)
-
-    def _answer_admin(self, data: bytes) -> None:
-        try:
-            frames, self._cut = split_frames(self._cut + data)
-            for frame in frames:
-                self.write(encode_status_reply(decode_status_request(frame), self.hub.status()))
-        except CodecError as error:
-            self.close(NO_HANDSHAKE, str(error))
-            return
-        if len(self._cut) >= HANDSHAKE_BYTES:
-            self.close(TOO_MANY_BYTES)
 
     # -- back-pressure
 

@@ -8,7 +8,7 @@ Rules.
 - A node listens at its address in the configuration, where the others dial it, or at `listen`, if something that passes
   connections on stands between them: a container's bridge, or a translation of addresses.
 - Two nodes have one link. The node with the lower id dials, and dials again after a growing, random pause. A newer link
-  replaces an older one.
+  replaces an older one, but one that speaks only if the same process is at the other end of both.
 - Each link is reported to the owner once when it is up and once when it is down, in that order. A link that replaces
   another is reported as up after the other is reported as down.
 """
@@ -21,13 +21,17 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from multipaxos.config.addresses import format_address
 from multipaxos.config.cluster import Config
+from multipaxos.config.keys import Keys
 from multipaxos.errors import ConfigurationError
 from multipaxos.transport.connection import Connection
-from multipaxos.transport.handshake import Identity, Meetings, NodeHandshake
+from multipaxos.transport.handshake import NodeHandshake
+from multipaxos.transport.identity import Identity
+from multipaxos.transport.meetings import Life, Meetings
 from multipaxos.wire.schema import Hello
 
 log = logging.getLogger("multipaxos.transport")
@@ -35,14 +39,14 @@ log = logging.getLogger("multipaxos.transport")
 DIAL_PAUSE_S = 0.01
 DIAL_PAUSE_MAX_S = 0.3
 DIAL_S = 2.0  # the kernel's own time-out is minutes
-COPY_S = 1.0
+SPEAKS_S = 1.5  # a link on which nothing arrived for so long may be replaced; peers ping each other every second
 
 
 class Owner(Protocol):
     """What uses the links: the server."""
 
-    def link_up(self, link: int, node_id: int, incarnation: int) -> None:
-        """A handshake with a peer, or with a client (`node_id` -1), is done."""
+    def link_up(self, link: int, other: Hello) -> None:
+        """A handshake is done. `other`: what a peer has said of itself; of a client or an admin only the kind."""
 
     def received(self, link: int, data: bytes) -> None:
         """A chunk arrived."""
@@ -50,25 +54,34 @@ class Owner(Protocol):
     def link_down(self, link: int) -> None:
         """A link is gone."""
 
-    def status(self) -> str:
-        """The answer to an admin, as JSON."""
+    def cluster_id(self) -> int:
+        """The id of the cluster, 0 while the node has none."""
+
+    def refused_slots(self) -> tuple[int, ...]:
+        """The slots that an operator has told the cluster to refuse."""
 
 
 class Transport:
-    """All links of node `node_id`. `listen`: the (host, port) to listen on, if it is not the node's address.
+    """All links of a node. `listen`: the (host, port) to listen on, if it is not the node's address. `keys`: the
+    cluster's.
 
     `start` raises ConfigurationError if that place cannot be listened on.
     """
 
     def __init__(
-        self, config: Config, node_id: int, incarnation: int, owner: Owner, listen: tuple[str, int] | None = None
+        self,
+        config: Config,
+        identity: Identity,
+        owner: Owner,
+        listen: tuple[str, int] | None = None,
+        keys: Keys = (),
     ) -> None:
         self.config = config
-        self.identity = Identity.of(config, node_id, incarnation)
-        self.listen = listen or (config.nodes[node_id].host, config.nodes[node_id].port)
+        self.identity = identity
+        self.keys = keys
+        self.listen = listen or config.nodes[identity.node_id].place
         self.owner = owner
         self.received: Callable[[int, bytes], None] = owner.received
-        self.status: Callable[[], str] = owner.status
         self.loop = asyncio.get_running_loop()
         self.links: dict[int, Connection] = {}  # those that can be written to
         self.peers: dict[int, Connection] = {}
@@ -77,7 +90,7 @@ class Transport:
         self.port = 0
         self._meetings = Meetings()
         self._announced: set[int] = set()  # links that the owner believes to be up
-        self._ended: dict[str, Counter[str]] = {"peer": Counter(), "client": Counter()}  # traffic of links that ended
+        self._ended = {kind: Counter[str]() for kind in ("peer", "client", "admin")}  # traffic of links that ended
         self._stopping = False
         self._last_link = 0
         self._server: asyncio.Server | None = None
@@ -139,16 +152,18 @@ class Transport:
 
     def handshake(self, dialled: int) -> NodeHandshake:
         """See `Hub`."""
-        return NodeHandshake(self.identity, self._meetings, self._is_copy, secrets.randbits(63) | 1, dialled)
+        owner = self.owner
+        identity = replace(self.identity, cluster_id=owner.cluster_id(), refused_slots=owner.refused_slots())
+        nonce = secrets.randbits(63) | 1
+        return NodeHandshake(identity, self._meetings, self._speaking, nonce, dialled, self.keys)
 
-    def _is_copy(self, hello: Hello) -> bool:
-        """A node that connects again has stopped speaking on its old link; if both speak, one is a copy."""
-        other = self.peers.get(hello.node)
-        return (
-            other is not None
-            and other.handshake.incarnation == hello.incarnation
-            and self.loop.time() - other.heard_s < COPY_S
-        )
+    def _speaking(self, node_id: int) -> Life | None:
+        """The life of a peer that is linked and speaks. A node that connects again has stopped speaking on its old
+        link; if both speak, they are two."""
+        other = self.peers.get(node_id)
+        if other is None or other.link not in self.links or self.loop.time() - other.heard_s >= SPEAKS_S:
+            return None
+        return other.handshake.life
 
     def connected(self, connection: Connection) -> bool:
         """See `Hub`."""
@@ -161,17 +176,16 @@ class Transport:
         connection.link = self._last_link
         self.links[connection.link] = connection
         self._announced.add(connection.link)
-        peer_id = connection.peer_id
-        if peer_id < 0:
-            self.owner.link_up(connection.link, -1, 0)
-            return
+        peer_id, other = connection.peer_id, connection.handshake.theirs
+        assert other is not None, "a link is up when the other side has said who it is"
         older = self.peers.get(peer_id)
-        self.peers[peer_id] = connection
+        if peer_id >= 0:
+            self.peers[peer_id] = connection
         if older is not None:
             older.close("replaced by a newer link")
             older.abort()
             self._down(older)
-        self.owner.link_up(connection.link, peer_id, connection.handshake.incarnation)
+        self.owner.link_up(connection.link, other)
 
     def closing(self, connection: Connection, reason: str) -> None:
         """See `Hub`. The link is reported as down later, because the owner may be writing now."""

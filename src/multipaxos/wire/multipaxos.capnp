@@ -45,7 +45,7 @@ struct Hello {
   semanticsMax @14 :UInt16;
   python @15 :UInt16;              # (major << 8) | minor where a user's machine runs, else 0
   mixedPython @16 :Bool;           # the sender accepts peers with another `python`
-  proof @17 :Data;                 # that the sender has the cluster's key; empty in the first hello
+  proof @17 :Data;                 # that the sender has the cluster's key; empty from and to a client
   refusedSlots @18 :List(UInt64);  # whose commands the operator has refused
   machineVersion @19 :UInt32;      # of the machine that the sender runs
 }
