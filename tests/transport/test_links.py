@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from multipaxos.transport import transport
-from multipaxos.transport.connection import Connection
+from multipaxos.transport.connection import Connection, Traffic
 from multipaxos.transport.transport import Transport
 from multipaxos.wire.schema import Hello, encode_status_request
 from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
@@ -116,13 +116,12 @@ def test_traffic_is_counted_by_kind_and_outlives_its_link() -> None:
             admin = await RawLink.to(config, 1)
             await admin.handshake(client_hello("admin"))
             await until(lambda: 2 in listener.up)
-            counted = {"links": 1, "received_bytes": len(frame) + 4, "sent_bytes": 0}
-            nothing = {"links": 1, "received_bytes": 0, "sent_bytes": 0}
-            assert made.traffic() == {"peer": counted, "client": {}, "admin": nothing}
+            counted = {"peer": Traffic(1, len(frame) + 4, 0), "client": Traffic(0, 0, 0), "admin": Traffic(1, 0, 0)}
+            assert made.traffic == counted
             peer.close()
             admin.close()
             await until(lambda: not listener.up)
-            assert made.traffic() == {"peer": counted, "client": {}, "admin": nothing}
+            assert made.traffic == counted
 
     run(main())
 

@@ -24,6 +24,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ class Running:
             for link, data in output.writes:
                 connection = links.get(link)
                 if connection is not None:
-                    connection.sent_bytes += len(data)
+                    connection.traffic.sent_bytes += len(data)
                     connection.write(data)
             if output.closes or output.events or output.reads or output.status_requests or output.failed:
                 self._carry_out_rare(output)
@@ -215,7 +216,7 @@ class Running:
             connection = self.transport.links.get(link)
             if connection is not None:
                 reply = encode_status_reply(nonce, text)
-                connection.sent_bytes += len(reply)
+                connection.traffic.sent_bytes += len(reply)
                 connection.write(reply)
 
     def _schedule(self) -> None:
@@ -283,7 +284,7 @@ class Running:
             "storage": self.storage.kind,
             "pid": os.getpid(),
             "links": len(self.transport.links),
-            "traffic": self.transport.traffic(),
+            "traffic": {kind: asdict(traffic) for kind, traffic in self.transport.traffic.items()},
             "closes": dict(self.transport.closes),
         }
 

@@ -19,6 +19,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from multipaxos.transport.handshake import (
@@ -46,6 +47,16 @@ def reaches_itself(connected: asyncio.BaseTransport) -> bool:
     connection. Nobody else can listen on the port as long as such a socket is open.
     """
     return bool(connected.get_extra_info("sockname") == connected.get_extra_info("peername"))
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What the links of one kind have carried, handshakes left out. They share it, so it need not be added up over all
+    links whenever somebody asks."""
+
+    links: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 class Hub(Protocol):
@@ -78,8 +89,7 @@ class Connection(asyncio.Protocol):
         self.handshake = hub.handshake(dialled)
         self.link = 0  # the link's number, from 1, never used twice; 0 until the handshake is done
         self.heard_s = self.up_s = 0.0  # by the loop's clock: when a chunk arrived last, when the handshake was done
-        self.received_bytes = 0  # both without the handshake
-        self.sent_bytes = 0
+        self.traffic = Traffic()  # from the end of the handshake on that of all links of its kind
         self.write: Callable[[bytes], None] = self._not_connected
         self.lost: asyncio.Future[None] = hub.loop.create_future()
         self._now_s = hub.loop.time
@@ -101,10 +111,6 @@ class Connection(asyncio.Protocol):
         where = self._transport.get_extra_info("peername") if self._transport else None
         who = f"node {self.peer_id}" if self.peer_id >= 0 else self.handshake.kind
         return f"{who} at {where[0]}:{where[1]}" if where else who
-
-    def traffic(self) -> dict[str, int]:
-        """What this link has carried."""
-        return {"links": 1, "received_bytes": self.received_bytes, "sent_bytes": self.sent_bytes}
 
     # -- beginning
 
@@ -132,7 +138,7 @@ class Connection(asyncio.Protocol):
             return
         if self.link:
             self.heard_s = self._now_s()
-            self.received_bytes += len(data)
+            self.traffic.received_bytes += len(data)
             self.hub.received(self.link, data)
         else:
             self._shake_hands(data)

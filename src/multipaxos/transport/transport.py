@@ -28,11 +28,11 @@ from multipaxos.config.addresses import format_address
 from multipaxos.config.cluster import Config
 from multipaxos.config.keys import Keys
 from multipaxos.errors import ConfigurationError
-from multipaxos.transport.connection import Connection
+from multipaxos.transport.connection import Connection, Traffic
 from multipaxos.transport.handshake import NodeHandshake
 from multipaxos.transport.identity import Identity
 from multipaxos.transport.meetings import Life, Meetings
-from multipaxos.wire.schema import Hello
+from multipaxos.wire.schema import Hello, LinkKind
 
 log = logging.getLogger("multipaxos.transport")
 
@@ -90,7 +90,7 @@ class Transport:
         self.port = 0
         self._meetings = Meetings()
         self._announced: set[int] = set()  # links that the owner believes to be up
-        self._ended = {kind: Counter[str]() for kind in ("peer", "client", "admin")}  # traffic of links that ended
+        self.traffic: dict[LinkKind, Traffic] = {"peer": Traffic(), "client": Traffic(), "admin": Traffic()}
         self._stopping = False
         self._last_link = 0
         self._server: asyncio.Server | None = None
@@ -174,6 +174,8 @@ class Transport:
         """See `Hub`."""
         self._last_link += 1
         connection.link = self._last_link
+        connection.traffic = self.traffic[connection.handshake.kind]
+        connection.traffic.links += 1
         self.links[connection.link] = connection
         self._announced.add(connection.link)
         peer_id, other = connection.peer_id, connection.handshake.theirs
@@ -196,7 +198,6 @@ class Transport:
         """See `Hub`."""
         self.connections.discard(connection)
         if connection.link:
-            self._ended[connection.handshake.kind].update(connection.traffic())
             self._down(connection)
 
     def _down(self, connection: Connection) -> None:
@@ -208,13 +209,3 @@ class Transport:
         if connection.peer_id >= 0 and self.peers.get(connection.peer_id) is connection:
             del self.peers[connection.peer_id]
         self.owner.link_down(connection.link)
-
-    # -- queries
-
-    def traffic(self) -> dict[str, dict[str, int]]:
-        """By kind of link, since the start: how many handshakes were done, and how many bytes the links carried."""
-        total = {kind: Counter(ended) for kind, ended in self._ended.items()}
-        for connection in self.connections:
-            if connection.link:
-                total[connection.handshake.kind].update(connection.traffic())
-        return {kind: dict(counts) for kind, counts in total.items()}
