@@ -113,5 +113,19 @@ class CompareFailed(CommandFailed):
 # -- the node itself
 
 
+class MachineStopped(MultipaxosError):
+    """The machine could not apply a command, for a reason that lies outside the command: the node stops."""
+
+    def __init__(self, slot: int, session: int, size: int, error: BaseException) -> None:
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        super().__init__(
+            f"the machine could not apply the command of slot {slot} (session {session}, {size} bytes): {why}; start "
+            f"this node again, with more memory if it ran out of it; if this command ends it again, see --refuse-slot"
+        )
+        self.slot = slot
+        self.session = session
+        self.size = size
+
+
 class InvariantViolation(MultipaxosError):
     """A rule of the protocol does not hold inside this node, which is a bug. The node stops rather than go on."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from multipaxos.client.session import Session
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.semantics import Semantics
+from multipaxos.machine.user_machine import runner_of
 from multipaxos.paxos.session_table import SessionTable
 from multipaxos.wire import codec
 from multipaxos.wire.codec import CodecError
@@ -26,7 +27,7 @@ class Cluster:
 
     def __init__(self, sessions_max: int = 64) -> None:
         self.journal = Journal()
-        self.machine = PythonMachine(self.journal)
+        self.machine = PythonMachine(runner_of(self.journal), inside=True)
         self.sessions = SessionTable(Semantics(sessions_max=sessions_max))
         self.slot = 0
 

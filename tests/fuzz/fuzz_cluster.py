@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from multipaxos import commands
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.python_machine import PythonMachine
+from multipaxos.machine.user_machine import run, runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_VOTER, Batch, Event, Read
+from multipaxos.node.output import META_VOTER, ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.disk import Disk
@@ -61,13 +62,14 @@ class Host:
 
     def start(self) -> None:
         """A process begins, from what the disk holds."""
+        self.journal = Journal()
         self.core = Node(
             node_id=self.id,
             roles=[ALL_ROLES] * NODES,
             quorums=QuorumSystem.majority(range(NODES)),
             incarnation=self.disk.incarnation,
             seed=self.id,
-            machine=KeyValue(self.id) if self.key_value else PythonMachine(Journal()),
+            machine=KeyValue(self.id) if self.key_value else PythonMachine(runner_of(self.journal)),
             meta=self.disk.meta(),
             records=self.disk.records(),
             flatten=flatten,
@@ -107,6 +109,11 @@ class Host:
         """Waits for `sync`."""
         assert self.batch is None, "a second batch while one is outstanding"
         self.batch = batch
+
+    def on_job(self, job: ApplyJob) -> None:
+        """The machine takes no time."""
+        answers = run(self.journal, job.commands, job.answer_bytes_max)
+        self.wake(lambda core: core.done(job.token, True, answers))
 
     def on_failed(self, why: str) -> None:
         """The process has to end."""

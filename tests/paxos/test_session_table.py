@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.semantics import Semantics
+from multipaxos.machine.user_machine import runner_of
 from multipaxos.paxos.session_table import SessionTable
 from tests.support.journal import Journal
 
@@ -20,7 +21,7 @@ class Table:
     def __init__(self, sessions_max: int = 8) -> None:
         self.sessions = SessionTable(Semantics(sessions_max=sessions_max))
         self.journal = Journal()
-        self.machine = PythonMachine(self.journal)
+        self.machine = PythonMachine(runner_of(self.journal), inside=True)
         self.slot = 0
 
     def open(self, nonce: int) -> int:

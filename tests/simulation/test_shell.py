@@ -2,7 +2,7 @@
 
 import pytest
 
-from multipaxos.node.output import Batch, Event, Output, Read
+from multipaxos.node.output import ApplyJob, Batch, Event, Output, Read
 from multipaxos.simulation.shell import carry_out, nothing, wake, whole_frames
 from multipaxos.wire import codec
 
@@ -38,13 +38,16 @@ class Recorded:
     def on_batch(self, batch):
         self.seen.append(("batch", batch.token))
 
+    def on_job(self, job):
+        self.seen.append(("job", job.token))
+
     def on_failed(self, why):
         self.seen.append(("failed", why))
 
 
 def test_effects_come_in_one_order():
     writes = [(5, b"".join(FRAMES)), (6, FRAMES[0])]
-    output = Output(writes, Batch(1, {}, b""), [Read(2, 1, 5, 10)], [(9, "why")], [Event("a", 0, 0, "b")], "broken")
+    output = Output(writes, Batch(1, {}, b""), [Read(2, 1, 5, 10)], [(9, "why")], [Event("a", 0, 0, "b")], "broken", ApplyJob(3, [], 0))
     core = Recorded(output)
     wake(core, lambda core: core.seen.append(("verb",)), 10, 20, core)
     assert core.seen == [
@@ -57,6 +60,7 @@ def test_effects_come_in_one_order():
         ("frames", 6, FRAMES[:1]),
         ("read", 2),
         ("batch", 1),
+        ("job", 3),
         ("failed", "broken"),
     ]
 

@@ -151,7 +151,7 @@ class Bare(OneNode):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.frames: list[tuple[int, bytes]] = []
         self.utc_ns = 1000
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, inside=True, **options)
 
     def tick(self, ms: float) -> None:
         """Time passes; the calendar is slow, so that no request grows old."""

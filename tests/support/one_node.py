@@ -11,8 +11,10 @@ from typing import Any
 
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.semantics import VERSIONS, Semantics
+from multipaxos.machine.state_machine import StateMachine
+from multipaxos.machine.user_machine import runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_VOTER, Batch, Event, Read
+from multipaxos.node.output import META_VOTER, ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES
 from multipaxos.simulation.shell import carry_out
@@ -39,7 +41,8 @@ def command(
 
 
 class OneNode:
-    """A core with `nodes` - 1 peers, all linked, founded unless `founded` is false."""
+    """A core with `nodes` - 1 peers, all linked, founded unless `founded` is false. `slow`: a job of the machine waits
+    for `finish`; else it is done at once. `inside`: there are no jobs, see `PythonMachine`."""
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class OneNode:
         meta: dict[bytes, bytes] | None = None,
         records: list[Record] | None = None,
         linked: bool = True,
-        journal: Journal | None = None,
+        journal: StateMachine | None = None,
+        slow: bool = False,
+        inside: bool = False,
     ) -> None:
         self.id = node
         self.nodes = nodes
@@ -64,7 +69,10 @@ class OneNode:
         self.records = list(records or [])
         if founded:
             self.meta.setdefault(META_VOTER, b"".join(i.to_bytes(8, "little") for i in self.incarnations))
-        self.journal = journal or Journal()
+        self.machine = journal or Journal()
+        self.run = runner_of(self.machine)
+        self.slow, self.inside = slow, inside
+        self.job: ApplyJob | None = None
         self.roles = roles or [ALL_ROLES] * nodes
         voters = [i for i, role in enumerate(self.roles) if role & ACCEPTOR]
         self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, versions)
@@ -89,7 +97,7 @@ class OneNode:
             quorums=quorums,
             incarnation=self.incarnations[self.id],
             seed=7,
-            machine=PythonMachine(self.journal),
+            machine=PythonMachine(self.run, inside=self.inside),
             meta=self.meta,
             records=sorted(self.records, key=by_key),
             flatten=flatten,
@@ -178,9 +186,31 @@ class OneNode:
         assert self.batch is None, "a second batch while one is outstanding"
         self.batch = batch
 
+    def on_job(self, job: ApplyJob) -> None:
+        """Done at once, or kept until `finish`."""
+        assert self.job is None, "a second job while one is outstanding"
+        self.job = job
+        if not self.slow:
+            self.finish()
+
     def on_failed(self, why: str) -> None:
         """Kept."""
         self.failed = why
+
+    # -- the machine
+    @property
+    def journal(self) -> Journal:
+        """The machine, where it is a journal."""
+        assert isinstance(self.machine, Journal)
+        return self.machine
+
+    def finish(self, at_most: int = 1 << 20) -> None:
+        """The machine applies `at_most` commands of the outstanding job, and answers."""
+        assert self.job is not None, "no job is outstanding"
+        job, self.job = self.job, None
+        answers = self.run(job.commands[:at_most], job.answer_bytes_max)
+        self.core.done(job.token, True, answers)
+        self.collect()
 
     # -- the disk
     def sync(self, ok: bool = True) -> None:
@@ -248,7 +278,7 @@ class OneNode:
         """The same disk, a new process."""
         return OneNode(self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records)
 
-    def restart_with(self, journal: Journal) -> OneNode:
+    def restart_with(self, journal: StateMachine) -> OneNode:
         """The same disk, a new process with that machine."""
         return OneNode(
             self.id, self.nodes, roles=self.roles, founded=False, meta=self.meta, records=self.records, journal=journal

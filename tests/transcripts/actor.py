@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from multipaxos.machine.python_machine import PythonMachine
+from multipaxos.machine.user_machine import run, runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_BALLOT, META_DECIDED, META_VOTER, Batch, Event, Read
+from multipaxos.node.output import META_BALLOT, META_DECIDED, META_VOTER, ApplyJob, Batch, Event, Read
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
@@ -92,7 +93,7 @@ class Actor:
             quorums=setting.quorums,
             incarnation=self.disk.incarnation,
             seed=setting.seed + self.id,
-            machine=PythonMachine(self.machine),
+            machine=PythonMachine(runner_of(self.machine)),
             meta=self.disk.meta(),
             records=self.disk.records(),
             flatten=flatten,
@@ -170,6 +171,11 @@ class Actor:
             self.say("synced", f"waits for its disk: {contents(batch)}")
         else:
             self.later(SYNC_NS, lambda: self.synced(batch))
+
+    def on_job(self, job: ApplyJob) -> None:
+        """The machine takes no time."""
+        answers = run(self.machine, job.commands, job.answer_bytes_max)
+        self.wake(lambda core: core.done(job.token, True, answers))
 
     def on_failed(self, why: str) -> None:
         """The core has stopped promising: the process ends."""

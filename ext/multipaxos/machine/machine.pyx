@@ -2,20 +2,23 @@
 
 Theory. `apply` reads the command's bytes where they lie and appends the answer; a refusal is an answer too.
 `state_hash` serves to compare two replicas: equal states have equal hashes.
+
+A machine may run elsewhere, in a thread of its own (`python_machine`): then its commands leave the core as jobs, and
+`apply` only hands out the answers that came back, which were given to `prepare`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.machine.semantics cimport Semantics
-from multipaxos.wire.buffer cimport Bytes, bytes_free
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
 
 import multipaxos.machine.semantics as known_semantics
 
 
 cdef class Machine:
-    """The base of the compiled machines: `key_value.KeyValue` and `python_machine.PythonMachine`. It begins with the
-    first version of the semantics, as a log does."""
+    """The base of the compiled machines: `key_value.KeyValue`, `python_machine.PythonMachine`, `RefusingMachine`. It
+    begins with the first version of the semantics, as a log does."""
 
     def __cinit__(self, *_, **__):
         self.version = 1
@@ -31,6 +34,20 @@ cdef class Machine:
 
     cdef uint64_t state_hash(self):
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")
+
+    cdef bint runs_elsewhere(self) noexcept:
+        """Does the machine run elsewhere, so that `apply` hands out answers that `prepare` was given?"""
+        return False
+
+    cdef int prepare(self, list commands, list answers) except -1:
+        """The machine, which runs elsewhere, has applied these commands, [(slot, time_ns, session, machine_version, payload)], and has
+        given these answers, [(refused, bytes)]."""
+        raise TypeError("this machine runs inside the core")
+
+    cdef list run_now(self, list commands, uint64_t answer_bytes_max):
+        """Has the machine, which runs elsewhere, apply commands while the caller waits; returns the answers of the
+        first of them, see `Output.job`."""
+        raise TypeError("this machine runs inside the core")
 
     def state_hash_int(self):
         """The hash of the state, 64 bits."""
@@ -49,3 +66,12 @@ cdef class Machine:
             return bool(refused), reply.data[:reply.size] if reply.size else b""
         finally:
             bytes_free(&reply)
+
+
+cdef class RefusingMachine(Machine):
+    """Stands in for the machine in slots whose commands the operator has had refused (`--refuse-slot`)."""
+
+    cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
+        cdef bytes text = b"the operator of this cluster has refused the command of this slot"
+        bytes_put(reply, <const uint8_t*>(<char*>text), len(text))
+        return True

@@ -1,77 +1,73 @@
 """The user's own machine, as the replica sees it.
 
-Theory. A user's machine offers no state hash, so its hash is chained over everything that it was given and answered, in
-order: replicas that applied the same commands with the same answers agree.
+Theory. A user's code may be slow, endless or deep, so it never runs inside the core. The core hands out commands as
+jobs, whose answers come back (`paxos.jobs`); `apply` here takes the answer that was prepared for its slot, and goes on
+with the hash. A user's machine offers no hash of its state, so its hash is chained over everything that it was given
+and answered, in order: replicas that applied the same commands with the same answers agree.
 
 Rules.
-- An Exception that a user's machine raises is the client's answer, "TypeName: text", on every replica alike.
-- A failure that would differ between replicas - no memory, interruption, the depth of a stack - is no answer: it stops
-  the node.
+- A refusal is an answer too; its text may differ between processes, so the hash counts the refusal only.
+- Every command that `apply` is given has its answer; a command without one is a bug of the replica, and stops the node.
 """
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from multipaxos.machine.hashing cimport hash_chained
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.wire.buffer cimport Bytes, bytes_put
 
-from multipaxos.machine.state_machine import Context as UserContext
-
-cdef enum:
-    REFUSAL_BYTES_MAX = 1000
-
-
-cdef bytes refusal_text(error):
-    """`TypeName: text` in UTF-8, cut at a character.
-
-    The user's code makes the text: if that fails, the command is refused too. If the failure were raised, one command
-    would stop every replica, and stop it again at each start.
-    """
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:
-        text = f"{type(error).__name__}: (its text cannot be made)"
-    encoded = text.encode("utf-8", "replace")[:REFUSAL_BYTES_MAX]
-    return encoded.decode("utf-8", "ignore").encode("utf-8")
+from multipaxos.errors import InvariantViolation
 
 
 @cython.final
 cdef class PythonMachine(Machine):
-    """A user's `StateMachine`."""
+    """A user's `StateMachine`, which runs elsewhere. `run(commands, answer_bytes_max)` has it apply commands while the
+    caller waits, and returns answers, see `run_now`: recovery uses it. `version`: the newest that the machine can be.
+    `inside`: there are no jobs, and `apply` waits for each command; for tests that need the core's steps one by one."""
 
-    cdef object machine
-    cdef object user_apply
+    cdef object run
+    cdef bint inside
+    cdef list slots                  # of the answers that are prepared
+    cdef list answers
+    cdef Py_ssize_t next             # of these lists
     cdef uint64_t hash
 
-    def __init__(self, machine):
-        self.machine = machine
-        self.user_apply = machine.apply
-        self.version = machine.version
+    def __init__(self, run, uint32_t version=1, *, bint inside=False):
+        self.run = run
+        self.version = version
+        self.inside = inside
+        self.slots, self.answers = [], []
+
+    cdef bint runs_elsewhere(self) noexcept:
+        return not self.inside
+
+    cdef int prepare(self, list commands, list answers) except -1:
+        self.slots = [command[0] for command in commands[:len(answers)]]
+        self.answers = answers
+        self.next = 0
+        return 0
+
+    cdef list run_now(self, list commands, uint64_t answer_bytes_max):
+        return self.run(commands, answer_bytes_max)
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
         cdef bytes answer
-        cdef bint refused = False
-        try:
-            known = UserContext(context.slot, context.time_ns, context.session, context.machine_version)
-            given = self.user_apply(command[:size], known)
-            if not isinstance(given, bytes):
-                raise TypeError(f"the machine answered with {type(given).__name__}, not bytes")
-            answer = given
-            if len(answer) > self.semantics.machine_answer_bytes_max:
-                raise ValueError(f"the machine answered with {len(answer)} bytes, more than "
-                                 f"{self.semantics.machine_answer_bytes_max}")
-        except (MemoryError, RecursionError):
-            raise
-        except Exception as error:
-            answer = refusal_text(error)
-            refused = True
+        cdef bint refused
+        if self.inside:
+            commands = [(context.slot, context.time_ns, context.session, context.machine_version, command[:size])]
+            self.prepare(commands, self.run(commands, 0))
+        if self.next >= len(self.answers) or self.slots[self.next] != context.slot:
+            raise InvariantViolation(f"the machine has no answer for the command of slot {context.slot}")
+        refused, answer = self.answers[self.next]
+        self.next += 1
+        if not refused and <uint64_t>len(answer) > self.semantics.machine_answer_bytes_max:
+            refused, answer = True, b"ValueError: the machine answered with %d bytes, more than %d" % (
+                len(answer), self.semantics.machine_answer_bytes_max)
         bytes_put(reply, <const uint8_t*>(<char*>answer), len(answer))
         self.hash = hash_chained(self.hash ^ context.slot, command, size)
-        if refused:                      # the text may differ between processes: only the refusal counts
+        if refused:
             self.hash = hash_chained(~self.hash, NULL, 0)
         else:
             self.hash = hash_chained(self.hash, <const uint8_t*>(<char*>answer), len(answer))

@@ -89,7 +89,7 @@ cdef class CatchUp:
 
     cdef int want(self, uint64_t end, int source) except -1:
         """Every slot below `end` is decided; the peer `source` (-1: none in particular) reported it."""
-        if end <= self.replica.slot_out or end <= self.wanted_end:
+        if end <= self.replica.undecided or end <= self.wanted_end:
             return 0
         self.wanted_end = end
         if source >= 0:
@@ -135,17 +135,17 @@ cdef class CatchUp:
     cdef int fetch(self) except -1:
         """Asks for the first gap in the decisions."""
         cdef Link link = self.whom_to_ask()
-        cdef uint64_t end
+        cdef uint64_t end, first = self.replica.undecided
         if link is None:
             self.fetch_due_ns = self.context.now_ns + RETRY_NS
             return 0
-        end = min(self.wanted_end, self.replica.slot_out + self.context.window)
+        end = min(self.wanted_end, first + self.context.window)
         end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
-        if self.replica.slot_out >= end:
+        if first >= end:
             self.fetch_due_ns = self.context.now_ns + RING_DELAY_NS
             return 0                     # no room until what we have is durable
-        put_fetch(&link.outgoing, self.replica.slot_out, self.replica.end_of_decisions(end))
-        self.fetching = self.replica.slot_out
+        put_fetch(&link.outgoing, first, self.replica.end_of_decisions(end))
+        self.fetching = first
         self.fetch_due_ns = self.context.now_ns + RETRY_NS
         self.asked = link.node_id
         self.source = -1                 # if no answer comes, the next peer is asked
@@ -155,11 +155,11 @@ cdef class CatchUp:
         """The peer that is known to be ahead, else the peers in turn; None if each has forgotten what we lack."""
         cdef Link link = self.links.peers[self.source] if self.source >= 0 else None
         cdef int i
-        if link is not None and link.mark <= self.replica.slot_out:
+        if link is not None and link.mark <= self.replica.undecided:
             return link
         for i in range(1, self.context.nodes + 1):
             link = self.links.peers[(self.asked + i) % self.context.nodes]
-            if link is not None and link.mark <= self.replica.slot_out:
+            if link is not None and link.mark <= self.replica.undecided:
                 return link
         return None
 
@@ -202,13 +202,13 @@ cdef class CatchUp:
         return 0
 
     cdef uint64_t due_ns(self) noexcept:
-        return self.fetch_due_ns if self.replica.slot_out < self.wanted_end else NEVER
+        return self.fetch_due_ns if self.replica.undecided < self.wanted_end else NEVER
 
     # == what peers lack
 
     cdef int on_fetch(self, Link link, const Message* message) except -1:
         """A peer asks for decisions."""
-        cdef uint64_t end = min(message.end, max(self.replica.slot_out, self.journal.decided_before))
+        cdef uint64_t end = min(message.end, max(self.replica.undecided, self.journal.decided_before))
         if not self.joining.is_founded:
             end = min(end, self.journal.durable_out)
         if message.first < 1 or message.first >= end:

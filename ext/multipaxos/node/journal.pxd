@@ -37,10 +37,10 @@ cdef class Journal:
     cdef uint64_t ballot_put         # the greatest ballot among the metadata of all batches
     cdef uint64_t decided_put        # META_DECIDED of the newest batch that had it
     cdef uint64_t decided_before     # META_DECIDED as the disk held it at the start
-    cdef uint64_t seen_out           # slot_out when `idle_due_ns` was set
+    cdef uint64_t seen_out           # `undecided` of the replica when `idle_due_ns` was set
     cdef uint64_t idle_due_ns        # META_DECIDED is put then, if nothing is decided until then
-    cdef readonly uint64_t emitted_out   # slot_out when the newest batch was closed
-    cdef readonly uint64_t durable_out   # slot_out when the newest durable batch was closed
+    cdef readonly uint64_t emitted_out   # `undecided` of the replica when the newest batch was closed
+    cdef readonly uint64_t durable_out   # the same when the newest durable batch was closed
     # answers of our acceptor
     cdef Ack* acks                   # that wait
     cdef uint64_t acks_count, acks_room

@@ -16,8 +16,8 @@ Rules.
 - META_DECIDED is put into the batch of the pvalues that it rests on, or into a later one, never before.
 - META_DECIDED reaches the disk also when nothing is decided any more: of a record that is damaged later the node then
   knows that it was decided, and fetches it at once.
-- A slot leaves memory only when it is durable and a META_DECIDED above it is durable too.
-- durable < gathering; durable_out <= emitted_out <= slot_out; all rings of acceptor and replica begin at one slot.
+- A slot leaves memory only when it is applied, and durable, and a META_DECIDED above it is durable too.
+- durable < gathering; durable_out <= emitted_out <= undecided; all rings of acceptor and replica begin at one slot.
 """
 
 cimport cython
@@ -124,14 +124,14 @@ cdef class Journal:
         return ticket <= self.durable
 
     cdef int settle(self, uint64_t now_ns) except -1:
-        """The end of a wake-up: the time of idleness begins anew where slots were applied."""
-        if self.replica.slot_out != self.seen_out:
-            self.seen_out = self.replica.slot_out
+        """The end of a wake-up: the time of idleness begins anew where slots were decided."""
+        if self.replica.undecided != self.seen_out:
+            self.seen_out = self.replica.undecided
             self.idle_due_ns = now_ns + IDLE_NS
         return 0
 
     cdef uint64_t due_ns(self) noexcept:
-        return self.idle_due_ns if self.replica.slot_out > self.decided_put and not self.batch_token else NEVER
+        return self.idle_due_ns if self.replica.undecided > self.decided_put and not self.batch_token else NEVER
 
     cdef Batch next_batch(self, uint64_t now_ns):
         """The batch that the shell is to make durable now; None while one is outstanding or nothing has to be. Decided
@@ -139,14 +139,14 @@ cdef class Journal:
         if self.batch_token:
             return None
         if (self.records.size or self.meta or now_ns >= self.due_ns()
-                or self.replica.slot_out > self.emitted_out + self.replica.window // 2):
+                or self.replica.undecided > self.emitted_out + self.replica.window // 2):
             return self.close_batch()
         return None
 
     cdef Batch close_batch(self):
         """Closes the batch that gathers; it is outstanding now."""
         cdef Batch batch
-        self.emitted_out = self.replica.slot_out
+        self.emitted_out = self.replica.undecided
         if self.emitted_out > self.decided_put:
             self.decided_put = self.emitted_out
             self.put_number(output.META_DECIDED, self.decided_put)
@@ -229,9 +229,9 @@ cdef class Journal:
         cdef uint64_t base = self.acceptor.accepted.base
         if self.durable >= self.gathering:
             raise InvariantViolation(f"batch {self.durable} is durable, and batch {self.gathering} still gathers")
-        if not self.durable_out <= self.emitted_out <= self.replica.slot_out:
-            raise InvariantViolation(f"durable_out {self.durable_out}, emitted_out {self.emitted_out} and slot_out "
-                                     f"{self.replica.slot_out} are out of order")
+        if not self.durable_out <= self.emitted_out <= self.replica.undecided:
+            raise InvariantViolation(f"durable_out {self.durable_out}, emitted_out {self.emitted_out} and undecided "
+                                     f"{self.replica.undecided} are out of order")
         if self.replica.decisions.base != base or self.replica.proposals.base != base:
             raise InvariantViolation(f"rings begin at {base}, {self.replica.decisions.base} and "
                                      f"{self.replica.proposals.base}")

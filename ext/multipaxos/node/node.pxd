@@ -12,6 +12,7 @@ from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
+from multipaxos.node.output cimport ApplyJob
 from multipaxos.node.pings cimport Pings
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
@@ -45,11 +46,13 @@ cdef class Node:
     cdef list flattened              # frames that were rewritten: requests are views into them until the wake-up ends
     cdef uint64_t ring_bytes
     cdef readonly str failed
+    cdef uint64_t job_token          # of the job that the machine runs; 0: none
 
     cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1
     cdef int on_peer_gone(self, Link link) except -1
+    cdef ApplyJob next_job(self)
     cdef int release(self) except -1
     cdef uint64_t due_ns(self) noexcept
     cdef int start_timers(self) except -1

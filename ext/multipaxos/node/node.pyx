@@ -39,7 +39,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
-from multipaxos.node.output cimport Batch, Output
+from multipaxos.node.output cimport ApplyJob, Batch, Output
 from multipaxos.node.pings cimport Pings
 from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.serving cimport Serving
@@ -157,13 +157,23 @@ cdef class Node:
         """What is to be done; see `Output`."""
         cdef list writes = self.links.take_writes()
         cdef Batch batch = None
+        cdef ApplyJob job = None
         if not self.failed:
             batch = self.journal.next_batch(self.context.now_ns)
+            job = self.next_job()
         return Output(writes, batch, self.catch_up.take_reads(), self.links.take_closes(), self.context.take_events(),
-                      self.links.take_status_requests(), self.failed)
+                      self.links.take_status_requests(), self.failed, job)
+
+    cdef ApplyJob next_job(self):
+        """Commands that the user's machine is to apply now; None while it runs a job, or has nothing to apply."""
+        if self.replica.jobs is None or not self.replica.jobs.take():
+            return None
+        self.job_token = self.journal.new_token()
+        return ApplyJob(self.job_token, self.replica.jobs.commands, self.replica.jobs.answer_bytes_max)
 
     def done(self, uint64_t token, bint ok, data=None):
-        """The job of that token has ended: a batch is durable, or `data` is what a read gave; not `ok`: it failed."""
+        """The job of that token has ended: a batch is durable, or `data` is what a read gave, or the answers of the
+        machine; not `ok`: it failed."""
         if self.failed:
             return
         if token == self.journal.batch_token and token:
@@ -173,6 +183,14 @@ cdef class Node:
             self.journal.on_durable()
             self.joining.on_durable()
             self.release()
+            self.settle_wakeup()
+            return
+        if token == self.job_token and token:
+            if not ok:
+                self.failed = "the machine stopped: nothing more is applied or promised"
+                return
+            self.job_token = 0
+            self.replica.jobs.on_answers(data)
             self.settle_wakeup()
             return
         self.catch_up.on_read(token, ok, data)
@@ -333,14 +351,15 @@ cdef class Node:
         return self.leading.on_durable()
 
     cdef void drop_applied(self) noexcept:
-        """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is durable
-        and a META_DECIDED above it is durable too."""
+        """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is
+        applied, and durable, and a META_DECIDED above it is durable too."""
         cdef bint large = self.acceptor.accepted.bytes > self.ring_bytes // 2
         cdef uint64_t keep = self.context.window // 16 if large else 2 * self.context.window
         cdef uint64_t base = self.acceptor.accepted.base
         cdef uint64_t enough = base + keep + self.context.window // 8    # a smaller step is not worth its cost
-        if self.journal.durable_out > enough:
-            self.journal.drop_below(self.journal.durable_out - keep)
+        cdef uint64_t out = min(self.journal.durable_out, self.replica.slot_out)
+        if out > enough:
+            self.journal.drop_below(out - keep)
 
     # == queries
 
@@ -384,6 +403,7 @@ cdef class Node:
             "leader": int(ballot_leader(leading_ballot)) if leading_ballot else None,
             "slot_in": self.replica.slot_in,
             "slot_out": self.replica.slot_out,
+            "unapplied": self.replica.undecided - self.replica.slot_out,
             "mark": self.acceptor.mark,
             "holes": self.acceptor.holes.slots(),
             "voting": self.voting,

@@ -27,10 +27,18 @@ cdef class Read:
 
 
 @cython.final
+cdef class ApplyJob:
+    cdef readonly uint64_t token
+    cdef readonly list commands
+    cdef readonly uint64_t answer_bytes_max
+
+
+@cython.final
 cdef class Output:
     cdef readonly list writes
     cdef readonly Batch batch
     cdef readonly list reads
+    cdef readonly ApplyJob job
     cdef readonly list closes
     cdef readonly list events
     cdef readonly list status_requests

@@ -67,6 +67,18 @@ cdef class Read:
 
 
 @cython.final
+cdef class ApplyJob:
+    """Commands for the user's machine, [(slot, time_ns, session, machine_version, payload)], in their order; then
+    `done(token, True, answers)` with the answers of the first of them, at least one, [(refused, bytes)]: up to the one
+    with which all count more than `answer_bytes_max` bytes (`user_machine.run`), or fewer. `done(token, False)`: the machine stopped."""
+
+    def __init__(self, uint64_t token, list commands not None, uint64_t answer_bytes_max):
+        self.token = token
+        self.commands = commands
+        self.answer_bytes_max = answer_bytes_max
+
+
+@cython.final
 cdef class Output:
     """The effects of the verbs since the last `output()`.
 
@@ -76,16 +88,18 @@ cdef class Output:
         client rest on a phase-2 quorum of votes, each durable at its acceptor.
     `batch`: a `Batch` to make durable, or None. At most one is outstanding: the next comes after `done`.
     `reads`: [Read] of records to read. They are durable when the core asks for them.
+    `job`: an `ApplyJob` to run outside the loop, or None. At most one is outstanding: the next comes after `done`.
     `closes`: [(link, reason)] to close, count and log. Nothing more is received from these links or sent on them.
     `events`: [Event] that have happened. They do not wait for the disk.
     `status_requests`: [(link, nonce)] of clients that ask for this node's status, at most one of each link: the shell
         answers with a status reply that repeats the nonce.
-    `failed`: empty, or why the node stopped: the disk failed. The node answers nothing more; the shell reports the
+    `failed`: empty, or why the node stopped: the disk or the machine failed. The node answers nothing more; the shell
+        reports the
         reason and ends the process.
     """
 
     def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,
-                 list events not None, list status_requests not None, str failed not None):
+                 list events not None, list status_requests not None, str failed not None, ApplyJob job=None):
         self.writes = writes
         self.batch = batch
         self.reads = reads
@@ -93,3 +107,4 @@ cdef class Output:
         self.events = events
         self.status_requests = status_requests
         self.failed = failed
+        self.job = job

@@ -142,14 +142,15 @@ cdef class Recovery:
             row = self.acceptor.accepted.find(slot)
             if self.is_missing(slot, row):
                 self.stuck = True
-                return 0
+                break
             if row == NULL or row.run == NULL:
                 raise CorruptLog(f"the log lacks slot {slot}, which was decided")
             self.replica.decide(row.run, slot, slot + 1)
-            self.replica.perform()
-            if not slot & 1023 and slot > 2 * self.replica.window:
-                self.journal.drop_below(slot - 2 * self.replica.window)
-        return 0
+            if not slot & 1023:
+                self.replica.perform_all()
+                if slot > 2 * self.replica.window:
+                    self.journal.drop_below(slot - 2 * self.replica.window)
+        return self.replica.perform_all()
 
     cdef bint is_missing(self, uint64_t slot, const Row* row) except -1:
         """May a damaged record have covered the slot, with no whole record of a greater index over it?"""

@@ -18,6 +18,10 @@ cdef enum:
     REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up
     UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
 
+    # A job of a machine that runs elsewhere.
+    JOB_SLOTS = 1024
+    JOB_BYTES = 1 << 20              # of its commands, or one larger command more
+
     # Slots.
     WINDOW_MAX = 1 << 16             # the largest WINDOW that a configuration may have
     RING_WINDOWS = 4                 # a ring spans this many times WINDOW

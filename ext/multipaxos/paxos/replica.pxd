@@ -6,6 +6,7 @@ from libc.stdint cimport uint64_t
 from multipaxos.machine.machine cimport Machine
 from multipaxos.machine.semantics cimport Semantics
 from multipaxos.paxos.answers cimport Answers
+from multipaxos.paxos.jobs cimport Jobs
 from multipaxos.paxos.landmark cimport Landmark
 from multipaxos.paxos.requests cimport Requests
 from multipaxos.paxos.session_table cimport SessionTable
@@ -20,6 +21,7 @@ from multipaxos.wire.run cimport Run
 cdef class Replica:
     cdef readonly uint64_t slot_in   # next slot to propose in
     cdef readonly uint64_t slot_out  # next slot to apply
+    cdef readonly uint64_t undecided # first slot from slot_out on whose decision is not held
     cdef readonly uint64_t window    # WINDOW
     cdef readonly uint64_t time_ns   # the machine's clock
     cdef readonly Ring decisions
@@ -33,6 +35,9 @@ cdef class Replica:
     cdef tuple versions              # those that this program knows
     cdef Answers answers
     cdef Machine machine             # None on a node without the replica's role
+    cdef readonly Jobs jobs          # of a machine that runs elsewhere; None where it runs here, or where there is none
+    cdef readonly frozenset refused  # slots whose commands the machine is never given
+    cdef Machine refusing            # stands in for it there
     cdef uint64_t flight_bytes_max
 
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1
@@ -42,7 +47,11 @@ cdef class Replica:
     cdef int leader_changed(self) except -1
     cdef void begin_at(self, uint64_t slot) noexcept
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1
+    cdef void refuse(self, frozenset slots)
     cdef int perform(self) except -1
+    cdef int perform_all(self) except -1
+    cdef int apply_decided(self) except -1
+    cdef object stopped(self, object error)
     cdef int settle(self, Run* run, uint64_t slot) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1
     cdef uint64_t state_hash(self)

@@ -3,12 +3,14 @@
 Theory. A client's command is a *request* until it has a slot (`requests`), a *proposal* from then until the slot is
 decided, and then a *decision*, applied in slot order and exactly once (`session_table`) and reported to its client
 (`answers`). Where another command wins the slot, the proposal becomes a request again. WINDOW bounds the slots in
-flight; bytes bound them too.
+flight; bytes bound them too. A machine that runs elsewhere is given decided commands as `jobs`: there slot_out waits
+for its answers, while `undecided` shows how far the decisions reach.
 
 Rules.
 - R1  one command per slot among the decisions: a second, different one is a violation of the protocol and stops the
   node.
-- R2, R3  every slot below slot_out is decided here and was applied, in order; nothing above is.
+- R2, R3  every slot below slot_out is decided here and was applied, in order; nothing above is. A decision at slot_out
+  waits only for a job.
 - R4  slot_out only rises.
 - R5  it proposes only where slot_in < slot_out + WINDOW, and within the ring (which a slow disk holds back).
 - Only the replica beside the active leader proposes; the others forward their requests to it and keep them until they
@@ -23,8 +25,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
-from multipaxos.machine.machine cimport Context, Machine
+from multipaxos.machine.machine cimport Context, Machine, RefusingMachine
 from multipaxos.paxos.answers cimport Answers
+from multipaxos.paxos.jobs cimport Jobs
 from multipaxos.paxos.landmark cimport Landmark
 from multipaxos.paxos.requests cimport Requests
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
@@ -35,7 +38,7 @@ from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, SETTIN
 from multipaxos.wire.run cimport Run, run_command, run_new
 
 import multipaxos.machine.semantics as known_semantics
-from multipaxos.errors import InvariantViolation
+from multipaxos.errors import InvariantViolation, MachineStopped
 
 cdef enum:
     ROW_WAITS = 1                    # a flag of a row of `proposals`: its command waits among the requests again
@@ -69,7 +72,11 @@ cdef class Replica:
         self.requests = Requests(self.sessions, self.answers, machine is not None)
         self.window = window
         self.flight_bytes_max = flight_bytes_max
-        self.slot_in = self.slot_out = 1
+        self.slot_in = self.slot_out = self.undecided = 1
+        self.refused = frozenset()
+        self.refusing = RefusingMachine()
+        if machine is not None and machine.runs_elsewhere():
+            self.jobs = Jobs(machine, self.decisions, self.sessions, self.settings)
 
     # -- requests
     cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1:
@@ -144,7 +151,7 @@ cdef class Replica:
         could apply them."""
         self.decisions.advance(slot)
         self.proposals.advance(slot)
-        self.slot_in = self.slot_out = slot
+        self.slot_in = self.slot_out = self.undecided = slot
 
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1:
         """PMMC's decision message, for the slots [first, end) of a run; R1 is checked here."""
@@ -167,12 +174,47 @@ cdef class Replica:
                         f"R1: two commands are decided in slot {slot}, at ballots {row.ballot} and {run.ballot}")
         return 0
 
+    cdef void refuse(self, frozenset slots):
+        """The operator has had the commands of these slots refused, on every replica; none of them is applied yet."""
+        self.refused = slots
+
     cdef int perform(self) except -1:
-        """Applies the decisions from slot_out on, without gaps."""
+        """Applies the decisions from slot_out on, without gaps, as far as there is no job to wait for."""
+        cdef Row* row
+        try:
+            self.apply_decided()
+        except MemoryError as error:
+            raise self.stopped(error) from error
+        self.undecided = max(self.undecided, self.slot_out)
+        if self.jobs is not None:
+            row = self.decisions.find(self.undecided)
+            while row != NULL and row.run != NULL:
+                self.undecided += 1
+                row = self.decisions.find(self.undecided)
+        return 0
+
+    cdef int perform_all(self) except -1:
+        """`perform`, and waits for every job: only where nothing else has to go on."""
+        self.perform()
+        while self.jobs is not None and self.jobs.take():
+            self.jobs.run_now()
+            self.perform()
+        return 0
+
+    cdef object stopped(self, object error):
+        """The error that says which command had no memory."""
+        cdef Row* row = self.decisions.find(self.slot_out)
+        cdef Command command
+        run_command(row.run, self.slot_out, &command)
+        return MachineStopped(self.slot_out, command.session, command.size, error)
+
+    cdef int apply_decided(self) except -1:
         cdef Row* row
         while True:
             row = self.decisions.find(self.slot_out)
             if row == NULL or row.run == NULL:
+                break
+            if self.jobs is not None and self.jobs.must_wait(self.slot_out, self.time_ns, self.refused):
                 break
             self.settle(row.run, self.slot_out)
             self.apply(row.run, self.slot_out)
@@ -203,9 +245,10 @@ cdef class Replica:
         cdef Command command
         cdef Context context
         cdef Outcome outcome
+        cdef Machine machine = self.machine
         if run.time_ns > self.time_ns:
             self.time_ns = run.time_ns
-        if self.machine is None:
+        if machine is None:
             return 0
         run_command(run, slot, &command)
         if command.kind != APPLY and command.kind != OPEN_SESSION and command.kind != SETTING:
@@ -214,7 +257,11 @@ cdef class Replica:
         context.time_ns = self.time_ns
         context.session = command.session
         context.machine_version = <uint32_t>self.settings.machine_version
-        self.sessions.apply(&command, &context, self.settings if command.kind == SETTING else self.machine, &outcome)
+        if self.refused and slot in self.refused:
+            machine = self.refusing
+        elif command.kind == SETTING:
+            machine = self.settings
+        self.sessions.apply(&command, &context, machine, &outcome)
         if command.kind == OPEN_SESSION:
             self.requests.note_opened(&command)
         elif command.kind == SETTING:
@@ -237,10 +284,10 @@ cdef class Replica:
         return self.machine.use(self.semantics)
 
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept:
-        """The first slot from slot_out on, below `limit`, whose decision is held: a gap ends there."""
+        """The first slot from `undecided` on, below `limit`, whose decision is held: a gap ends there."""
         cdef uint64_t slot
         cdef Row* row
-        for slot in range(self.slot_out, limit):
+        for slot in range(self.undecided, limit):
             row = self.decisions.find(slot)
             if row != NULL and row.run != NULL:
                 return slot
@@ -248,9 +295,10 @@ cdef class Replica:
 
     # -- queries
     def invariants(self):
-        """R2, R4: the slot at slot_out is not decided here, and slot_in is not below slot_out."""
-        cdef Row* row = self.decisions.find(self.slot_out)
-        if row != NULL and row.run != NULL:
+        """R2, R4: the slot at slot_out is not decided here or waits for a job, and slot_in is not below slot_out."""
+        cdef Row* row = self.decisions.find(self.undecided)
+        if ((row != NULL and row.run != NULL)
+                or (self.undecided > self.slot_out and (self.jobs is None or not self.jobs.commands))):
             raise InvariantViolation(f"R2: slot {self.slot_out} is decided and not applied")
         if self.slot_in < self.slot_out:
             raise InvariantViolation(f"R4: slot_in {self.slot_in} is below slot_out {self.slot_out}")

@@ -58,6 +58,8 @@ cdef class SessionTable:
     cdef Session* find_nonce(self, uint64_t nonce) noexcept
     cdef Answer* answer_of(self, Session* session, uint64_t sequence) noexcept
     cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1
+    cdef bint will_apply(self, const Command* command, uint64_t before, uint64_t* room) noexcept
+    cdef uint64_t bytes_up_to(self, Session* session, uint64_t sequence) noexcept
     cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL
     cdef void forget(self, Session* session) noexcept
     cdef void acknowledge(self, Session* session, uint64_t sequence) noexcept

@@ -131,6 +131,36 @@ cdef class SessionTable:
         outcome.size = answer.size
         return 0
 
+    cdef bint will_apply(self, const Command* command, uint64_t before, uint64_t* room) noexcept:
+        """Will `apply` give this command (of kind APPLY) to the machine, if `before` commands of its session come first
+        and are given to it too? With `before` 0 the answer is exact. `room` falls to the bytes that all answers of a
+        job may have before a bound of kept answers could be reached."""
+        cdef Session* session = self.find(command.session)
+        cdef uint64_t last, acknowledged, kept
+        if session == NULL:
+            return False
+        last = session.last + before
+        if command.sequence != last + 1:
+            return False
+        acknowledged = session.acknowledged
+        if command.sequence > command.unacknowledged:
+            acknowledged = max(acknowledged, command.sequence - 1 - command.unacknowledged)
+        if last - acknowledged >= self.semantics.unacknowledged_max:
+            return False
+        if not before:
+            kept = session.answer_bytes - self.bytes_up_to(session, acknowledged)
+            if kept > self.semantics.answer_bytes_max:
+                return False
+            room[0] = min(room[0], self.semantics.answer_bytes_max - kept)
+        return True
+
+    cdef uint64_t bytes_up_to(self, Session* session, uint64_t sequence) noexcept:
+        """The bytes of the kept answers up to a sequence that was applied."""
+        cdef uint64_t bytes = 0, i
+        for i in range(session.acknowledged + 1, sequence + 1):
+            bytes += self.answer_of(session, i).size
+        return bytes
+
     cdef int store_answer(self, Session* session, uint16_t status, uint64_t slot) except -1:
         """Stores `scratch` as the answer of the next sequence."""
         cdef Answer* answer

@@ -8,3 +8,6 @@ class Machine:
     def apply_bytes(
         self, slot: int, time_ns: int, session: int, command: bytes, machine_version: int = 1
     ) -> tuple[bool, bytes]: ...
+
+@disjoint_base
+class RefusingMachine(Machine): ...

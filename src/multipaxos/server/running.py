@@ -3,7 +3,7 @@
 Theory. Every wake-up is the same: give the core the time, hand it what happened, carry out its output. On an immediate
 storage (memory) a batch is durable at once, so the core is asked again in the same wake-up. On a disk the commit runs
 in a thread, one at a time, and its end is a wake-up of its own. That is the group commit: what arrives during a commit
-gathers in the core for the next one.
+gathers in the core for the next one. A user's machine applies in a thread of its own, one job at a time too.
 
 Rules.
 - Work is done per wake-up, not per message: one `receive` per chunk, one `write` per link.
@@ -31,8 +31,10 @@ from typing import Any
 from multipaxos.config.cluster import Config
 from multipaxos.config.keys import Keys
 from multipaxos.errors import StorageError
+from multipaxos.machine.user_machine import Answer
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Output, Read
+from multipaxos.node.output import ApplyJob, Batch, Output, Read
+from multipaxos.server.machine_thread import MachineThread
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.records import Record
 from multipaxos.trace.file import Trace
@@ -54,9 +56,11 @@ def now_ns() -> int:
 
 
 class Running:
-    """All that exists only while a node runs. `listen` and `trace` are those of `Server`; `keys` are the cluster's.
+    """All that exists only while a node runs. `machine`: the thread of a user's machine. `listen` and `trace` are those
+    of `Server`; `keys` are the cluster's.
 
-    `ended` gets the error that ended the node: StorageError if the disk failed, else what the core raised.
+    `ended` gets the error that ended the node: StorageError if the disk failed, MachineStopped if the machine could not
+    apply a command, else what the core raised.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Running:
         identity: Identity,
         storage: Storage,
         core: Node,
+        machine: MachineThread | None,
         listen: tuple[str, int] | None,
         trace: Path | None,
         keys: Keys,
@@ -72,6 +77,7 @@ class Running:
         self.config = config
         self.node_id = identity.node_id
         self.storage = storage
+        self.machine = machine
         self.transport = Transport(config, identity, self, listen, keys)
         self.core: Core = core if trace is None else self._traced(core, trace)
         self.ended: asyncio.Future[None] = self.transport.loop.create_future()
@@ -99,8 +105,10 @@ class Running:
         await self.transport.start()
 
     async def stop(self) -> None:
-        """Closes all links and waits for the commit that runs."""
+        """Closes all links and waits for the commit that runs, and for the command that the machine applies."""
         self._live = False
+        if self.machine is not None:
+            self.machine.stop()
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -182,7 +190,14 @@ class Running:
                 if connection is not None:
                     connection.traffic.sent_bytes += len(data)
                     connection.write(data)
-            if output.closes or output.events or output.reads or output.status_requests or output.failed:
+            if (
+                output.closes
+                or output.events
+                or output.reads
+                or output.job is not None
+                or output.status_requests
+                or output.failed
+            ):
                 self._carry_out_rare(output)
             batch = output.batch
             if batch is None or not self._live:
@@ -204,6 +219,8 @@ class Running:
                 connection.close(reason)
         for read in output.reads:
             self._read(read)
+        if output.job is not None:
+            self._apply(output.job)
         if output.status_requests:
             self._answer_status(output.status_requests)
         if output.failed:
@@ -230,11 +247,14 @@ class Running:
         self._timer_due_ns = max(now, min(due_ns, now + LONGEST_SLEEP_NS))
         self._timer = self._loop.call_later((self._timer_due_ns - now) / 1e9, self._on_timer)
 
-    # -- jobs: commits and reads of a disk
+    # -- jobs: commits and reads of a disk, commands of a user's machine
 
     def _job(self, executor: ThreadPoolExecutor, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         """Runs `work` in a thread; `stop` waits for it."""
-        job = self._loop.run_in_executor(executor, work, *arguments)
+        return self._awaited(self._loop.run_in_executor(executor, work, *arguments))
+
+    def _awaited(self, job: asyncio.Future[Any]) -> asyncio.Future[Any]:
+        """A job that `stop` waits for."""
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
@@ -272,6 +292,21 @@ class Running:
             self._wake(lambda: self.core.done(read.token, False))
         else:
             self._wake(lambda: self.core.done(read.token, True, job.result()))
+
+    def _apply(self, job: ApplyJob) -> None:
+        assert self.machine is not None, "the core has a job for a machine that is not here"
+        future = asyncio.wrap_future(self.machine.submit(job.commands, job.answer_bytes_max), loop=self._loop)
+        self._awaited(future).add_done_callback(lambda done: self._applied(job, done))
+
+    def _applied(self, job: ApplyJob, done: asyncio.Future[list[Answer]]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._wake(lambda: self.core.done(job.token, True, done.result()))
+        else:
+            self.core.done(job.token, False)
+            self.fail(error)
 
     # -- queries
 

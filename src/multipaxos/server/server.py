@@ -26,6 +26,7 @@ from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Node
+from multipaxos.server.machine_thread import MachineThread
 from multipaxos.server.running import Core, Running
 from multipaxos.storage.interface import Storage
 from multipaxos.transport.identity import Identity
@@ -39,11 +40,12 @@ log = logging.getLogger("multipaxos.server")
 class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store. `listen`: the
     (host, port) to listen on, if it is not the node's address in the configuration. `trace`: the file to which the node
-    writes what it does, see `multipaxos.trace.traced_node`.
+    writes what it does, see `multipaxos.trace.traced_node`. `mixed_python`: nodes with a machine of the user's may run
+    different minor versions of Python; then a RecursionError of the machine ends the node.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
     if the configuration does not have the node or the node's port is taken; `serve_forever` raises StorageError if the
-    disk fails.
+    disk fails, MachineStopped if the machine cannot apply a command.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Server:
         machine: StateMachine | None = None,
         listen: tuple[str, int] | None = None,
         trace: Path | None = None,
+        *,
+        mixed_python: bool = False,
     ) -> None:
         if not 0 <= node_id < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
@@ -66,6 +70,8 @@ class Server:
         self.listen = listen
         self.trace = trace
         self._user_machine = machine
+        self._mixed_python = mixed_python
+        self._thread: MachineThread | None = None
         self._process = secrets.randbits(63) | 1  # the number of this process in its node's hellos
         self._running: Running | None = None
         self._started = False
@@ -87,8 +93,17 @@ class Server:
         self._started = True
         try:
             keys = keys_of(self.config, self.listen or self.config.nodes[self.node_id].place)
+            if self._user_machine is not None:
+                self._thread = MachineThread(self._user_machine, self._mixed_python)
             self._running = Running(
-                self.config, self._identity(), self.storage, self._recover(), self.listen, self.trace, keys
+                self.config,
+                self._identity(),
+                self.storage,
+                self._recover(),
+                self._thread,
+                self.listen,
+                self.trace,
+                keys,
             )
             await self._running.start()
         except BaseException:
@@ -106,7 +121,9 @@ class Server:
     def _recover(self) -> Node:
         """Makes the core from what the storage holds."""
         machine: Machine = (
-            PythonMachine(self._user_machine) if self._user_machine is not None else KeyValue(seed=secrets.randbits(63))
+            KeyValue(seed=secrets.randbits(63))
+            if self._thread is None
+            else PythonMachine(self._thread.run, self._thread.version)
         )
         began_s = time.monotonic()
         core = Node(
@@ -128,13 +145,17 @@ class Server:
         return core
 
     async def stop(self) -> None:
-        """Stops serving and waits for the commit that runs. Leaves no task, socket or thread."""
+        """Stops serving; waits for the commit that runs and for the command that the machine applies. Leaves no task,
+        socket or thread."""
         if self._stopped:
             return
         self._stopped = True
         try:
             if self._running is not None:
                 await self._running.stop()
+            if self._thread is not None:
+                self._thread.stop()
+                self._thread.join()
         finally:
             self.storage.close()
 

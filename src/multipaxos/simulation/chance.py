@@ -22,6 +22,7 @@ OTHERS = (
     "sessions_expired",
     "short_sessions",
 )
+SLOW_JOBS = 0.05
 VICTIM_LOST, VICTIM_DELAYED = 0.4, 0.5  # shares of the frames of kinds that are victims
 
 
@@ -57,6 +58,11 @@ class Chance:
     def sync_ns(self) -> int:
         """How long a sync takes."""
         return self.random.randint(*self.faults.sync_ns)
+
+    def apply_ns(self) -> int:
+        """How long a user's machine runs a job: most take less than a millisecond, some up to two seconds."""
+        slow = self.random.random() < SLOW_JOBS
+        return self.random.randint(0, 2000 * MS if slow else MS)
 
     def notice_ns(self) -> int:
         """How long the other side of a broken link does not notice."""

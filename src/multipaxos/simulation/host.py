@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.machine import Machine
 from multipaxos.machine.semantics import Semantics
+from multipaxos.machine.user_machine import Run
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Event, Read
+from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.disk import Disk
@@ -76,6 +78,7 @@ class Host:
         self.on_end = on_end
         self.core: Node | None = None
         self.machine = KeyValue()
+        self.run: Run | None = None  # of a user's machine, which runs beside the core
         self.life = 0
         self.paused = False
         self.backlog: list[Act] = []
@@ -122,6 +125,10 @@ class Host:
         self.wake(nothing)
         self.schedule_tick()
 
+    def core_machine(self) -> Machine:
+        """The core's side of the machine: the store. A host with a user's machine returns `PythonMachine(self.run)`."""
+        return self.machine
+
     def new_core(self) -> Node:
         """A core, made from what the disk holds."""
         scenario = self.scenario
@@ -131,7 +138,7 @@ class Host:
             quorums=self.quorums,
             incarnation=self.disk.incarnation,
             seed=self.chance.number(),
-            machine=self.machine,
+            machine=self.core_machine(),
             meta=self.disk.meta(),
             records=self.disk.records(),
             flatten=flatten,
@@ -219,10 +226,22 @@ class Host:
         self.batch = batch
         self.later(self.chance.sync_ns(), lambda: self.synced(batch))
 
+    def on_job(self, job: ApplyJob) -> None:
+        """The user's machine applies for a while, beside everything else."""
+        self.later(self.chance.apply_ns(), lambda: self.applied(job))
+
     def on_failed(self, why: str) -> None:
         """The core has stopped promising: the process ends."""
         self.timeline.note(self.id, f"failed: {why}")
         self.on_end(self)
+
+    # -- the user's machine
+    def applied(self, job: ApplyJob) -> None:
+        """The machine has applied commands of a job: all of them, or as many as it got to."""
+        assert self.run is not None, "a job for a host without a user's machine"
+        count = self.chance.random.randint(1, len(job.commands))
+        answers = self.run(job.commands[:count], job.answer_bytes_max)
+        self.wake(lambda core: core.done(job.token, True, answers))
 
     # -- the disk
     def new_disk(self) -> Disk:

@@ -3,7 +3,7 @@
 Theory. Each simulated process, each node of a transcript and of a fuzzer does for its core what the server does: it
 calls `tick`, then a verb, then carries out the output. Only what becomes of each effect differs: that is `Effects`.
 
-Rules. Effects come in one order: events, closes, frames, reads, the batch, the failure. An effect may wake the same
+Rules. Effects come in one order: events, closes, frames, reads, the batch, the job, the failure. An effect may wake the same
 core up again (a link that is closed does); the rest of this output is carried out after that.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from multipaxos.node.node import Node
-from multipaxos.node.output import Batch, Event, Read
+from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.wire import codec
 
 Act = Callable[[Node], None]
@@ -36,6 +36,9 @@ class Effects(Protocol):
 
     def on_batch(self, batch: Batch) -> None:
         """The core wants a batch to be durable; answer with `done`."""
+
+    def on_job(self, job: ApplyJob) -> None:
+        """The core has commands for the user's machine; answer with `done`."""
 
     def on_failed(self, why: str) -> None:
         """The core has stopped promising: its process has to end."""
@@ -60,6 +63,8 @@ def carry_out(core: Node, effects: Effects) -> None:
         effects.on_read(read)
     if output.batch is not None:
         effects.on_batch(output.batch)
+    if output.job is not None:
+        effects.on_job(output.job)
     if output.failed:
         effects.on_failed(output.failed)
 

@@ -1,0 +1,14 @@
+from typing import final
+
+from multipaxos.machine.machine import Machine
+from multipaxos.paxos.session_table import SessionTable
+from multipaxos.paxos.settings import Settings
+from multipaxos.paxos.slots import Ring
+
+@final
+class Jobs:
+    @property
+    def commands(self) -> list[tuple[int, int, int, int, bytes]]: ...
+    @property
+    def answer_bytes_max(self) -> int: ...
+    def __new__(cls, machine: Machine, decisions: Ring, sessions: SessionTable, settings: Settings) -> Jobs: ...
