@@ -107,7 +107,9 @@ def test_an_answer_that_is_not_bytes_is_refused(answer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), KeyboardInterrupt(), asyncio.CancelledError(), Exhausting()], ids=lambda e: type(e).__name__
+    "error",
+    [MemoryError(), KeyboardInterrupt(), asyncio.CancelledError(), Exhausting()],
+    ids=lambda error: type(error).__name__,
 )
 def test_what_replicas_would_not_share_stops_the_node(error: BaseException) -> None:
     with pytest.raises(MachineStopped, match=r"slot 1 \(session 3, 7 bytes\)") as stopped:

@@ -47,7 +47,15 @@ class Recorded:
 
 def test_effects_come_in_one_order():
     writes = [(5, b"".join(FRAMES)), (6, FRAMES[0])]
-    output = Output(writes, Batch(1, {}, b""), [Read(2, 1, 5, 10)], [(9, "why")], [Event("a", 0, 0, "b")], "broken", ApplyJob(3, [], 0))
+    output = Output(
+        writes,
+        Batch(1, {}, b""),
+        [Read(2, 1, 5, 10)],
+        [(9, "why")],
+        [Event("a", 0, 0, "b")],
+        "broken",
+        ApplyJob(3, [], 0),
+    )
     core = Recorded(output)
     wake(core, lambda core: core.seen.append(("verb",)), 10, 20, core)
     assert core.seen == [

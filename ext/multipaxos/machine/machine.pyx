@@ -40,7 +40,7 @@ cdef class Machine:
         return False
 
     cdef int prepare(self, list commands, list answers) except -1:
-        """The machine, which runs elsewhere, has applied these commands, [(slot, time_ns, session, machine_version, payload)], and has
+        """The machine, which runs elsewhere, has applied the first of these commands (as `Output.job` has them) and has
         given these answers, [(refused, bytes)]."""
         raise TypeError("this machine runs inside the core")
 

@@ -216,10 +216,10 @@ cdef class CatchUp:
         if message.first < self.acceptor.mark and not self.context.is_replica:
             put_fetched(&link.outgoing, message.first, message.first, self.acceptor.mark, NULL, 0)
             return 0
-        if message.first >= self.replica.slot_out:
+        if message.first >= self.replica.undecided:
             return self.look_up(link, message.first, end)
         if message.first >= self.replica.decisions.base:
-            return self.answer_fetch(link, message.first, min(end, self.replica.slot_out))
+            return self.answer_fetch(link, message.first, min(end, self.replica.undecided))
         return self.look_up(link, message.first, min(end, self.replica.decisions.base))
 
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:

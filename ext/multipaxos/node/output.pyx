@@ -70,7 +70,8 @@ cdef class Read:
 cdef class ApplyJob:
     """Commands for the user's machine, [(slot, time_ns, session, machine_version, payload)], in their order; then
     `done(token, True, answers)` with the answers of the first of them, at least one, [(refused, bytes)]: up to the one
-    with which all count more than `answer_bytes_max` bytes (`user_machine.run`), or fewer. `done(token, False)`: the machine stopped."""
+    with which all count more than `answer_bytes_max` bytes (`user_machine.run`), or fewer. `done(token, False)`: the
+    machine stopped."""
 
     def __init__(self, uint64_t token, list commands not None, uint64_t answer_bytes_max):
         self.token = token
@@ -94,8 +95,7 @@ cdef class Output:
     `status_requests`: [(link, nonce)] of clients that ask for this node's status, at most one of each link: the shell
         answers with a status reply that repeats the nonce.
     `failed`: empty, or why the node stopped: the disk or the machine failed. The node answers nothing more; the shell
-        reports the
-        reason and ends the process.
+        reports the reason and ends the process.
     """
 
     def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,

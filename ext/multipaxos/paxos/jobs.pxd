@@ -15,7 +15,7 @@ cdef class Jobs:
     cdef Ring decisions
     cdef SessionTable sessions
     cdef Settings settings
-    cdef readonly list commands      # of the job: [(slot, time_ns, session, machine_version, payload)]; empty: there is none
+    cdef readonly list commands      # of the job, as `Output.job` has them; empty: there is none
     cdef readonly uint64_t answer_bytes_max
     cdef bint handed_out             # was the job taken?
     cdef uint64_t end                # for the commands of slots below it answers are prepared

@@ -21,7 +21,7 @@ from multipaxos.wire.run cimport Run
 cdef class Replica:
     cdef readonly uint64_t slot_in   # next slot to propose in
     cdef readonly uint64_t slot_out  # next slot to apply
-    cdef readonly uint64_t undecided # first slot from slot_out on whose decision is not held
+    cdef readonly uint64_t undecided  # first slot from slot_out on whose decision is not held
     cdef readonly uint64_t window    # WINDOW
     cdef readonly uint64_t time_ns   # the machine's clock
     cdef readonly Ring decisions

@@ -69,8 +69,8 @@ def run(
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> list[Answer]:
     """Applies the first of the commands, at least one, and returns their answers: up to the one with which all answers
-    count more than `answer_bytes_max` bytes, or after which `may_go_on` says no. An answer counts ANSWER_COST bytes more
-    than it has: no bound of kept answers counts more beside an answer's own bytes. Raises MachineStopped."""
+    count more than `answer_bytes_max` bytes, or after which `may_go_on` says no. An answer counts ANSWER_COST bytes
+    more than it has: no bound of kept answers counts more beside an answer's own bytes. Raises MachineStopped."""
     answers: list[Answer] = []
     size = 0
     for command in commands:

@@ -3,8 +3,8 @@
 Theory. Each simulated process, each node of a transcript and of a fuzzer does for its core what the server does: it
 calls `tick`, then a verb, then carries out the output. Only what becomes of each effect differs: that is `Effects`.
 
-Rules. Effects come in one order: events, closes, frames, reads, the batch, the job, the failure. An effect may wake the same
-core up again (a link that is closed does); the rest of this output is carried out after that.
+Rules. Effects come in one order: events, closes, frames, reads, the batch, the job, the failure. An effect may
+wake the same core up again (a link that is closed does); the rest of this output is carried out after that.
 """
 
 from __future__ import annotations
