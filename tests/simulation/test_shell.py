@@ -53,6 +53,7 @@ def test_effects_come_in_one_order():
         [Read(2, 1, 5, 10)],
         [(9, "why")],
         [Event("a", 0, 0, "b")],
+        [],
         "broken",
         ApplyJob(3, [], 0),
     )
@@ -74,7 +75,7 @@ def test_effects_come_in_one_order():
 
 
 def test_events_are_carried_out_also_when_there_are_none():
-    core = Recorded(Output([], None, [], [], [], ""))
+    core = Recorded(Output([], None, [], [], [], [], ""))
     nothing(core)
     carry_out(core, core)
     assert core.seen == [("output",), ("events", [])]
