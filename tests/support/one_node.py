@@ -97,7 +97,7 @@ class OneNode:
             quorums=quorums,
             incarnation=self.incarnations[self.id],
             seed=7,
-            machine=PythonMachine(self.run, inside=self.inside),
+            machine=PythonMachine(self.run, self.machine.version, inside=self.inside),
             meta=self.meta,
             records=sorted(self.records, key=by_key),
             flatten=flatten,
