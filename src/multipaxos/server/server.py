@@ -115,7 +115,12 @@ class Server:
         identity = Identity.of(self.config, self.node_id, Life(self.storage.incarnation, self._process))
         if self._user_machine is not None:
             major, minor, *_ = sys.version_info
-            identity = replace(identity, python=major << 8 | minor)
+            identity = replace(
+                identity,
+                python=major << 8 | minor,
+                mixed_python=self._mixed_python,
+                machine_version=self._user_machine.version,
+            )
         return identity
 
     def _recover(self) -> Node:
