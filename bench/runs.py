@@ -19,7 +19,9 @@ from functools import partial
 from multipaxos import commands
 from multipaxos.client.session import Session
 from multipaxos.machine.key_value import KeyValue
+from multipaxos.membership.founding import cluster_id_of
 from multipaxos.node.node import Node
+from multipaxos.node.output import META_CLUSTER, META_VOTER, words
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.wire import codec
@@ -33,7 +35,7 @@ CLIENT = 1  # its link
 PEERS = (101, 102)  # links of node 0 to nodes 1 and 2
 KEYS = [b"key %04d" % i for i in range(100)]
 PAYLOADS = [commands.put(key, b"v" * 64) for key in KEYS]
-FOUNDED = {b"voter": b"".join(each.to_bytes(8, "little") for each in INCARNATIONS)}
+FOUNDED = {META_VOTER: words(INCARNATIONS), META_CLUSTER: words([cluster_id_of("", INCARNATIONS)])}
 
 Run = Callable[[], Iterator[None]]
 

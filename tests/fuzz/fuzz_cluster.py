@@ -18,7 +18,7 @@ from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.user_machine import run, runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_VOTER, ApplyJob, Batch, Event, Read
+from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.disk import Disk
@@ -27,6 +27,7 @@ from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 from tests.fuzz.harness import Program, chunk, main
+from tests.support.founders import founders_meta
 from tests.support.journal import Journal
 from tests.support.one_node import APPLY, OPEN_SESSION
 
@@ -57,7 +58,7 @@ class Host:
         self.key_value = key_value
         self.timeline = timeline
         self.disk = Disk(incarnation_of(id))
-        self.disk.commit({META_VOTER: b"".join(incarnation_of(i).to_bytes(8, "little") for i in range(NODES))}, b"")
+        self.disk.commit(founders_meta([incarnation_of(i) for i in range(NODES)]), b"")
         self.start()
 
     def start(self) -> None:

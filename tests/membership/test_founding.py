@@ -1,11 +1,15 @@
 """Founding: which incarnations vote; the rule alone, and inside the node."""
 
+import hashlib
 import itertools
 import random
+import struct
 
 import pytest
 
-from multipaxos.membership.founding import Founding
+from multipaxos.errors import CorruptLog
+from multipaxos.membership.founding import Founding, cluster_id_of
+from multipaxos.node.output import META_CLUSTER, META_REFUSED, META_VOTER, words
 from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
@@ -15,7 +19,7 @@ from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 def fresh_three():
     """Node 0 of three, incarnation 100, which knows of 101 and 102."""
-    founding = Founding(0, 3, 100)
+    founding = Founding("", 0, 3, 100)
     founding.on_link_up(1, 101)
     founding.on_link_up(2, 102)
     return founding
@@ -49,9 +53,42 @@ def test_named_by_a_founder():
 def test_not_named_by_a_founder():
     founding = fresh_three()
     assert founding.on_founding(2, 102, False, (55, 101, 102)) is None
-    assert founding.is_refused()
+    assert founding.cluster_id == cluster_id_of("", (55, 101, 102))
+    assert founding.known == (55, 101, 102)
     assert founding.on_founding(1, 101, True, ALL_VIEW) is None
     assert founding.fresh
+    assert founding.founders is None
+
+
+def test_the_id_is_that_of_the_name_and_the_founders_in_order():
+    digest = hashlib.sha256(b"demo\0" + struct.pack("<3Q", *ALL_VIEW)).digest()
+    assert cluster_id_of("demo", ALL_VIEW) == int.from_bytes(digest[:8], "big")
+    assert len({cluster_id_of(*one) for one in (("", ALL_VIEW), ("a", ALL_VIEW), ("", ALL_VIEW[::-1]))}) == 3
+
+
+def test_all_who_hold_one_list_have_one_id():
+    """A founder from views, a founder from a list, one that is none, and each after a restart."""
+    views, listed = fresh_three(), fresh_three()
+    wiped = Founding("", 0, 3, 7)
+    for peer in (1, 2):
+        views.on_founding(peer, 100 + peer, True, ALL_VIEW)
+        wiped.on_link_up(peer, 100 + peer)
+    listed.on_founding(2, 102, False, ALL_VIEW)
+    wiped.on_founding(2, 102, False, ALL_VIEW)
+    assert {one.cluster_id for one in (views, listed, wiped)} == {cluster_id_of("", ALL_VIEW)}
+    assert Founding("", 0, 3, 100, ALL_VIEW, views.cluster_id).known == ALL_VIEW
+
+
+def test_a_node_with_an_id_believes_no_list_of_another():
+    founding = Founding("", 0, 3, 100, None, cluster_id_of("", (55, 101, 102)))
+    founding.on_link_up(1, 101)
+    founding.on_link_up(2, 102)
+    assert founding.on_founding(2, 102, False, ALL_VIEW) is None
+    assert founding.is_foreign(2)
+    assert founding.known is None
+    assert founding.on_founding(1, 101, False, (55, 101, 102)) is None
+    assert founding.known == (55, 101, 102)
+    assert not founding.is_foreign(1)
 
 
 def test_what_a_broken_link_said_does_not_count():
@@ -85,7 +122,7 @@ def test_a_list_of_another_length_is_no_list():
 
 
 def test_founders_are_set_once():
-    founding = Founding(0, 3, 100, ALL_VIEW)
+    founding = Founding("", 0, 3, 100, ALL_VIEW)
     founding.on_link_up(1, 101)
     assert founding.on_founding(1, 101, False, (100, 5, 6)) is None
     assert founding.founders == ALL_VIEW
@@ -95,7 +132,7 @@ def test_founders_are_set_once():
 def test_two_lists_never_live_together(seed):
     """Random wipes, links and delayed reports among three nodes: all living nodes founded one list, or none."""
     chance, numbers = random.Random(seed), itertools.count(100)
-    nodes = [Founding(i, 3, next(numbers)) for i in range(3)]
+    nodes = [Founding("", i, 3, next(numbers)) for i in range(3)]
     links, founded = {}, set()
     for _ in range(400):
         a, b = chance.sample(range(3), 2)
@@ -104,7 +141,7 @@ def test_two_lists_never_live_together(seed):
             for other in range(3):
                 links.pop((min(a, other), max(a, other)), None)
                 nodes[other].on_link_down(a)
-            nodes[a] = Founding(a, 3, next(numbers))
+            nodes[a] = Founding("", a, 3, next(numbers))
         elif act < 0.3 and (min(a, b), max(a, b)) not in links:
             links[min(a, b), max(a, b)] = {a: [], b: []}
             nodes[a].on_link_up(b, nodes[b].incarnation)
@@ -152,6 +189,7 @@ def test_a_wiped_node_learns_without_voting_or_leading():
     node = OneNode(founded=False)
     node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[4, 1001, 1002])
     node.send(2, "founding", incarnation=1002, fresh=False, incarnations=[4, 1001, 1002])
+    node.sync()
     assert any(event.kind == "not_founder" for event in node.events)
     node.phase2a(1, ballot(1, 1), 1, [command(0, 9, b"", OPEN_SESSION)])
     node.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
@@ -170,6 +208,7 @@ def test_a_node_that_has_learnt_does_not_found():
     node = OneNode(node=2, founded=False)
     for peer in (0, 1):
         node.send(peer, "founding", incarnation=1000 + peer, fresh=False, incarnations=[1000, 1001, 7])
+    node.sync()
     node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
     node.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
     node.sync()
@@ -185,43 +224,96 @@ def test_a_node_that_has_learnt_does_not_found():
     assert {(m["fresh"], tuple(m["incarnations"])) for m in told} == {(True, ())}
 
 
-def test_a_learner_sends_what_its_disk_holds_and_no_more():
-    """Otherwise a peer could know of a cluster that this node forgets in a crash, and found another one with it."""
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_node_learns_nothing_until_the_id_of_its_cluster_is_durable(synced):
+    """A crash would make it forget whose log that is, and it could found another cluster."""
     node = OneNode(node=2, founded=False)
-    node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 7])
+    if synced:
+        node.sync()
+    frame = node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"old")])
     node.send(0, "decision", ballot=ballot(1, 0), first=1, end=2)
-    assert node.core.slot_out == 2
-    node.send(1, "fetch", first=1, end=2)
-    assert node.from_peer(1, "fetched") == []
+    node.send(0, "fetched", first=1, end=2, mark=1, pvalues=((1, 2, frame),))
+    assert node.core.slot_out == 1 + synced
+    assert node.core.acceptor.end == 1 + synced
+    assert node.core.cluster_id == (cluster_id_of("", (1000, 1001, 7)) if synced else 0)
+
+
+def test_a_node_that_is_no_founder_keeps_its_clusters_id_over_a_restart():
+    node = OneNode(node=2, founded=False)
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 7])
     node.sync()
-    node.tick(1)
-    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
+    again = node.restart()
+    assert again.core.cluster_id == cluster_id_of("", (1000, 1001, 7))
+    assert not again.core.voting
+    assert [event.kind for event in again.events] == ["not_founder"]
+    view = [1000, 1001, 1002]
+    for peer in (0, 1):
+        again.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=view)
+    assert again.batch is None
+    assert [event.kind for event in again.events] == ["not_founder", "witness"]
+
+
+def test_refused_slots_come_with_the_id():
+    """Of the very link from which the id comes, in one batch."""
+    node = OneNode(node=2, founded=False, linked=False)
+    node.core.link_up(100, 0, 1000, cluster_id=5, refused_slots=(3, 9))
+    node.core.link_up(101, 1, 1001, refused_slots=(4,))
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 7])
+    assert node.batch.meta == {
+        META_CLUSTER: words([cluster_id_of("", (1000, 1001, 7))]),
+        META_REFUSED: words([3, 9]),
+    }
     node.sync()
-    node.send(1, "fetch", first=1, end=2)
-    assert [(m["first"], m["end"]) for m in node.from_peer(1, "fetched")] == [(1, 2)]
+    assert node.core.refused_slots == (3, 9)
+    assert node.restart().core.refused_slots == (3, 9)
+
+
+def test_a_link_of_another_clusters_id_is_refused():
+    node = OneNode(linked=False)
+    node.core.link_up(101, 1, 1001, cluster_id=node.core.cluster_id)
+    node.core.link_up(102, 2, 1002, cluster_id=node.core.cluster_id + 1)
+    node.collect()
+    assert list(node.closed) == [102]
+    assert "another cluster" in node.closed[102]
+    assert node.core.status()["peers"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("meta", "text"),
+    [
+        ({META_VOTER: words([1000, 1001])}, "2 founders of a cluster of 3"),
+        ({META_VOTER: words([1000, 1001, 1002, 1003])}, "4 founders of a cluster of 3"),
+        ({META_CLUSTER: words([77])}, "not that of the founders"),
+        ({META_CLUSTER: words([0])}, "not that of the founders"),
+    ],
+)
+def test_a_voter_record_that_is_not_this_clusters_is_corruption(meta, text):
+    with pytest.raises(CorruptLog, match=text):
+        OneNode(meta=meta)
 
 
 def test_a_witness_says_that_it_blocks_a_founding():
     node = OneNode(founded=False)
-    node.phase2a(1, ballot(1, 1), 1, [command(9, 1)])
+    node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[7, 1001, 1002])
+    node.sync()
     for _ in range(2):
         for peer in (1, 2):
             node.send(peer, "founding", incarnation=1000 + peer, fresh=True, incarnations=[1000, 1001, 1002])
     assert [event.kind for event in node.events].count("witness") == 1
 
 
-def test_a_node_that_has_learnt_is_founded_by_its_founders():
-    """It missed its own founding; what it learnt meanwhile counts as accepted."""
+def test_a_node_that_missed_its_founding_is_founded_by_a_founder():
     node = OneNode(node=2, founded=False)
     node.phase2a(0, ballot(1, 0), 1, [command(9, 1, b"one")])
+    assert node.core.acceptor.end == 1
     node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 1002])
     node.sync()
     assert node.core.voting
-    assert node.core.acceptor.ballot_num == ballot(1, 0)
 
 
 def test_a_report_without_a_view_takes_the_earlier_one_back():
-    founding = Founding(0, 3, 100)
+    founding = Founding("", 0, 3, 100)
     for node in (1, 2):
         founding.on_link_up(node, 100 + node)
     assert founding.on_founding(1, 101, True, ALL_VIEW) is None

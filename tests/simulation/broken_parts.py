@@ -1,6 +1,6 @@
 """Hosts, disks and networks that break a promise on purpose, around cores that keep theirs."""
 
-from multipaxos.node.output import META_VOTER
+from multipaxos.node.output import META_CLUSTER, META_VOTER
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.host import Host
@@ -47,7 +47,8 @@ class CopiedHost(Host):
         old = self.disk
         self.mount(Disk(old.incarnation))
         if old.voters is not None:
-            self.disk.commit({META_VOTER: old.voters}, b"")
+            kept = {key: old.meta()[key] for key in (META_VOTER, META_CLUSTER)}
+            self.disk.commit(kept, b"")
 
 
 class Rewriter(Network):

@@ -14,7 +14,7 @@ from multipaxos.machine.semantics import VERSIONS, Semantics
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.machine.user_machine import runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_VOTER, ApplyJob, Batch, Event, Read
+from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES
 from multipaxos.simulation.shell import carry_out
@@ -22,6 +22,7 @@ from multipaxos.simulation.timeline import MS as MS
 from multipaxos.storage.records import Record, by_key, split
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
+from tests.support.founders import founders_meta
 from tests.support.journal import Journal
 
 APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
@@ -68,7 +69,7 @@ class OneNode:
         self.meta = dict(meta or {})
         self.records = list(records or [])
         if founded:
-            self.meta.setdefault(META_VOTER, b"".join(i.to_bytes(8, "little") for i in self.incarnations))
+            self.meta = founders_meta(self.incarnations) | self.meta
         self.machine = journal or Journal()
         self.run = runner_of(self.machine)
         self.slow, self.inside = slow, inside

@@ -13,7 +13,16 @@ from typing import Any, Protocol
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.user_machine import run, runner_of
 from multipaxos.node.node import Node
-from multipaxos.node.output import META_BALLOT, META_DECIDED, META_VOTER, ApplyJob, Batch, Event, Read
+from multipaxos.node.output import (
+    META_BALLOT,
+    META_CLUSTER,
+    META_DECIDED,
+    META_VOTER,
+    ApplyJob,
+    Batch,
+    Event,
+    Read,
+)
 from multipaxos.paxos.ballot import describe as describe_ballot
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
@@ -223,6 +232,8 @@ def contents(batch: Batch) -> str:
     parts = []
     if META_VOTER in batch.meta:
         parts.append("the voter record")
+    elif META_CLUSTER in batch.meta:
+        parts.append("the cluster's id")
     if META_BALLOT in batch.meta:
         parts.append(f"ballot {describe_ballot(int.from_bytes(batch.meta[META_BALLOT], 'little'))}")
     for first, end, _, frame in parts_of_batch(batch.records):

@@ -35,11 +35,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from multipaxos.node.output import META_VOTER
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, ROLE_BITS
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.timeline import MS
+from tests.support.founders import founders_meta
 from tests.transcripts.actor import Actor, contents
 from tests.transcripts.client import Client
 from tests.transcripts.network import HELD, LOST, Cut, Pattern, ScriptError
@@ -93,10 +93,10 @@ def read_roles(nodes: int, text: str) -> list[int]:
 def start(stage: Stage, *, fresh: bool, linked: bool) -> None:
     """Starts all nodes."""
     actors = list(stage.actors.values())
-    voters = b"".join(actor.disk.incarnation.to_bytes(8, "little") for actor in actors)
+    meta = founders_meta([actor.disk.incarnation for actor in actors])
     for actor in actors:
         if not fresh:
-            actor.disk.commit({META_VOTER: voters}, b"")
+            actor.disk.commit(meta, b"")
         actor.start()
     for actor in actors:
         if linked:

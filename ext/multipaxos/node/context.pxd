@@ -6,6 +6,7 @@ from libc.stdint cimport uint64_t
 
 @cython.final
 cdef class Context:
+    cdef readonly str cluster        # its name
     cdef readonly int node_id
     cdef readonly int nodes
     cdef readonly object incarnation

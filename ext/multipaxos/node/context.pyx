@@ -14,9 +14,11 @@ from multipaxos.paxos.roles cimport ACCEPTOR, LEADER, REPLICA
 
 @cython.final
 cdef class Context:
-    """`roles`: by node id, bits 1 replica, 2 leader, 4 acceptor; `incarnation`: of this node's data directory."""
+    """`cluster`: its name; `roles`: by node id, bits 1 replica, 2 leader, 4 acceptor; `incarnation`: of this node's
+    data directory."""
 
-    def __cinit__(self, int node_id, roles, incarnation, uint64_t window):
+    def __cinit__(self, str cluster not None, int node_id, roles, incarnation, uint64_t window):
+        self.cluster = cluster
         self.node_id = node_id
         self.nodes = len(roles)
         self.roles = list(roles)

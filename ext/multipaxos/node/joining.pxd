@@ -23,9 +23,11 @@ cdef class Joining:
     cdef Election election
     cdef readonly Founding founding
     cdef readonly bint is_founded    # the voter record is durable
+    cdef readonly uint64_t cluster_id    # durable here; 0: none, and nothing is learnt
+    cdef readonly tuple refused_slots    # in which no command is applied, in order
     cdef uint64_t interval_ns        # between two reports while not founded
     cdef uint64_t due_ns             # the next report
-    cdef uint64_t ticket             # of the voter record while it is not durable; 0: none
+    cdef uint64_t ticket             # of the id, and the voter record, while they are not durable; 0: none
 
     cdef int start(self) except -1
     cdef int on_link_up(self, Link link) except -1
@@ -35,5 +37,5 @@ cdef class Joining:
     cdef int on_durable(self) except -1
     cdef int send_founding(self, Link link) except -1
     cdef int send_to_all(self) except -1
-    cdef int record_founders(self) except -1
+    cdef int record(self) except -1
     cdef int on_founders_durable(self) except -1

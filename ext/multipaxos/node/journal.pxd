@@ -53,7 +53,7 @@ cdef class Journal:
     cdef int record_part(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef int put_number(self, bytes key, uint64_t value) except -1
     cdef int put_ballot(self, uint64_t ballot) except -1
-    cdef int put_founders(self, tuple founders) except -1
+    cdef int put_cluster(self, uint64_t cluster_id, tuple founders, tuple refused_slots) except -1
     cdef uint64_t ticket(self) noexcept
     cdef bint is_durable(self, uint64_t ticket) noexcept
     cdef int settle(self, uint64_t now_ns) except -1

@@ -110,9 +110,12 @@ cdef class Journal:
             self.put_number(output.META_BALLOT, ballot)
         return 0
 
-    cdef int put_founders(self, tuple founders) except -1:
-        """The voter record: the incarnations of the founders, by node id."""
-        self.meta[output.META_VOTER] = b"".join([incarnation.to_bytes(8, "little") for incarnation in founders])
+    cdef int put_cluster(self, uint64_t cluster_id, tuple founders, tuple refused_slots) except -1:
+        """The cluster to which this node belongs; `founders`: the voter record, None on a node that is none of them."""
+        self.put_number(output.META_CLUSTER, cluster_id)
+        if founders is not None:
+            self.meta[output.META_VOTER] = output.words(founders)
+        self.meta[output.META_REFUSED] = output.words(refused_slots)
         return 0
 
     # -- batches

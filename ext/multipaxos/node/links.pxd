@@ -15,6 +15,8 @@ cdef class Link:
     cdef readonly bint is_admin      # a client's link that proved the cluster's key
     cdef readonly int semantics_max  # the newest semantics of the log that the peer knows
     cdef readonly uint32_t machine_version   # of the peer's machine
+    cdef readonly uint64_t cluster_id    # of the peer, when the link came up; 0: it had none
+    cdef readonly tuple refused_slots    # of the peer, when the link came up
     cdef readonly bint is_up
     cdef Bytes pending               # the beginning of a frame whose rest has not come
     cdef Bytes outgoing

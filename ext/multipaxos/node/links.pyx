@@ -26,10 +26,11 @@ from multipaxos.errors import InvariantViolation
 cdef class Link:
     """`node_id` of the peer, -1 for a client; `incarnation` of the peer's data directory. The others are what the
     peer's hello told: the number that its process drew at its start, the newest semantics of the log and the version of
-    the machine that it knows. `admin`: a client's link that proved the cluster's key."""
+    the machine that it knows, its cluster's id and the slots that it refuses. `admin`: a client's link that proved the
+    cluster's key."""
 
     def __cinit__(self, uint64_t id, int node_id, incarnation, *, process=0, bint admin=False, int semantics_max=1,
-                  uint32_t machine_version=1):
+                  uint32_t machine_version=1, uint64_t cluster_id=0, tuple refused_slots=()):
         self.id = id
         self.node_id = node_id
         self.incarnation = incarnation
@@ -37,6 +38,8 @@ cdef class Link:
         self.is_admin = admin
         self.semantics_max = semantics_max
         self.machine_version = machine_version
+        self.cluster_id = cluster_id
+        self.refused_slots = refused_slots
         self.is_up = True
         memset(&self.pending, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))

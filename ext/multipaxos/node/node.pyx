@@ -41,7 +41,7 @@ from multipaxos.node.limits cimport MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob, Batch, Output
 from multipaxos.node.pings cimport Pings
-from multipaxos.node.recovery cimport founders_of, number_of, recover
+from multipaxos.node.recovery cimport founders_of, number_of, recover, words_of
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -71,19 +71,19 @@ cdef class Node:
     """One node's core; `docs/design.md` has the contract.
 
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `flatten`:
-    rewrites a frame that is laid out differently (bytes to bytes, ValueError if it is no message). `window`: a power of
-    two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take. `versions`: of the
-    semantics, as far as this program knows them. Raises CorruptLog if the records are not what a node writes, LogTooNew
-    if they demand other semantics.
+    rewrites a frame that is laid out differently (bytes to bytes, ValueError if it is no message). `cluster`: its name.
+    `window`: a power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
+    `versions`: of the semantics, as far as this program knows them. Raises CorruptLog if `meta` or `records` are not
+    what a node writes, LogTooNew if they demand other semantics.
     """
 
     def __init__(self, *, int node_id, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
-                 meta, records, flatten, uint64_t window=8192, uint64_t ring_bytes=256 << 20,
+                 meta, records, flatten, str cluster="", uint64_t window=8192, uint64_t ring_bytes=256 << 20,
                  uint64_t election_timeout_ns=500 * MILLISECOND_NS, uint64_t ping_interval_ns=100 * MILLISECOND_NS,
                  tuple versions not None=known_semantics.VERSIONS):
         cdef uint64_t capacity = RING_WINDOWS * window
         cdef uint64_t ballot = number_of(meta, output.META_BALLOT, 0)
-        cdef tuple founders = founders_of(meta)
+        cdef tuple founders = founders_of(meta, len(roles), cluster)
         cdef Agreement agreement = Agreement(node_id, [i for i, role in enumerate(roles) if role & REPLICA])
         cdef Context context
         if capacity + window > SPAN_MAX:
@@ -93,7 +93,7 @@ cdef class Node:
         self.ring_bytes = ring_bytes
         self.failed = ""
         self.machine = machine
-        self.context = context = Context(node_id, roles, incarnation, window)
+        self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),
                                  founders is not None and context.is_acceptor)
@@ -103,6 +103,7 @@ cdef class Node:
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.leader, self.election, founders,
+                               number_of(meta, output.META_CLUSTER, 0), words_of(meta, output.META_REFUSED) or (),
                                ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
                                self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
@@ -195,20 +196,21 @@ cdef class Node:
             return
         self.catch_up.on_read(token, ok, data)
 
-    def link_up(self, uint64_t link, int node_id, incarnation, *, process=0, bint admin=False, int semantics_max=1,
-                uint32_t machine_version=1):
-        """A handshake is done; `node_id` -1 is a client. See `Link` for what the hello told."""
+    def link_up(self, uint64_t link, int node_id, incarnation, **told):
+        """A handshake is done; `node_id` -1 is a client. `told`: what its hello told, see `Link`."""
         cdef Link new
         cdef Link old
         if self.failed:
             return
-        new = Link(link, node_id, incarnation, process=process, admin=admin, semantics_max=semantics_max,
-                   machine_version=machine_version)
+        new = Link(link, node_id, incarnation, **told)
         old = self.links.add(new)
         if old is not None:
             self.on_peer_gone(old)
         if node_id >= 0:
             self.joining.on_link_up(new)
+            if not new.is_up:            # it was refused
+                self.on_peer_gone(new)
+                return
             self.comparing.on_link_up(new)
             self.pings.soon()
             self.leading.greet(new)
@@ -264,6 +266,8 @@ cdef class Node:
             return self.links.refuse(link, "a peer's message from a client")
         if not is_ballot(message.ballot) or not is_ballot(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")
+        if not self.joining.cluster_id and message.kind in (PHASE2A, DECISION, FETCHED):
+            return 0                     # whose log this is would not survive a crash
         if message.kind == PHASE2A:
             return self.voter.on_phase2a(link, message, frame, size)
         if message.kind == PHASE2B:
@@ -369,6 +373,16 @@ cdef class Node:
         return self.context.node_id
 
     @property
+    def cluster_id(self):
+        """The id of the cluster to which this node belongs, as its disk has it; 0: none yet."""
+        return self.joining.cluster_id
+
+    @property
+    def refused_slots(self):
+        """The slots in which no command is applied, in order."""
+        return self.joining.refused_slots
+
+    @property
     def slot_out(self):
         """The next slot to be applied here."""
         return self.replica.slot_out
@@ -415,6 +429,8 @@ cdef class Node:
             "machine_known": self.replica.settings.machine_known,
             "semantics": self.replica.settings.semantics,
             "incarnation": f"{self.context.incarnation:016x}",
+            "cluster_id": f"{self.joining.cluster_id:016x}",
+            "refused_slots": list(self.joining.refused_slots),
             "founded": not self.joining.founding.fresh,
             "requests": len(self.replica.requests),
             "reproposals": self.replica.reproposals,

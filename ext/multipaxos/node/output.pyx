@@ -13,11 +13,18 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-# Keys of the core's metadata. Values are unsigned 64-bit integers, little-endian.
+# Keys of the core's metadata. Values are unsigned 64-bit integers, little-endian; some are lists of them.
+META_CLUSTER = b"cluster"            # the cluster's id
+META_REFUSED = b"refused"            # the slots in which no command is applied, in order
 META_VOTER = b"voter"                # the voter record: the incarnations of the founders, by node id
 META_BALLOT = b"ballot"              # the highest ballot that a promise or a scout of this node rests on
 META_MARK = b"mark"                  # all slots below it are decided and were collected
 META_DECIDED = b"decided"            # all slots below it are decided and in the log
+
+
+def words(numbers):
+    """The value of a list of numbers among the metadata."""
+    return b"".join([number.to_bytes(8, "little") for number in numbers])
 
 
 @cython.final

@@ -29,6 +29,7 @@ from multipaxos.wire.run cimport Run, run_drop, run_read
 
 import multipaxos.node.output as output
 from multipaxos.errors import CorruptLog
+from multipaxos.membership.founding import cluster_id_of
 
 
 cdef uint64_t number_of(object meta, bytes key, uint64_t default):
@@ -37,12 +38,24 @@ cdef uint64_t number_of(object meta, bytes key, uint64_t default):
     return default if value is None else int.from_bytes(value, "little")
 
 
-cdef tuple founders_of(object meta):
-    """The voter record among the metadata: the incarnations of the founders by node id, or None."""
-    voter = meta.get(output.META_VOTER)
-    if voter is None:
+cdef tuple words_of(object meta, bytes key):
+    """A list of numbers among the metadata, None where there is none."""
+    value = meta.get(key)
+    if value is None:
         return None
-    return tuple([int.from_bytes(voter[i:i + 8], "little") for i in range(0, len(voter), 8)])
+    return tuple([int.from_bytes(value[i:i + 8], "little") for i in range(0, len(value), 8)])
+
+
+cdef tuple founders_of(object meta, int nodes, str name):
+    """The voter record among the metadata: the incarnations of the founders by node id, or None."""
+    founders = words_of(meta, output.META_VOTER)
+    if founders is None:
+        return None
+    if len(founders) != nodes:
+        raise CorruptLog(f"the voter record lists {len(founders)} founders of a cluster of {nodes} nodes")
+    if number_of(meta, output.META_CLUSTER, 0) != cluster_id_of(name, founders):
+        raise CorruptLog("the cluster's id is not that of the founders in the voter record")
+    return founders
 
 
 cdef int recover(Journal journal, object records) except -1:

@@ -8,12 +8,19 @@ from multipaxos.node.links import Links
 from multipaxos.paxos.acceptor import Acceptor
 from multipaxos.paxos.leader import Leader
 
+OTHER_CLUSTER: str
+NO_FOUNDER: str
+
 @final
 class Joining:
     @property
     def founding(self) -> Founding: ...
     @property
     def is_founded(self) -> bool: ...
+    @property
+    def cluster_id(self) -> int: ...
+    @property
+    def refused_slots(self) -> tuple[int, ...]: ...
     def __new__(
         cls,
         context: Context,
@@ -23,6 +30,8 @@ class Joining:
         leader: Leader,
         election: Election,
         founders: tuple[int, ...] | None,
+        cluster_id: int,
+        refused_slots: tuple[int, ...],
         ping_interval_ns: int,
     ) -> Joining: ...
     def invariants(self) -> None: ...

@@ -55,6 +55,10 @@ class Node:
     @property
     def node_id(self) -> int: ...
     @property
+    def cluster_id(self) -> int: ...
+    @property
+    def refused_slots(self) -> tuple[int, ...]: ...
+    @property
     def slot_out(self) -> int: ...
     @property
     def voting(self) -> bool: ...
@@ -70,6 +74,7 @@ class Node:
         meta: Mapping[bytes, bytes],
         records: Iterable[tuple[int, int, bytes]],
         flatten: Callable[[bytes], bytes],
+        cluster: str = "",
         window: int = 8192,
         ring_bytes: int = ...,
         election_timeout_ns: int = ...,
@@ -90,6 +95,8 @@ class Node:
         admin: bool = False,
         semantics_max: int = 1,
         machine_version: int = 1,
+        cluster_id: int = 0,
+        refused_slots: tuple[int, ...] = (),
     ) -> None: ...
     def link_down(self, link: int) -> None: ...
     def next_tick_ns(self) -> int: ...

@@ -1,9 +1,14 @@
+from collections.abc import Iterable
 from typing import Final, final
 
+META_CLUSTER: Final[bytes]
+META_REFUSED: Final[bytes]
 META_VOTER: Final[bytes]
 META_BALLOT: Final[bytes]
 META_MARK: Final[bytes]
 META_DECIDED: Final[bytes]
+
+def words(numbers: Iterable[int]) -> bytes: ...
 
 @final
 class Event:

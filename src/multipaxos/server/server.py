@@ -141,6 +141,7 @@ class Server:
             meta=self.storage.meta(),
             records=self.storage.records(),
             flatten=flatten,
+            cluster=self.config.name,
             window=self.config.window,
             election_timeout_ns=self.config.election_timeout_ms * 1_000_000,
             ping_interval_ns=self.config.ping_interval_ms * 1_000_000,
