@@ -4,7 +4,6 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from multipaxos.node.context cimport Context
-from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
@@ -25,7 +24,6 @@ cdef class CatchUp:
     cdef Context context
     cdef Links links
     cdef Journal journal
-    cdef Joining joining
     cdef Leading leading
     cdef Acceptor acceptor
     cdef Replica replica

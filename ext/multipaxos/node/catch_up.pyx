@@ -12,8 +12,6 @@ Rules.
 - A peer has forgotten all slots below its mark, so it is not asked for them again.
 - A fetched pvalue is sent at the ballot at which the sender holds it. That ballot decided the slot or is above one that
   did, and every pvalue at or above a deciding ballot carries the decided command.
-- While our own voter record is not durable, a peer learns from us only what is durable here: a crash must not erase
-  what made that peer a witness, because both nodes could then found a cluster.
 - A damaged record is not sent, nor is what an older one says of its slots: an answer ends before it. Where nothing can
   be sent, no answer is: the peer asks another one.
 - What was decided in a former life is sent from the disk also where our own replica is stuck at a hole below it.
@@ -28,7 +26,6 @@ from libc.stdlib cimport free, malloc
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from multipaxos.node.context cimport Context
-from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RING_DELAY_NS
@@ -60,12 +57,11 @@ cdef class Lookup:
 cdef class CatchUp:
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
-                  Joining joining not None, Leading leading not None, Acceptor acceptor not None,
+                  Leading leading not None, Acceptor acceptor not None,
                   Replica replica not None):
         self.context = context
         self.links = links
         self.journal = journal
-        self.joining = joining
         self.leading = leading
         self.acceptor = acceptor
         self.replica = replica
@@ -209,8 +205,6 @@ cdef class CatchUp:
     cdef int on_fetch(self, Link link, const Message* message) except -1:
         """A peer asks for decisions."""
         cdef uint64_t end = min(message.end, max(self.replica.undecided, self.journal.decided_before))
-        if not self.joining.is_founded:
-            end = min(end, self.journal.durable_out)
         if message.first < 1 or message.first >= end:
             return 0
         if message.first < self.acceptor.mark and not self.context.is_replica:

@@ -107,8 +107,7 @@ cdef class Node:
                                ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
                                self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
-        self.catch_up = CatchUp(context, self.links, self.journal, self.joining, self.leading, self.acceptor,
-                                self.replica)
+        self.catch_up = CatchUp(context, self.links, self.journal, self.leading, self.acceptor, self.replica)
         self.voter = Voting(context, self.links, self.journal, self.leading, self.catch_up, self.election,
                             self.acceptor, self.leader)
         self.serving = Serving(context, self.links, self.leading, agreement, self.leader, self.replica)

@@ -95,10 +95,6 @@ cdef class Acceptor:
             self.holes.fill(first, min(end, self.accepted.base + self.accepted.capacity))
         return changed
 
-    cdef bint has_log(self) noexcept:
-        """Does it hold any part of a log, or did it?"""
-        return self.end > 1 or self.holes.end > 0
-
     cdef bint may_promise(self, uint64_t first) noexcept:
         """Can it tell what it has accepted from `first` on?"""
         return first >= self.holes.end

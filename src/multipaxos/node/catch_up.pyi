@@ -1,7 +1,6 @@
 from typing import final
 
 from multipaxos.node.context import Context
-from multipaxos.node.joining import Joining
 from multipaxos.node.journal import Journal
 from multipaxos.node.leading import Leading
 from multipaxos.node.links import Links
@@ -20,7 +19,6 @@ class CatchUp:
         context: Context,
         links: Links,
         journal: Journal,
-        joining: Joining,
         leading: Leading,
         acceptor: Acceptor,
         replica: Replica,
