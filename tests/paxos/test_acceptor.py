@@ -167,20 +167,6 @@ def test_a_learners_late_lower_ballot_does_not_hide_the_decided_one_on_disk():
     assert node.restart().core.command_at(1) == node.core.command_at(1) == (OPEN_SESSION, 0, 900, b"")
 
 
-def test_what_a_fresh_node_learned_counts_when_it_begins_to_vote():
-    """A2 at the moment of founding: ballot_num is no lower than what is held."""
-    node = OneNode(founded=False)
-    node.phase2a(2, B2, 1, COMMANDS[:1])
-    node.send(1, "founding", incarnation=1001, fresh=False, incarnations=[1000, 1001, 1002])
-    node.sync()
-    assert node.core.voting
-    assert node.core.acceptor.ballot_num == B2
-    node.core.invariants()
-    node.send(1, "phase1a", ballot=B1, first=1)
-    node.sync()
-    assert node.from_peer(1, "phase1b")[-1]["ballot"] == B2
-
-
 # -- mark
 
 

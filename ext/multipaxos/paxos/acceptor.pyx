@@ -54,15 +54,9 @@ cdef class Acceptor:
         self.voting = voting
 
     def set_voting(self):
-        """From now on it adopts and accepts, because its voter record is durable. What it has learnt until then counts
-        as accepted, so it has adopted the ballots of that."""
-        cdef uint64_t slot
-        cdef Row* row
+        """From now on it adopts and accepts, because its voter record is durable. It holds nothing yet: a node learns
+        only when it knows its cluster, and a founder knows it by the voter record."""
         self.voting = True
-        for slot in range(self.accepted.base, self.end):
-            row = self.accepted.find(slot)
-            if row != NULL and row.run != NULL:
-                self.adopt(row.ballot)
 
     cdef bint adopt(self, uint64_t ballot) noexcept:
         """Phase 1a, and the phase-1 half of a phase 2a: true if ballot_num rose."""
