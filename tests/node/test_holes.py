@@ -287,6 +287,8 @@ class TestLost:
     def test_a_fresh_node_that_lost_what_it_learnt_is_no_empty_one(self) -> None:
         """It must not found a cluster with empty ones."""
         one = OneNode(founded=False)
+        one.send(2, "founding", incarnation=1002, fresh=False, incarnations=[7, 1001, 1002])
+        one.sync()
         one.phase2a(2, B2, 1, [command(9, 1)])
         one.sync()
         rot(one, 0)
