@@ -7,7 +7,8 @@ trusting any process, and can hold each process to it.
 Rules, each checked the moment that it could be broken; the names are those of PMMC where it has one.
 - C1: at one ballot there is one command for a slot, with one time.
 - C2: if a leader calls a slot decided, a phase-2 quorum has accepted it at that ballot, or knows it to be decided.
-- C2, R1: what a node applies was chosen, and there is one chosen command for a slot.
+- C2, R1: what a node applies, or teaches in an answer to a fetch, was chosen, and there is one chosen command for a
+  slot.
 - P2c (Paxos Made Simple): a proposal at a ballot above one that chose a command carries that command.
 - A ballot is one attempt of one life of one node, and is durable before its phase 1a leaves.
 - A promise leaves when its ballot and all pvalues that it names are durable, and names every slot that its node has
@@ -33,6 +34,7 @@ from multipaxos.judges.violation import Violation
 from multipaxos.node.node import Node
 from multipaxos.paxos.ballot import describe
 from multipaxos.wire import codec
+from multipaxos.wire.codec import CodecError
 
 Command = tuple[int, tuple[Any, ...]]  # time_ns, and the command as the codec has it
 ACTIVE = 2  # of the states of a leader in the core
@@ -216,6 +218,8 @@ class Oracle:
             self.on_phase1b(node_id, message)
         elif kind == "phase2b":
             self.on_phase2b(node_id, message)
+        elif kind == "fetched":
+            self.on_fetched(node_id, message)
 
     def on_phase1a(self, node_id: int, message: dict[str, Any]) -> None:
         """A scout asks for promises."""
@@ -258,6 +262,20 @@ class Oracle:
         voted = self.voted.setdefault(node_id, {})
         for slot in range(message["first"], message["end"]):
             voted[slot] = max(message["ballot"], voted.get(slot, 0))
+
+    def on_fetched(self, node_id: int, message: dict[str, Any]) -> None:
+        """A node says what was decided: it is what was chosen."""
+        for pvalues in message["pvalues"]:
+            try:
+                commands = self.propose(pvalues["run"])
+            except CodecError as error:
+                raise Violation(f"C2: node {node_id} teaches slot {pvalues['first']} as no phase 2a") from error
+            for slot in range(pvalues["first"], pvalues["end"]):
+                chosen = self.chosen.get(slot)
+                if chosen is None or chosen[1] != commands.get(slot):
+                    raise Violation(
+                        f"C2: node {node_id} teaches {commands.get(slot)} in slot {slot}, chosen is {chosen}"
+                    )
 
     def check_voter(self, node_id: int, what: str) -> None:
         """Only founders promise and vote."""
