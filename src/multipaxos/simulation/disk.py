@@ -77,6 +77,10 @@ class Disk(MemoryStorage):
         first, index, value = record
         records = list(self.records())
         records[records.index(record)] = first, index, value[:at] + bytes([value[at] ^ bits]) + value[at + 1 :]
+        self.now_holds(records)
+
+    def now_holds(self, records: list[Record]) -> None:
+        """Some of its records are not any more what was committed."""
         self._indexed = records
         self.damaged = True
         before, self.accepted = self.accepted, self._still_accepted()

@@ -82,9 +82,12 @@ def identify(directory: Path, transaction: Transaction, cluster: str, node_id: i
         transaction.put(b"incarnation", _INCARNATION.pack(incarnation))
         return incarnation
     if known != str(FORMAT).encode():
-        raise DirectoryMismatch(f"{directory} has format {known.decode()}, this version writes {FORMAT}")
+        raise DirectoryMismatch(
+            f"{directory} has format {known.decode(errors='replace')}, this version writes {FORMAT}: start the version "
+            "that wrote it, or give this node an empty directory, with which it learns and does not vote"
+        )
     for key, ours in ((b"cluster", cluster), (b"node", str(node_id))):
-        theirs = (transaction.get(key) or b"").decode()
+        theirs = (transaction.get(key) or b"").decode(errors="replace")
         if theirs != ours:
             raise DirectoryMismatch(
                 f"{directory} belongs to {key.decode()} {theirs!r}, not {ours!r}: "
