@@ -11,7 +11,7 @@ Rules.
       stall a slot.)
 - A3  a pvalue accepted is never removed above the mark, only replaced by one of a higher ballot in the same slot.
 - A4  one command per (ballot, slot): the leader sees to that; here the first one stays.
-- A5  nothing is accepted in a hole, and a phase 1a that asks for a slot of one is not answered. Only a decided pvalue
+- H1  nothing is accepted in a hole, and a phase 1a that asks for a slot of one is not answered. Only a decided pvalue
       is held there, and it fills the hole.
 - A node that does not vote holds pvalues the same way, as a learner: each is a true proposal of its ballot. It
   adopts nothing.
@@ -169,6 +169,6 @@ cdef class Acceptor:
             if row.ballot != row.run.ballot or not row.run.first <= slot < row.run.first + row.run.count:
                 raise InvariantViolation(f"A4: the row of slot {slot} does not belong to its run")
             if slot < self.holes.end and self.holes.clear_of(slot, slot + 1).first != slot:
-                raise InvariantViolation(f"A5: slot {slot} is held and lies in a hole")
+                raise InvariantViolation(f"H1: slot {slot} is held and lies in a hole")
         if self.end > self.accepted.base + self.accepted.capacity:
             raise InvariantViolation(f"the acceptor holds slots up to {self.end}, beyond its ring")

@@ -17,7 +17,7 @@ Rules, each checked the moment that it could be broken; the names are those of P
   them, or any part of a log, is left.
 - A3: a pvalue on a disk is replaced only by one of a higher ballot; a node that starts holds all that its disk does. A
   vote whose record was damaged may be answered for by a pvalue that is decided.
-- A5: what a node has voted for and lost is a hole of its acceptor until then.
+- H1: what a node has voted for and lost is a hole of its acceptor until then.
 - A session is reported to be expired only if the log has evicted it.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
