@@ -95,7 +95,7 @@ def damage(directory: Path, chance: random.Random, decided: int) -> tuple[str, b
             pairs = [(db, key, value) for db in databases for key, value in transaction.cursor(db)]
             db, key, value = chance.choice(pairs)
             transaction.delete(key, db=db)
-            if chance.random() < 0.5:
+            if not value or chance.random() < 0.5:
                 key = flipped(key, chance.randrange(len(key)), chance)
             else:
                 value = flipped(value, chance.randrange(len(value)), chance)
