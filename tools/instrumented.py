@@ -99,22 +99,28 @@ def build(kind: Kind) -> Path:
 
 
 def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -> Path:
-    """Copies the package as it ships to `place`, with files of ext/multipaxos changed: {"node/node.pyx": its text}.
+    """Copies the package as it ships to `place`, with some files changed: {"node/node.pyx": its text}. A .py file is one
+    of src/multipaxos, any other one of ext/multipaxos.
 
     The modules of changed .pyx files are compiled; the others are the extensions in src/multipaxos. If a .pxd is
     changed, all modules are compiled, because any may use it. Returns what to put first on PYTHONPATH.
     """
-    unknown = [name for name in changed if not (CORE / name).is_file()]
+    unknown = [name for name in changed if not source_of(name).is_file()]
     if unknown:
-        raise BuildFailed(f"ext/multipaxos has no {', '.join(unknown)}")
+        raise BuildFailed(f"there is no {', '.join(str(source_of(name).relative_to(ROOT)) for name in unknown)}")
     library = place / "library"
     copy_package(library, with_extensions=True)
     for name, text in changed.items():
         (library / "multipaxos" / name).write_text(text, encoding="utf-8")
     headers = any(name.endswith(".pxd") for name in changed)
-    stems = sorted(name.removesuffix(".pyx") for name in changed)
+    stems = sorted(name.removesuffix(".pyx") for name in changed if name.endswith(".pyx"))
     compile_modules(library, modules() if headers else stems, kind)
     return library
+
+
+def source_of(name: str) -> Path:
+    """The source file with that name below the package."""
+    return (PACKAGE if name.endswith(".py") else CORE) / name
 
 
 def copy_package(library: Path, with_extensions: bool) -> None:

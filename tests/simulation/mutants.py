@@ -1,7 +1,7 @@
 """Mutants: for each trap of the protocol the one-line slip that falls into it.
 
-A mutant is a copy of the compiled package in which one module was built from changed source (`mutation.py`). The
-shipped core knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that no slip
+A mutant is a copy of the compiled package in which one module was built from changed source (`mutation.py`); a module
+of the Python side is named with its suffix. The shipped core knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that no slip
 becomes stale unnoticed. `seeds`: within how many seeds `multipaxos simulate` has to find the mutant.
 
 Not here, because a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`tests/node` and
@@ -19,7 +19,7 @@ class Slip:
     """One broken rule: `old` becomes `new` in `module`."""
 
     name: str
-    module: str  # such as paxos/quorum
+    module: str  # such as paxos/quorum, or storage/keys.py
     old: str
     new: str
     seeds: int = 1000
@@ -164,15 +164,15 @@ SLIPS = [
     Slip(
         "a restart at which the older record holds",
         "node/recovery",
-        "        if row.run != NULL and row.votes > index:\n",
-        "        if row.run != NULL and row.votes < index:\n",
+        "if row.run != NULL and row.votes > record.index:",
+        "if row.run != NULL and row.votes < record.index:",
     ),
     Slip(
         "an overlapping record that hides its elder",
         "node/recovery",
-        "    for index, first, end, frame in records:\n        run = run_read(",
-        "    for index, first, end, frame in {record[1]: record for record in records}.values():\n"
-        "        run = run_read(",
+        "        for first, index, value in records:\n            record = judge(",
+        "        for first, index, value in {record[0]: record for record in records}.values():\n"
+        "            record = judge(",
     ),
     Slip(
         "a record of a lower ballot that hides a higher one",
@@ -261,5 +261,41 @@ SLIPS = [
         "paxos/session_table",
         "        if command.sequence <= session.last:\n",
         "        if command.sequence < session.last:\n",
+    ),
+    Slip(
+        "a damaged record believed",
+        "wire/record",
+        "verdict = WHOLE if frame_sum == sum_said and",
+        "verdict = WHOLE if",
+    ),
+    Slip(
+        "a damaged record taught",
+        "node/catch_up",
+        "(record.index, value if record.verdict == WHOLE else None)",
+        "(record.index, value)",
+    ),
+    Slip(
+        "a damaged record that its elder stands for",
+        "node/recovery",
+        "            if index > held and first <= slot < end:\n",
+        "            if held == 0 and first <= slot < end:\n",
+    ),
+    Slip(
+        "a promise over a hole",
+        "paxos/acceptor",
+        "        return first >= self.holes.end\n",
+        "        return True\n",
+    ),
+    Slip(
+        "a vote in a hole",
+        "paxos/acceptor",
+        "        if first < self.holes.end:\n            clear =",
+        "        if False:\n            clear =",
+    ),
+    Slip(
+        "a damaged key believed",
+        "storage/keys.py",
+        "    if sum_of_keys(pairs) != known:\n",
+        "    if False:\n",
     ),
 ]

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools.instrumented import CORE, CORES, ROOT, build_changed, on_path
+from tools.instrumented import CORE, CORES, PACKAGE, ROOT, build_changed, on_path, source_of
 
 from tests.simulation.mutants import SLIPS, Slip
 
@@ -48,12 +48,13 @@ def base() -> list[str]:
 
 
 def changed_modules() -> set[str]:
-    """Modules of the core that have changed, such as paxos/quorum; uncommitted changes included."""
+    """Modules that have changed, such as paxos/quorum or storage/keys.py; uncommitted changes included."""
     names = git("ls-files", "--others", "--exclude-standard", "--full-name")
     for commit in base():
         names += git("diff", "--name-only", commit)
-    prefix = f"{CORE.relative_to(ROOT).as_posix()}/"
-    return {str(Path(name.removeprefix(prefix)).with_suffix("")) for name in names if name.startswith(prefix)}
+    core, package = (f"{place.relative_to(ROOT).as_posix()}/" for place in (CORE, PACKAGE))
+    compiled = {str(Path(name.removeprefix(core)).with_suffix("")) for name in names if name.startswith(core)}
+    return compiled | {name.removeprefix(package) for name in names if name.startswith(package)}
 
 
 def part_number() -> int:
@@ -81,12 +82,17 @@ def selected() -> list[Slip]:
 # -- one mutant
 
 
+def file_of(module: str) -> str:
+    """The file of a module: Python's are named with their suffix."""
+    return module if module.endswith(".py") else f"{module}.pyx"
+
+
 def changed_sources(slip: Slip) -> dict[str, str]:
-    """File under CORE -> its changed text. AssertionError if a slip's text does not stand there exactly once."""
+    """File of the package -> its changed text. AssertionError if a slip's text does not stand there exactly once."""
     texts: dict[str, str] = {}
     for module, old, new in ((slip.module, slip.old, slip.new), *slip.more):
-        name = f"{module}.pyx"
-        text = texts[name] if name in texts else (CORE / name).read_text(encoding="utf-8")
+        name = file_of(module)
+        text = texts[name] if name in texts else source_of(name).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{slip.name}: {old!r} stands {text.count(old)} times in {name}"
         texts[name] = text.replace(old, new)
     return texts

@@ -48,3 +48,31 @@ def test_a_failed_sync_ends_the_process():
     assert any("the storage failed" in note.text for note in world.timeline.notes if note.node_id == 0)
     assert world.timeline.run_until(lambda: world.clients[-1].done, 60_000 * MS), world.describe()
     assert host.life > life
+
+
+def test_a_damaged_key_costs_the_disk():
+    """The process refuses a directory whose sum is wrong, and goes on with an empty one, without a vote."""
+    world = settled(8)
+    host = world.hosts[2]
+    host.crash()
+    host.disk.damage_key(world.chance.random)
+    world.adversary.restart(host)
+    assert world.chance.counts["disks_refused"] == 1
+    world.timeline.run_for(3000 * MS)
+    assert not host.core.voting
+    assert host.machine.items() == world.hosts[0].machine.items()
+
+
+def test_a_damaged_record_is_a_hole_until_it_is_filled():
+    """The node says so, fetches what the others know to be decided, and then promises again."""
+    world = settled(8)
+    host = world.hosts[2]
+    host.crash()
+    record = list(host.disk.records())[5]
+    host.disk.damage(record, len(record[2]) - 1, 1)
+    world.adversary.restart(host)
+    assert world.chance.counts["holes"] == 1
+    world.timeline.run_for(3000 * MS)
+    assert world.chance.counts["holes_filled"] == 1
+    assert host.core.status()["holes"] == 0
+    assert host.machine.items() == world.hosts[0].machine.items()

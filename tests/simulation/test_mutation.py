@@ -18,6 +18,7 @@ from tests.simulation.mutation import (
     build,
     changed_modules,
     changed_sources,
+    file_of,
     modules_of,
     part_number,
     select,
@@ -38,7 +39,7 @@ def test_found(slip: Slip, tmp_path: Path) -> None:
 @pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: slip.name.replace(" ", "-"))
 def test_no_slip_is_stale(slip: Slip) -> None:
     """Also those that are not built now would change exactly one place of the source."""
-    assert f"{slip.module}.pyx" in changed_sources(slip)
+    assert file_of(slip.module) in changed_sources(slip)
 
 
 # -- the selection
@@ -78,6 +79,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(mutation, "ROOT", tmp_path)
     monkeypatch.setattr(mutation, "CORE", tmp_path / "ext" / "multipaxos")
+    monkeypatch.setattr(mutation, "PACKAGE", tmp_path / "src" / "multipaxos")
     run(tmp_path, "init", "--quiet", "--initial-branch=main")
     commit(tmp_path, "ext/multipaxos/paxos/quorum.pyx", "ext/multipaxos/paxos/leader.pyx", "README.md")
     return tmp_path
@@ -105,7 +107,9 @@ def test_on_main_the_last_commit_counts(repository: Path) -> None:
     assert changed_modules() == {"paxos/quorum"}
     commit(repository, "README.md", "ext/multipaxos/paxos/leader.pxd")
     assert changed_modules() == {"paxos/leader"}
-    assert part_number() == 3 % PARTS
+    commit(repository, "src/multipaxos/storage/keys.py")
+    assert changed_modules() == {"storage/keys.py"}
+    assert part_number() == 4 % PARTS
 
 
 def test_on_a_branch_all_its_commits_count(repository: Path) -> None:

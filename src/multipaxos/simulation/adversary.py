@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from multipaxos.simulation.client_faults import ClientFaults
 from multipaxos.simulation.cluster import Cluster
+from multipaxos.simulation.disk_faults import DiskFaults
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
 from multipaxos.simulation.link_faults import LinkFaults
@@ -25,11 +26,13 @@ class Adversary:
         self.chance = cluster.chance
         self.links = LinkFaults(cluster)
         self.processes = HostFaults(cluster)
+        self.disks = DiskFaults(cluster, self.processes)
         self.logs = LogFaults(cluster, self.links, self.processes)
         self.clients = ClientFaults(cluster)
         self.kinds = {
             **self.links.kinds(),
             **self.processes.kinds(),
+            **self.disks.kinds(),
             **self.logs.kinds(),
             **self.clients.kinds(),
         }

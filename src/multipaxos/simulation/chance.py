@@ -20,6 +20,9 @@ OTHERS = (
     "suspensions",
     "foundings_under_faults",
     "sessions_expired",
+    "disks_refused",
+    "holes",
+    "holes_filled",
     "short_sessions",
 )
 SLOW_JOBS = 0.05

@@ -9,10 +9,12 @@ below the new mark go, and the mark and the highest ballot are put, in one step.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
 from multipaxos.judges.disks import Hidden, Vote
 from multipaxos.node.output import META_BALLOT, META_DECIDED, META_MARK, META_VOTER
+from multipaxos.storage.keys import check_keys, sum_of_keys
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.storage.records import Record, ends_below, parts_of, parts_of_batch
 from multipaxos.wire.codec import decode_phase2a
@@ -28,6 +30,7 @@ class Disk(MemoryStorage):
         self.accepted: dict[int, int] = {}  # slot -> the ballot at which it is held
         self.damaged = False
         self.remembered: dict[int, int] = {}  # slot -> ballot, damaged while the present process knew it
+        self._sum = sum_of_keys(())
         self._votes: list[Vote] = []
         self._hidden: list[Hidden] = []
 
@@ -64,6 +67,8 @@ class Disk(MemoryStorage):
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         """Applies the whole batch at once."""
         super().commit(meta, records)
+        if meta:
+            self._sum = sum_of_keys(self._meta.items())
         for first, end, _, frame in parts_of_batch(records):
             ballot = decode_phase2a(frame)[0]
             self._votes.append(Vote(first, end, ballot, frame))
@@ -85,6 +90,17 @@ class Disk(MemoryStorage):
         self.damaged = True
         before, self.accepted = self.accepted, self._still_accepted()
         self.remembered |= {slot: ballot for slot, ballot in before.items() if self.accepted.get(slot) != ballot}
+
+    def damage_key(self, chance: random.Random) -> None:
+        """Flips a bit of the value of one key."""
+        key = chance.choice(sorted(self._meta))
+        value = bytearray(self._meta[key])
+        value[chance.randrange(len(value))] ^= 1 << chance.randrange(8)
+        self._meta[key] = bytes(value)
+
+    def check(self) -> None:
+        """What a process does first. Raises DamagedDirectory."""
+        check_keys("the disk", self._meta.items(), self._sum)
 
     def _still_accepted(self) -> dict[int, int]:
         """What whole records say where no damaged one of a greater index may have covered the slot."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from multipaxos.errors import DamagedDirectory
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.semantics import Semantics
@@ -27,6 +28,7 @@ from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
 MILLION = 1_000_000
+COUNTED = {"holes": "holes", "filled": "holes_filled"}  # kinds of events that show that a fault took effect
 SLEEP_MIN_NS, SLEEP_MAX_NS = MS // 10, 50 * MS
 
 
@@ -112,7 +114,13 @@ class Host:
 
     # -- the process
     def start(self) -> None:
-        """The process starts from its disk."""
+        """The process starts from its disk; from an empty one, if it refuses its disk."""
+        try:
+            self.disk.check()
+        except DamagedDirectory as error:
+            self.timeline.note(self.id, f"refuses its disk: {error}")
+            self.chance.counts["disks_refused"] += 1
+            self.lose_disk()
         self.life += 1
         self.paused = False
         self.backlog = []
@@ -202,6 +210,8 @@ class Host:
     def on_events(self, events: Sequence[Event]) -> None:
         """Notes what the core reports."""
         for event in events:
+            if event.kind in COUNTED:
+                self.chance.counts[COUNTED[event.kind]] += 1
             self.timeline.note(self.id, event.text, event.kind)
 
     def on_close(self, link: int, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""Faults of hosts: processes crash and pause, disks fail and are lost, clocks jump.
+"""Faults of hosts: processes crash and pause, clocks jump.
 
-Rules. A process that crashed is started again after a while, unless its node is to stay dead. Only expendable nodes
-lose their disks, except in a lossy scenario. Every method named like a kind of fault returns whether it took effect.
+Rules. A process that crashed is started again after a while, unless its node is to stay dead. Every method named like a
+kind of fault returns whether it took effect.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ class HostFaults:
             "leaders_paused": self.leaders_paused,
             "crashes": self.crashes,
             "crashes_of_all": self.crashes_of_all,
-            "disks_lost": self.disks_lost,
-            "failed_syncs": self.failed_syncs,
             "calendar_jumps": self.calendar_jumps,
         }
 
@@ -111,28 +109,6 @@ class HostFaults:
                 host.resume()
             else:
                 self.restart(host)
-
-    # -- disks
-    def disks_lost(self) -> bool:
-        """A node dies and comes back with an empty disk."""
-        hosts, scenario = self.cluster.hosts, self.cluster.scenario
-        if scenario.lossy:
-            losers = [host for host in hosts if any(other.disk.accepted for other in hosts if other is not host)]
-        else:
-            losers = [hosts[id] for id in scenario.expendable]
-        if not losers:
-            return False
-        host = self.random.choice(losers)
-        if host.alive:
-            self.crash(host)
-        host.lose_disk()
-        return True
-
-    def failed_syncs(self) -> bool:
-        """The next sync of one node fails."""
-        host = self.cluster.any_host()
-        host.fail_syncs = host.alive
-        return host.fail_syncs
 
     # -- clocks
     def skew_clocks(self) -> None:

@@ -47,6 +47,8 @@ class Faults:
     crashes_of_all: int = 0
     disks_lost: int = 0
     failed_syncs: int = 0
+    records_damaged: int = 0
+    keys_damaged: int = 0
     logs_collected: int = 0
     calendar_jumps: int = 0
     sessions_abandoned: int = 0
@@ -75,6 +77,8 @@ EVENTS = (
     "crashes_of_all",
     "disks_lost",
     "failed_syncs",
+    "records_damaged",
+    "keys_damaged",
     "logs_collected",
     "calendar_jumps",
     "sessions_abandoned",

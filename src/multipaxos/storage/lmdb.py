@@ -25,8 +25,8 @@ import lmdb
 
 from multipaxos.errors import CorruptLog, DamagedDirectory, StorageError
 from multipaxos.storage import directory as data_directory
+from multipaxos.storage.keys import check_keys, sum_of_keys
 from multipaxos.storage.records import Record, cut, lowest_first, split
-from multipaxos.wire.crc import sum_of
 
 MAP_BYTES = 1 << 36
 KEY = struct.Struct(">QQ")  # first, index
@@ -106,21 +106,14 @@ class LmdbStorage:
             return  # `identify` refuses it by name
         if not known.issuperset(NAMES):
             raise DamagedDirectory(f"{self.directory}: a database of it is missing")
-        if transaction.get(SUM, db=self._own) != self._sum(transaction):
-            raise DamagedDirectory(f"{self.directory}: the sum of its keys is wrong")
+        check_keys(self.directory, self._pairs(transaction), transaction.get(SUM, db=self._own))
 
-    def _sum(self, transaction: Any) -> bytes:
-        """The sum of all keys and values, but that of the sum itself."""
-        pairs = [
-            struct.pack("<II", len(key), len(value)) + key + value
-            for db in (self._own, self._meta)
-            for key, value in transaction.cursor(db)
-            if key != SUM
-        ]
-        return sum_of(b"".join(pairs)).to_bytes(4, "little")
+    def _pairs(self, transaction: Any) -> list[tuple[bytes, bytes]]:
+        """All keys and values, but that of the sum itself."""
+        return [pair for db in (self._own, self._meta) for pair in transaction.cursor(db) if pair[0] != SUM]
 
     def _put_sum(self, transaction: Any) -> None:
-        transaction.put(SUM, self._sum(transaction), db=self._own)
+        transaction.put(SUM, sum_of_keys(self._pairs(transaction)), db=self._own)
 
     # -- what it holds
 
