@@ -99,8 +99,9 @@ def build(kind: Kind) -> Path:
 
 
 def build_changed(place: Path, changed: Mapping[str, str], kind: Kind = PLAIN) -> Path:
-    """Copies the package as it ships to `place`, with some files changed: {"node/node.pyx": its text}. A .py file is one
-    of src/multipaxos, any other one of ext/multipaxos.
+    """Copies the package as it ships to `place`, with some files changed: {"node/node.pyx": its text}.
+
+    A .py file is one of src/multipaxos, any other one of ext/multipaxos.
 
     The modules of changed .pyx files are compiled; the others are the extensions in src/multipaxos. If a .pxd is
     changed, all modules are compiled, because any may use it. Returns what to put first on PYTHONPATH.

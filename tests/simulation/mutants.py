@@ -1,8 +1,9 @@
 """Mutants: for each trap of the protocol the one-line slip that falls into it.
 
 A mutant is a copy of the compiled package in which one module was built from changed source (`mutation.py`); a module
-of the Python side is named with its suffix. The shipped core knows nothing of it and pays nothing. `Slip.old` has to stand in the source exactly once, so that no slip
-becomes stale unnoticed. `seeds`: within how many seeds `multipaxos simulate` has to find the mutant.
+of the Python side is named with its suffix. The shipped core knows nothing of it and pays nothing. `Slip.old` has to
+stand in the source exactly once, so that no slip becomes stale unnoticed. `seeds`: within how many seeds `multipaxos
+simulate` has to find the mutant.
 
 Not here, because a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`tests/node` and
 `tests/transcripts/refusal.txt` hold that rule), an own acceptor that is asked only once (`tests/node`); and, because
