@@ -202,13 +202,13 @@ SLIPS = [
     Slip(
         "catch-up that skips a slot",
         "paxos/replica",
-        "            if row == NULL or row.run == NULL:\n                break\n            self.settle",
+        "            if row == NULL or row.run == NULL:\n                break\n            if self.jobs",
         "            if row == NULL or row.run == NULL:\n"
         "                row = self.decisions.find(self.slot_out + 1)\n"
         "                if row == NULL or row.run == NULL:\n"
         "                    break\n"
         "                self.slot_out += 1\n"
-        "            self.settle",
+        "            if self.jobs",
     ),
     Slip(
         "a wiped node that votes",
@@ -232,9 +232,9 @@ SLIPS = [
         seeds=1000,
     ),
     Slip(
-        "a founding by a node that has learnt",
+        "a founding by a node that belongs to a cluster",
         "membership/founding",
-        "return self.fresh and not self.learnt",
+        "return self.fresh and not self.cluster_id",
         "return self.fresh",
     ),
     Slip(
