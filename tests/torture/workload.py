@@ -162,7 +162,7 @@ class Workload:
             self.unknown[type(error).__name__] += 1
             self.errors.append(f"worker {worker}: {type(error).__name__}: {error}")
         finally:
-            self.history.append(Operation(worker, key, command, answer, invoked_ns, time.monotonic_ns()))
+            self.history.append(Operation(worker, command, answer, invoked_ns, time.monotonic_ns()))
         if answer is not None:
             self.answered_call_ns[worker] = invoked_ns
         if isinstance(answer, Value | Mismatch):
@@ -185,7 +185,7 @@ class Workload:
     async def read_all(self) -> int:
         """Reads every key that was used, and returns the time before these reads in nanoseconds. Raises NoQuorum."""
         began_ns = time.monotonic_ns()
-        keys = sorted({operation.key for operation in self.history})
+        keys = sorted({key for operation in self.history for key in operation.keys})
         try:
             async with asyncio.timeout(FINAL_S):
                 await asyncio.gather(*(self._read(worker, keys) for worker in range(CLIENTS * WORKERS)))
