@@ -166,6 +166,8 @@ PAIRS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"cluster_id": 1, "refused_slots": (5,)}, {"cluster_id": 1, "refused_slots": (5,)}, ""),
     ({"cluster_id": 1, "refused_slots": (5,)}, {}, ""),  # a node without an id takes them
+    ({"refused_slots": (5,)}, {"cluster_id": 1}, ""),
+    ({}, {"refused_slots": (5,)}, "it refuses no slot, this node slots 5: give the same --refuse-slot"),
     ({"machine_version": 2}, {"machine_version": 3}, ""),
 ]
 

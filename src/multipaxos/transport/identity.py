@@ -125,7 +125,8 @@ class Identity:
                 f"it runs its machine on Python {_dotted(hello.python)}, this node on {_dotted(self.python)}, where "
                 "recursion ends at another depth: use one version, or give --mixed-python to every node"
             )
-        if hello.cluster_id and self.cluster_id and hello.refused_slots != self.refused_slots:
+        takes_them = bool(hello.cluster_id) != bool(self.cluster_id)  # the one without an id takes both from the other
+        if hello.refused_slots != self.refused_slots and not takes_them:
             return (
                 f"it refuses {_slots(hello.refused_slots)}, this node {_slots(self.refused_slots)}: "
                 "give the same --refuse-slot to every node"
