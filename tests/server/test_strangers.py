@@ -157,6 +157,8 @@ def test_a_client_learns_the_clusters_name_and_id_and_the_nodes_id(tmp_path: Pat
 
     async def main() -> None:
         async with three_with_a_log(config) as servers:
+            assert len({server.running.cluster_id() for server in servers}) == 1
+            assert servers[0].running.cluster_id()
             for server in servers:
                 link = await RawLink.to(config, server.node_id)
                 theirs = await link.handshake(client_hello())

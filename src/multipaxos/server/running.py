@@ -156,6 +156,8 @@ class Running:
                 other.incarnation,
                 process=other.process,
                 admin=other.kind == "admin",
+                cluster_id=other.cluster_id,
+                refused_slots=other.refused_slots,
                 semantics_max=other.semantics_max,
                 machine_version=other.machine_version,
             )
@@ -325,8 +327,8 @@ class Running:
 
     def cluster_id(self) -> int:
         """The id of the cluster, 0 while the node has none."""
-        return 0
+        return self.core.cluster_id
 
     def refused_slots(self) -> tuple[int, ...]:
         """The slots that an operator has told the cluster to refuse."""
-        return ()
+        return self.core.refused_slots
