@@ -23,6 +23,7 @@ cdef class Session:
     cdef readonly uint64_t leading_ballot
     cdef readonly bint expired
     cdef readonly bint rewind_wanted  # an answer was `ahead` or `overloaded`: pause, then call rewind()
+    cdef uint16_t kind               # of its commands
     cdef bint opening_sent
     cdef Pending* ring
     cdef uint64_t capacity

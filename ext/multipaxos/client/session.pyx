@@ -21,8 +21,8 @@ from multipaxos.paxos.limits cimport RUN_BYTES, UNACKNOWLEDGED_MAX
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, PARTIAL, Fault
 from multipaxos.wire.messages cimport (
-    AHEAD, APPLY, EXPIRED, LEADING, OPENED, OPEN_SESSION, OVERLOADED, RESPONSE, RUN_SLOTS_MAX, Command, Message,
-    Reply,
+    AHEAD, APPLY, EXPIRED, LEADING, OPENED, OPEN_SESSION, OVERLOADED, RESPONSE, RUN_SLOTS_MAX, SETTING, Command,
+    Message, Reply,
 )
 from multipaxos.wire.reading cimport decode, frame_size, reply_at
 from multipaxos.wire.writing cimport put_request
@@ -34,19 +34,20 @@ globals().update(UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
 
 cdef class Session:
     """One session. `nonce`: random, never 0. `capacity`: how many commands may be in flight, a power of two up to
-    UNACKNOWLEDGED_MAX."""
+    UNACKNOWLEDGED_MAX. `settings`: its commands are settings, for a link of an admin, and not for the machine."""
 
     def __cinit__(self):
         memset(&self.incoming, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
         self.replies = []
 
-    def __init__(self, uint64_t nonce, uint64_t capacity=UNACKNOWLEDGED_MAX):
+    def __init__(self, uint64_t nonce, uint64_t capacity=UNACKNOWLEDGED_MAX, bint settings=False):
         if self.ring != NULL:
             raise RuntimeError("a session is initialized once")
         if capacity & (capacity - 1) or not 0 < capacity <= UNACKNOWLEDGED_MAX:
             raise ValueError(f"capacity must be a power of two up to {<int>UNACKNOWLEDGED_MAX}, not {capacity}")
         self.nonce = nonce
+        self.kind = SETTING if settings else APPLY
         self.capacity = capacity
         self.ring = <Pending*>calloc(capacity, sizeof(Pending))
         if self.ring == NULL:
@@ -132,7 +133,7 @@ cdef class Session:
                 if not pending.answered:
                     commands[count].session = self.id
                     commands[count].sequence = self.sent
-                    commands[count].kind = APPLY
+                    commands[count].kind = self.kind
                     commands[count].unacknowledged = <uint32_t>(self.sent - 1 - self.acknowledged)
                     commands[count].payload = pending.payload
                     commands[count].size = pending.size

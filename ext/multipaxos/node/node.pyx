@@ -427,6 +427,7 @@ cdef class Node:
             "machine_version": self.replica.settings.machine_version,
             "machine_known": self.replica.settings.machine_known,
             "semantics": self.replica.settings.semantics,
+            "semantics_known": self.replica.settings.semantics_known,
             "incarnation": f"{self.context.incarnation:016x}",
             "cluster_id": f"{self.joining.cluster_id:016x}",
             "refused_slots": list(self.joining.refused_slots),

@@ -10,7 +10,7 @@ cdef enum:
     SEMANTICS = 1                    # which rules decide what `apply` does
     MACHINE_VERSION = 2              # which version of the machine the cluster runs
     SETTING_BYTES = 10               # name (2), value (8), little-endian
-    MACHINE_VERSION_MAX = 4294967295  # a hello has 32 bits for it
+    MACHINE_VERSION_MAX = 0x7fff_ffff
 
 cdef struct Setting:                 # the payload of a command of the kind `setting`
     int name

@@ -25,6 +25,7 @@ COLUMNS = [
     "mark",
     "voting",
     "state_hash",
+    "differs",
     "storage",
 ]
 

@@ -249,6 +249,10 @@ class Client:
             self._link = None
         self._lost.set()
 
+    async def _dial(self, address: tuple[str, int], lost: asyncio.Event) -> ClientLink:
+        """A link to the node there; it sets `lost` at its end. Raises OSError or HandshakeRefused."""
+        return await dial(address, self._on_data, lost.set, limit_s=self._route.dial_s)
+
     async def _connect(self) -> None:
         """One attempt."""
         began_s = self._loop.time()
@@ -256,7 +260,7 @@ class Client:
         self._lost = lost = asyncio.Event()
         self._link = None
         try:
-            link = await dial(address, self._on_data, lost.set, limit_s=self._route.dial_s)
+            link = await self._dial(address, lost)
         except (OSError, HandshakeRefused) as error:
             self._trouble = f"{address[0]}:{address[1]}: {error}"
             if isinstance(error, TimeoutError):
