@@ -19,6 +19,8 @@ from multipaxos.cli.options import NO_QUORUM, REFUSED, USAGE, Address, cluster_o
         (errors.ConfigurationError("c"), USAGE),
         (errors.DirectoryInUse("d"), USAGE),
         (errors.HandshakeRefused("h"), USAGE),
+        (errors.LogTooNew("l"), USAGE),
+        (errors.MachineTooOld("m"), USAGE),
         (errors.TooLarge("t"), USAGE),
         (errors.NoQuorum("q"), NO_QUORUM),
     ],

@@ -49,6 +49,17 @@ class Cluster:
         return out
 
 
+def test_the_commands_of_an_admins_session_are_settings() -> None:
+    session = Session(99, 16, settings=True)
+    session.connected()
+    [opening] = codec.decode_message(session.output())["commands"]
+    assert opening["kind"] == OPEN_SESSION
+    session.receive(codec.encode_response(7, [(99, 7, OPENED, b"")]))
+    session.submit(b"payload")
+    [command] = codec.decode_message(session.output())["commands"]
+    assert (command["kind"], command["session"], command["sequence"]) == (codec.CommandKind.SETTING, 7, 1)
+
+
 def opened(capacity: int = 16) -> tuple[Session, Cluster]:
     """A session that the cluster has opened."""
     session, cluster = Session(99, capacity), Cluster()

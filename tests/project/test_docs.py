@@ -141,7 +141,7 @@ def test_make_targets_named_exist(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_commands_named_exist(document):
-    named = re.findall(r"(?m)^(?:\$ )?multipaxos +([a-z]+)", code_of(document))
+    named = re.findall(r"(?m)^(?:\$ )?multipaxos +([a-z-]+)", code_of(document))
     assert set(named) - set(cli.commands) == set()
 
 

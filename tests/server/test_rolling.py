@@ -47,9 +47,10 @@ async def restart(cluster: LocalCluster, node: int, **values: str) -> None:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Waits until it holds."""
-    async with asyncio.timeout(ANSWER_S):
-        while not await holds():
-            await asyncio.sleep(0.05)
+    end = asyncio.get_running_loop().time() + ANSWER_S
+    while not await holds():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.05)
 
 
 async def command(cluster: LocalCluster, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +129,9 @@ def test_a_machine_that_is_not_deterministic(tmp_path: Path, odd: int) -> None:
         assert [row["voting"] for row in rows] == [True] * 3
         assert not rows[odd]["leading"]
         assert "this replica's state differs from that of a majority" in cluster.log_path(odd).read_text()
+        where = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+        shown = await asyncio.to_thread(multipaxos, "status", "--cluster", where)
+        assert f"node {odd}: its state differs from that of a majority" in shown.stdout
         cluster.kill((odd + 1) % 3)  # the two that are left are a quorum, with the vote of the odd one
         assert await client.apply(b"x") == b"x 1"
 

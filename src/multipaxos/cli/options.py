@@ -23,12 +23,23 @@ from multipaxos.errors import (
     DirectoryInUse,
     DirectoryMismatch,
     HandshakeRefused,
+    LogTooNew,
+    MachineTooOld,
     MultipaxosError,
     NoQuorum,
     TooLarge,
 )
 
 REFUSED, USAGE, NO_QUORUM = 1, 2, 3
+WRONG_USES = (
+    ConfigurationError,
+    DirectoryInUse,
+    DirectoryMismatch,
+    HandshakeRefused,
+    LogTooNew,
+    MachineTooOld,
+    TooLarge,
+)
 CLUSTER_VARIABLE, KEY_VARIABLE = "MULTIPAXOS_CLUSTER", "MULTIPAXOS_KEY_FILE"
 
 
@@ -42,7 +53,7 @@ def exit_code(error: MultipaxosError) -> int:
     """The code with which an error ends the command."""
     if isinstance(error, NoQuorum):
         return NO_QUORUM
-    if isinstance(error, (ConfigurationError, DirectoryInUse, DirectoryMismatch, HandshakeRefused, TooLarge)):
+    if isinstance(error, WRONG_USES):
         return USAGE
     return REFUSED
 

@@ -18,7 +18,8 @@ NUMBER = click.IntRange(1, MACHINE_VERSION_MAX)
 
 async def decide(cluster: Addresses, keys: Keys, name: int, value: int, timeout_s: float) -> tuple[int, int]:
     """Has the setting decided; (slot, the number in force after it)."""
-    async with AdminClient(cluster, keys, timeout_s=timeout_s) as admin:
+    admin = AdminClient(cluster, keys, timeout_s=timeout_s)
+    async with admin:
         return await admin.change(name, value)
 
 

@@ -25,9 +25,12 @@ COLUMNS = [
     "mark",
     "voting",
     "state_hash",
-    "differs",
     "storage",
 ]
+DIFFERS = {
+    "minority": "its state differs from that of a majority: it gives no answers until it is restarted",
+    "no majority": "no majority of the replicas has one state: clients may read different things from each",
+}
 
 
 def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
@@ -54,6 +57,9 @@ def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
         table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
     console = Console()
     console.print(table, width=None if console.is_terminal else ROW_WIDTH)
+    for row in rows:
+        if row.get("differs") is not None:
+            click.echo(f"node {row['id']}: {DIFFERS[row['differs']]}")
 
 
 COMMANDS = [status]

@@ -26,6 +26,7 @@ from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.node.node import Node
+from multipaxos.paxos.settings import MACHINE_VERSION_MAX
 from multipaxos.server.machine_thread import MachineThread
 from multipaxos.server.running import Core, Running
 from multipaxos.storage.interface import Storage
@@ -63,6 +64,10 @@ class Server:
             known = ", ".join(str(each.id) for each in config.nodes)
             raise ConfigurationError(
                 f"the configuration of cluster {config.name!r} has no node {node_id}: its nodes are {known}"
+            )
+        if machine is not None and not 1 <= machine.version <= MACHINE_VERSION_MAX:
+            raise ConfigurationError(
+                f"{type(machine).__name__}.version is {machine.version}: versions are 1 to {MACHINE_VERSION_MAX}"
             )
         self.config = config
         self.node_id = node_id
