@@ -33,6 +33,6 @@ cdef class Agreement:
     cpdef bint hear(self, int node_id, uint64_t slot, uint64_t hash) noexcept
     cpdef void forget(self, int node_id) noexcept
     cdef const Pair* find(self, int node_id, uint64_t slot) noexcept
-    cdef void put(self, int node_id, uint64_t slot, uint64_t hash) noexcept
+    cdef bint put(self, int node_id, uint64_t slot, uint64_t hash) noexcept
     cdef bint judge(self, uint64_t slot) noexcept
     cdef void conclude(self, uint64_t slot, int most, int silent) noexcept

@@ -58,9 +58,8 @@ cdef class Agreement:
 
     cpdef bint hear(self, int node_id, uint64_t slot, uint64_t hash) noexcept:
         """Another node tells this; slot 0: nothing. True if the verdict changed."""
-        if not self.replicas >> node_id & 1 or not slot:
+        if not self.replicas >> node_id & 1 or not slot or not self.put(node_id, slot, hash):
             return False
-        self.put(node_id, slot, hash)
         return self.judge(slot)
 
     cpdef void forget(self, int node_id) noexcept:
@@ -78,13 +77,14 @@ cdef class Agreement:
                 return &told.pairs[i]
         return NULL
 
-    cdef void put(self, int node_id, uint64_t slot, uint64_t hash) noexcept:
-        """The node tells this pair. Pings repeat a pair until there is a newer one."""
+    cdef bint put(self, int node_id, uint64_t slot, uint64_t hash) noexcept:
+        """The node tells this pair. False if it is no news: pings repeat a pair until there is a newer one."""
         cdef Told* told = &self.told[node_id]
         if told.count and told.pairs[(told.count - 1) % PAIRS_MAX].slot == slot:
-            return
+            return False
         told.pairs[told.count % PAIRS_MAX] = Pair(slot, hash)
         told.count += 1
+        return True
 
     # -- the verdict
     cdef bint judge(self, uint64_t slot) noexcept:
