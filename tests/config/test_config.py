@@ -68,7 +68,7 @@ def test_toml_round_trip(quorum, tmp_path):
     path = tmp_path / "cluster.toml"
     path.write_text(config.to_toml(), encoding="utf-8")
     assert Config.load(path) == config
-    assert Config.load(str(path)).digest() == config.digest()
+    assert Config.load(str(path)).charter().digest() == config.charter().digest()
 
 
 def test_local_cluster():
@@ -88,7 +88,7 @@ def test_a_key_file_lies_beside_the_configuration(tmp_path):
     path = tmp_path / "cluster.toml"
     path.write_text(GOOD.replace("[cluster]", '[cluster]\nkey_file = "cluster.key"'))
     assert Config.load(path).key_file == tmp_path / "cluster.key"
-    assert Config.load(path).digest() == Config.parse(GOOD).digest()
+    assert Config.load(path).charter().digest() == Config.parse(GOOD).charter().digest()
     path.write_text(GOOD.replace("[cluster]", '[cluster]\nkey_file = "/etc/multipaxos/key"'))
     assert Config.load(path).key_file == Path("/etc/multipaxos/key")
     again = Config.parse(Config.load(path).to_toml())
@@ -110,7 +110,7 @@ def test_digest_covers_what_must_agree():
         dataclasses.replace(config, nodes=(*config.nodes[:5], Member(5, "127.0.0.1:7405", ("acceptor",)))),
         Config.local(5, 7400),
     ]
-    digests = {config.digest(), *(other.digest() for other in changed)}
+    digests = {config.charter().digest(), *(other.charter().digest() for other in changed)}
     assert len(digests) == len(changed) + 1
     assert all(0 < digest < 1 << 64 for digest in digests)
 
@@ -118,18 +118,21 @@ def test_digest_covers_what_must_agree():
 def test_digest_leaves_out_what_may_differ():
     config = Config.parse(GOOD)
     moved = GOOD.replace("127.0.0.1:7400", "10.0.0.1:9").replace('["acceptor", "replica"]', '["replica", "acceptor"]')
-    assert Config.parse(moved).digest() == config.digest()
-    assert dataclasses.replace(config, election_timeout_ms=1000, ping_interval_ms=9).digest() == config.digest()
+    assert Config.parse(moved).charter().digest() == config.charter().digest()
+    assert (
+        dataclasses.replace(config, election_timeout_ms=1000, ping_interval_ms=9).charter().digest()
+        == config.charter().digest()
+    )
     shuffled = dataclasses.replace(config, nodes=config.nodes[::-1])
     assert shuffled == config
-    assert shuffled.digest() == config.digest()
+    assert shuffled.charter().digest() == config.charter().digest()
 
 
 def test_digest_is_the_same_in_another_process():
-    code = "from multipaxos.config.cluster import Config; print(Config.local(3, 7400).digest())"
+    code = "from multipaxos.config.cluster import Config; print(Config.local(3, 7400).charter().digest())"
     command = [sys.executable, "-O", "-c", code]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert int(answer.stdout) == Config.local(3, 7400).digest()
+    assert int(answer.stdout) == Config.local(3, 7400).charter().digest()
 
 
 # -- refusals, with their line

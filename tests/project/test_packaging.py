@@ -115,7 +115,7 @@ config = Config.parse(Config.local(5, 7400).to_toml())
 assert config.quorums().is_phase2_quorum(0b10101) and not config.quorums().is_phase2_quorum(0b11)
 histogram = Histogram()
 histogram.record_value(1000)
-print(histogram.percentile(50), config.digest() == Config.local(5, 7400).digest())
+print(histogram.percentile(50), config.charter().digest() == Config.local(5, 7400).charter().digest())
 """
     answer = run(str(python), "-I", "-c", code, cwd=tmp_path, env=without_compiler)
     assert answer.split() == ["1000", "True"]

@@ -123,8 +123,9 @@ def proved(keys: Keys, *hellos: Hello) -> Hello:
 
 def peer_hello(config: Config, sender: int, **changes: Any) -> Hello:
     """The first hello of an honest peer; `changes` make it less honest."""
-    fields: dict[str, Any] = {"cluster": config.name, "configuration": config.digest(), "node": sender, "kind": "peer",
-                              "incarnation": 500 + sender, "process": 900 + sender, "nonce": 77}  # fmt: skip
+    fields: dict[str, Any] = {"cluster": config.name, "configuration": config.charter().digest(), "node": sender,
+                              "kind": "peer", "incarnation": 500 + sender, "process": 900 + sender,
+                              "nonce": 77}  # fmt: skip
     return Hello(**{**fields, **changes})
 
 

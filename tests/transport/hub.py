@@ -51,7 +51,7 @@ class Listener:
 
 def identity_of(config: Config, node_id: int, incarnation: int = 0, process: int = 0) -> Identity:
     """The identity of a node; numbers that are not given are made of its id."""
-    return Identity.of(config, node_id, Life(incarnation or 100 + node_id, process or 200 + node_id))
+    return Identity.of(config.charter(), node_id, Life(incarnation or 100 + node_id, process or 200 + node_id))
 
 
 @contextlib.asynccontextmanager

@@ -32,7 +32,7 @@ class Side:
     """What one node judges hellos with."""
 
     def __init__(self, node_id: int, config: Config = CONFIG, keys: Keys = (), **identity: Any) -> None:
-        self.identity = replace(Identity.of(config, node_id, Life(100 + node_id, 200 + node_id)), **identity)
+        self.identity = replace(Identity.of(config.charter(), node_id, Life(100 + node_id, 200 + node_id)), **identity)
         self.keys = keys
         self.meetings = Meetings()
         self.speaking: Life | None = None  # of a peer that is linked
@@ -57,8 +57,8 @@ def sent(data: bytes) -> Hello:
 
 def peer_hello(**changes: object) -> bytes:
     """The first hello of node 0 to node 1; `changes` make it a wrong one."""
-    fields = {"cluster": "test", "configuration": CONFIG.digest(), "node": 0, "incarnation": 100, "process": 200,
-              "kind": "peer", "nonce": 7, "target": 1}  # fmt: skip
+    fields = {"cluster": "test", "configuration": CONFIG.charter().digest(), "node": 0, "incarnation": 100,
+              "process": 200, "kind": "peer", "nonce": 7, "target": 1}  # fmt: skip
     return Hello(**{**fields, **changes}).encode()  # type: ignore[arg-type]
 
 

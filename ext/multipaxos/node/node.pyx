@@ -41,7 +41,7 @@ from multipaxos.node.limits cimport MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob, Batch, Output
 from multipaxos.node.pings cimport Pings
-from multipaxos.node.recovery cimport founders_of, number_of, recover, words_of
+from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -103,7 +103,7 @@ cdef class Node:
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.leader, self.election, founders,
-                               number_of(meta, output.META_CLUSTER, 0), words_of(meta, output.META_REFUSED) or (),
+                               number_of(meta, output.META_CLUSTER, 0), output.numbers(meta.get(output.META_REFUSED, b"")),
                                ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
                                self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))

@@ -27,6 +27,11 @@ def words(numbers):
     return b"".join([number.to_bytes(8, "little") for number in numbers])
 
 
+def numbers(value):
+    """The numbers of such a value."""
+    return tuple([int.from_bytes(value[i:i + 8], "little") for i in range(0, len(value), 8)])
+
+
 @cython.final
 cdef class Event:
     """Something that happened, for logs, traces and tests.

@@ -30,6 +30,5 @@ cdef class Recovery:
     cdef int find_holes(self) except -1
 
 cdef uint64_t number_of(object meta, bytes key, uint64_t default)
-cdef tuple words_of(object meta, bytes key)
 cdef tuple founders_of(object meta, int nodes, str name)
 cdef int recover(Journal journal, object records) except -1

@@ -38,19 +38,12 @@ cdef uint64_t number_of(object meta, bytes key, uint64_t default):
     return default if value is None else int.from_bytes(value, "little")
 
 
-cdef tuple words_of(object meta, bytes key):
-    """A list of numbers among the metadata, None where there is none."""
-    value = meta.get(key)
-    if value is None:
-        return None
-    return tuple([int.from_bytes(value[i:i + 8], "little") for i in range(0, len(value), 8)])
-
-
 cdef tuple founders_of(object meta, int nodes, str name):
     """The voter record among the metadata: the incarnations of the founders by node id, or None."""
-    founders = words_of(meta, output.META_VOTER)
-    if founders is None:
+    voter = meta.get(output.META_VOTER)
+    if voter is None:
         return None
+    founders = output.numbers(voter)
     if len(founders) != nodes:
         raise CorruptLog(f"the voter record lists {len(founders)} founders of a cluster of {nodes} nodes")
     if number_of(meta, output.META_CLUSTER, 0) != cluster_id_of(name, founders):

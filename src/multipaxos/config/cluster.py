@@ -17,23 +17,23 @@ Every node of a cluster is given the same TOML file::
 
 Rules.
 - A Config that cannot be run is refused when it is made; quorums that need not intersect are among what is refused.
-- What the nodes must agree on for safety goes into `digest`, which nodes compare when they connect. Addresses, times
-  and the place of the key file may differ between nodes.
+- What the nodes must agree on for safety is the `charter`, which data directories keep and nodes compare. Addresses,
+  times and the place of the key file may differ between nodes.
 - A `key_file` that is not absolute lies beside the TOML file.
 - A wrong entry is refused with its file and line, and a misspelt name with the nearest known name.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from multipaxos.config.charter import Charter
 from multipaxos.config.members import ROLES, Member, check_members, is_whole, member_of
 from multipaxos.config.toml import Misfit, Place, located, parse_document, require_known, toml_string
 from multipaxos.errors import ConfigurationError
+from multipaxos.machine.state_machine import STORE
 from multipaxos.paxos.quorum import QuorumSystem
 
 WINDOW_DEFAULT, WINDOW_MIN, WINDOW_MAX = 8192, 64, 65536
@@ -127,16 +127,11 @@ class Config:
         """The roles of each node as bits, by node id: 1 replica, 2 leader, 4 acceptor."""
         return [node.role_mask for node in self.nodes]
 
-    def digest(self) -> int:
-        """64 bits, never 0, of all that the nodes must agree on for safety; equal in every process."""
-        agreed = {
-            "name": self.name,
-            "nodes": [[node.id, list(node.roles)] for node in self.nodes],
-            "quorum": _quorum_words(self.quorum),
-            "window": self.window,
-        }
-        canonical = json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()
-        return int.from_bytes(hashlib.sha256(canonical).digest()[:8], "big") or 1
+    def charter(self, machine: str = STORE) -> Charter:
+        """What safety rests on; `machine` is the name of the state machine, see `machine_name`."""
+        return Charter(
+            self.name, tuple(node.roles for node in self.nodes), _quorum_words(self.quorum), self.window, machine
+        )
 
     def to_toml(self) -> str:
         """The text that `parse` reads back to an equal Config."""
@@ -239,17 +234,17 @@ def _check_time(key: str, value_ms: object) -> None:
         raise Misfit(place, f"{key} = {value_ms!r} must be a whole number, 1 to {TIME_MAX_MS}")
 
 
-# -- the quorum, for the digest and for the file
+# -- the quorum, for the charter and for the file
 
 
-def _quorum_words(quorum: Quorum) -> list[str | int]:
+def _quorum_words(quorum: Quorum) -> tuple[str | int, ...]:
     match quorum:
         case Sizes(phase1, phase2):
-            return ["sizes", phase1, phase2]
+            return "sizes", phase1, phase2
         case Grid(rows, columns):
-            return ["grid", rows, columns]
+            return "grid", rows, columns
         case _:
-            return ["majority"]
+            return ("majority",)
 
 
 def _quorum_toml(quorum: Quorum) -> str:

@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+STORE = "key-value"
+
 
 class Context(NamedTuple):
     """What `apply` may know beside the command; equal on every replica."""
@@ -47,3 +49,9 @@ class StateMachine(ABC):
     @abstractmethod
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replaces the state by the one whose `snapshot` gave `chunks`."""
+
+
+def machine_name(machine: StateMachine | None) -> str:
+    """The name of a machine in the configuration that data directories keep: `package.module:Class`, or that of the
+    key-value store. A cluster keeps its machine, so the class keeps its name."""
+    return STORE if machine is None else f"{type(machine).__module__}:{type(machine).__qualname__}"

@@ -9,6 +9,7 @@ META_MARK: Final[bytes]
 META_DECIDED: Final[bytes]
 
 def words(numbers: Iterable[int]) -> bytes: ...
+def numbers(value: bytes) -> tuple[int, ...]: ...
 
 @final
 class Event:

@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -56,8 +56,8 @@ def now_ns() -> int:
 
 
 class Running:
-    """All that exists only while a node runs. `machine`: the thread of a user's machine. `listen` and `trace` are those
-    of `Server`; `keys` are the cluster's.
+    """All that exists only while a node runs. `first`: what the storage has to keep before the first wake-up.
+    `machine`: the thread of a user's machine. `listen` and `trace` are those of `Server`; `keys` are the cluster's.
 
     `ended` gets the error that ended the node: StorageError if the disk failed, MachineStopped if the machine could not
     apply a command, else what the core raised.
@@ -69,6 +69,7 @@ class Running:
         identity: Identity,
         storage: Storage,
         core: Node,
+        first: Mapping[bytes, bytes],
         machine: MachineThread | None,
         listen: tuple[str, int] | None,
         trace: Path | None,
@@ -78,6 +79,7 @@ class Running:
         self.node_id = identity.node_id
         self.storage = storage
         self.machine = machine
+        self._first = first
         self.transport = Transport(config, identity, self, listen, keys)
         self.core: Core = core if trace is None else self._traced(core, trace)
         self.ended: asyncio.Future[None] = self.transport.loop.create_future()
@@ -99,10 +101,16 @@ class Running:
     # -- life
 
     async def start(self) -> None:
-        """Listens and dials."""
+        """Listens and dials. Nothing is written before it is certain that the node can listen: a start that fails must
+        not found a cluster."""
         gc.freeze()  # what exists now lives as long as the process: it need not be walked at every collection
+        await self.transport.start(self._begin)
+
+    def _begin(self) -> None:
+        """The first wake-up."""
+        if self._first:
+            self.storage.commit(self._first, b"")
         self._wake(lambda: None)
-        await self.transport.start()
 
     async def stop(self) -> None:
         """Closes all links and waits for the commit that runs, and for the command that the machine applies."""
@@ -160,6 +168,8 @@ class Running:
                 refused_slots=other.refused_slots,
                 semantics_max=other.semantics_max,
                 machine_version=other.machine_version,
+                cluster_id=other.cluster_id,
+                refused_slots=other.refused_slots,
             )
         )
 

@@ -13,6 +13,7 @@ import logging
 import secrets
 import sys
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +25,9 @@ from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
-from multipaxos.machine.state_machine import StateMachine
+from multipaxos.machine.state_machine import StateMachine, machine_name
 from multipaxos.node.node import Node
+from multipaxos.node.output import META_REFUSED, numbers, words
 from multipaxos.paxos.settings import MACHINE_VERSION_MAX
 from multipaxos.server.machine_thread import MachineThread
 from multipaxos.server.running import Core, Running
@@ -42,7 +44,8 @@ class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store. `listen`: the
     (host, port) to listen on, if it is not the node's address in the configuration. `trace`: the file to which the node
     writes what it does, see `multipaxos.trace.traced_node`. `mixed_python`: nodes with a machine of the user's may run
-    different minor versions of Python; then a RecursionError of the machine ends the node.
+    different minor versions of Python; then a RecursionError of the machine ends the node. `refused_slots`: slots in
+    which no command is applied, for good, beside those that the storage keeps.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
     if the configuration does not have the node or the node's port is taken; `serve_forever` raises StorageError if the
@@ -59,6 +62,7 @@ class Server:
         trace: Path | None = None,
         *,
         mixed_python: bool = False,
+        refused_slots: Collection[int] = (),
     ) -> None:
         if not 0 <= node_id < len(config.nodes):
             known = ", ".join(str(each.id) for each in config.nodes)
@@ -76,6 +80,8 @@ class Server:
         self.trace = trace
         self._user_machine = machine
         self._mixed_python = mixed_python
+        self._refused_slots = refused_slots
+        self._charter = config.charter(machine_name(machine))
         self._thread: MachineThread | None = None
         self._process = secrets.randbits(63) | 1  # the number of this process in its node's hellos
         self._running: Running | None = None
@@ -97,6 +103,8 @@ class Server:
             raise MultipaxosError(f"node {self.node_id} was started before: make a new Server for a new start")
         self._started = True
         try:
+            kept = self.storage.meta()
+            first = self._first_meta(kept)
             keys = keys_of(self.config, self.listen or self.config.nodes[self.node_id].place)
             if self._user_machine is not None:
                 self._thread = MachineThread(self._user_machine, self._mixed_python)
@@ -104,7 +112,8 @@ class Server:
                 self.config,
                 self._identity(),
                 self.storage,
-                self._recover(),
+                self._recover(kept | first),
+                first,
                 self._thread,
                 self.listen,
                 self.trace,
@@ -115,9 +124,18 @@ class Server:
             await self.stop()
             raise
 
+    def _first_meta(self, kept: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """What the storage has to keep beside `kept` before the node promises, learns or applies anything. Raises
+        DirectoryMismatch if it was made with another configuration."""
+        first = self._charter.required(kept, self.node_id)
+        stored = set(numbers(kept.get(META_REFUSED, b"")))
+        if not stored.issuperset(self._refused_slots):
+            first[META_REFUSED] = words(sorted(stored.union(self._refused_slots)))
+        return first
+
     def _identity(self) -> Identity:
         """What this node says of itself to its peers."""
-        identity = Identity.of(self.config, self.node_id, Life(self.storage.incarnation, self._process))
+        identity = Identity.of(self._charter, self.node_id, Life(self.storage.incarnation, self._process))
         if self._user_machine is not None:
             major, minor, *_ = sys.version_info
             identity = replace(
@@ -128,8 +146,8 @@ class Server:
             )
         return identity
 
-    def _recover(self) -> Node:
-        """Makes the core from what the storage holds."""
+    def _recover(self, meta: Mapping[bytes, bytes]) -> Node:
+        """Makes the core from what the storage holds, `meta` and its records."""
         machine: Machine = (
             KeyValue(seed=secrets.randbits(63))
             if self._thread is None
@@ -143,7 +161,7 @@ class Server:
             incarnation=self.storage.incarnation,
             seed=secrets.randbits(63),
             machine=machine,
-            meta=self.storage.meta(),
+            meta=meta,
             records=self.storage.records(),
             flatten=flatten,
             cluster=self.config.name,

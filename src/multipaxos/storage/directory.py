@@ -91,7 +91,7 @@ def identify(directory: Path, transaction: Transaction, cluster: str, node_id: i
         if theirs != ours:
             raise DirectoryMismatch(
                 f"{directory} belongs to {key.decode()} {theirs!r}, not {ours!r}: "
-                "give this node the directory that it had, or an empty one"
+                "give this node the directory that it had"
             )
     return int(_INCARNATION.unpack(transaction.get(b"incarnation") or b"")[0])
 

@@ -94,6 +94,16 @@ class TracedNode:
     # -- queries
 
     @property
+    def cluster_id(self) -> int:
+        """The core's answer."""
+        return self.core.cluster_id
+
+    @property
+    def refused_slots(self) -> tuple[int, ...]:
+        """The core's answer."""
+        return self.core.refused_slots
+
+    @property
     def slot_out(self) -> int:
         """The core's answer."""
         return self.core.slot_out

@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from multipaxos.config.cluster import Config
+from multipaxos.config.charter import Charter
 from multipaxos.machine import semantics
 from multipaxos.transport.meetings import COPIED, Life
 from multipaxos.wire.schema import Hello, LinkKind
 
 COMPARE = "compare the addresses in the configurations"
-SAME = "nodes, roles, quorum and window must be the same everywhere"
+SAME = "nodes, roles, quorum, window and machine must be the same everywhere"
 
 
 class Versions(NamedTuple):
@@ -56,9 +56,9 @@ class Identity:
     refused_slots: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, config: Config, node_id: int, life: Life) -> Identity:
-        """The identity of one of the configuration's nodes, with the store as its machine."""
-        return cls(config.name, config.digest(), len(config.nodes), node_id, life.incarnation, life.process)
+    def of(cls, charter: Charter, node_id: int, life: Life) -> Identity:
+        """The identity of one of the charter's nodes."""
+        return cls(charter.name, charter.digest(), len(charter.roles), node_id, life.incarnation, life.process)
 
     def hello(self, kind: LinkKind, nonce: int, echo: int, target: int) -> Hello:
         """A hello. `target`: the node that it is meant for, -1 if it is none or not known."""

@@ -98,10 +98,14 @@ class Transport:
 
     # -- life
 
-    async def start(self) -> None:
-        """Listens, then dials."""
+    async def start(self, when_bound: Callable[[], None] = lambda: None) -> None:
+        """Listens, then dials. `when_bound` is called when the place is this node's, before anything is received."""
         try:
-            self._server = await self.loop.create_server(lambda: Connection(self), *self.listen, reuse_address=True)
+            self._server = await self.loop.create_server(
+                lambda: Connection(self), *self.listen, reuse_address=True, start_serving=False
+            )
+            when_bound()
+            await self._server.start_serving()
         except OSError as error:
             where = format_address(*self.listen)
             raise ConfigurationError(f"cannot listen on {where}: {error.strerror}; is the port taken?") from error
