@@ -168,8 +168,6 @@ class Running:
                 refused_slots=other.refused_slots,
                 semantics_max=other.semantics_max,
                 machine_version=other.machine_version,
-                cluster_id=other.cluster_id,
-                refused_slots=other.refused_slots,
             )
         )
 

@@ -108,16 +108,6 @@ class TracedNode:
         """The core's answer."""
         return self.core.slot_out
 
-    @property
-    def cluster_id(self) -> int:
-        """The core's answer."""
-        return self.core.cluster_id
-
-    @property
-    def refused_slots(self) -> tuple[int, ...]:
-        """The core's answer."""
-        return self.core.refused_slots
-
     def next_tick_ns(self) -> int:
         """The core's answer."""
         return self.core.next_tick_ns()
