@@ -11,6 +11,7 @@ from multipaxos.node.output cimport Read
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.wire.messages cimport Message
+from multipaxos.wire.record cimport Judgement
 
 
 @cython.final
@@ -38,6 +39,7 @@ cdef class CatchUp:
     cdef uint64_t fetch_due_ns       # the next fetch
     # what peers lack
     cdef dict lookups                # token -> Lookup
+    cdef set damaged                 # indexes of the records that were reported to be damaged
     cdef bint has_holes              # of our acceptor, when it was looked at last
     cdef list reads                  # [Read] since the last output
 
@@ -56,5 +58,6 @@ cdef class CatchUp:
     cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int on_read(self, uint64_t token, bint ok, object data) except -1
     cdef int answer_from_disk(self, Link link, uint64_t first, uint64_t end, object records) except -1
+    cdef int note_damaged(self, const Judgement* record) except -1
     cdef dict holders_of(self, uint64_t first, uint64_t end, object records)
     cdef list take_reads(self)

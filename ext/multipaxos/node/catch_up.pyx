@@ -67,6 +67,7 @@ cdef class CatchUp:
         self.replica = replica
         self.source = -1
         self.lookups = {}
+        self.damaged = set()
         self.reads = []
 
     # == what we lack
@@ -310,6 +311,16 @@ cdef class CatchUp:
             free(entries)
         return 0
 
+    cdef int note_damaged(self, const Judgement* record) except -1:
+        """Reports a damaged record, once."""
+        if record.index in self.damaged:
+            return 0
+        self.damaged.add(record.index)
+        return self.context.note(
+            "damaged", 0, record.first,
+            f"record {record.index} of slots {record.first} to {record.end} is damaged on this disk: nothing of it is "
+            "sent; start this node again, and it fetches what it lost")
+
     cdef dict holders_of(self, uint64_t first, uint64_t end, object records):
         """{slot: (index, record)} for the slots of [first, end). Of all records that cover a slot, the one with the
         greatest index holds it; None in place of a record that is damaged."""
@@ -320,9 +331,7 @@ cdef class CatchUp:
         for key_first, key_index, value in records:
             record = judge(key_first, key_index, <const uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
             if record.verdict != WHOLE:
-                self.context.note("damaged", 0, record.first,
-                                  f"record {record.index} of slots {record.first} to {record.end} is damaged on this "
-                                  "disk: nothing of it is sent; start this node again, and it fetches what it lost")
+                self.note_damaged(&record)
             for covered in range(max(record.first, first), min(record.end, end)):
                 if covered not in holder or holder[covered][0] < record.index:
                     holder[covered] = (record.index, value if record.verdict == WHOLE else None)

@@ -90,7 +90,8 @@ class LmdbStorage:
             self._meta, self._log, self._own = (self._environment.open_db(name, transaction) for name in NAMES)
             self._check(transaction, known)
             self.incarnation = data_directory.identify(self.directory, _Own(transaction, self._own), cluster, node_id)
-            self._put_sum(transaction)
+            if transaction.get(SUM, db=self._own) is None:  # it is new
+                self._put_sum(transaction)
         data_directory.sync_names(self.directory)  # of the files that LMDB has made
 
     # -- the sum of all keys
