@@ -93,7 +93,7 @@ class Disk(MemoryStorage):
 
     def damage_key(self, chance: random.Random) -> None:
         """Flips a bit of the value of one key."""
-        key = chance.choice(sorted(self._meta))
+        key = chance.choice(sorted(key for key, value in self._meta.items() if value))
         value = bytearray(self._meta[key])
         value[chance.randrange(len(value))] ^= 1 << chance.randrange(8)
         self._meta[key] = bytes(value)

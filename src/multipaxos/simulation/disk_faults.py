@@ -89,7 +89,7 @@ class DiskFaults:
     def keys_damaged(self) -> bool:
         """A bit of a key of one node flips while it is down: what it has promised, or which founders it knows."""
         host = self.damageable()
-        if host is None or not host.disk.meta():
+        if host is None or not any(host.disk.meta().values()):
             return False
         self.stop(host)
         host.disk.damage_key(self.random)
