@@ -19,7 +19,7 @@ from multipaxos.errors import MachineStopped
 from multipaxos.machine.state_machine import Context, StateMachine
 
 REFUSAL_BYTES_MAX = 1000
-ANSWER_COST = 1024
+ANSWER_COST = 2048
 
 Command = tuple[int, int, int, int, bytes]
 """A decided command for the machine: slot, time_ns, session, machine_version, payload."""

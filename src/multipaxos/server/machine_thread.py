@@ -77,6 +77,9 @@ class MachineThread:
     # -- on the thread
 
     def _serve(self) -> None:
+        self._limit = 2 * DEPTH  # and then as much as gives `apply` DEPTH levels when it is called from here
+        _, levels = self._apply(Levels(), [(0, 0, 0, 1, b"")], 0)[0]
+        self._limit += DEPTH - int(levels)
         while (task := self._tasks.get()) is not None:
             commands, answer_bytes_max, future = task
             if self._stopping:
@@ -88,7 +91,6 @@ class MachineThread:
                 future.set_exception(error)
 
     def _apply(self, machine: StateMachine, commands: list[Command], answer_bytes_max: int) -> list[Answer]:
-        self._limit = self._limit or self._find_limit()
         self._ends_s = time.monotonic() + JOB_S
         self._limit_depth()
         return run(machine, commands, answer_bytes_max, self._mixed_python, self._may_go_on)
@@ -100,12 +102,6 @@ class MachineThread:
     def _limit_depth(self) -> None:
         if sys.getrecursionlimit() != self._limit:
             sys.setrecursionlimit(self._limit)
-
-    def _find_limit(self) -> int:
-        """The recursion limit that gives `apply` DEPTH levels: measured from where it is called."""
-        self._limit = limit = 2 * DEPTH
-        _, levels = self._apply(Levels(), [(0, 0, 0, 1, b"")], 0)[0]
-        return limit + DEPTH - int(levels)
 
 
 class Levels(StateMachine):
