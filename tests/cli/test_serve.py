@@ -68,3 +68,13 @@ def test_serve_refuses_by_name(tmp_path: Path) -> None:
     path.write_text(GOOD.replace("{port}", str(port)).replace('"c"', '"other"'))
     other = multipaxos(*arguments, "0")
     assert (other.returncode, "'c'" in other.stderr) == (2, True)
+
+
+def test_refusing_a_slot_asks_for_a_yes(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD.replace("{port}", str(free_base_port(1))))
+    result = multipaxos("serve", "--config", path, "--node", "0", "--data-dir", tmp_path / "d", "--refuse-slot", "5")
+    assert result.returncode == 2
+    assert "a client may have been answered from it" in result.stderr
+    assert "--yes" in result.stderr
+    assert not (tmp_path / "d").exists()

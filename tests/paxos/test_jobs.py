@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multipaxos.errors import InvariantViolation, MachineStopped
 from multipaxos.machine.semantics import Semantics
 from multipaxos.machine.state_machine import Context
-from multipaxos.node.output import META_DECIDED
+from multipaxos.node.output import META_DECIDED, META_REFUSED, words
 from multipaxos.wire.codec import ReplyStatus
 from tests.support.journal import Journal
 from tests.support.one_node import NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
@@ -276,6 +276,40 @@ def applied(log: list[tuple[Any, ...]], *, inside: bool, at_most: list[int]) -> 
 def test_replicas_agree_however_their_jobs_are_cut(log: list[tuple[Any, ...]], at_most: list[int]) -> None:
     """One replica waits for each command, the other gets jobs, and answers any number of their first commands."""
     assert applied(log, inside=True, at_most=[]) == applied(log, inside=False, at_most=at_most)
+
+
+# -- slots that the operator has had refused
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "beside"])
+def test_the_machine_is_never_given_the_command_of_a_refused_slot(inside: bool) -> None:
+    """Its client is answered so, and its session goes on. An opening in such a slot opens its session all the same."""
+    one = OneNode(slow=not inside, inside=inside, meta={META_REFUSED: words([1, 3, 5])})
+    one.client()
+    one.request(CLIENT, OPEN)
+    follow(one, 1, OPEN, call(1, b"a"), call(2, b"poison"), call(3, b"b"), NOOP, call(4, b"c"))
+    jobs = []
+    while one.job is not None:
+        jobs.append(slots_of_job(one))
+        one.finish()
+    assert jobs == ([] if inside else [[2], [4, 6]])
+    answers = [(sequence, status) for sequence, status, _, _ in replies(one)]
+    assert answers[1:] == [(1, ReplyStatus.OK), (2, ReplyStatus.REFUSED), (3, ReplyStatus.OK), (4, ReplyStatus.OK)]
+    assert one.journal.entries == [b"a", b"b", b"c"]
+    assert one.core.refused_slots == (1, 3, 5)
+    one.request(CLIENT, call(2, b"poison"))
+    [(_, status, slot, text)] = replies(one)
+    assert (status, slot) == (ReplyStatus.REFUSED, 3)
+    assert b"refused the command of this slot" in text
+
+
+def test_a_refused_slot_is_another_state() -> None:
+    states = set()
+    for meta in ({}, {META_REFUSED: words([3])}):
+        one = OneNode(meta=dict(meta))
+        follow(one, 1, OPEN, call(1, b"a"), call(2, b"b"))
+        states.add(one.core.status()["state_hash"])
+    assert len(states) == 2
 
 
 # -- poison

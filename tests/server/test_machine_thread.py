@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -250,9 +250,52 @@ def test_a_poisoned_log_is_answered_alike_by_all_and_again_at_the_next_start(tmp
     run(live(poison=False))
 
 
+def test_a_cluster_that_one_command_ends_lives_on_without_it(tmp_path: Path) -> None:
+    """Nodes end at the slot, and again after the next start, until its command is refused on every one."""
+    config = three_nodes()
+
+    async def live(refused_slots: tuple[int, ...], story: Callable[[list[Server]], Awaitable[None]]) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            servers = []
+            for node in config.nodes:
+                storage = LmdbStorage(tmp_path / str(node.id), config.name, node.id)
+                server = Server(config, node.id, storage, Scripted(), refused_slots=refused_slots)
+                servers.append(await stack.enter_async_context(server))
+            await story(servers)
+
+    async def poisoned(servers: list[Server]) -> None:
+        await until(lambda: any(server.facts()["leading"] for server in servers), "a leader")
+        assert await send(servers, 1, b"a") == (OK, b"1")
+        sending = asyncio.create_task(send(servers, 1, b"raise memory"))
+        slots.update(await ends(servers))
+        sending.cancel()
+
+    async def ended_again(servers: list[Server]) -> None:
+        slots.update(await ends(servers))
+
+    async def refused(servers: list[Server]) -> None:
+        await until(lambda: any(server.facts()["leading"] for server in servers), "a leader")
+        assert await send(servers, 2, b"b") == (OK, b"2")
+        await until(lambda: len({server.facts()["state_hash"] for server in servers}) == 1, "one state")
+        assert [server.facts()["refused_slots"] for server in servers] == [sorted(slots)] * 3
+
+    slots: set[int] = set()
+    run(live((), poisoned))
+    run(live((), ended_again))
+    assert len(slots) == 1
+    run(live(tuple(slots), refused))
+
+
 async def send(servers: list[Server], node: int, payload: bytes) -> tuple[int, bytes]:
     """One command of a session of its own, by that node."""
     caller = await Caller.to(servers[node].config, node)
     answer = await caller.call(payload)
     caller.link.close()
     return answer
+
+
+async def ends(servers: list[Server]) -> set[int]:
+    """The slots whose commands ended nodes: one node at least, because the others may not know yet that it is decided."""
+    await until(lambda: any(server.running.ended.done() for server in servers), "a node that ends")
+    errors = [server.running.ended.exception() for server in servers if server.running.ended.done()]
+    return {error.slot for error in errors if isinstance(error, MachineStopped)}

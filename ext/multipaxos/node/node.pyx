@@ -101,10 +101,10 @@ cdef class Node:
         self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, versions)
         self.links = Links(context.nodes)
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
+        self.replica.refuse(output.numbers(meta.get(output.META_REFUSED, b"")))
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.leader, self.election, founders,
-                               number_of(meta, output.META_CLUSTER, 0), output.numbers(meta.get(output.META_REFUSED, b"")),
-                               ping_interval_ns)
+                               number_of(meta, output.META_CLUSTER, 0), self.replica.refused, ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
                                self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
         self.catch_up = CatchUp(context, self.links, self.journal, self.leading, self.acceptor, self.replica)
@@ -182,6 +182,7 @@ cdef class Node:
                 return
             self.journal.on_durable()
             self.joining.on_durable()
+            self.replica.refuse(self.joining.refused_slots)
             self.release()
             self.settle_wakeup()
             return

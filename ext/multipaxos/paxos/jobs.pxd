@@ -20,8 +20,8 @@ cdef class Jobs:
     cdef bint handed_out             # was the job taken?
     cdef uint64_t end                # for the commands of slots below it answers are prepared
 
-    cdef bint must_wait(self, uint64_t slot, uint64_t time_ns, frozenset refused) except -1
-    cdef bint plan(self, uint64_t slot, uint64_t time_ns, frozenset refused) except -1
+    cdef bint must_wait(self, uint64_t slot, uint64_t time_ns, tuple refused) except -1
+    cdef bint plan(self, uint64_t slot, uint64_t time_ns, tuple refused) except -1
     cdef bint take(self) noexcept
     cdef int on_answers(self, list answers) except -1
     cdef int run_now(self) except -1

@@ -46,12 +46,12 @@ cdef class Jobs:
         self.settings = settings
         self.commands = []
 
-    cdef bint must_wait(self, uint64_t slot, uint64_t time_ns, frozenset refused) except -1:
+    cdef bint must_wait(self, uint64_t slot, uint64_t time_ns, tuple refused) except -1:
         """Has `slot`, the next one to be applied, to wait for the machine? Plans a job if there is none. `time_ns`:
         the machine's clock; `refused`: slots whose commands the machine is never given."""
         return slot >= self.end and (self.commands or self.plan(slot, time_ns, refused))
 
-    cdef bint plan(self, uint64_t slot, uint64_t time_ns, frozenset refused) except -1:
+    cdef bint plan(self, uint64_t slot, uint64_t time_ns, tuple refused) except -1:
         """Makes a job that begins at `slot`; returns False if the machine is not given the command there."""
         cdef uint64_t end = slot + JOB_SLOTS, room = <uint64_t>-1, size = 0, before
         cdef list commands = []

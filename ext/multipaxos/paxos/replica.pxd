@@ -36,7 +36,7 @@ cdef class Replica:
     cdef Answers answers
     cdef Machine machine             # None on a node without the replica's role
     cdef readonly Jobs jobs          # of a machine that runs elsewhere; None where it runs here, or where there is none
-    cdef readonly frozenset refused  # slots whose commands the machine is never given
+    cdef readonly tuple refused  # slots whose commands the machine is never given
     cdef Machine refusing            # stands in for it there
     cdef uint64_t flight_bytes_max
 
@@ -47,7 +47,7 @@ cdef class Replica:
     cdef int leader_changed(self) except -1
     cdef void begin_at(self, uint64_t slot) noexcept
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1
-    cdef void refuse(self, frozenset slots)
+    cdef void refuse(self, tuple slots)
     cdef int perform(self) except -1
     cdef int perform_all(self) except -1
     cdef int apply_decided(self) except -1

@@ -73,7 +73,7 @@ cdef class Replica:
         self.window = window
         self.flight_bytes_max = flight_bytes_max
         self.slot_in = self.slot_out = self.undecided = 1
-        self.refused = frozenset()
+        self.refused = ()
         self.refusing = RefusingMachine()
         if machine is not None and machine.runs_elsewhere():
             self.jobs = Jobs(machine, self.decisions, self.sessions, self.settings)
@@ -174,8 +174,8 @@ cdef class Replica:
                         f"R1: two commands are decided in slot {slot}, at ballots {row.ballot} and {run.ballot}")
         return 0
 
-    cdef void refuse(self, frozenset slots):
-        """The operator has had the commands of these slots refused, on every replica; none of them is applied yet."""
+    cdef void refuse(self, tuple slots):
+        """The operator has had the commands of these slots refused, on every replica. None of the slots is applied."""
         self.refused = slots
 
     cdef int perform(self) except -1:

@@ -26,6 +26,12 @@ from multipaxos.storage.memory import MemoryStorage
 STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]
 
 
+REFUSE = (
+    "--refuse-slot has the command of the slot refused although it was decided: a client may have been answered from it, "
+    "and what it was told is then not so. Stop all nodes, start each of them with the same slots, and with --yes"
+)
+
+
 def load_machine(name: str) -> StateMachine:
     """An instance of ``package.module:Class``. Raises ConfigurationError if there is no such StateMachine."""
     module_name, _, class_name = name.partition(":")
@@ -87,6 +93,15 @@ async def run_server(server: Server) -> None:
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Write what this node does to this file, and when. Slow."
 )
+@click.option("--mixed-python", is_flag=True, help="Nodes with a --machine may run different versions of Python.")
+@click.option(
+    "--refuse-slot",
+    "refused_slots",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Refuse the command of this slot instead of applying it, for ever, on every node; needs --yes.",
+)
+@click.option("--yes", is_flag=True, help="Yes, --refuse-slot: a client may have been answered from this slot.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
 def serve(
@@ -97,6 +112,9 @@ def serve(
     machine: str,
     listen: tuple[str, int] | None,
     trace: Path | None,
+    mixed_python: bool,
+    refused_slots: tuple[int, ...],
+    yes: bool,
     verbose: bool,
 ) -> None:
     """Run one node of a cluster, in the foreground."""
@@ -107,8 +125,13 @@ def serve(
     if not 0 <= node < len(config.nodes):
         known = ", ".join(str(each.id) for each in config.nodes)
         raise ConfigurationError(f"{config_path}: no node {node} in cluster {config.name!r}; its nodes are {known}")
+    if refused_slots and not yes:
+        raise ConfigurationError(REFUSE)
     user_machine = load_machine(machine) if machine else None
-    server = Server(config, node, open_storage(storage, data_dir, config, node), user_machine, listen, trace)
+    opened = open_storage(storage, data_dir, config, node)
+    server = Server(
+        config, node, opened, user_machine, listen, trace, mixed_python=mixed_python, refused_slots=refused_slots
+    )
     uvloop.run(run_server(server))
 
 
