@@ -295,7 +295,7 @@ async def send(servers: list[Server], node: int, payload: bytes) -> tuple[int, b
 
 
 async def ends(servers: list[Server]) -> set[int]:
-    """The slots whose commands ended nodes: one node at least, because the others may not know yet that it is decided."""
+    """The slots whose commands ended nodes. One node ends at least: the others may not know yet what is decided."""
     await until(lambda: any(server.running.ended.done() for server in servers), "a node that ends")
     errors = [server.running.ended.exception() for server in servers if server.running.ended.done()]
     return {error.slot for error in errors if isinstance(error, MachineStopped)}

@@ -27,8 +27,8 @@ STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]
 
 
 REFUSE = (
-    "--refuse-slot has the command of the slot refused although it was decided: a client may have been answered from it, "
-    "and what it was told is then not so. Stop all nodes, start each of them with the same slots, and with --yes"
+    "--refuse-slot has the command of the slot refused although it was decided: a client may have been answered from "
+    "it, and what it was told is then not so. Stop all nodes, start each of them with the same slots, and with --yes"
 )
 
 

@@ -44,8 +44,8 @@ class Server:
     """One node of a cluster. `machine`: a StateMachine of the user's; without one, the key-value store. `listen`: the
     (host, port) to listen on, if it is not the node's address in the configuration. `trace`: the file to which the node
     writes what it does, see `multipaxos.trace.traced_node`. `mixed_python`: nodes with a machine of the user's may run
-    different minor versions of Python; then a RecursionError of the machine ends the node. `refused_slots`: slots in
-    which no command is applied, for good, beside those that the storage keeps.
+    different minor versions of Python; then a RecursionError of the machine ends the node. `refused_slots`: slots whose
+    commands are refused instead of being applied, for good, beside those that the storage keeps.
 
     Use as ``async with Server(config, 0, storage) as server: await server.serve_forever()``. Raises ConfigurationError
     if the configuration does not have the node or the node's port is taken; `serve_forever` raises StorageError if the
