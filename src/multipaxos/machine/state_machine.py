@@ -3,8 +3,10 @@
 Rules for an implementation.
 - Every replica calls `apply` with the same commands in the same order, and `apply` must do the same on all of them: no
   clock (use ``context.time_ns``), no randomness, no IO, no iteration over sets, nothing that depends on the process.
-- An exception is an answer too: its type and text are sent to the client, so they must be equal on every replica; and
-  `apply` must leave the state as it was when it raises one.
+- An exception of any type is an answer too: its type and text are sent to the client. Every replica must raise it, and
+  `apply` must leave the state as it was then.
+- Let MemoryError, KeyboardInterrupt and CancelledError pass: they come from outside the command, and end the node.
+- `apply` runs in a thread of its own, with at most 1,000 levels of Python functions; the constructor does not.
 """
 
 from __future__ import annotations
