@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multipaxos.paxos.settings import encode_setting
 from multipaxos.wire import codec
 from multipaxos.wire.labels import label_of
 from tests.support.one_node import ballot, command
@@ -57,6 +58,9 @@ LABELS = {
     "phase2a 2.1 slot 5: open; decided 4@1.0": codec.encode_phase2a(TWO, 5, 7, (ONE, 4, 5), [(0, 77, 2, 0, b"")]),
     "phase2a 1.0 slots 5-6: reconfigure close": codec.encode_phase2a(
         ONE, 5, 7, (0, 1, 1), [(2, 99, 3, 0, b""), (2, 99, 4, 0, b"")]
+    ),
+    "phase2a 1.0 slots 5-6: setting 2=3 setting": codec.encode_phase2a(
+        ONE, 5, 7, (0, 1, 1), [(2, 1, 5, 0, encode_setting(2, 3)), (2, 2, 5, 0, b"x")]
     ),
     "phase2a 1.0 slot 5: empty": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [command(9, 1, b"")]),
     "phase2a 1.0 slot 5: 00ff20": codec.encode_phase2a(ONE, 5, 7, (0, 1, 1), [command(9, 1, b"\0\xff ")]),

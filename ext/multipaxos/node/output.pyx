@@ -36,9 +36,11 @@ def numbers(value):
 cdef class Event:
     """Something that happened, for logs, traces and tests.
 
-    `kind`: "scouting", "adopted", "preempted", "stepped_down", "founded", "not_founder", "witness" or "unreadable".
+    `kind`: "scouting", "adopted", "preempted", "stepped_down", "founded", "not_founder", "witness", "unreadable",
+    "unlike", "divided" or "differs".
     `ballot`: that the node scouts or leads at, was preempted by, or left; 0: none.
-    `slot`: the scout's first slot, the start of the reign, or the first slot that could not be read; 0: none.
+    `slot`: the scout's first slot, the start of the reign, the first slot that could not be read, or the
+    slot at which states were compared last; 0: none.
     `text`: one line of English.
     """
 

@@ -27,7 +27,8 @@ from multipaxos.wire.buffer cimport Bytes, bytes_put
 
 from multipaxos.errors import LogTooNew, MachineTooOld
 
-globals().update(SEMANTICS=SEMANTICS, MACHINE_VERSION=MACHINE_VERSION, MACHINE_VERSION_MAX=MACHINE_VERSION_MAX)
+globals().update(SEMANTICS=SEMANTICS, MACHINE_VERSION=MACHINE_VERSION, MACHINE_VERSION_MAX=MACHINE_VERSION_MAX,
+                 SETTING_BYTES=SETTING_BYTES)
 
 cdef bytes NO_SETTING = b"this is no setting"
 

@@ -5,6 +5,7 @@ from multipaxos.machine.machine import Machine
 SEMANTICS: Final[int]
 MACHINE_VERSION: Final[int]
 MACHINE_VERSION_MAX: Final[int]
+SETTING_BYTES: Final[int]
 
 def encode_setting(name: int, value: int) -> bytes: ...
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multipaxos.paxos import ballot
+from multipaxos.paxos.settings import SETTING_BYTES
 from multipaxos.wire import codec
 from multipaxos.wire.codec import CodecError, CommandKind, ReplyStatus
 
@@ -71,7 +72,16 @@ def _command(command: Mapping[str, Any]) -> str:
         return "reconfigure"
     if command["kind"] == CommandKind.CLOSE_SESSION:
         return "close"
+    if command["kind"] == CommandKind.SETTING:
+        return _setting(command["payload"])
     return _payload(command["payload"]) or "empty"
+
+
+def _setting(payload: bytes) -> str:
+    """Name and number of a setting, `2=3`; nothing of what is none."""
+    if len(payload) != SETTING_BYTES:
+        return "setting"
+    return f"setting {int.from_bytes(payload[:2], 'little')}={int.from_bytes(payload[2:], 'little')}"
 
 
 def _commands(message: Mapping[str, Any]) -> str:
