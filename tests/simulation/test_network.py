@@ -6,6 +6,7 @@ from multipaxos.judges.violation import Violation
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
+from multipaxos.transport.meetings import Meetings
 from tests.simulation.worlds import with_parts
 
 FOUNDING = Scenario(
@@ -43,11 +44,17 @@ def test_founding_while_a_disk_is_lost():
     assert sum("refuses a connection" in note.text for world in worlds for note in world.timeline.notes) > 50
 
 
-class Credulous(Network):
+class Forgetful(Meetings):
     """Takes a connection of an earlier life for one of the present life."""
 
-    def is_outlived(self, node_id, peer_id, link, incarnation):
-        return False
+    def bar(self, node_id, life, number):
+        return ""
+
+
+class Credulous(Network):
+    """Lets every life come up."""
+
+    meetings_type = Forgetful
 
 
 def test_a_late_connection_of_the_dead_would_found_twice():

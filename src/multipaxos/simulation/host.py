@@ -112,6 +112,11 @@ class Host:
         """The incarnation of its disk."""
         return self.disk.incarnation
 
+    @property
+    def process(self) -> int:
+        """The number of its life."""
+        return self.life
+
     # -- the process
     def start(self) -> None:
         """The process starts from its disk; from an empty one, if it refuses its disk."""

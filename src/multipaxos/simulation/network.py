@@ -1,8 +1,8 @@
 """A simulated network: links between nodes and to clients, and what becomes of frames.
 
 Rules. The node of the lower id dials, as in the transport. Both nodes have to live for a handshake. It ends on the
-dialling side first, and on the other side with a hello that travels, and may arrive when its sender is dead. As in the
-transport, that hello does not count if the connection is older than one with another incarnation of the same node.
+dialling side first, and on the other side with a hello that travels, and may arrive when its sender is dead. Which life
+of a peer may come up is judged by the transport's own `Meetings`: each process has its own, and forgets with its end.
 Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair of nodes that is cut loses
 all frames, one way or both, and its links stay up: no node notices. A pair that is stalled keeps its frames, as TCP
 does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
@@ -11,9 +11,9 @@ later. A frame may arrive once more on a later link of the two same disks (a rep
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from multipaxos.node.node import Node
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.shell import Act
 from multipaxos.simulation.timeline import MS, Timeline
+from multipaxos.transport.meetings import Life, Meetings
 
 TRACE_FRAMES = 4000  # kept for the diagram of a failure
 PAST_FRAMES = 200  # kept of each pair of nodes, and of clients, to be replayed
@@ -49,6 +50,10 @@ class Endpoint(Protocol):
     def incarnation(self) -> int:
         """What it names in a handshake."""
 
+    @property
+    def process(self) -> int:
+        """What it names in a handshake, another number in each life."""
+
     def wake(self, act: Act) -> None:
         """Something happens on one of its links."""
 
@@ -72,13 +77,6 @@ class End(NamedTuple):
     link: int
 
 
-class Met(NamedTuple):
-    """The latest incarnation with which a handshake was done, and the first link number after that handshake."""
-
-    incarnation: int
-    next_link: int
-
-
 @dataclass(slots=True)
 class Sent:
     """One frame on its way, for the diagram of a failure."""
@@ -100,8 +98,26 @@ class Past(NamedTuple):
     frame: bytes
 
 
+@dataclass(slots=True)
+class Opening:
+    """A connection whose last hello travels: its number at the receiver, its sender's life then, and the frames that
+    came before the hello."""
+
+    number: int
+    life: Life
+    frames: list[bytes] = field(default_factory=list)
+
+
+def link_up(end: End, peer_id: int, life: Life, core: Node) -> None:
+    """A handshake with this life of the peer is done."""
+    core.link_up(end.link, peer_id, life.incarnation, process=life.process)
+
+
 class Network:
-    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated."""
+    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated. Tests that
+    let in whom they must not use a subclass with other meetings."""
+
+    meetings_type: type[Meetings] = Meetings
 
     def __init__(self, timeline: Timeline, chance: Chance, reliable_clients: bool = False) -> None:
         self.timeline = timeline
@@ -113,8 +129,8 @@ class Network:
         self.clients: dict[End, Caller] = {}
         self.cut: set[Pair] = set()  # (from, to): nothing arrives
         self.stalled: dict[Pair, list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
-        self.opening: dict[End, list[bytes]] = {}  # ends whose last hello travels -> frames that came before it
-        self.met: dict[Pair, Met] = {}  # (node, peer)
+        self.opening: dict[End, Opening] = {}  # ends whose last hello travels
+        self.meetings: defaultdict[int, Meetings] = defaultdict(self.meetings_type)  # by node, of its present process
         self.newest: dict[End, int] = {}  # number of the newest frame that has arrived
         self.dialling: set[Pair] = set()  # (lower id, higher id)
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
@@ -142,47 +158,53 @@ class Network:
             return
         end_a, end_b = End(a, self.next_link), End(b, self.next_link + 1)
         self.next_link += 2
+        number = self.meetings[b].next_number()
+        life = Life(two.incarnation, two.process)
+        if not self.meet(a, b, life, self.meetings[a].next_number()):
+            self.dial(a, b, REDIAL_NS)
+            return
         self.peers[end_a] = end_b
         self.peers[end_b] = end_a
-        self.opening[end_b] = []
+        self.opening[end_b] = Opening(number, Life(one.incarnation, one.process))
         self.timeline.note(a, f"linked to node {b}")
-        incarnation = two.incarnation
-        self.met[a, b] = Met(incarnation, self.next_link)
-        one.wake(lambda core: core.link_up(end_a.link, b, incarnation))
-        self.send_hello(end_b, one.incarnation)
+        one.wake(partial(link_up, end_a, b, life))
+        self.send_hello(end_b)
 
-    def send_hello(self, end: End, incarnation: int) -> None:
+    def meet(self, node_id: int, peer_id: int, life: Life, number: int) -> bool:
+        """Whether a node lets this life of a peer come up on its connection of that number; takes note of it if so."""
+        meetings = self.meetings[node_id]
+        refusal = meetings.bar(peer_id, life, number)
+        if refusal:
+            self.timeline.note(node_id, f"refuses a connection: {refusal}")
+            return False
+        meetings.note(peer_id, life)
+        return True
+
+    def send_hello(self, end: End) -> None:
         """Sends the last hello of a handshake; where nothing arrives it waits, because TCP sends it again."""
-        self.timeline.after(self.chance.delay_ns("hello"), lambda: self.on_hello(end, incarnation))
+        self.timeline.after(self.chance.delay_ns("hello"), lambda: self.on_hello(end))
 
-    def on_hello(self, end: End, incarnation: int) -> None:
+    def on_hello(self, end: End) -> None:
         """The last hello arrives, if its link still exists."""
         if end not in self.opening:
             return
         if (self.peers[end].node_id, end.node_id) in self.cut:
-            self.send_hello(end, incarnation)
+            self.send_hello(end)
         else:
-            self.endpoints[end.node_id].wake(lambda core: self.come_up(core, end, incarnation))
+            self.endpoints[end.node_id].wake(lambda core: self.come_up(core, end))
 
-    def come_up(self, core: Node, end: End, incarnation: int) -> None:
+    def come_up(self, core: Node, end: End) -> None:
         """The handshake is done on this side too."""
-        frames = self.opening.pop(end, None)
-        if frames is None:
+        opening = self.opening.pop(end, None)
+        if opening is None:
             return
-        node_id, peer_id = end.node_id, self.peers[end].node_id
-        if self.is_outlived(node_id, peer_id, end.link, incarnation):
-            self.timeline.note(node_id, f"refuses a connection of an earlier life of node {peer_id}")
-            self.close(node_id, end.link)
+        peer_id = self.peers[end].node_id
+        if not self.meet(end.node_id, peer_id, opening.life, opening.number):
+            self.close(*end)
             return
-        self.met[node_id, peer_id] = Met(incarnation, self.next_link)
-        core.link_up(end.link, peer_id, incarnation)
-        for frame in frames:
+        link_up(end, peer_id, opening.life, core)
+        for frame in opening.frames:
             core.receive(end.link, frame)
-
-    def is_outlived(self, node_id: int, peer_id: int, link: int, incarnation: int) -> bool:
-        """Was a handshake with another incarnation of the peer done after this connection was made?"""
-        met = self.met.get((node_id, peer_id), Met(incarnation, 0))
-        return met.incarnation != incarnation and link < met.next_link
 
     def close(self, node_id: int, link: int) -> None:
         """One side ends a link and knows it; the other side will notice."""
@@ -211,7 +233,7 @@ class Network:
             self.close(*end)
         for end in [end for end in self.clients if end.node_id == node_id]:
             self.clients.pop(end).on_closed()
-        self.met = {pair: met for pair, met in self.met.items() if pair[0] != node_id}
+        self.meetings.pop(node_id, None)
 
     def connect_client(self, client: Caller, node_id: int) -> int:
         """Links a client to a node; returns the link's number."""
@@ -307,7 +329,7 @@ class Network:
     def to_node(self, end: End, frame: bytes, number: int) -> None:
         """A frame arrives at a node, unless its link is gone."""
         if end in self.opening:
-            self.opening[end].append(frame)
+            self.opening[end].frames.append(frame)
             return
         if end in self.peers:
             newest = self.newest.get(end, 0)
