@@ -11,6 +11,10 @@ class Link:
     @property
     def is_up(self) -> bool: ...
     @property
+    def cluster_id(self) -> int: ...
+    @property
+    def refused_slots(self) -> tuple[int, ...]: ...
+    @property
     def process(self) -> int: ...
     @property
     def is_admin(self) -> bool: ...
@@ -28,6 +32,8 @@ class Link:
         admin: bool = False,
         semantics_max: int = 1,
         machine_version: int = 1,
+        cluster_id: int = 0,
+        refused_slots: tuple[int, ...] = (),
     ) -> Link: ...
 
 @final
