@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from multipaxos.client.discovery import fetch_status, fetch_statuses, find_leader
 from multipaxos.config.addresses import format_address
@@ -105,7 +105,7 @@ class LocalCluster:
         assert self.config.key_file is not None, "a local cluster has a key"
         return self.config.key_file
 
-    async def __aenter__(self) -> LocalCluster:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
