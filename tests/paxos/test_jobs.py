@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from multipaxos.errors import InvariantViolation, MachineStopped
 from multipaxos.machine.semantics import Semantics
 from multipaxos.machine.state_machine import Context
+from multipaxos.node.node import Node
 from multipaxos.node.output import META_DECIDED, META_REFUSED, words
 from multipaxos.wire.codec import ReplyStatus
 from tests.support.journal import Journal
@@ -51,6 +52,19 @@ def replies(one: OneNode) -> list[tuple[int, int, int, bytes]]:
         for message in one.take(CLIENT, "response")
         for one in message["replies"]
     ]
+
+
+class Exhausted(OneNode):
+    """A core that has no memory for an answer."""
+
+    def new_core(self, *arguments: Any) -> Node:
+        """The machine's `run` fails, as malloc may in the core itself."""
+
+        def run(commands: list[Any], answer_bytes_max: int) -> list[Any]:
+            raise MemoryError("no memory for an answer")
+
+        self.run = run  # type: ignore[assignment]
+        return super().new_core(*arguments)
 
 
 class Parser(Journal):
@@ -371,3 +385,8 @@ def test_a_command_without_memory_stops_the_node_with_its_slot() -> None:
     follow(one, 1, OPEN, call(1, b"seven.."))
     with pytest.raises(MachineStopped, match=r"slot 2 \(session 1, 7 bytes\): MemoryError"):
         one.finish()
+
+
+def test_a_core_without_memory_names_the_slot_too() -> None:
+    with pytest.raises(MachineStopped, match=r"slot 2 \(session 1, 7 bytes\): MemoryError: no memory for an answer"):
+        follow(Exhausted(inside=True), 1, OPEN, call(1, b"seven.."))

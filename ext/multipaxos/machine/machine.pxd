@@ -18,10 +18,7 @@ cdef class Machine:
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1
     cdef int use(self, Semantics semantics) except -1    # from the next command on
     cdef uint64_t state_hash(self)   # equal states, equal hashes; O(1)
-    # Of a machine that runs elsewhere: see machine.pyx.
-    cdef bint runs_elsewhere(self) noexcept
-    cdef int prepare(self, list commands, list answers) except -1
-    cdef list run_now(self, list commands, uint64_t answer_bytes_max)
+
 
 cdef class RefusingMachine(Machine):
     pass

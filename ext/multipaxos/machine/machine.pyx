@@ -2,9 +2,6 @@
 
 Theory. `apply` reads the command's bytes where they lie and appends the answer; a refusal is an answer too.
 `state_hash` serves to compare two replicas: equal states have equal hashes.
-
-A machine may run elsewhere, in a thread of its own (`python_machine`): then its commands leave the core as jobs, and
-`apply` only hands out the answers that came back, which were given to `prepare`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -34,20 +31,6 @@ cdef class Machine:
 
     cdef uint64_t state_hash(self):
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")
-
-    cdef bint runs_elsewhere(self) noexcept:
-        """Does the machine run elsewhere, so that `apply` hands out answers that `prepare` was given?"""
-        return False
-
-    cdef int prepare(self, list commands, list answers) except -1:
-        """The machine, which runs elsewhere, has applied the first of these commands (as `Output.job` has them) and has
-        given these answers, [(refused, bytes)]."""
-        raise TypeError("this machine runs inside the core")
-
-    cdef list run_now(self, list commands, uint64_t answer_bytes_max):
-        """Has the machine, which runs elsewhere, apply commands while the caller waits; returns the answers of the
-        first of them, see `Output.job`."""
-        raise TypeError("this machine runs inside the core")
 
     def state_hash_int(self):
         """The hash of the state, 64 bits."""

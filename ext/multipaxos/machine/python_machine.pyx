@@ -27,29 +27,23 @@ cdef class PythonMachine(Machine):
     caller waits, and returns answers, see `run_now`: recovery uses it. `version`: the newest that the machine can be.
     `inside`: there are no jobs, and `apply` waits for each command; for tests that need the core's steps one by one."""
 
-    cdef object run
-    cdef bint inside
-    cdef list slots                  # of the answers that are prepared
-    cdef list answers
-    cdef Py_ssize_t next             # of these lists
-    cdef uint64_t hash
-
     def __init__(self, run, uint32_t version=1, *, bint inside=False):
         self.run = run
         self.version = version
         self.inside = inside
         self.slots, self.answers = [], []
 
-    cdef bint runs_elsewhere(self) noexcept:
-        return not self.inside
-
     cdef int prepare(self, list commands, list answers) except -1:
+        """The machine has applied the first of these commands (as `Output.job` has them) and has given these answers,
+        [(refused, bytes)]."""
         self.slots = [command[0] for command in commands[:len(answers)]]
         self.answers = answers
         self.next = 0
         return 0
 
     cdef list run_now(self, list commands, uint64_t answer_bytes_max):
+        """Has the machine apply commands while the caller waits; returns the answers of the first of them, see
+        `Output.job`."""
         return self.run(commands, answer_bytes_max)
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:

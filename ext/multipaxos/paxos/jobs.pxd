@@ -3,7 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-from multipaxos.machine.machine cimport Machine
+from multipaxos.machine.python_machine cimport PythonMachine
 from multipaxos.paxos.session_table cimport SessionTable
 from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring
@@ -11,7 +11,7 @@ from multipaxos.paxos.slots cimport Ring
 
 @cython.final
 cdef class Jobs:
-    cdef Machine machine
+    cdef PythonMachine machine
     cdef Ring decisions
     cdef SessionTable sessions
     cdef Settings settings

@@ -23,7 +23,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-from multipaxos.machine.machine cimport Machine
+from multipaxos.machine.python_machine cimport PythonMachine
 from multipaxos.paxos.limits cimport JOB_BYTES, JOB_SLOTS
 from multipaxos.paxos.session_table cimport SessionTable
 from multipaxos.paxos.settings cimport Settings
@@ -38,7 +38,7 @@ from multipaxos.errors import InvariantViolation
 cdef class Jobs:
     """The jobs of one replica, whose decisions, sessions and settings these are."""
 
-    def __cinit__(self, Machine machine not None, Ring decisions not None, SessionTable sessions not None,
+    def __cinit__(self, PythonMachine machine not None, Ring decisions not None, SessionTable sessions not None,
                   Settings settings not None):
         self.machine = machine
         self.decisions = decisions

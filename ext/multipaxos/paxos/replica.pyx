@@ -26,6 +26,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
 from multipaxos.machine.machine cimport Context, Machine, RefusingMachine
+from multipaxos.machine.python_machine cimport PythonMachine
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.jobs cimport Jobs
 from multipaxos.paxos.landmark cimport Landmark
@@ -75,7 +76,7 @@ cdef class Replica:
         self.slot_in = self.slot_out = self.undecided = 1
         self.refused = ()
         self.refusing = RefusingMachine()
-        if machine is not None and machine.runs_elsewhere():
+        if isinstance(machine, PythonMachine) and not (<PythonMachine>machine).inside:
             self.jobs = Jobs(machine, self.decisions, self.sessions, self.settings)
 
     # -- requests

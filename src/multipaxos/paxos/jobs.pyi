@@ -1,6 +1,6 @@
 from typing import final
 
-from multipaxos.machine.machine import Machine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.paxos.session_table import SessionTable
 from multipaxos.paxos.settings import Settings
 from multipaxos.paxos.slots import Ring
@@ -11,4 +11,4 @@ class Jobs:
     def commands(self) -> list[tuple[int, int, int, int, bytes]]: ...
     @property
     def answer_bytes_max(self) -> int: ...
-    def __new__(cls, machine: Machine, decisions: Ring, sessions: SessionTable, settings: Settings) -> Jobs: ...
+    def __new__(cls, machine: PythonMachine, decisions: Ring, sessions: SessionTable, settings: Settings) -> Jobs: ...
