@@ -30,6 +30,7 @@ from multipaxos.wire.schema import flatten
 COMMANDS = 1000
 INCARNATIONS = (1000, 1001, 1002)
 SEED = 7
+NONCE = 99  # of the session
 START_NS, STEP_NS = 1_000_000_000, 10_000
 CLIENT = 1  # its link
 PEERS = (101, 102)  # links of node 0 to nodes 1 and 2
@@ -93,7 +94,7 @@ def request_frames(session: int, first: int, count: int, per_frame: int) -> list
     """Requests of `count` commands from sequence `first`; the client has all answers before its next request."""
     frames = []
     for begin in range(first, first + count, per_frame):
-        rows = [(session, begin + i, 1, i, PAYLOADS[(begin + i) % len(PAYLOADS)]) for i in range(per_frame)]
+        rows = [(session, begin + i, 1, i, PAYLOADS[(begin + i) % len(PAYLOADS)], NONCE) for i in range(per_frame)]
         frames.append(codec.encode_request(rows))
     return frames
 
@@ -121,7 +122,7 @@ def opened() -> tuple[Process, int, int]:
     """(the leader, its ballot, a client's session): the session was opened in slot 1."""
     process, ballot = elected()
     process.link_up(CLIENT, -1)
-    process.receive(CLIENT, codec.encode_request([(0, 99, 2, 0, b"")]))
+    process.receive(CLIENT, codec.encode_request([(0, NONCE, 2, 0, b"")]))
     for link in PEERS:
         process.receive(link, accepted(ballot, 1, 2))
     session, _ = codec.decode_response(process.sent[CLIENT])
@@ -178,11 +179,11 @@ def follower(per_frame: int) -> Iterator[None]:
 
 def session(per_frame: int) -> Iterator[None]:
     """A client's session: submits, output, the response."""
-    client = Session(99)
+    client = Session(NONCE)
     client.connected()
     client.output()
-    client.receive(codec.encode_response(1, [(99, 1, 0, b"")]))
-    client.receive(codec.encode_response(1, [(99, 1, 2, b"")]))
+    client.receive(codec.encode_response(1, [(NONCE, 1, 0, b"")]))
+    client.receive(codec.encode_response(1, [(NONCE, 1, 2, b"")]))
     responses = [
         codec.encode_response(1, [(first + i, 1 + first + i, 0, b"\0") for i in range(per_frame)])
         for first in range(1, 1 + 2 * COMMANDS, per_frame)
@@ -209,7 +210,7 @@ def store(payload: Callable[[bytes], bytes]) -> Iterator[None]:
     assert len(machine) == len(KEYS)
 
 
-COMMAND_ROWS = [(1 << 40, i, 1, 7, payload) for i, payload in enumerate(PAYLOADS, 1)]
+COMMAND_ROWS = [(1 << 40, i, 1, 7, payload, NONCE) for i, payload in enumerate(PAYLOADS, 1)]
 REPLY_ROWS = [(i, (1 << 41) + i, 0, bytes(16)) for i in range(1, 1 + len(KEYS))]
 HEAD = ((9 << 24) | 1, 1 << 41, 1_700_000_000_000_000_000, ((9 << 24) | 1, (1 << 41) - 200, 1 << 41))
 SMALL = {
