@@ -9,6 +9,7 @@ Rules.
 - A watermark is believed where the pvalue held is of its ballot or above; every other slot is fetched.
 - The peer that was last seen ahead is asked first, then the others in turn: what we know of a peer may be old, and any
   peer may be silent.
+- Only a peer whose word counts is asked (`links`).
 - A peer has forgotten all slots below its mark, so it is not asked for them again.
 - A fetched pvalue is sent at the ballot at which the sender holds it. That ballot decided the slot or is above one that
   did, and every pvalue at or above a deciding ballot carries the decided command.
@@ -32,7 +33,6 @@ from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS,
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport Read
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.ballot cimport is_ballot
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.messages cimport Message, Pvalues
@@ -152,11 +152,11 @@ cdef class CatchUp:
         """The peer that is known to be ahead, else the peers in turn; None if each has forgotten what we lack."""
         cdef Link link = self.links.peers[self.source] if self.source >= 0 else None
         cdef int i
-        if link is not None and link.mark <= self.replica.undecided:
+        if link is not None and link.counts and link.mark <= self.replica.undecided:
             return link
         for i in range(1, self.context.nodes + 1):
             link = self.links.peers[(self.asked + i) % self.context.nodes]
-            if link is not None and link.mark <= self.replica.undecided:
+            if link is not None and link.counts and link.mark <= self.replica.undecided:
                 return link
         return None
 
@@ -171,7 +171,7 @@ cdef class CatchUp:
             if run == NULL:
                 return self.links.refuse(link, "a fetched run that is no run")
             try:
-                if not is_ballot(run.ballot):
+                if not self.leading.may_be(run.ballot):
                     return self.links.refuse(link, "a ballot that no leader makes")
                 if entry.first < run.first or entry.end > run.first + run.count or entry.first >= entry.end:
                     return self.links.refuse(link, "a fetched run without the slots it was sent for")

@@ -56,7 +56,7 @@ cdef class Joining:
         self.interval_ns = 2 * ping_interval_ns
         self.refused_slots = refused_slots
         if self.is_founded:
-            leader.set_founders(founders)
+            links.set_founders(founders)
 
     cdef int start(self) except -1:
         """The first tick. A node without peers founds its cluster at once."""
@@ -147,7 +147,7 @@ cdef class Joining:
     cdef int on_founders_durable(self) except -1:
         """The voter record is durable."""
         self.is_founded = True
-        self.leader.set_founders(self.founding.founders)
+        self.links.set_founders(self.founding.founders)
         if self.context.is_acceptor:
             self.acceptor.set_voting()
         self.election.soon(self.context.now_ns)

@@ -39,6 +39,7 @@ cdef class Leading:
     cdef uint64_t decision_due_ns    # the watermark by itself; NEVER: nothing is decided that was not reported
 
     # ballots
+    cdef bint may_be(self, uint64_t ballot) noexcept
     cdef int see_ballot(self, uint64_t ballot) except -1
     cdef int see_leading(self, uint64_t ballot) except -1
     cdef int step_down(self, uint64_t preemptor, str reason) except -1

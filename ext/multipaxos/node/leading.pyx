@@ -36,7 +36,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor, Vote
-from multipaxos.paxos.ballot cimport ROUND_MAX, ballot_leader, ballot_round
+from multipaxos.paxos.ballot cimport LEAP_MAX, ROUND_MAX, ballot_leader, ballot_round, is_ballot
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport ACCEPTOR
@@ -73,6 +73,11 @@ cdef class Leading:
         self.decision_due_ns = NEVER
 
     # == ballots
+
+    cdef bint may_be(self, uint64_t ballot) noexcept:
+        """Can our own rules have made this ballot? No cluster holds as many elections as lie in a leap of LEAP_MAX rounds:
+        whoever names such a ballot would use the rounds up."""
+        return is_ballot(ballot) and ballot_round(ballot) <= ballot_round(self.known_ballot) + LEAP_MAX
 
     cdef int see_ballot(self, uint64_t ballot) except -1:
         """A message shows this ballot."""
@@ -167,8 +172,6 @@ cdef class Leading:
 
     cdef int on_phase1b(self, Link link, const Message* message) except -1:
         self.see_ballot(message.ballot)
-        if link.incarnation != self.leader.founders[link.node_id]:
-            return 0
         if self.leader.on_phase1b(link.node_id, message) == MALFORMED:
             return self.links.refuse(link, "a phase1b whose pvalues are not pvalues")
         return 0
@@ -198,8 +201,6 @@ cdef class Leading:
 
     cdef int on_phase2b(self, Link link, const Message* message) except -1:
         self.see_ballot(message.ballot)
-        if link.incarnation != self.leader.founders[link.node_id]:
-            return 0
         self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
         self.leader.on_phase2b(link.node_id, message.ballot, message.first, message.end, message.mark)
         return 0
@@ -379,7 +380,7 @@ cdef class Leading:
 
     cdef int on_link_down(self, Link link) except -1:
         """A broken link to the owner of the highest ballot is a suspicion."""
-        if self.known_ballot and <int>ballot_leader(self.known_ballot) == link.node_id:
+        if link.counts and self.known_ballot and <int>ballot_leader(self.known_ballot) == link.node_id:
             self.election.suspect(self.context.now_ns)
         return 0
 

@@ -17,6 +17,7 @@ cdef class Link:
     cdef readonly uint32_t machine_version   # of the peer's machine
     cdef readonly uint64_t cluster_id    # of the peer, when the link came up; 0: it had none
     cdef readonly tuple refused_slots    # of the peer, when the link came up
+    cdef readonly bint counts        # a peer whose incarnation is known to be a founder's: its word on the log counts
     cdef readonly bint is_up
     cdef Bytes pending               # the beginning of a frame whose rest has not come
     cdef Bytes outgoing
@@ -33,11 +34,14 @@ cdef class Link:
 cdef class Links:
     cdef dict links                  # by link id, clients and peers
     cdef list peers                  # by node id: Link or None
+    cdef readonly tuple founders     # by node id: their incarnations; None: not known
     cdef list closes                 # [(link id, reason)] since the last output
     cdef dict status_requests        # by link id: the nonce of the newest request since the last output
     cdef readonly uint64_t bad_frames
 
     cdef Link add(self, Link link)
+    cdef int set_founders(self, tuple founders) except -1
+    cdef bint is_founder(self, Link link)
     cdef Link drop(self, uint64_t id)
     cdef int close(self, Link link, str reason) except -1
     cdef int refuse(self, Link link, str reason) except -1

@@ -6,6 +6,8 @@ rest has not come, the bytes that are to leave, and what its peer last reported.
 Rules.
 - A peer has at most one link. What is known of a peer is forgotten with its link, because the peer may come back
   changed.
+- What a peer says of the log counts only if the incarnation that its handshake proved is a founder's, and only once the
+  founders are known. Whoever is none may ask.
 - A bad frame closes its link and touches nothing else. The link is down at once: nothing more is received from it or
   sent on it. The node then tells the organs that the peer is gone.
 """
@@ -68,8 +70,21 @@ cdef class Links:
                 self.drop(old.id)
                 self.closes.append((old.id, f"node {link.node_id} has a newer link"))
             self.peers[link.node_id] = link
+            link.counts = self.is_founder(link)
         self.links[link.id] = link
         return old
+
+    cdef int set_founders(self, tuple founders) except -1:
+        """The founders of our cluster are known."""
+        cdef Link link
+        self.founders = founders
+        for link in self.peers:
+            if link is not None:
+                link.counts = self.is_founder(link)
+        return 0
+
+    cdef bint is_founder(self, Link link):
+        return self.founders is not None and link.incarnation == self.founders[link.node_id]
 
     cdef Link drop(self, uint64_t id):
         """The link is down; returns it, or None if it was down already."""
@@ -81,8 +96,13 @@ cdef class Links:
         self.status_requests.pop(id, None)
         return link
 
+    cdef int refuse(self, Link link, str reason) except -1:
+        """Closes a link because of what the other side sent. Handlers return at once after it."""
+        self.bad_frames += 1
+        return self.close(link, reason)
+
     cdef int close(self, Link link, str reason) except -1:
-        """Closes a link. Handlers return at once after it."""
+        """Closes a link, for a reason that lies with us."""
         self.closes.append((link.id, reason))
         self.drop(link.id)
         return 0
@@ -136,3 +156,5 @@ cdef class Links:
             link = self.peers[i]
             if link is not None and (link.node_id != i or not link.is_up):
                 raise InvariantViolation(f"link {link.id} of node {link.node_id} is down, or stands for node {i}")
+            if link is not None and link.counts != self.is_founder(link):
+                raise InvariantViolation(f"the word of node {i} counts, and it is no founder, or the reverse")

@@ -51,6 +51,9 @@ cdef class Node:
     cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1
+    cdef int on_stranger(self, Link link, const Message* message) except -1
+    cdef int on_question(self, Link link, const Message* message) except -1
+    cdef int on_founders_ping(self, Link link, const Message* message) except -1
     cdef int on_peer_gone(self, Link link) except -1
     cdef ApplyJob next_job(self)
     cdef int release(self) except -1

@@ -45,7 +45,7 @@ from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.ballot cimport ballot_leader, is_ballot
+from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport ACTIVE, Leader
 from multipaxos.paxos.limits cimport RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
@@ -64,6 +64,8 @@ from multipaxos.wire.run cimport run_command
 import multipaxos.machine.semantics as known_semantics
 import multipaxos.node.output as output
 from multipaxos.paxos.ballot import describe
+
+COPIED = "it runs on a copy of another process's data directory: stop one of the two for good, and start the other again"
 
 
 @cython.final
@@ -206,7 +208,11 @@ cdef class Node:
         old = self.links.add(new)
         if old is not None:
             self.on_peer_gone(old)
+        if node_id >= 0 and self.pings.copies.is_refused(process):
+            self.links.close(new, COPIED)
+            return
         if node_id >= 0:
+            self.pings.copies.forget(node_id)
             self.joining.on_link_up(new)
             if not new.is_up:            # it was refused
                 self.on_peer_gone(new)
@@ -264,10 +270,15 @@ cdef class Node:
                 self.links.status_requests[link.id] = message.nonce
                 return 0
             return self.links.refuse(link, "a peer's message from a client")
-        if not is_ballot(message.ballot) or not is_ballot(message.decided.ballot):
+        if not self.leading.may_be(message.ballot) or not self.leading.may_be(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")
-        if not self.joining.cluster_id and message.kind in (PHASE2A, DECISION, FETCHED):
-            return 0                     # whose log this is would not survive a crash
+        if not link.counts:
+            return self.on_stranger(link, message)
+        if message.decided.ballot:
+            if <int>ballot_leader(message.decided.ballot) != link.node_id:
+                return self.links.refuse(link, "a watermark at another leader's ballot")
+        elif message.decided.first < message.decided.end:
+            return self.links.refuse(link, "a watermark at no ballot")
         if message.kind == PHASE2A:
             return self.voter.on_phase2a(link, message, frame, size)
         if message.kind == PHASE2B:
@@ -282,16 +293,37 @@ cdef class Node:
         if message.kind == PHASE1B:
             return self.leading.on_phase1b(link, message)
         if message.kind == PING:
-            return self.pings.on_ping(link, message)
+            return self.on_founders_ping(link, message)
         if message.kind == PONG:
             return self.pings.on_pong(link, message)
-        if message.kind == FETCH:
-            return self.catch_up.on_fetch(link, message)
         if message.kind == FETCHED:
             return self.catch_up.on_fetched(link, message)
+        return self.on_question(link, message)
+
+    cdef int on_stranger(self, Link link, const Message* message) except -1:
+        """A message of a peer that is not known to be a founder: it may ask. No founder's list names it, so it neither
+        scouts nor leads."""
+        if message.kind in (PHASE1A, PHASE2A) and self.links.founders is not None:
+            return self.links.refuse(link, "a proposal from an incarnation that founded nothing")
+        if message.kind in (PHASE1A, PHASE1B, PHASE2A, PHASE2B, DECISION, FETCHED, PONG):
+            return 0
+        if message.kind == PING:
+            return self.pings.on_ping(link, message)
+        return self.on_question(link, message)
+
+    cdef int on_question(self, Link link, const Message* message) except -1:
+        if message.kind == FETCH:
+            return self.catch_up.on_fetch(link, message)
         if message.kind == FOUNDING:
             return self.joining.on_founding(link, message)
         return self.links.refuse(link, f"message {<int>message.kind}, which peers do not send")
+
+    cdef int on_founders_ping(self, Link link, const Message* message) except -1:
+        cdef Link copied = self.pings.copy_in(link, message)
+        if copied is not None:
+            self.links.close(copied, COPIED)
+            self.on_peer_gone(copied)
+        return self.pings.on_ping(link, message) if link.is_up else 0
 
     cdef int on_peer_gone(self, Link link) except -1:
         """The link of a peer is down."""

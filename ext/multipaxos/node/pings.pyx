@@ -1,38 +1,45 @@
-"""Pings: which node leads, which nodes still follow, and which are ahead.
+"""Pings: which node leads, which nodes still follow, which are ahead, and which are copies.
 
 Theory. A node pings the leader that it follows. The pong reports whether that leader still has its quorum, which puts
 our election off, and how far the leader is, which shows what we have to fetch. The ping in turn carries the ballot that
-our acceptor follows: so a leader without requests learns that it still has its quorum.
+our acceptor follows: so a leader without requests learns that it still has its quorum. It also tells the processes that
+we are linked with, so that peers notice two processes on copies of one directory (`copies`).
 
 Rules.
 - A node that knows of no leader pings all peers, with the highest ballot that it knows. The owner of that ballot may be
   gone; a node that leads at a lower one has to learn of it, or we never follow that node.
+- A ping is answered whoever sends it. What it says of ballots, slots and processes counts only where the link counts.
 - An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
 - A node whose leader was preempted pings at once.
-- Every TO_ALL intervals a ping goes to all peers, whoever leads, so that replicas compare their states (`comparing`).
+- Every TO_ALL intervals a ping goes to all peers, whoever leads, so that replicas compare their states (`comparing`)
+  and every peer compares processes (`copies`).
 """
 
 cimport cython
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.catch_up cimport CatchUp
 from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
+from multipaxos.node.copies cimport Copies
 from multipaxos.node.election cimport Election
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport ACTIVE, Leader
+from multipaxos.paxos.limits cimport ACCEPTORS_MAX
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.reading cimport number_at
 from multipaxos.wire.writing cimport put_ping, put_pong
 
 cdef enum:
     TO_ALL = 10                      # intervals from one ping to all peers to the next
+    HEARD = 15                       # intervals; whoever was not heard for so long is not told
 
 
 @cython.final
@@ -52,6 +59,7 @@ cdef class Pings:
         self.leader = leader
         self.replica = replica
         self.interval_ns = interval_ns
+        self.copies = Copies(context.nodes, HEARD * interval_ns + 2 * election.timeout_ns)
 
     cdef int send_pings(self) except -1:
         """Pings the node whose ballot we follow; all peers from time to time, and while no node answers that it leads
@@ -64,25 +72,51 @@ cdef class Pings:
                              and self.context.now_ns - self.led_ns > self.election.timeout_ns))
         cdef Agreement agreement = self.comparing.agreement
         cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= ballot
+        cdef uint64_t[ACCEPTORS_MAX] processes
+        cdef int i
         if to_all:
             self.all_due_ns = self.context.now_ns + TO_ALL * self.interval_ns
             self.comparing.tell()
+        for i in range(self.context.nodes):
+            processes[i] = self.process_of(i)
         for link in self.links.peers:
             if link is not None and (to_all or link.node_id == leader):
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
-                         self.replica.slot_out, voting, agreement.slot, agreement.hash, NULL, 0)
+                         self.replica.slot_out, voting, agreement.slot, agreement.hash, processes, self.context.nodes)
         self.leading.preempted_ns = 0
         self.ping_due_ns = self.context.now_ns + self.interval_ns
         return 0
 
+    cdef uint64_t process_of(self, int node):
+        """The process of a founder that we are linked with and have heard lately; 0: none."""
+        cdef Link link = self.links.peers[node]
+        if link is None or not link.counts or self.context.now_ns - link.heard_ns > HEARD * self.interval_ns:
+            return 0
+        return link.process
+
     cdef int on_ping(self, Link link, const Message* message) except -1:
-        link.slot_out = message.slot_out
-        link.heard_ns = self.context.now_ns
-        self.leading.see_ballot(message.ballot)
-        if message.voting:
-            self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
+        if link.counts:
+            link.slot_out = message.slot_out
+            link.heard_ns = self.context.now_ns
+            self.leading.see_ballot(message.ballot)
+            if message.voting:
+                self.election.note_contact(link.node_id, message.ballot, self.context.now_ns)
         self.comparing.on_ping(link, message)
         return self.send_pong(link, message.nonce)
+
+    cdef Link copy_in(self, Link link, const Message* ping):
+        """A link to a process that is a copy, as this ping of a founder shows, or None."""
+        cdef uint32_t i
+        if not self.copies.is_new(link.node_id, ping.nonce):
+            return None
+        for i in range(min(ping.processes.count, <uint32_t>self.context.nodes)):
+            if self.copies.hear(link.node_id, i, number_at(&ping.processes, i), self.process_of(i),
+                                self.context.now_ns, ping.nonce):
+                self.context.note("copied", 0, 0, f"node {link.node_id} is linked with another process of node {i} than "
+                                                  "this node, on a copy of its data directory: both are refused; stop "
+                                                  "one of them for good, and start the other one again")
+                return self.links.peers[i]
+        return None
 
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
         """Reports how far we are and whether we lead; also to a scout that is too far behind, in place of a promise."""

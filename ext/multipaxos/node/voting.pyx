@@ -5,7 +5,7 @@ durable; then it leaves from here, to a peer or to our own leader. The phase 2a 
 `Leading.accept_own`, but the answer to it leaves from here too.
 
 Rules.
-- Only its leader's link may bring a 1a or 2a of a ballot, and to a voter only if that incarnation is a founder.
+- Only its leader's link may bring a 1a or 2a of a ballot.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
   mark, is not adopted: this node sends a pong, and the scout's node fetches first. To refuse a promise is always safe.
   So is a phase 1a that asks for a slot of a hole: our pong says up to where we have caught up.
@@ -61,8 +61,6 @@ cdef class Voting:
             return 0
         if <int>ballot_leader(message.ballot) != link.node_id:
             return self.links.refuse(link, "a phase1a for another leader's ballot")
-        if link.incarnation != self.leader.founders[link.node_id]:
-            return self.links.refuse(link, "a phase1a from an incarnation that does not vote")
         if self.is_too_far_behind(message):
             return 1
         self.leading.see_ballot(message.ballot)
@@ -90,8 +88,6 @@ cdef class Voting:
         cdef Vote vote
         if <int>ballot_leader(message.ballot) != link.node_id:
             return self.links.refuse(link, "a phase2a at another leader's ballot")
-        if self.acceptor.voting and link.incarnation != self.leader.founders[link.node_id]:
-            return self.links.refuse(link, "a phase2a from an incarnation that does not vote")
         run = run_from(message, frame, size)
         try:
             self.leading.see_ballot(run.ballot)

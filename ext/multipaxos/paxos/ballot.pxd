@@ -4,8 +4,10 @@ from libc.stdint cimport uint64_t
 cdef extern from *:
     """
     #define ROUND_MAX ((UINT64_C(1) << 40) - 1)
+    #define LEAP_MAX (UINT64_C(1) << 32)
     """
     const uint64_t ROUND_MAX         # of the 40 bits; an enumerator of Cython has no more than 32
+    const uint64_t LEAP_MAX          # rounds from the highest known ballot to one that is believed
 
 cpdef enum:                          # Python sees them in multipaxos.paxos.ballot
     BOTTOM = 0                       # below every ballot

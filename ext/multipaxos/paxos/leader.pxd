@@ -20,7 +20,6 @@ cdef class Leader:
     cdef readonly State state
     cdef readonly Scout scout        # None unless SCOUTING
     cdef readonly Commanders commanders
-    cdef readonly tuple founders     # by node id: the incarnation whose votes count; 0: none does yet
     cdef bint adopted                # a verdict of the scout that is not yet acted upon
     cdef bint decided                # a verdict of the commanders that is not yet acted upon
     cdef QuorumSystem quorums

@@ -33,7 +33,7 @@ from libc.string cimport memset
 from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.ballot cimport ballot_of, ballot_round
 from multipaxos.paxos.commander cimport Commanders
-from multipaxos.paxos.limits cimport ACCEPTORS_MAX, RUN_BYTES
+from multipaxos.paxos.limits cimport RUN_BYTES
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.scout cimport Scout
 from multipaxos.paxos.slots cimport Row
@@ -53,7 +53,6 @@ cdef class Leader:
         self.node = node
         self.quorums = quorums
         self.commanders = Commanders(quorums, capacity)
-        self.founders = (0,) * ACCEPTORS_MAX
         self.state = PASSIVE
 
     def __dealloc__(self):
@@ -64,10 +63,6 @@ cdef class Leader:
         while self.unsent_count:
             self.unsent_count -= 1
             run_drop(self.unsent[self.unsent_count])
-
-    def set_founders(self, incarnations):
-        """Sets the incarnations whose votes count: by node id, those that founded the cluster."""
-        self.founders = tuple(incarnations)
 
     # -- phase 1
     def begin_scout(self, uint64_t above, uint64_t first):

@@ -3,6 +3,7 @@ from typing import final
 from multipaxos.node.catch_up import CatchUp
 from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
+from multipaxos.node.copies import Copies
 from multipaxos.node.election import Election
 from multipaxos.node.leading import Leading
 from multipaxos.node.links import Links
@@ -12,6 +13,8 @@ from multipaxos.paxos.replica import Replica
 
 @final
 class Pings:
+    @property
+    def copies(self) -> Copies: ...
     def __new__(
         cls,
         context: Context,
