@@ -38,4 +38,5 @@ cdef class Joining:
     cdef int send_founding(self, Link link) except -1
     cdef int send_to_all(self) except -1
     cdef int record(self) except -1
+    cdef int tell_founders(self) except -1
     cdef int on_founders_durable(self) except -1

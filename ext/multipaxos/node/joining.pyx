@@ -86,7 +86,10 @@ cdef class Joining:
         if message.incarnation != link.incarnation:
             return self.links.refuse(link, "a founding of another incarnation than the link's")
         listed = [number_at(&message.incarnations, i) for i in range(message.incarnations.count)]
+        if not message.fresh and listed[link.node_id:link.node_id + 1] != [link.incarnation]:
+            return self.links.refuse(link, "a list of founders that does not name its sender")
         self.founding.on_founding(link.node_id, message.incarnation, message.fresh, listed)
+        self.tell_founders()
         if self.founding.cluster_id != cluster_id:
             if not message.fresh:
                 self.refused_slots = link.refused_slots
@@ -139,15 +142,21 @@ cdef class Joining:
         if self.ticket and self.journal.is_durable(self.ticket):
             self.ticket = 0
             self.cluster_id = self.founding.cluster_id
+            self.tell_founders()
             if not self.founding.fresh:
                 self.on_founders_durable()
             self.send_to_all()
         return 0
 
+    cdef int tell_founders(self) except -1:
+        """From now on the founders' word on the log counts, if we know them and our cluster's id is durable."""
+        if self.cluster_id and self.links.founders is None and self.founding.known is not None:
+            self.links.set_founders(self.founding.known)
+        return 0
+
     cdef int on_founders_durable(self) except -1:
         """The voter record is durable."""
         self.is_founded = True
-        self.links.set_founders(self.founding.founders)
         if self.context.is_acceptor:
             self.acceptor.set_voting()
         self.election.soon(self.context.now_ns)

@@ -96,11 +96,6 @@ cdef class Links:
         self.status_requests.pop(id, None)
         return link
 
-    cdef int refuse(self, Link link, str reason) except -1:
-        """Closes a link because of what the other side sent. Handlers return at once after it."""
-        self.bad_frames += 1
-        return self.close(link, reason)
-
     cdef int close(self, Link link, str reason) except -1:
         """Closes a link, for a reason that lies with us."""
         self.closes.append((link.id, reason))
