@@ -217,10 +217,9 @@ SLIPS = [
         "context.is_acceptor)",
         more=(
             (
-                "node/voting",
-                "        if link.incarnation != self.leader.founders[link.node_id]:\n"
-                '            return self.links.refuse(link, "a phase1a from',
-                '        if False:\n            return self.links.refuse(link, "a phase1a from',
+                "node/links",
+                "return self.founders is not None and link.incarnation == self.founders[link.node_id]",
+                "return True",
             ),
         ),
     ),

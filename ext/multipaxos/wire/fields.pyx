@@ -11,7 +11,7 @@ borrowed, because no Python code runs meanwhile.
 
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from multipaxos.wire.encoding cimport List
 from multipaxos.wire.messages cimport FRAME_BYTES_MAX, Command, Commands, Message, Pvalues, Reply
@@ -275,7 +275,6 @@ cdef int set_structs(List* items, list rows, Table table) except -1:
         row = PyList_GET_ITEM(rows, i)
         if not PyTuple_Check(row) or not table.needed <= PyTuple_GET_SIZE(row) <= table.count:
             raise TypeError(f"an element has to be a tuple of {table.needed} to {table.count}, not {<object>row!r}")
-        memset(struct_, 0, table.struct_bytes)
         for j in range(PyTuple_GET_SIZE(row)):
             set_value(table, j, struct_, PyTuple_GET_ITEM(row, j))
         struct_ += table.struct_bytes
@@ -293,7 +292,7 @@ cdef int set_numbers(List* items, list numbers) except -1:
 
 
 cdef void* room_for(size_t count, size_t each) except NULL:
-    cdef void* room = malloc((count + 1) * each)
+    cdef void* room = calloc(count + 1, each)
     if room == NULL:
         raise MemoryError(f"no memory for {count} elements")
     return room
