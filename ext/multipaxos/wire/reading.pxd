@@ -22,14 +22,19 @@ cdef inline const uint8_t* content_of(const uint8_t* element, uint32_t stride, u
     return bytes_at(element + data_bytes, size)
 
 
+# The nonce that a command has an index of in its third word; 0 where the list has no such index.
+cdef inline uint64_t nonce_of(const NumberList* nonces, uint64_t third) noexcept:
+    cdef uint32_t index = <uint16_t>(third >> 16)
+    return load64(nonces.base + 8 * <size_t>index) if index < nonces.count else 0
+
+
 cdef inline void command_at(const Commands* commands, uint32_t index, Command* out) noexcept:
     cdef const List* items = &commands.items
     cdef const uint8_t* element = items.base + <size_t>index * items.stride
     cdef uint64_t third = field_at(element, items.data_bytes, 2)
-    cdef uint32_t nonce = <uint16_t>(third >> 16)
     out.session = field_at(element, items.data_bytes, 0)
     out.sequence = field_at(element, items.data_bytes, 1)
-    out.nonce = load64(commands.nonces.base + 8 * <size_t>nonce) if nonce < commands.nonces.count else 0
+    out.nonce = nonce_of(&commands.nonces, third)
     out.kind = <uint16_t>third
     out.unacknowledged = <uint32_t>(third >> 32)
     out.payload = content_of(element, items.stride, items.data_bytes, &out.size)

@@ -5,14 +5,14 @@
 #
 # Rules. A run's frame never changes, except that a leader sets its watermark just before it sends the frame. A row or a
 # queue that keeps a run holds a reference to it (`run_hold`), and drops each reference once (`run_drop`).
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
-from multipaxos.wire.encoding cimport FINE, load64, padded
+from multipaxos.wire.encoding cimport FINE, bytes_at, load64, padded
 from multipaxos.wire.messages cimport (
     BODY, COMMAND_BYTES, COMMAND_DATA, PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, Command, Commands, Message, Watermark,
 )
-from multipaxos.wire.reading cimport command_at, decode
+from multipaxos.wire.reading cimport command_at, decode, nonce_of
 from multipaxos.wire.writing cimport phase2a_size, write_head, write_phase2a, write_watermark
 
 cdef struct Run:
@@ -35,9 +35,16 @@ cdef inline void run_drop(Run* run) noexcept:
         free(run)
 
 
-# The command of one of the run's slots.
+# The command of one of the run's slots: as `command_at`, but the layout is known.
 cdef inline void run_command(const Run* run, uint64_t slot, Command* out) noexcept:
-    command_at(&run.commands, <uint32_t>(slot - run.first), out)
+    cdef const uint8_t* element = run.frame + PHASE2A_COMMANDS + COMMAND_BYTES * <size_t>(slot - run.first)
+    cdef uint64_t third = load64(element + 16)
+    out.session = load64(element)
+    out.sequence = load64(element + 8)
+    out.nonce = nonce_of(&run.commands.nonces, third)
+    out.kind = <uint16_t>third
+    out.unacknowledged = <uint32_t>(third >> 32)
+    out.payload = bytes_at(element + 24, &out.size)
 
 
 # Overwrites the watermark of a phase2a frame in our own layout, and nothing else.
