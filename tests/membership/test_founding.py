@@ -340,7 +340,7 @@ def test_an_incarnation_that_does_not_vote_does_not_lead(kind):
         else codec.encode_phase2a(ballot(9, 1), 1, 5, (0, 1, 1), [command(9, 1)])
     )
     node.receive(301, frame)
-    assert "does not vote" in node.closed[301]
+    assert "founded nothing" in node.closed[301]
     assert node.core.acceptor.ballot_num == 0
 
 

@@ -9,7 +9,6 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.leader cimport Leader
 from multipaxos.wire.messages cimport Message
 
 
@@ -19,7 +18,6 @@ cdef class Joining:
     cdef Links links
     cdef Journal journal
     cdef Acceptor acceptor
-    cdef Leader leader
     cdef Election election
     cdef readonly Founding founding
     cdef readonly bint is_founded    # the voter record is durable

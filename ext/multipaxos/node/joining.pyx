@@ -23,7 +23,6 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.leader cimport Leader
 from multipaxos.paxos.limits cimport ACCEPTORS_MAX
 from multipaxos.wire.messages cimport Message
 from multipaxos.wire.reading cimport number_at
@@ -41,13 +40,12 @@ cdef class Joining:
     `refused_slots`: those that it held; `ping_interval_ns`: the pace of pings."""
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
-                  Acceptor acceptor not None, Leader leader not None, Election election not None, tuple founders,
-                  uint64_t cluster_id, tuple refused_slots not None, uint64_t ping_interval_ns):
+                  Acceptor acceptor not None, Election election not None, tuple founders, uint64_t cluster_id,
+                  tuple refused_slots not None, uint64_t ping_interval_ns):
         self.context = context
         self.links = links
         self.journal = journal
         self.acceptor = acceptor
-        self.leader = leader
         self.election = election
         self.founding = Founding(context.cluster, context.node_id, context.nodes, context.incarnation, founders,
                                  cluster_id)
@@ -55,8 +53,7 @@ cdef class Joining:
         self.is_founded = founders is not None
         self.interval_ns = 2 * ping_interval_ns
         self.refused_slots = refused_slots
-        if self.is_founded:
-            links.set_founders(founders)
+        self.tell_founders()
 
     cdef int start(self) except -1:
         """The first tick. A node without peers founds its cluster at once."""

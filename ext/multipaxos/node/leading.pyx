@@ -75,8 +75,8 @@ cdef class Leading:
     # == ballots
 
     cdef bint may_be(self, uint64_t ballot) noexcept:
-        """Can our own rules have made this ballot? No cluster holds as many elections as lie in a leap of LEAP_MAX rounds:
-        whoever names such a ballot would use the rounds up."""
+        """Can our own rules have made this ballot? No cluster holds so many elections that its rounds leap by more than
+        LEAP_MAX: whoever names such a ballot would use them up."""
         return is_ballot(ballot) and ballot_round(ballot) <= ballot_round(self.known_ballot) + LEAP_MAX
 
     cdef int see_ballot(self, uint64_t ballot) except -1:

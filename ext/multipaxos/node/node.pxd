@@ -14,6 +14,7 @@ from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob
 from multipaxos.node.pings cimport Pings
+from multipaxos.node.report cimport Report
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -41,6 +42,7 @@ cdef class Node:
     cdef readonly Voting voter
     cdef readonly Serving serving
     cdef readonly Comparing comparing
+    cdef Report report
     # its own
     cdef object flatten
     cdef list flattened              # frames that were rewritten: requests are views into them until the wake-up ends

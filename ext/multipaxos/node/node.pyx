@@ -9,7 +9,7 @@ invariants:
   the answers that wait for it; `recovery`: what the disk held;
 - `joining`: how the node comes to vote; `leading`: our own leader; `voting`: our own acceptor;
 - `catch_up`: decisions that a node lacks; `pings`: which node leads, which are ahead; `serving`: requests and answers;
-  `comparing`: replicas that differ.
+  `comparing`: replicas that differ; `report`: facts.
 
 An organ calls only organs below it. Where something has to go up it is a returned value, and this file hands it on.
 
@@ -42,6 +42,7 @@ from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob, Batch, Output
 from multipaxos.node.pings cimport Pings
 from multipaxos.node.recovery cimport founders_of, number_of, recover
+from multipaxos.node.report cimport Report
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -63,9 +64,8 @@ from multipaxos.wire.run cimport run_command
 
 import multipaxos.machine.semantics as known_semantics
 import multipaxos.node.output as output
-from multipaxos.paxos.ballot import describe
 
-COPIED = "it runs on a copy of another process's data directory: stop one of the two for good, and start the other again"
+COPIED = "it runs on a copy of another process's data directory: stop one of the two for good, start the other again"
 
 
 @cython.final
@@ -105,7 +105,7 @@ cdef class Node:
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         self.replica.refuse(output.numbers(meta.get(output.META_REFUSED, b"")))
         recover(self.journal, records)
-        self.joining = Joining(context, self.links, self.journal, self.acceptor, self.leader, self.election, founders,
+        self.joining = Joining(context, self.links, self.journal, self.acceptor, self.election, founders,
                                number_of(meta, output.META_CLUSTER, 0), self.replica.refused, ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
                                self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
@@ -116,6 +116,8 @@ cdef class Node:
         self.comparing = Comparing(context, self.leading, self.serving, self.replica, agreement)
         self.pings = Pings(context, self.links, self.leading, self.catch_up, self.election, self.comparing,
                            self.acceptor, self.leader, self.replica, ping_interval_ns)
+        self.report = Report(context, self.links, self.joining, self.leading, self.comparing, self.acceptor,
+                             self.leader, self.replica)
 
     # == verbs
 
@@ -208,10 +210,10 @@ cdef class Node:
         old = self.links.add(new)
         if old is not None:
             self.on_peer_gone(old)
-        if node_id >= 0 and self.pings.copies.is_refused(process):
-            self.links.close(new, COPIED)
-            return
         if node_id >= 0:
+            if self.pings.copies.is_refused(new.process):
+                self.links.close(new, COPIED)
+                return
             self.pings.copies.forget(node_id)
             self.joining.on_link_up(new)
             if not new.is_up:            # it was refused
@@ -287,9 +289,7 @@ cdef class Node:
             return self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
                                               message.decided.end)
         if message.kind == PHASE1A:
-            if self.voter.on_phase1a(link, message):
-                return self.pings.send_pong(link, 0)
-            return 0
+            return self.pings.send_pong(link, 0) if self.voter.on_phase1a(link, message) else 0
         if message.kind == PHASE1B:
             return self.leading.on_phase1b(link, message)
         if message.kind == PING:
@@ -436,42 +436,7 @@ cdef class Node:
 
     def status(self):
         """Facts about this node, for `multipaxos status`."""
-        cdef Link link
-        cdef uint64_t leading_ballot = self.leading.leading_ballot
-        cdef Agreement agreement = self.comparing.agreement
-        state_hash = None
-        if self.context.is_replica:
-            state_hash = f"{self.replica.state_hash():016x}"
-        return {
-            "id": self.context.node_id,
-            "leading": self.leader.state == ACTIVE,
-            "ballot": describe(self.acceptor.ballot_num if self.context.is_acceptor else self.leading.known_ballot),
-            "leader": int(ballot_leader(leading_ballot)) if leading_ballot else None,
-            "slot_in": self.replica.slot_in,
-            "slot_out": self.replica.slot_out,
-            "unapplied": self.replica.undecided - self.replica.slot_out,
-            "mark": self.acceptor.mark,
-            "holes": self.acceptor.holes.slots(),
-            "voting": self.voting,
-            "state_hash": state_hash,
-            "state_slot": agreement.slot,
-            "differs": "minority" if agreement.differs else "no majority" if agreement.divided else None,
-            "differs_from": [i for i in range(self.context.nodes) if agreement.unlike >> i & 1],
-            "machine_version": self.replica.settings.machine_version,
-            "machine_known": self.replica.settings.machine_known,
-            "semantics": self.replica.settings.semantics,
-            "semantics_known": self.replica.settings.semantics_known,
-            "incarnation": f"{self.context.incarnation:016x}",
-            "cluster_id": f"{self.joining.cluster_id:016x}",
-            "refused_slots": list(self.joining.refused_slots),
-            "founded": not self.joining.founding.fresh,
-            "requests": len(self.replica.requests),
-            "reproposals": self.replica.reproposals,
-            "sessions": self.replica.sessions.count,
-            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.bytes,
-            "bad_frames": self.links.bad_frames,
-            "peers": [link.node_id for link in self.links.peers if link is not None],
-        }
+        return self.report.status()
 
     def invariants(self):
         """Raises InvariantViolation where a rule of the protocol does not hold inside this node."""

@@ -37,7 +37,7 @@ cdef class Event:
     """Something that happened, for logs, traces and tests.
 
     `kind`: "scouting", "adopted", "preempted", "stepped_down", "founded", "not_founder", "witness", "unreadable",
-    "unlike", "divided" or "differs".
+        "holes", "filled", "damaged", "unlike", "divided", "differs" or "copied".
     `ballot`: that the node scouts or leads at, was preempted by, or left; 0: none.
     `slot`: the scout's first slot, the start of the reign, the first slot that could not be read, or the
     slot at which states were compared last; 0: none.

@@ -112,9 +112,10 @@ cdef class Pings:
         for i in range(min(ping.processes.count, <uint32_t>self.context.nodes)):
             if self.copies.hear(link.node_id, i, number_at(&ping.processes, i), self.process_of(i),
                                 self.context.now_ns, ping.nonce):
-                self.context.note("copied", 0, 0, f"node {link.node_id} is linked with another process of node {i} than "
-                                                  "this node, on a copy of its data directory: both are refused; stop "
-                                                  "one of them for good, and start the other one again")
+                self.context.note("copied", 0, 0,
+                                  f"node {link.node_id} is linked with another process of node {i} than this node, on "
+                                  "a copy of its data directory: both are refused; stop one of them for good, and "
+                                  "start the other one again")
                 return self.links.peers[i]
         return None
 

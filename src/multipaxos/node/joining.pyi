@@ -6,7 +6,6 @@ from multipaxos.node.election import Election
 from multipaxos.node.journal import Journal
 from multipaxos.node.links import Links
 from multipaxos.paxos.acceptor import Acceptor
-from multipaxos.paxos.leader import Leader
 
 OTHER_CLUSTER: str
 NO_FOUNDER: str
@@ -27,7 +26,6 @@ class Joining:
         links: Links,
         journal: Journal,
         acceptor: Acceptor,
-        leader: Leader,
         election: Election,
         founders: tuple[int, ...] | None,
         cluster_id: int,
