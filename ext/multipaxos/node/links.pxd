@@ -47,5 +47,6 @@ cdef class Links:
     cdef int refuse(self, Link link, str reason) except -1
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0
     cdef list take_writes(self)
+    cdef int on_status_request(self, Link link, uint64_t nonce) except -1
     cdef list take_status_requests(self)
     cdef list take_closes(self)

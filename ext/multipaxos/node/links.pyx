@@ -128,6 +128,11 @@ cdef class Links:
                 writes.append((link.id, bytes_take(&link.outgoing)))
         return writes
 
+    cdef int on_status_request(self, Link link, uint64_t nonce) except -1:
+        """A client asks for the status. Of several requests in one wake-up the newest is answered."""
+        self.status_requests[link.id] = nonce
+        return 0
+
     cdef list take_status_requests(self):
         """[(link id, nonce)] of the clients that have asked for the status since the last call."""
         cdef list asked

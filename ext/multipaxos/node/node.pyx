@@ -269,8 +269,7 @@ cdef class Node:
             return self.serving.on_request(link, message)
         if link.node_id < 0:
             if message.kind == STATUS_REQUEST:
-                self.links.status_requests[link.id] = message.nonce
-                return 0
+                return self.links.on_status_request(link, message.nonce)
             return self.links.refuse(link, "a peer's message from a client")
         if not self.leading.may_be(message.ballot) or not self.leading.may_be(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")
