@@ -31,7 +31,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RING_DELAY_NS
 from multipaxos.node.links cimport Link, Links
-from multipaxos.node.output cimport Read
+from multipaxos.node.output cimport NOTHING, Read
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
@@ -340,6 +340,8 @@ cdef class CatchUp:
     cdef list take_reads(self):
         """[Read] since the last call."""
         cdef list reads = self.reads
+        if not reads:
+            return NOTHING
         self.reads = []
         return reads
 

@@ -8,7 +8,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-from multipaxos.node.output cimport Event
+from multipaxos.node.output cimport NOTHING, Event
 from multipaxos.paxos.roles cimport ACCEPTOR, LEADER, REPLICA
 
 
@@ -37,5 +37,7 @@ cdef class Context:
     cdef list take_events(self):
         """The events since the last call."""
         cdef list events = self.events
+        if not events:
+            return NOTHING
         self.events = []
         return events

@@ -17,6 +17,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from multipaxos.node.output cimport NOTHING
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_take
 from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
 from multipaxos.wire.reading cimport frame_size
@@ -122,9 +123,11 @@ cdef class Links:
     cdef list take_writes(self):
         """[(link id, bytes)] that are to leave."""
         cdef Link link
-        cdef list writes = []
+        cdef list writes = NOTHING
         for link in self.links.values():
             if link.outgoing.size:
+                if writes is NOTHING:
+                    writes = []
                 writes.append((link.id, bytes_take(&link.outgoing)))
         return writes
 
@@ -137,7 +140,7 @@ cdef class Links:
         """[(link id, nonce)] of the clients that have asked for the status since the last call."""
         cdef list asked
         if not self.status_requests:
-            return []
+            return NOTHING
         asked = list(self.status_requests.items())
         self.status_requests.clear()
         return asked
@@ -145,6 +148,8 @@ cdef class Links:
     cdef list take_closes(self):
         """[(link id, reason)] since the last call."""
         cdef list closes = self.closes
+        if not closes:
+            return NOTHING
         self.closes = []
         return closes
 

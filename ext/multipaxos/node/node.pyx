@@ -159,14 +159,17 @@ cdef class Node:
 
     def output(self):
         """What is to be done; see `Output`."""
-        cdef list writes = self.links.take_writes()
-        cdef Batch batch = None
-        cdef ApplyJob job = None
+        cdef Output made = Output.__new__(Output)  # without its `__init__`: this is called several times per wake-up
+        made.writes = self.links.take_writes()
         if not self.failed:
-            batch = self.journal.next_batch(self.context.now_ns)
-            job = self.next_job()
-        return Output(writes, batch, self.catch_up.take_reads(), self.links.take_closes(), self.context.take_events(),
-                      self.links.take_status_requests(), self.failed, job)
+            made.batch = self.journal.next_batch(self.context.now_ns)
+            made.job = self.next_job()
+        made.reads = self.catch_up.take_reads()
+        made.closes = self.links.take_closes()
+        made.events = self.context.take_events()
+        made.status_requests = self.links.take_status_requests()
+        made.failed = self.failed
+        return made
 
     cdef ApplyJob next_job(self):
         """Commands that the user's machine is to apply now; None while it runs a job, or has nothing to apply."""

@@ -3,6 +3,8 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+cdef list NOTHING                   # empty; shared by all outputs, so nobody changes it
+
 
 @cython.final
 cdef class Event:

@@ -6,6 +6,7 @@ durable, never before.
 
 Rules.
 - The parts of one output may be carried out at once and in any order, except that frames of one link keep their order.
+- A caller does not change the lists of an output: the empty ones are shared.
 - `text` of an event is for people. Programs read `kind`, `ballot` and `slot`; nothing parses the text.
 """
 
@@ -30,6 +31,9 @@ def words(numbers):
 def numbers(value):
     """The numbers of such a value."""
     return tuple([int.from_bytes(value[i:i + 8], "little") for i in range(0, len(value), 8)])
+
+# Most lists of most outputs are empty: an output that has nothing of a kind holds this one.
+NOTHING = []
 
 
 @cython.final
