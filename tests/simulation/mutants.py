@@ -298,4 +298,16 @@ SLIPS = [
         "    if sum_of_keys(pairs) != known:\n",
         "    if False:\n",
     ),
+    Slip(
+        "a replica that differs and goes on serving",
+        "node/comparing",
+        "            self.serving.on_differs()\n",
+        "",
+    ),
+    Slip(
+        "a replica that differs and is not told",
+        "node/agreement",
+        "alike >= self.majority\n",
+        "alike > len(bin(self.replicas))\n",
+    ),
 ]

@@ -19,6 +19,7 @@ Rules, each checked the moment that it could be broken; the names are those of P
   vote whose record was damaged may be answered for by a pvalue that is decided.
 - H1: what a node has voted for and lost is a hole of its acceptor until then.
 - A session is reported to be expired only if the log has evicted it.
+- A replica that knows that its state differs from a majority's answers no client.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
 
@@ -48,6 +49,7 @@ class Oracle:
         self.replicas = replicas
         self.disks: dict[int, DurableState] = {}  # node -> its present disk
         self.lives: dict[int, int] = {}  # node -> the life of its latest process
+        self.cores: dict[int, Node] = {}  # node -> the core of that process
         self.proposed: dict[tuple[int, int], Command] = {}  # (ballot, slot) -> command
         self.votes: dict[tuple[int, int], set[int]] = {}  # (ballot, slot) -> the nodes that accepted durably
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
@@ -147,6 +149,7 @@ class Oracle:
     def on_start(self, node_id: int, life: int, core: Node) -> None:
         """A process has read its disk: of every slot that it has not applied, the newest record holds."""
         self.lives[node_id] = life
+        self.cores[node_id] = core
         self.checked.pop(node_id, None)
         held = dict(core.acceptor.pvalues())
         missing = {slot for first, end in core.acceptor.holes.spans_list() for slot in range(first, end)}
@@ -218,8 +221,15 @@ class Oracle:
             self.on_phase1b(node_id, message)
         elif kind == "phase2b":
             self.on_phase2b(node_id, message)
+        elif kind == "response" and message["replies"]:
+            self.on_response(node_id)
         elif kind == "fetched":
             self.on_fetched(node_id, message)
+
+    def on_response(self, node_id: int) -> None:
+        """A node answers a client."""
+        if self.cores[node_id].status()["differs"] == "minority":
+            raise Violation(f"node {node_id} knows that its state differs from a majority's, and answers a client")
 
     def on_phase1a(self, node_id: int, message: dict[str, Any]) -> None:
         """A scout asks for promises."""

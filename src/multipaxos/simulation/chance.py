@@ -23,6 +23,10 @@ OTHERS = (
     "disks_refused",
     "holes",
     "holes_filled",
+    "replicas_that_differ",
+    "replicas_divided",
+    "jobs",
+    "opinions_that_differ",
     "short_sessions",
 )
 SLOW_JOBS = 0.05

@@ -22,9 +22,10 @@ from multipaxos.simulation.operations import Chooser
 from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import whole_frames
 from multipaxos.simulation.timeline import MS, Timeline
+from multipaxos.simulation.tried_machine import is_right, is_trial
 from multipaxos.wire.codec import ReplyStatus
 
-OK = ReplyStatus.OK
+OK, REFUSED = ReplyStatus.OK, ReplyStatus.REFUSED
 NAMES: dict[int, str] = {status: status.name.lower() for status in ReplyStatus}
 STEP_NS = 20 * MS
 CAPACITY = 64  # of a session: more than outstanding operations and keys together
@@ -33,7 +34,7 @@ NO_NODE = -1
 
 class SimulatedClient:
     """One client. `chooser`: of the commands, for all clients of a run. `on_expired`: called with a session that the
-    cluster says has expired."""
+    cluster says has expired. `on_opinion`: called with the node that has answered a trial, and whether it was right."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class SimulatedClient:
         network: Network,
         chooser: Chooser,
         on_expired: Callable[[int], None],
+        on_opinion: Callable[[int, bool], None],
     ) -> None:
         self.id = id
         self.name = f"client {id}"
@@ -54,6 +56,7 @@ class SimulatedClient:
         self.network = network
         self.chooser = chooser
         self.on_expired = on_expired
+        self.on_opinion = on_opinion
         self.history: list[Operation] = []  # those with an answer
         self.given_up: list[tuple[int, int, Operation]] = []  # those without: session, sequence, operation
         self.issued = 0
@@ -128,6 +131,8 @@ class SimulatedClient:
     def end(self, sequence: int, answer: Answer | None) -> None:
         """One operation ends, or is given up (`answer` None)."""
         command, invoked_ns = self.unanswered.pop(sequence)
+        if is_trial(command):
+            return
         operation = Operation(self.id, command, answer, invoked_ns, self.timeline.now_ns)
         if answer is None:
             self.given_up.append((self.session.id, sequence, operation))
@@ -189,11 +194,16 @@ class SimulatedClient:
         for sequence, status, slot, data in self.session.receive(frame):
             if sequence not in self.unanswered:
                 continue
+            command = self.unanswered[sequence][0]
+            if is_trial(command) and status in (OK, REFUSED):
+                del self.unanswered[sequence]
+                self.on_opinion(self.node_id, is_right(command, status == REFUSED, data))
+                continue
             if status != OK:
                 raise Violation(
                     f"{self.name} receives the status {NAMES[status]} for a command that it has no answer to yet"
                 )
-            self.end(sequence, commands.read_answer(self.unanswered[sequence][0], data, slot))
+            self.end(sequence, commands.read_answer(command, data, slot))
         if self.session.expired:
             self.on_expired(self.session.id)
             self.chance.counts["sessions_expired"] += 1

@@ -17,6 +17,7 @@ from multipaxos.simulation.timeline import MS
 NODES_MAX = 9
 NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
 OF_ITS_OWN = ("learners_behind",)  # drawn in scenarios of its own, not with the other kinds
+USER_SEED = 4  # of ten: with a user's machine
 CROWDED_SEED = 57  # of a hundred
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
@@ -27,6 +28,8 @@ def scenario(seed: int) -> Scenario:
     hundredth clients open sessions by the thousand."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
+    if seed % 10 == USER_SEED:
+        drawn = with_user_machine(chance, drawn)
     if seed % 100 == CROWDED_SEED:
         return many_sessions(chance, drawn)
     return left_behind(chance, drawn) if seed % 10 == 9 else drawn
@@ -82,6 +85,26 @@ def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
         lossy=False,
         patient=False,
         patience_ns=150 * MS,
+    )
+
+
+def with_user_machine(chance: random.Random, drawn: Scenario) -> Scenario:
+    """A user's machine. In most cases that of one node differs: it can be spared, or there are two replicas only, of
+    which nobody can say who is wrong."""
+    tried = replace(drawn, user_machine=True, patient=False, patience_ns=150 * MS)
+    if chance.random() < 0.3:
+        return tried
+    roles = (ALL_ROLES,) * chance.choice((2, 3, 3, 4, 5))
+    quorums = Quorums(tuple(range(len(roles))))
+    expendable = draw_expendable(chance, roles, quorums)
+    return replace(
+        tried,
+        roles=roles,
+        quorums=quorums,
+        expendable=expendable,
+        differing=chance.choice(expendable or (0, 1)),
+        lossy=False,
+        some_stay_dead=False,
     )
 
 

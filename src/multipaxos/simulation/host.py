@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from multipaxos.errors import DamagedDirectory
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
+from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.semantics import Semantics
-from multipaxos.machine.user_machine import Run
+from multipaxos.machine.user_machine import Run, runner_of
 from multipaxos.node.node import Node
 from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
@@ -24,11 +25,17 @@ from multipaxos.simulation.network import Network
 from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import Act, nothing, wake
 from multipaxos.simulation.timeline import MS, Timeline
+from multipaxos.simulation.tried_machine import TriedMachine
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
 MILLION = 1_000_000
-COUNTED = {"holes": "holes", "filled": "holes_filled"}  # kinds of events that show that a fault took effect
+COUNTED = {  # kinds of events that show that a fault took effect -> what it is counted as
+    "holes": "holes",
+    "filled": "holes_filled",
+    "differs": "replicas_that_differ",
+    "divided": "replicas_divided",
+}
 SLEEP_MIN_NS, SLEEP_MAX_NS = MS // 10, 50 * MS
 
 
@@ -96,6 +103,11 @@ class Host:
         """The quorum system that this host is configured with."""
         return self.scenario.quorums.system()
 
+    @property
+    def differs(self) -> bool:
+        """Has this host a machine that answers otherwise?"""
+        return self.id == self.scenario.differing
+
     # -- as the network sees it
     @property
     def alive(self) -> bool:
@@ -131,6 +143,8 @@ class Host:
         self.backlog = []
         self.batch = None
         self.machine = KeyValue()
+        if self.scenario.user_machine:
+            self.run = runner_of(TriedMachine(self.machine, self.differs))
         self.disk.remembered.clear()
         self.core = self.new_core()
         self.timeline.note(self.id, f"starts, life {self.life}")
@@ -139,8 +153,8 @@ class Host:
         self.schedule_tick()
 
     def core_machine(self) -> Machine:
-        """The core's side of the machine: the store. A host with a user's machine returns `PythonMachine(self.run)`."""
-        return self.machine
+        """The core's side of the machine: the store, or the user's machine."""
+        return self.machine if self.run is None else PythonMachine(self.run)
 
     def new_core(self) -> Node:
         """A core, made from what the disk holds."""
@@ -254,6 +268,7 @@ class Host:
     def applied(self, job: ApplyJob) -> None:
         """The machine has applied commands of a job: all of them, or as many as it got to."""
         assert self.run is not None, "a job for a host without a user's machine"
+        self.chance.counts["jobs"] += 1
         count = self.chance.random.randint(1, len(job.commands))
         answers = self.run(job.commands[:count], job.answer_bytes_max)
         self.wake(lambda core: core.done(job.token, True, answers))

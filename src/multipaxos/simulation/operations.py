@@ -12,8 +12,10 @@ from multipaxos import commands
 from multipaxos.commands import Answer, Value
 from multipaxos.judges.store import named_in, parse
 from multipaxos.simulation.scenario import Scenario
+from multipaxos.simulation.tried_machine import opinion, trouble
 
 LARGE_BYTES = 3000
+TRIALS = 0.2  # share of operations where there is a user's machine
 
 
 class Chooser:
@@ -23,6 +25,7 @@ class Chooser:
         self.random = chance
         self.keys = [b"key%d" % number for number in range(scenario.keys)]
         self.several = scenario.several
+        self.trials = TRIALS if scenario.user_machine else 0.0
         self.known: dict[bytes, Value] = {}  # what clients have read last
 
     def learn(self, command: bytes, answer: Answer | None) -> None:
@@ -32,6 +35,8 @@ class Chooser:
 
     def choose(self, value: bytes) -> bytes:
         """A command. `value` is new; what the command writes begins with it."""
+        if self.trials and self.random.random() < self.trials:
+            return opinion() if self.random.random() < 0.5 else trouble(self.random.randrange(256))
         if self.several and self.random.random() < self.several:
             return self.transaction(value) if self.random.random() < 0.7 else self.scan()
         return self.single(self.random.choice(self.keys), value)

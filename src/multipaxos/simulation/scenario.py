@@ -107,6 +107,8 @@ class Scenario:
     outstanding: int = 4
     keys: int = 3
     several: float = 0.0  # share of operations that name several keys: scans, transactions
+    user_machine: bool = False  # the store in Python, which is tried hard, instead of the compiled one
+    differing: int = -1  # the node whose machine differs; -1: none
     session_operations: int = 0  # a client opens another session after so many; 0: it keeps its session
     patience_ns: int = 600 * MS
     hostile_ns: int = 4000 * MS

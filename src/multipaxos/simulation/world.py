@@ -76,9 +76,20 @@ class World:
             network=self.network,
             chooser=self.chooser,
             on_expired=self.oracle.on_expired,
+            on_opinion=self.on_opinion,
         )
         self.clients.append(client)
         return client
+
+    def on_opinion(self, node_id: int, right: bool) -> None:
+        """A node has answered a trial. Where one machine differs, only its node may be wrong, until it notices that:
+        afterwards it answers nothing."""
+        if right:
+            return
+        host = self.hosts[node_id]
+        self.chance.counts["opinions_that_differ"] += 1
+        if not host.differs:
+            raise Violation(f"node {node_id}, whose machine does not differ, answers as if it did")
 
     def start(self) -> None:
         """All processes start and dial each other."""
@@ -139,13 +150,25 @@ class World:
         if not all(client.done for client in self.clients):
             return False
         slots = {host.core.slot_out for host in self.hosts if host.core is not None}
-        return slots == {max(self.oracle.chosen, default=0) + 1}
+        return slots == {max(self.oracle.chosen, default=0) + 1} and self.is_told()
+
+    def is_told(self) -> bool:
+        """Does every replica know it if its state differs from a majority's, or if no state can have a majority?"""
+        replicas = [host for host in self.hosts if self.cluster.has_role(host, REPLICA)]
+        states = [host.core.status() for host in replicas if host.core is not None]
+        hashes = [status["state_hash"] for status in states]
+        most = max(map(hashes.count, hashes), default=0)
+        if 2 * most <= len(replicas):
+            alone = 2 * (most + len(replicas) - len(states)) <= len(replicas)
+            return not alone or all(status["differs"] == "no majority" for status in states)
+        right = max(hashes, key=hashes.count)
+        return all(status["differs"] == "minority" for status in states if status["state_hash"] != right)
 
     def judge(self) -> None:
         """All replicas that have applied the same slots are equal, and the history is linearizable."""
         first: dict[int, Host] = {}
         for host in self.hosts:
-            if host.core is None or not self.cluster.has_role(host, REPLICA):
+            if host.core is None or host.differs or not self.cluster.has_role(host, REPLICA):
                 continue
             other = first.setdefault(host.core.slot_out, host)
             if host.machine.items() != other.machine.items():

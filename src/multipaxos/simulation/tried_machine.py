@@ -1,0 +1,73 @@
+"""A user's machine that is tried hard: some of its commands raise, and on one node it may answer otherwise.
+
+Theory. It is the key-value store in a Python wrapper, so that the judges of the store know its answers. *Trials* are
+commands beside those of the store: each either raises one of TROUBLES, which every replica has to answer alike and
+survive, or asks the machine for its opinion, which is another one on a node whose machine differs. The store is touched
+by neither, so what a node that differs does to its clients before it notices shows in opinions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from multipaxos.errors import MultipaxosError
+from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.state_machine import Context, StateMachine
+
+TRIAL = 0xEE  # the first byte of a trial: no operation of the store
+OPINION = 0xFF
+TROUBLES = (ValueError, RecursionError, SystemExit, GeneratorExit, StopIteration, BaseException)
+AGREED, OTHERWISE = b"agreed", b"otherwise"
+
+
+class StoreRefused(MultipaxosError):
+    """The store refused a command."""
+
+
+def trouble(number: int) -> bytes:
+    """The command that raises one of TROUBLES."""
+    return bytes([TRIAL, number % len(TROUBLES)])
+
+
+def opinion() -> bytes:
+    """The command that asks for an opinion."""
+    return bytes([TRIAL, OPINION])
+
+
+def is_trial(command: bytes) -> bool:
+    """Is it none of the store's commands?"""
+    return command[:1] == bytes([TRIAL])
+
+
+def is_right(command: bytes, refused: bool, answer: bytes) -> bool:
+    """Is that how a machine that does not differ answers this trial?"""
+    if command == opinion():
+        return (refused, answer) == (False, AGREED)
+    return refused and answer.startswith(TROUBLES[command[1]].__name__.encode())
+
+
+class TriedMachine(StateMachine):
+    """`differs`: it has opinions of its own."""
+
+    def __init__(self, store: KeyValue, differs: bool) -> None:
+        self.store = store
+        self.differs = differs
+
+    def apply(self, command: bytes, context: Context) -> bytes:
+        """A command of the store, or a trial."""
+        if command == opinion():
+            return OTHERWISE if self.differs else AGREED
+        if is_trial(command):
+            raise TROUBLES[command[1]]("a trial")
+        refused, answer = self.store.apply_bytes(context.slot, context.time_ns, context.session, command)
+        if refused:
+            raise StoreRefused(answer.decode())
+        return answer
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Not used: a simulated process restarts from its log."""
+        raise NotImplementedError
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Not used."""
+        raise NotImplementedError
