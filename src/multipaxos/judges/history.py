@@ -47,13 +47,15 @@ KeyValue = tuple[bytes, bytes]  # a value at a key
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `answer` None: its outcome is unknown, and `answered_ns` has no meaning."""
+    """One operation. `answer` None: its outcome is unknown, and `answered_ns` has no meaning. `slots`: the first and
+    the last slot in which it can have taken effect without an answer, None if that is not known."""
 
     client: int
     command: bytes
     answer: Answer | None
     invoked_ns: int
     answered_ns: int
+    slots: tuple[int, int] | None = None
 
     @property
     def keys(self) -> set[bytes]:

@@ -8,6 +8,8 @@ Rules.
 - Versions rise, because a version is a slot: an operation whose answer names a version comes after all writes of that
   slot and of lower ones, on any key, and after all operations whose answers name a lower version of the same key. The
   search keeps the set of all states that are possible; an answer that says more makes it smaller.
+- An operation without an answer of which the slots are known comes after all writes of lower slots, and before all
+  operations of higher ones.
 - An operation without an answer never has to be placed. Such operations are tried after those that have answers, and
   of several with the same effect one stands for all.
 """
@@ -80,6 +82,7 @@ class Search:
         self.head = events_of(history)
         self.left = sum(operation.answer is not None for operation in history)
         self.before = self.those_before()
+        self.after = self.those_after()
         self.alike = self.effects()
 
     def those_before(self) -> list[int]:
@@ -94,12 +97,23 @@ class Search:
             for key, version in named:
                 by_key = versions.setdefault(key, {})
                 by_key[index] = max(version, by_key.get(index, 0))
-        masks = [writes(slot) if slot else 0 for slot in slots]
+        unanswered = [0 if one.answer is not None or one.slots is None else one.slots[0] - 1 for one in self.history]
+        masks = [writes(slot or low) for slot, low in zip(slots, unanswered, strict=True)]
         for by_key in versions.values():
             lower = prefix_masks([(version, index) for index, version in by_key.items()])
             for index, version in by_key.items():
                 masks[index] |= writes(version) | lower(version - 1)
         return [mask & ~(1 << index) for index, mask in enumerate(masks)]
+
+    def those_after(self) -> list[int]:
+        """For every operation without an answer the mask of those that have to come after it, by their slots."""
+        lows = [slot_of(one.answer) or (one.slots[0] if one.slots is not None else 0) for one in self.history]
+        up_to = prefix_masks([(low, index) for index, low in enumerate(lows)])
+        everything = (1 << len(lows)) - 1
+        return [
+            0 if one.answer is not None or one.slots is None else everything & ~up_to(one.slots[1])
+            for one in self.history
+        ]
 
     def effects(self) -> list[AnyCommand]:
         """For every operation what it would do: all values that no answer names are alike."""
@@ -162,7 +176,7 @@ class Search:
 
     def next_states(self, call: Event, placed: int, states: States) -> States:
         """The possible states after this call is done next."""
-        if self.before[call.index] & ~placed:
+        if self.before[call.index] & ~placed or self.after[call.index] & placed:
             return frozenset()
         answer = self.history[call.index].answer
         now = frozenset(new for old in states for new in self.store.step(self.commands[call.index], answer, old))

@@ -26,6 +26,7 @@ OTHERS = (
     "replicas_that_differ",
     "replicas_divided",
     "jobs",
+    "links_refused",
     "opinions_that_differ",
     "short_sessions",
 )

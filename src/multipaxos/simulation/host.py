@@ -26,6 +26,9 @@ from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import Act, nothing, wake
 from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.simulation.tried_machine import TriedMachine
+from multipaxos.transport.handshake import NodeHandshake
+from multipaxos.transport.identity import Identity
+from multipaxos.transport.meetings import Meetings
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
@@ -89,6 +92,8 @@ class Host:
         self.machine = KeyValue()
         self.run: Run | None = None  # of a user's machine, which runs beside the core
         self.life = 0
+        self.process = 0  # drawn when a process starts
+        self.meetings = Meetings()
         self.paused = False
         self.backlog: list[Act] = []
         self.batch: Batch | None = None  # on its way to the disk
@@ -124,10 +129,20 @@ class Host:
         """The incarnation of its disk."""
         return self.disk.incarnation
 
-    @property
-    def process(self) -> int:
-        """The number of its life."""
-        return self.life
+    def handshake(self, dialled: int) -> NodeHandshake:
+        """Its side of a handshake with the node that it dials; -1: the other node dials."""
+        assert self.core is not None
+        identity = Identity(
+            cluster="simulated",
+            digest=0,
+            nodes=len(self.scenario.roles),
+            node_id=self.id,
+            incarnation=self.incarnation,
+            process=self.process,
+            cluster_id=self.core.cluster_id,
+            refused_slots=self.core.refused_slots,
+        )
+        return NodeHandshake(identity, self.meetings, lambda node_id: None, self.chance.number() | 1, dialled)
 
     # -- the process
     def start(self) -> None:
@@ -139,6 +154,8 @@ class Host:
             self.chance.counts["disks_refused"] += 1
             self.lose_disk()
         self.life += 1
+        self.process = self.chance.number() | 1
+        self.meetings = Meetings()
         self.paused = False
         self.backlog = []
         self.batch = None

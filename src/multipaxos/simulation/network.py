@@ -1,8 +1,8 @@
 """A simulated network: links between nodes and to clients, and what becomes of frames.
 
-Rules. The node of the lower id dials, as in the transport. Both nodes have to live for a handshake. It ends on the
-dialling side first, and on the other side with a hello that travels, and may arrive when its sender is dead. Which life
-of a peer may come up is judged by the transport's own `Meetings`: each process has its own, and forgets with its end.
+Rules. The node of the lower id dials, as in the transport. Both nodes have to live for a handshake, which is the
+transport's. It ends on the dialling side first, and on the other side with a hello that travels, and may arrive when
+its sender is dead.
 Every frame travels on its own: it may be lost, repeated, delayed, and so overtaken. A pair of nodes that is cut loses
 all frames, one way or both, and its links stay up: no node notices. A pair that is stalled keeps its frames, as TCP
 does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
@@ -11,9 +11,9 @@ later. A frame may arrive once more on a later link of the two same disks (a rep
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,12 +21,13 @@ from multipaxos.node.node import Node
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.shell import Act
 from multipaxos.simulation.timeline import MS, Timeline
-from multipaxos.transport.meetings import Life, Meetings
+from multipaxos.transport.handshake import Failure, NodeHandshake
 
 TRACE_FRAMES = 4000  # kept for the diagram of a failure
 PAST_FRAMES = 200  # kept of each pair of nodes, and of clients, to be replayed
 SAMPLE = 5  # one of so many frames between nodes is kept for that
 REDIAL_NS = 50 * MS
+REFUSED_NS = 300 * MS  # until a node dials again that has refused it, or was refused
 
 Pair = tuple[int, int]  # two node ids; where a direction is meant: from, to
 
@@ -48,11 +49,10 @@ class Endpoint(Protocol):
 
     @property
     def incarnation(self) -> int:
-        """What it names in a handshake."""
+        """Of its disk."""
 
-    @property
-    def process(self) -> int:
-        """What it names in a handshake, another number in each life."""
+    def handshake(self, dialled: int) -> NodeHandshake:
+        """Its side of a handshake with the node that it dials; -1: the other node dials."""
 
     def wake(self, act: Act) -> None:
         """Something happens on one of its links."""
@@ -98,26 +98,24 @@ class Past(NamedTuple):
     frame: bytes
 
 
-@dataclass(slots=True)
-class Opening:
-    """A connection whose last hello travels: its number at the receiver, its sender's life then, and the frames that
-    came before the hello."""
-
-    number: int
-    life: Life
-    frames: list[bytes] = field(default_factory=list)
-
-
-def link_up(end: End, peer_id: int, life: Life, core: Node) -> None:
-    """A handshake with this life of the peer is done."""
-    core.link_up(end.link, peer_id, life.incarnation, process=life.process)
+def link_up(core: Node, link: int, handshake: NodeHandshake) -> None:
+    """A handshake is done on this side: the core learns what the peer has said of itself."""
+    other = handshake.theirs
+    assert other is not None
+    core.link_up(
+        link,
+        other.node,
+        other.incarnation,
+        process=other.process,
+        cluster_id=other.cluster_id,
+        refused_slots=other.refused_slots,
+        semantics_max=other.semantics_max,
+        machine_version=other.machine_version,
+    )
 
 
 class Network:
-    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated. Tests that
-    let in whom they must not use a subclass with other meetings."""
-
-    meetings_type: type[Meetings] = Meetings
+    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated."""
 
     def __init__(self, timeline: Timeline, chance: Chance, reliable_clients: bool = False) -> None:
         self.timeline = timeline
@@ -129,8 +127,7 @@ class Network:
         self.clients: dict[End, Caller] = {}
         self.cut: set[Pair] = set()  # (from, to): nothing arrives
         self.stalled: dict[Pair, list[tuple[Sent, Callable[[], None]]]] = {}  # (from, to): what waits
-        self.opening: dict[End, Opening] = {}  # ends whose last hello travels
-        self.meetings: defaultdict[int, Meetings] = defaultdict(self.meetings_type)  # by node, of its present process
+        self.opening: dict[End, list[bytes]] = {}  # ends whose last hello travels -> frames that came before it
         self.newest: dict[End, int] = {}  # number of the newest frame that has arrived
         self.dialling: set[Pair] = set()  # (lower id, higher id)
         self.trace: deque[Sent] = deque(maxlen=TRACE_FRAMES)
@@ -147,7 +144,7 @@ class Network:
             self.timeline.after(delay_ns, lambda: self.shake_hands(*pair))
 
     def shake_hands(self, a: int, b: int) -> None:
-        """A handshake, if both nodes live, can reach each other and have no link."""
+        """A handshake, if both nodes live, can reach each other and have no link: two hellos at once, a third later."""
         self.dialling.discard((a, b))
         one, two = self.endpoints[a], self.endpoints[b]
         if any(end.node_id == a and other.node_id == b for end, other in self.peers.items()):
@@ -156,54 +153,52 @@ class Network:
         if apart or not one.awake or not two.awake:
             self.dial(a, b, REDIAL_NS)
             return
+        dialler, acceptor = one.handshake(b), two.handshake(-1)
+        last_hello = dialler.receive(acceptor.receive(dialler.open()))
+        if not dialler.done:
+            self.refuse(one, two, acceptor.failure or dialler.failure)
+            self.dial(a, b, REFUSED_NS)
+            return
         end_a, end_b = End(a, self.next_link), End(b, self.next_link + 1)
         self.next_link += 2
-        number = self.meetings[b].next_number()
-        life = Life(two.incarnation, two.process)
-        if not self.meet(a, b, life, self.meetings[a].next_number()):
-            self.dial(a, b, REDIAL_NS)
-            return
         self.peers[end_a] = end_b
         self.peers[end_b] = end_a
-        self.opening[end_b] = Opening(number, Life(one.incarnation, one.process))
+        self.opening[end_b] = []
         self.timeline.note(a, f"linked to node {b}")
-        one.wake(partial(link_up, end_a, b, life))
-        self.send_hello(end_b)
+        one.wake(lambda core: link_up(core, end_a.link, dialler))
+        self.send_hello(end_b, acceptor, last_hello)
 
-    def meet(self, node_id: int, peer_id: int, life: Life, number: int) -> bool:
-        """Whether a node lets this life of a peer come up on its connection of that number; takes note of it if so."""
-        meetings = self.meetings[node_id]
-        refusal = meetings.bar(peer_id, life, number)
-        if refusal:
-            self.timeline.note(node_id, f"refuses a connection: {refusal}")
-            return False
-        meetings.note(peer_id, life)
-        return True
+    def refuse(self, one: Endpoint, two: Endpoint, failure: Failure | None) -> None:
+        """A handshake has failed."""
+        assert failure is not None, "a handshake neither succeeded nor failed"
+        self.chance.counts["links_refused"] += 1
+        self.timeline.note(one.id, f"no link with node {two.id}: {failure.detail or failure.reason}")
 
-    def send_hello(self, end: End) -> None:
+    def send_hello(self, end: End, acceptor: NodeHandshake, hello: bytes) -> None:
         """Sends the last hello of a handshake; where nothing arrives it waits, because TCP sends it again."""
-        self.timeline.after(self.chance.delay_ns("hello"), lambda: self.on_hello(end))
+        self.timeline.after(self.chance.delay_ns("hello"), lambda: self.on_hello(end, acceptor, hello))
 
-    def on_hello(self, end: End) -> None:
+    def on_hello(self, end: End, acceptor: NodeHandshake, hello: bytes) -> None:
         """The last hello arrives, if its link still exists."""
         if end not in self.opening:
             return
         if (self.peers[end].node_id, end.node_id) in self.cut:
-            self.send_hello(end)
+            self.send_hello(end, acceptor, hello)
         else:
-            self.endpoints[end.node_id].wake(lambda core: self.come_up(core, end))
+            self.endpoints[end.node_id].wake(lambda core: self.come_up(core, end, acceptor, hello))
 
-    def come_up(self, core: Node, end: End) -> None:
-        """The handshake is done on this side too."""
-        opening = self.opening.pop(end, None)
-        if opening is None:
+    def come_up(self, core: Node, end: End, acceptor: NodeHandshake, hello: bytes) -> None:
+        """The handshake is done on this side too, unless another life of the peer has come up meanwhile."""
+        frames = self.opening.pop(end, None)
+        if frames is None:
             return
-        peer_id = self.peers[end].node_id
-        if not self.meet(end.node_id, peer_id, opening.life, opening.number):
-            self.close(*end)
+        acceptor.receive(hello)
+        if not acceptor.done:
+            self.refuse(self.endpoints[end.node_id], self.endpoints[self.peers[end].node_id], acceptor.failure)
+            self.close(end.node_id, end.link)
             return
-        link_up(end, peer_id, opening.life, core)
-        for frame in opening.frames:
+        link_up(core, end.link, acceptor)
+        for frame in frames:
             core.receive(end.link, frame)
 
     def close(self, node_id: int, link: int) -> None:
@@ -233,7 +228,6 @@ class Network:
             self.close(*end)
         for end in [end for end in self.clients if end.node_id == node_id]:
             self.clients.pop(end).on_closed()
-        self.meetings.pop(node_id, None)
 
     def connect_client(self, client: Caller, node_id: int) -> int:
         """Links a client to a node; returns the link's number."""
@@ -329,7 +323,7 @@ class Network:
     def to_node(self, end: End, frame: bytes, number: int) -> None:
         """A frame arrives at a node, unless its link is gone."""
         if end in self.opening:
-            self.opening[end].frames.append(frame)
+            self.opening[end].append(frame)
             return
         if end in self.peers:
             newest = self.newest.get(end, 0)

@@ -6,6 +6,8 @@ that was chosen within LIVE_NS, if a quorum of voters is left.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from multipaxos.errors import MultipaxosError
 from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
@@ -185,15 +187,21 @@ class World:
             raise Violation(f"nodes {one.id} and {two.id} have the state hashes {hashes[0]} and {hashes[1]}")
 
     def history(self) -> list[Operation]:
-        """All operations of all clients, without those that were given up and never chosen: the oracle holds every
-        node to apply nothing else, so they did not take effect."""
-        chosen = {(command[0], command[1]) for _, (_, command) in self.oracle.chosen.values()}
+        """All operations of all clients. Those that were given up are there if they were chosen, with the slots of
+        that: the oracle holds every node to apply nothing else."""
+        slots: dict[tuple[int, int], tuple[int, int]] = {}  # (session, sequence) -> first and last slot
+        for slot, (_, (_, command)) in sorted(self.oracle.chosen.items()):
+            slots[command[0], command[1]] = slots.get((command[0], command[1]), (slot, slot))[0], slot
         return [
             operation
             for client in self.clients
             for operation in (
                 *client.history,
-                *(lost for session, sequence, lost in client.given_up if (session, sequence) in chosen),
+                *(
+                    replace(lost, slots=slots[session, sequence])
+                    for session, sequence, lost in client.given_up
+                    if (session, sequence) in slots
+                ),
             )
         ]
 
