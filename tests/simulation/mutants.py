@@ -310,4 +310,18 @@ SLIPS = [
         "alike >= self.majority\n",
         "alike > len(bin(self.replicas))\n",
     ),
+    Slip(
+        "a superseded incarnation let in",
+        "transport/meetings.py",
+        "        if newest != life and number <= made:\n",
+        "        if False:\n",
+        more=(
+            (
+                "transport/meetings.py",
+                "        if (node_id, life.incarnation) in self._replaced:\n",
+                "        if False:\n",
+            ),
+            ("transport/meetings.py", "        if (node_id, life) in self._over:\n", "        if False:\n"),
+        ),
+    ),
 ]

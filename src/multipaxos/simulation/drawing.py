@@ -18,6 +18,7 @@ NODES_MAX = 9
 NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
 OF_ITS_OWN = ("learners_behind",)  # drawn in scenarios of its own, not with the other kinds
 USER_SEED = 4  # of ten: with a user's machine
+FOUNDING_SEED = 23  # of fifty
 CROWDED_SEED = 57  # of a hundred
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
@@ -25,11 +26,13 @@ VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "f
 
 def scenario(seed: int) -> Scenario:
     """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
-    hundredth clients open sessions by the thousand."""
+    hundredth clients open sessions by the thousand; in every fiftieth disks are lost while the cluster is founded."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
     if seed % 10 == USER_SEED:
         drawn = with_user_machine(chance, drawn)
+    if seed % 50 == FOUNDING_SEED:
+        return founded_under_losses(chance, drawn)
     if seed % 100 == CROWDED_SEED:
         return many_sessions(chance, drawn)
     return left_behind(chance, drawn) if seed % 10 == 9 else drawn
@@ -66,6 +69,36 @@ def draw(chance: random.Random) -> Scenario:
         expendable=draw_expendable(chance, roles, quorums),
         lossy=chance.random() < 0.1,
         patient=patient,
+    )
+
+
+def founded_under_losses(chance: random.Random, drawn: Scenario) -> Scenario:
+    """One disk is lost again and again while the cluster is founded, and hellos arrive late: connections of the dead
+    come up beside those of the living."""
+    faults = Faults(
+        lost=0.05,
+        delayed=0.5,
+        delay_ns=(MS // 10, 5 * MS),
+        delayed_ns=200 * MS,
+        victims=("founding",),
+        sync_ns=(MS // 10, 5 * MS),
+        down_ns=(5 * MS, 20 * MS),
+        notice_ns=300 * MS,
+        crashes=100 * MS,
+        disks_lost=30 * MS,
+        link_breaks=100 * MS,
+    )
+    quorums = Quorums((0, 1, 2))
+    return Scenario(
+        quorums=quorums,
+        faults=faults,
+        window=drawn.window,
+        clients=1,
+        operations=10,
+        hostile_founding=True,
+        hostile_ns=600 * MS,
+        expendable=draw_expendable(chance, (ALL_ROLES,) * 3, quorums),
+        election_timeout_ns=50 * MS,
     )
 
 
