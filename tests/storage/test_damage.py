@@ -88,6 +88,18 @@ def test_a_key_of_the_log_of_another_length(directory: Path) -> None:
     assert ADVICE in refusal(directory, CorruptLog)
 
 
+def test_a_key_that_rots_while_its_node_runs_ends_the_commits(directory: Path) -> None:
+    """The next commit would give it a right sum."""
+    made = LmdbStorage(directory, "demo", 0)
+    with made._environment.begin(write=True, db=made._meta) as transaction:
+        transaction.put(b"ballot", b"6")
+    for meta in ({b"decided": b"4"}, {}):
+        with pytest.raises(StorageError, match=ADVICE):
+            made.commit(meta, pack([(4, 5, 3, b"frame")]))
+    made.close()
+    assert ADVICE in refusal(directory)
+
+
 def test_a_directory_in_order_is_not_refused(directory: Path) -> None:
     for _ in range(2):
         again = LmdbStorage(directory, "demo", 0)

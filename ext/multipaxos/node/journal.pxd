@@ -66,4 +66,5 @@ cdef class Journal:
     cdef int release_acks(self) except -1
     cdef int put_released(self, const Ack* ack) except -1
     cdef list release_promises(self)
+    cdef void drop_applied(self, uint64_t ring_bytes) noexcept
     cdef void drop_below(self, uint64_t slot) noexcept

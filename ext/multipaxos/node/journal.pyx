@@ -221,6 +221,17 @@ cdef class Journal:
         return durable
 
     # -- memory
+    cdef void drop_applied(self, uint64_t ring_bytes) noexcept:
+        """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is
+        applied, and durable, and a META_DECIDED above it is durable too."""
+        cdef uint64_t window = self.replica.window
+        cdef bint large = self.acceptor.accepted.bytes > ring_bytes // 2
+        cdef uint64_t keep = window // 16 if large else 2 * window
+        cdef uint64_t enough = self.acceptor.accepted.base + keep + window // 8  # smaller steps do not pay
+        cdef uint64_t out = min(self.durable_out, self.replica.slot_out)
+        if out > enough:
+            self.drop_below(out - keep)
+
     cdef void drop_below(self, uint64_t slot) noexcept:
         """The slots below `slot` leave memory: they are decided, applied and durable."""
         self.acceptor.accepted.advance(slot)

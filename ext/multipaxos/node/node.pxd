@@ -63,4 +63,3 @@ cdef class Node:
     cdef int start_timers(self) except -1
     cdef int on_timers(self) except -1
     cdef int settle_wakeup(self) except -1
-    cdef void drop_applied(self) noexcept

@@ -380,24 +380,13 @@ cdef class Node:
         self.leading.settle()
         self.catch_up.settle()
         self.journal.settle(self.context.now_ns)
-        self.drop_applied()
+        self.journal.drop_applied(self.ring_bytes)
         return 0
 
     cdef int release(self) except -1:
         """Sends what waited for batches that are now durable."""
         self.voter.release()
         return self.leading.on_durable()
-
-    cdef void drop_applied(self) noexcept:
-        """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is
-        applied, and durable, and a META_DECIDED above it is durable too."""
-        cdef bint large = self.acceptor.accepted.bytes > self.ring_bytes // 2
-        cdef uint64_t keep = self.context.window // 16 if large else 2 * self.context.window
-        cdef uint64_t base = self.acceptor.accepted.base
-        cdef uint64_t enough = base + keep + self.context.window // 8    # a smaller step is not worth its cost
-        cdef uint64_t out = min(self.journal.durable_out, self.replica.slot_out)
-        if out > enough:
-            self.journal.drop_below(out - keep)
 
     # == queries
 

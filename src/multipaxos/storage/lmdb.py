@@ -7,9 +7,9 @@ keys and values of `storage` and `meta`.
 
 Rules.
 - The file's map doubles when it is full; while it moves no reader may be inside.
-- A transaction that changes a key of `storage` or `meta` puts the sum of all of them. A directory whose sum is wrong,
-  or that holds anything and no format, may have lost what its node promised: it is refused. A damaged record is the
-  core's matter.
+- A transaction that changes a key of `storage` or `meta` checks the sum of all of them and puts the new one. A
+  directory whose sum is wrong, or that holds anything and no format, may have lost what its node promised: it is
+  refused. A damaged record is the core's matter.
 """
 
 from __future__ import annotations
@@ -107,6 +107,9 @@ class LmdbStorage:
             return  # `identify` refuses it by name
         if not known.issuperset(NAMES):
             raise DamagedDirectory(f"{self.directory}: a database of it is missing")
+        self._check_sum(transaction)
+
+    def _check_sum(self, transaction: Any) -> None:
         check_keys(self.directory, self._pairs(transaction), transaction.get(SUM, db=self._own))
 
     def _pairs(self, transaction: Any) -> list[tuple[bytes, bytes]]:
@@ -145,6 +148,9 @@ class LmdbStorage:
         try:
             while not self._fits(meta, records):
                 self._grow()
+        except DamagedDirectory as error:
+            self._failed = str(error)
+            raise
         except (lmdb.Error, OSError, MemoryError) as error:
             self._failed = f"{self.directory}: a commit failed ({error}): mend the disk, then start this node again"
             raise StorageError(self._failed) from error
@@ -164,6 +170,8 @@ class LmdbStorage:
 
     def _commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         with self._environment.begin(write=True) as transaction:
+            if meta:
+                self._check_sum(transaction)  # or a key that rotted meanwhile would get a right one
             for key, value in meta.items():
                 transaction.put(key, value, db=self._meta)
             for first, index, record in split(records):
