@@ -39,7 +39,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
-from multipaxos.node.output cimport ApplyJob, Batch, Output
+from multipaxos.node.output cimport ApplyJob, Output
 from multipaxos.node.pings cimport Pings
 from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.report cimport Report
