@@ -32,6 +32,7 @@ def numbers(value):
     """The numbers of such a value."""
     return tuple([int.from_bytes(value[i:i + 8], "little") for i in range(0, len(value), 8)])
 
+
 # Most lists of most outputs are empty: an output that has nothing of a kind holds this one.
 
 NOTHING = []
