@@ -324,4 +324,22 @@ SLIPS = [
             ("transport/meetings.py", "        if (node_id, life) in self._over:\n", "        if False:\n"),
         ),
     ),
+    Slip(
+        "a job over a command that the machine is not to apply",
+        "paxos/jobs",
+        "                if not self.sessions.will_apply(&command, before, &room):\n                    break\n",
+        "                self.sessions.will_apply(&command, before, &room)\n",
+    ),
+    Slip(
+        "a refused slot in a job",
+        "paxos/jobs",
+        "            if command.kind == APPLY and slot not in refused:\n",
+        "            if command.kind == APPLY:\n",
+    ),
+    Slip(
+        "refused slots that a fresh node does not take",
+        "node/joining",
+        "                self.refused_slots = link.refused_slots\n",
+        "                pass\n",
+    ),
 ]

@@ -12,6 +12,8 @@ from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
 
 import multipaxos.machine.semantics as known_semantics
 
+REFUSED_SLOT = b"the operator of this cluster has refused the command of this slot"
+
 
 cdef class Machine:
     """The base of the compiled machines: `key_value.KeyValue`, `python_machine.PythonMachine`, `RefusingMachine`. It
@@ -55,6 +57,6 @@ cdef class RefusingMachine(Machine):
     """Stands in for the machine in slots whose commands the operator has had refused (`--refuse-slot`)."""
 
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1:
-        cdef bytes text = b"the operator of this cluster has refused the command of this slot"
+        cdef bytes text = REFUSED_SLOT
         bytes_put(reply, <const uint8_t*>(<char*>text), len(text))
         return True

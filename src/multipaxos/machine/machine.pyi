@@ -1,4 +1,8 @@
+from typing import Final
+
 from typing_extensions import disjoint_base
+
+REFUSED_SLOT: Final[bytes]
 
 @disjoint_base
 class Machine:

@@ -15,6 +15,7 @@ from multipaxos.client.session import Session
 from multipaxos.commands import Answer
 from multipaxos.judges.history import Operation
 from multipaxos.judges.violation import Violation
+from multipaxos.machine.machine import REFUSED_SLOT
 from multipaxos.paxos.roles import REPLICA
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.network import Network
@@ -195,6 +196,9 @@ class SimulatedClient:
             if sequence not in self.unanswered:
                 continue
             command = self.unanswered[sequence][0]
+            if status == REFUSED and data == REFUSED_SLOT:  # without an effect, so it is no operation
+                del self.unanswered[sequence]
+                continue
             if is_trial(command) and status in (OK, REFUSED):
                 del self.unanswered[sequence]
                 self.on_opinion(self.node_id, is_right(command, status == REFUSED, data))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from multipaxos.node.output import META_CLUSTER, META_REFUSED, numbers, words
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
@@ -35,6 +36,7 @@ class DiskFaults:
             "failed_syncs": self.failed_syncs,
             "records_damaged": self.records_damaged,
             "keys_damaged": self.keys_damaged,
+            "slots_refused": self.slots_refused,
         }
 
     def disks_lost(self) -> bool:
@@ -56,6 +58,20 @@ class DiskFaults:
         host = self.cluster.any_host()
         host.fail_syncs = host.alive
         return host.fail_syncs
+
+    def slots_refused(self) -> bool:
+        """The operator stops all nodes, and has each start with one more refused slot. No node has applied it yet: else
+        a client may have been answered from it, which no judge could excuse."""
+        hosts = self.cluster.hosts
+        applied = max((host.core.slot_out for host in hosts if host.core is not None), default=1)
+        slot = max(applied, *(max(host.disk.accepted, default=0) + 1 for host in hosts))
+        members = [host for host in hosts if META_CLUSTER in host.disk.meta()]
+        for host in hosts:
+            self.stop(host)
+        for host in members:
+            refused = numbers(host.disk.meta().get(META_REFUSED, b""))
+            host.disk.commit({META_REFUSED: words([*refused, slot])}, b"")
+        return bool(members)
 
     def expendable(self) -> list[Host]:
         """The nodes that may lose what their disks hold."""

@@ -16,7 +16,7 @@ from multipaxos.simulation.timeline import MS
 
 NODES_MAX = 9
 NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
-OF_ITS_OWN = ("learners_behind",)  # drawn in scenarios of its own, not with the other kinds
+OF_ITS_OWN = ("learners_behind", "slots_refused")  # drawn in scenarios of its own, not with the other kinds
 USER_SEED = 4  # of ten: with a user's machine
 FOUNDING_SEED = 23  # of fifty
 CROWDED_SEED = 57  # of a hundred
@@ -122,9 +122,10 @@ def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
 
 
 def with_user_machine(chance: random.Random, drawn: Scenario) -> Scenario:
-    """A user's machine. In most cases that of one node differs: it can be spared, or there are two replicas only, of
-    which nobody can say who is wrong."""
-    tried = replace(drawn, user_machine=True, patient=False, patience_ns=150 * MS)
+    """A user's machine, and slots that the operator has had refused. In most cases the machine of one node differs: it
+    can be spared, or there are two replicas only, of which nobody can say who is wrong."""
+    faults = replace(drawn.faults, slots_refused=chance.randint(500, 3000) * MS)
+    tried = replace(drawn, user_machine=True, patient=False, patience_ns=150 * MS, faults=faults)
     if chance.random() < 0.3:
         return tried
     roles = (ALL_ROLES,) * chance.choice((2, 3, 3, 4, 5))

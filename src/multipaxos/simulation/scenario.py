@@ -49,6 +49,7 @@ class Faults:
     failed_syncs: int = 0
     records_damaged: int = 0
     keys_damaged: int = 0
+    slots_refused: int = 0
     logs_collected: int = 0
     calendar_jumps: int = 0
     sessions_abandoned: int = 0
@@ -79,6 +80,7 @@ EVENTS = (
     "failed_syncs",
     "records_damaged",
     "keys_damaged",
+    "slots_refused",
     "logs_collected",
     "calendar_jumps",
     "sessions_abandoned",
