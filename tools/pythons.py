@@ -21,7 +21,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -34,6 +33,8 @@ from multipaxos.server.machine_thread import MachineThread
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER = 2  # the node that goes on with the other Python
+NODES = 3
+POISON = 100_000  # brackets
 DEEPEST = 1 << 17
 
 
@@ -72,18 +73,20 @@ def deepest() -> int:
 
 
 class Mixed(LocalCluster):
-    """A cluster in which node OTHER runs on `python`, if that is given."""
+    """A cluster whose nodes run on the interpreters in `pythons`, by id; the others on this one."""
 
-    python = ""
+    def __init__(self, directory: Path, pythons: dict[int, str]) -> None:
+        super().__init__(Config.local(NODES, free_base_port(NODES)), directory, machine="tools.pythons:Brackets")
+        self.pythons = pythons
 
     def command(self, node_id: int) -> list[str]:
         """The command line of one node's process."""
         command = super().command(node_id)
-        return [self.python or command[0], *command[1:]] if node_id == OTHER else command
+        return [self.pythons.get(node_id, command[0]), *command[1:]]
 
-    def start_again(self, node_ids: list[int], python: str, arguments: list[str]) -> None:
-        """Ends these nodes, and starts them with the other Python for node OTHER."""
-        self.python, self.arguments = python, arguments
+    def start_again(self, node_ids: list[int], *arguments: str) -> None:
+        """Ends these nodes and starts them again."""
+        self.arguments = list(arguments)
         for node_id in node_ids:
             if node_id in self.processes:
                 self.kill(node_id)
@@ -117,29 +120,48 @@ async def refused(client: Client, depth: int) -> str:
     return ""
 
 
-async def show(directory: Path, python: str, depths: tuple[int, int]) -> dict[str, Any]:
-    """All that there is to be seen. Raises MultipaxosError where it is not as it must be."""
-    machine = "tools.pythons:Brackets"
-    config = Config.local(3, free_base_port(3))
-    async with Mixed(config, directory, machine=machine) as cluster, Client(cluster.addresses, timeout_s=30) as client:
-        poison = await refused(client, 100_000)
-        if not poison.startswith("RecursionError"):
-            raise MultipaxosError(f"100,000 brackets are not refused: {poison!r}")
-        cluster.start_again([OTHER], python, [])
+async def poisoned(directory: Path, python: str) -> str:
+    """100,000 brackets on three nodes that run on this interpreter: what the client is answered. Raises MultipaxosError
+    if the nodes do not live on, or not in one state, also after a restart."""
+    pythons = dict.fromkeys(range(NODES), python)
+    async with Mixed(directory, pythons) as cluster, Client(cluster.addresses, timeout_s=30) as client:
+        answer = await refused(client, POISON)
+        if not answer.startswith("RecursionError"):
+            raise MultipaxosError(f"{POISON:,} brackets are answered with {answer!r}")
+        for _ in range(2):
+            if await refused(client, 1):
+                raise MultipaxosError("the cluster does not go on")
+            await level(cluster)
+            cluster.start_again(list(range(NODES)))
+            await cluster.wait_until_up()
+    return answer
+
+
+async def mixed(directory: Path, python: str, depths: tuple[int, int]) -> dict[str, str]:
+    """Node OTHER goes on with the other interpreter. Raises MultipaxosError if that is not refused, or if the nodes do
+    not end where they would differ."""
+    async with Mixed(directory, {}) as cluster, Client(cluster.addresses, timeout_s=30) as client:
+        await refused(client, 1)
+        cluster.pythons = {OTHER: python}
+        cluster.start_again([OTHER])
         refusal = await cluster.log_line(0, "it runs its machine on Python")
         if await refused(client, 1):
             raise MultipaxosError("the other two do not go on")
-        cluster.start_again([0, 1, OTHER], python, ["--mixed-python"])
+        cluster.start_again(list(range(NODES)), "--mixed-python")
         await cluster.wait_until_up()
         await refused(client, 1)
-        rows = await cluster.wait_until_level()
-        if len({row["state_hash"] for row in rows}) != 1:
-            raise MultipaxosError("the replicas differ where nothing was too deep")
-        shallow = [0, 1] if depths[0] < depths[1] else [OTHER]
-        with contextlib.suppress(NoQuorum, TimeoutError):  # nobody is left to answer
-            await asyncio.wait_for(refused(client, (depths[0] + depths[1]) // 2), 5)
-        last_words = await cluster.last_words_of(shallow[0], "RecursionError")
-    return {"poison": poison, "refusal": refusal, "mixed_ends": last_words}
+        await level(cluster)
+        shallow = 0 if depths[0] < depths[1] else OTHER
+        with contextlib.suppress(NoQuorum, TimeoutError):  # perhaps nobody is left to answer
+            await asyncio.wait_for(refused(client, sum(depths) // 2), 5)
+        return {"refusal": refusal, "last_words": await cluster.last_words_of(shallow, "RecursionError")}
+
+
+async def level(cluster: LocalCluster) -> None:
+    """Waits until all nodes have applied the same slots. Raises MultipaxosError if their states differ."""
+    rows = await cluster.wait_until_level()
+    if len({row["state_hash"] for row in rows}) != 1:
+        raise MultipaxosError(f"the replicas differ: {[row['state_hash'] for row in rows]}")
 
 
 @click.command()
@@ -156,7 +178,13 @@ def main(python: str | None, depth: bool) -> None:
     other = json.loads(told.stdout)
     directory = disk_directory("multipaxos-pythons-")
     try:
-        found = asyncio.run(show(directory, python, (ours, other["depth"])))
+        found = {
+            "answers": [
+                asyncio.run(poisoned(directory / "ours", sys.executable)),
+                asyncio.run(poisoned(directory / "other", python)),
+            ],
+            **asyncio.run(mixed(directory / "mixed", python, (ours, other["depth"]))),
+        }
     except MultipaxosError as error:
         click.echo(f"not as it must be: {error}", err=True)
         sys.exit(1)
