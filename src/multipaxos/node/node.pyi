@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import final
+from typing import Final, final
 
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.semantics import Semantics
@@ -19,6 +19,8 @@ from multipaxos.paxos.acceptor import Acceptor
 from multipaxos.paxos.leader import Leader
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.replica import Replica
+
+COPIED: Final[str]
 
 @final
 class Node:
