@@ -39,13 +39,14 @@ class Group:
     operations: list[Operation]
 
 
-def check(history: Iterable[Operation]) -> Failure | None:
-    """Returns None if the history is linearizable, else its smallest failing part. No key exists at first."""
+def check(history: Iterable[Operation], effort: int | None = None) -> Failure | None:
+    """Returns None if the history is linearizable, else its smallest failing part. No key exists at first. A group of
+    keys that `effort` steps do not decide passes."""
     for group in groups_of(list(history)):
         relevant = observable(with_known_versions(group.operations))
-        if not is_linearizable(relevant, keys=group.keys):
+        if not is_linearizable(relevant, effort, group.keys):
             names = sorted({key for operation in relevant for key in operation.keys})
-            return Failure(tuple(names), tuple(smallest(relevant, group.keys)))
+            return Failure(tuple(names), tuple(smallest(relevant, group.keys, effort)))
     return None
 
 

@@ -15,9 +15,9 @@ from multipaxos.judges.store import slot_of
 EFFORT = 20_000  # steps of a search; an operation is kept if they do not decide that it can be left out
 
 
-def smallest(history: Sequence[Operation], keys: Collection[bytes]) -> list[Operation]:
+def smallest(history: Sequence[Operation], keys: Collection[bytes], effort: int | None = None) -> list[Operation]:
     """A failing history on these keys in which every answer matters."""
-    needed = observable(shortest_prefix(history, keys))
+    needed = observable(shortest_prefix(history, keys, effort))
     at = len(needed)
     while at:
         at -= 1
@@ -34,13 +34,13 @@ def smallest(history: Sequence[Operation], keys: Collection[bytes]) -> list[Oper
     return needed
 
 
-def shortest_prefix(history: Sequence[Operation], keys: Collection[bytes]) -> list[Operation]:
+def shortest_prefix(history: Sequence[Operation], keys: Collection[bytes], effort: int | None) -> list[Operation]:
     """The history up to the first answer with which it fails."""
     ends = sorted({operation.answered_ns for operation in history if operation.answer is not None})
     low, high = 0, len(ends) - 1
     while low < high:
         middle = (low + high) // 2
-        if is_linearizable(until(history, ends[middle]), keys=keys):
+        if is_linearizable(until(history, ends[middle]), effort, keys):
             low = middle + 1
         else:
             high = middle

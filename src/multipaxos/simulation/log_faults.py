@@ -90,5 +90,7 @@ class LogFaults:
         """Stops a node; it starts again without the log below a mark from low to high."""
         if host.alive:
             self.processes.crash(host)
+        if not host.disk.keys_are_whole:
+            return
         host.disk.collect(self.random.randint(low, high))
         self.cluster.timeline.note(host.id, f"its log is collected: mark {host.disk.mark}")

@@ -27,6 +27,7 @@ from multipaxos.simulation.timeline import MS, Timeline
 FOUNDING_NS = 10_000 * MS
 LIVE_NS = 60_000 * MS
 assert LIVE_NS < PATIENT_NS
+EFFORT = 200_000  # steps of the search for an order, for one group of keys
 HOPELESS_NS = 3_000 * MS  # how long a run goes on where too few voters are left
 
 
@@ -176,7 +177,7 @@ class World:
             if host.machine.items() != other.machine.items():
                 raise Violation(f"nodes {other.id} and {host.id} applied the same slots and differ")
             self.same_state(other, host)
-        failure = check(self.history())
+        failure = check(self.history(), EFFORT)
         if failure is not None:
             raise Violation(failure.describe())
 
