@@ -43,7 +43,8 @@ class Cluster:
                 command["sequence"],
                 command["unacknowledged"],
                 command["payload"],
-                command["kind"] == OPEN_SESSION,
+                command["kind"],
+                command["nonce"],
             )
             out.append(codec.encode_response(session, [(command["sequence"], slot, status, data)]))
         return out

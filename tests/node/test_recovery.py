@@ -54,7 +54,7 @@ class TestRecovery:
 
     def test_decisions_are_applied_again_and_the_rest_is_accepted(self) -> None:
         one = OneNode()
-        one.phase2a(1, ballot(1, 1), 1, [command(0, 5, b"", OPEN_SESSION), command(1, 1, b"a"), command(1, 2, b"b")])
+        one.phase2a(1, ballot(1, 1), 1, [command(0, 77, b"", OPEN_SESSION), command(1, 1, b"a"), command(1, 2, b"b")])
         one.send(1, "decision", ballot=ballot(1, 1), first=1, end=3)
         one.phase2a(1, ballot(1, 1), 4, [command(1, 3, b"c")])
         one.sync()

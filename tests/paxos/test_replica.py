@@ -6,7 +6,7 @@ from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.storage.records import by_key
 from multipaxos.wire import codec
-from tests.support.one_node import APPLY, NO_WATERMARK, OPEN_SESSION, OneNode, ballot, command
+from tests.support.one_node import APPLY, NO_WATERMARK, NONCE, OPEN_SESSION, OneNode, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]
 B1, B2 = ballot(1, 1), ballot(2, 2)
@@ -288,7 +288,7 @@ def test_a_lost_slot_is_proposed_again_by_its_leader_in_its_next_reign():
 
 def test_a_command_that_raises_is_an_answer_and_the_next_one_goes_on():
     node, at = leading()
-    node.request(1, command(0, 7, b"", OPEN_SESSION))
+    node.request(1, command(0, NONCE, b"", OPEN_SESSION))
     decide(node, at, 2)
     node.request(1, command(1, 1, b"raise"), command(1, 2, b"fine", unacknowledged=1))
     decide(node, at, 4)
@@ -304,7 +304,7 @@ def test_a_command_that_raises_is_an_answer_and_the_next_one_goes_on():
 
 def test_an_applied_command_is_answered_from_the_table_without_a_slot():
     node, at = leading()
-    node.request(1, command(0, 7, b"", OPEN_SESSION))
+    node.request(1, command(0, NONCE, b"", OPEN_SESSION))
     decide(node, at, 2)
     node.request(1, command(1, 1, b"a"))
     decide(node, at, 3)
@@ -317,7 +317,7 @@ def test_an_applied_command_is_answered_from_the_table_without_a_slot():
 
 def test_the_answer_goes_to_the_link_that_asked_last():
     node, at = leading()
-    node.request(1, command(0, 7, b"", OPEN_SESSION))
+    node.request(1, command(0, NONCE, b"", OPEN_SESSION))
     decide(node, at, 2)
     node.take(1)
     node.request(1, command(1, 1, b"a"))
@@ -332,9 +332,9 @@ def test_the_answer_goes_to_the_link_that_asked_last():
 
 def test_a_repeated_opening_answers_the_same_session():
     node, at = leading()
-    node.request(1, command(0, 7, b"", OPEN_SESSION), command(0, 7, b"", OPEN_SESSION))
+    node.request(1, *[command(0, NONCE, b"", OPEN_SESSION)] * 2)
     decide(node, at, 3)
-    node.request(1, command(0, 7, b"", OPEN_SESSION))
+    node.request(1, command(0, NONCE, b"", OPEN_SESSION))
     told = node.take(1, "response")
     assert {message["session"] for message in told} == {1}
     assert node.core.status()["sessions"] == 1
@@ -342,7 +342,7 @@ def test_a_repeated_opening_answers_the_same_session():
 
 def test_a_session_that_was_never_opened_below_slot_out_is_expired():
     node, at = leading()
-    node.request(1, command(0, 7, b"", OPEN_SESSION))
+    node.request(1, command(0, NONCE, b"", OPEN_SESSION))
     decide(node, at, 2)
     node.take(1)
     node.request(1, command(0, 1, b"x", APPLY))
@@ -385,7 +385,7 @@ def test_a_client_that_waits_in_an_evicted_session_is_answered(decided):
     waited."""
     node = OneNode(versions=(Semantics(sessions_max=1),))
     node.client()
-    follow(node, command(0, 91, b"", OPEN_SESSION))
+    follow(node, command(0, NONCE, b"", OPEN_SESSION))
     node.request(1, command(1, 1, b"late"))
     node.take(1)
     log = [command(0, 92, b"", OPEN_SESSION), command(1, 1, b"late")]

@@ -7,7 +7,8 @@
 - WAKE-UP: it proposes once per wake-up, after it has taken all requests; a request that was performed in the meantime
   is dropped when it comes to the head of the queue.
 - SESSIONS: (session, sequence) names a command; one session's commands take effect in sequence; one ahead of its turn
-  is void. A session is opened by a command of its own, and is named by that command's slot.
+  is void. A session is opened by a command of its own, and is named by that command's slot and its nonce: with another
+  nonce there is no such session.
 - TABLE: a command that was performed is answered again without a slot, with the first result.
 - TIME: a command is stamped with the clock when it is proposed. The state's clock is the greatest time so far.
 - WATERMARK: (b, first, end) says that [first, end) is decided at b, and all below first is decided. It is believed
@@ -61,7 +62,8 @@ class AmendedReplica(Replica):
         self.reproposals = 0
         self.opened: dict[int, int] = {}  # nonce -> session
         self.last: dict[int, int] = {}  # session -> the last sequence performed
-        self.results: dict[tuple[Any, int], Result] = {}  # (client, cid) -> the first answer
+        self.nonces: dict[int, int] = {}  # session -> nonce
+        self.results: dict[tuple[Any, int, int], Result] = {}  # (client, cid, nonce) -> the first answer
         self.told: set[tuple[int, Result]] = set()  # all answers that any client may receive, with the cid
         self.passed: tuple[Ballot, int] = (BOTTOM, 0)
 
@@ -69,7 +71,7 @@ class AmendedReplica(Replica):
         """The two cases of Figure 1; propose() comes at the end of the WAKE-UP."""
         match message:
             case Request(c):
-                result = self.results.get((c.client, c.cid))
+                result = self.results.get((c.client, c.cid, c.nonce))
                 if result is not None:  # TABLE
                     self.respond(c, result)
                 elif self.was_performed(c):
@@ -121,8 +123,8 @@ class AmendedReplica(Replica):
         """WAKE-UP: drops requests at the head that no longer need a slot; in a session that is gone, answers them."""
         while self.requests and self.was_performed(self.requests[0]):
             c = self.requests.pop(0)
-            if not isinstance(c.op, Open) and c.client not in self.last:
-                self.respond(c, Result(c.client, "expired", 0))
+            if not isinstance(c.op, Open) and not self.lives(c):
+                self.respond(c, Result(c.client, "expired", self.slot_out))
 
     def leader_stops(self) -> None:
         """ONE PROPOSER."""
@@ -148,9 +150,10 @@ class AmendedReplica(Replica):
         if isinstance(c.op, Open):
             session = self.opened.setdefault(c.cid, slot)
             self.last.setdefault(session, 0)
+            self.nonces[session] = c.cid
             self.answer(c, Result(session, "opened", session))
             self.respond(c, Result(session, "opened", slot))  # opened again by a repetition: the same session
-        elif c.client not in self.last:
+        elif not self.lives(c):
             self.respond(c, Result(c.client, "expired", slot))
         elif c.cid > self.last[c.client] + 1:
             self.respond(c, Result(c.client, "ahead", slot))
@@ -159,18 +162,22 @@ class AmendedReplica(Replica):
             self.state, place = self.apply(c.op, self.state)
             self.answer(c, Result(c.client, "ok", slot, place))
 
+    def lives(self, c: Command) -> bool:
+        """Is there the session that a command names?"""
+        return self.nonces.get(c.client) == c.nonce
+
     def was_performed(self, c: Command) -> bool:
         """Was it performed, or can it no longer be? A session below slot_out that is not in the table never existed,
         or is gone."""
         if isinstance(c.op, Open):
             return c.cid in self.opened
-        if c.client not in self.last:
+        if not self.lives(c):
             return bool(c.client < self.slot_out)
         return c.cid <= self.last[c.client]
 
     def answer(self, c: Command, result: Result) -> None:
         """The first answer is the final one."""
-        self.respond(c, self.results.setdefault((c.client, c.cid), result))
+        self.respond(c, self.results.setdefault((c.client, c.cid, c.nonce), result))
 
     def respond(self, c: Command, result: Result) -> None:
         """Answers the client."""

@@ -69,7 +69,10 @@ class Environment:
         fresh = self.known(s)
         if fresh is None:
             cid = self.choose(8)
-            fresh = Command(0, cid, Open(), 100 + b.round) if cid < 4 else Command(1, cid - 3, b"%d" % cid, b.round)
+            if cid < 4:
+                fresh = Command(0, 1 + cid, Open(), 100 + b.round)
+            else:
+                fresh = Command(1, cid - 3, b"%d" % cid, b.round, nonce=1)
         return self.commands.setdefault((b, s), fresh)
 
     def known(self, s: int) -> Command | None:
@@ -303,10 +306,12 @@ class Environment:
             session = self.pair.spec.replica.slot_out + self.choose(4)
             return Command(session, 1, b"1 of %d" % session)
         if not sessions or self.choose(4) == 0:
-            return Command(0, self.choose(6), Open())
+            return Command(0, 1 + self.choose(6), Open())
         session = sessions[self.choose(len(sessions))]
         cid = max(1, self.pair.spec.replica.last[session] + self.choose(4) - 1)
-        return Command(session, cid, b"%d of %d" % (cid, session))
+        nonce = self.pair.spec.replica.nonces[session]
+        wrong = self.choose(16) == 0
+        return Command(session, cid, b"%d of %d" % (cid, session), nonce=nonce + 1000 if wrong else nonce)
 
 
 NOTHING = Pvalue(Ballot(0, 0), 0, Command(None, 0, None))

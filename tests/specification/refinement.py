@@ -75,16 +75,16 @@ def command_of(fields: dict[str, Any], time: int = 0) -> Command:
     if fields["kind"] == codec.CommandKind.NOOP:
         return NOOP
     op = Open() if fields["kind"] == OPEN_SESSION else fields["payload"]
-    return Command(fields["session"], fields["sequence"], op, time)
+    return Command(fields["session"], fields["sequence"], op, time, fields["nonce"])
 
 
-def fields_of(c: Command) -> tuple[int, int, int, int, bytes]:
+def fields_of(c: Command) -> tuple[int, int, int, int, bytes, int]:
     """A command as the codec takes it; nothing is ever acknowledged here, so every answer is kept."""
     if c.client is None:
-        return 0, 0, 0, 0, b""
+        return 0, 0, 0, 0, b"", 0
     if isinstance(c.op, Open):
-        return c.client, c.cid, OPEN_SESSION, 0, b""
-    return c.client, c.cid, APPLY, c.cid - 1, c.op
+        return c.client, c.cid, OPEN_SESSION, 0, b"", 0
+    return c.client, c.cid, APPLY, c.cid - 1, c.op, c.nonce
 
 
 def frame_of(b: Ballot, first: int, commands: Sequence[Command], decided: tuple[int, int, int] = (0, 1, 1)) -> bytes:
@@ -398,7 +398,7 @@ class Pair:
         for slot in range(core.decisions.base, core.slot_out + 2 * self.window):
             found, expected = self.core.command_at(slot), decided.get(slot)
             if expected is not None:
-                session, sequence, kind, _, payload = expected
+                session, sequence, kind, _, payload, _ = expected
                 self.same(f"decision of slot {slot}", found, (kind, session, sequence, payload))
             else:
                 self.same(f"decision of slot {slot}", found, None)

@@ -25,16 +25,18 @@ BOTTOM = Ballot(-1, -1)  # below every ballot, of no leader
 
 
 class Command(NamedTuple):
-    """Section 1: (client, command id, operation). `time`, an amendment, is stamped when it is proposed."""
+    """Section 1: (client, command id, operation). Amendments: `time` is stamped when it is proposed; `nonce` is that of
+    the session that the command names."""
 
     client: Any
     cid: int
     op: Any
     time: int = 0
+    nonce: int = 0
 
     def same(self, other: Command) -> bool:
         """Is it the same command? The time of its proposal does not matter."""
-        return self[:3] == other[:3]
+        return self[:3] == other[:3] and self.nonce == other.nonce
 
 
 class Pvalue(NamedTuple):

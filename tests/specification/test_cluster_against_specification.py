@@ -77,7 +77,7 @@ class Cluster:
             return Command(0, self.nonce, Open())
         session = sessions[self.choose(len(sessions))]
         cid = max(1, pair.spec.replica.last[session] + self.choose(3))
-        return Command(session, cid, b"%d of %d" % (cid, session))
+        return Command(session, cid, b"%d of %d" % (cid, session), nonce=pair.spec.replica.nonces[session])
 
     def crash(self, pair: Pair) -> None:
         """A node crashes and comes back; the others have new links to it."""

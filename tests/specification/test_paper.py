@@ -313,7 +313,7 @@ class TestReplica:
     def test_a_command_decided_twice_takes_effect_once(self) -> None:
         """Section 2.1: perform() skips a command that was performed in an earlier slot."""
         node = OneNode()
-        session = [command(0, 5, b"", OPEN_SESSION)]
+        session = [command(0, 77, b"", OPEN_SESSION)]
         node.phase2a(1, ballot(1, 1), 1, [*session, command(1, 1, b"once"), command(1, 1, b"once")])
         node.send(1, "decision", ballot=ballot(1, 1), first=1, end=4)
         assert node.core.slot_out == 4

@@ -25,7 +25,9 @@ from multipaxos.wire.schema import flatten
 from tests.support.founders import founders_meta
 from tests.support.journal import Journal
 
-APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
+NOOP, APPLY, OPEN_SESSION = codec.CommandKind.NOOP, codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
+CLOSE_SESSION = codec.CommandKind.CLOSE_SESSION
+NONCE = 77  # of a session, where a test does not say another
 NO_WATERMARK = {"decided_ballot": 0, "decided_first": 1, "decided_end": 1}
 
 
@@ -35,10 +37,10 @@ def ballot(round: int, leader: int) -> int:
 
 
 def command(
-    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0, nonce: int = 0
+    session: int, sequence: int, payload: bytes = b"x", kind: int = APPLY, unacknowledged: int = 0, nonce: int = NONCE
 ) -> tuple[Any, ...]:
-    """A command as ``encode_phase2a`` and ``encode_request`` take it."""
-    return session, sequence, kind, unacknowledged, payload, nonce
+    """A command as ``encode_phase2a`` and ``encode_request`` take it; of a session with that nonce."""
+    return session, sequence, kind, unacknowledged, payload, 0 if kind in (NOOP, OPEN_SESSION) else nonce
 
 
 class OneNode:

@@ -5,15 +5,20 @@ commands are sent again, in order; the cluster knows which of them it has applie
 before it lack an answer, so the cluster may forget the answers to the others.
 
 Rules.
-- First the session is opened, by a nonce: a repeated opening gives the same id.
+- First the session is opened, by a nonce: a repeated opening gives the same id. Every command carries both.
+- A session belongs to one cluster (`met`): where another one is met it has expired.
 - An answer counts once; repetitions are expected and dropped.
 - A command that is answered `ahead` or `overloaded` was not applied: after a pause, all unanswered commands are sent
   again from the first (`rewind`).
-- `expired` ends the session; the outcome of its unanswered commands is unknown.
+- `expired` ends the session; the outcome of its unanswered commands is unknown, with one exception. Let the first of
+  them be answered `expired` without a slot: the node that received it did not propose it. If all of them were sent on
+  this link only, this was the only time that the first was sent; so it was never applied, and the later ones, which
+  come after it, were not either (`untouched`).
+- A session that is closed sends nothing but its end, which is answered `ok` as often as it is sent.
 - Timeouts belong to the caller; a command stays here until it is answered.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -21,8 +26,8 @@ from multipaxos.paxos.limits cimport RUN_BYTES, UNACKNOWLEDGED_MAX
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, PARTIAL, Fault
 from multipaxos.wire.messages cimport (
-    AHEAD, APPLY, EXPIRED, LEADING, OPENED, OPEN_SESSION, OVERLOADED, RESPONSE, RUN_SLOTS_MAX, SETTING, Command,
-    Message, Reply,
+    AHEAD, APPLY, CLOSE_SESSION, EXPIRED, LEADING, OPENED, OPEN_SESSION, OVERLOADED, RESPONSE, RUN_SLOTS_MAX, SETTING,
+    Command, Message, Reply,
 )
 from multipaxos.wire.reading cimport decode, frame_size, reply_at
 from multipaxos.wire.writing cimport put_request
@@ -68,7 +73,7 @@ cdef class Session:
         """Adds the next command; returns its sequence, or 0 (no exception) if there is no room."""
         cdef Pending* pending
         cdef uint8_t* room
-        if self.last - self.acknowledged >= self.capacity:
+        if self.closing or self.last - self.acknowledged >= self.capacity:
             return 0
         pending = &self.ring[(self.last + 1) & (self.capacity - 1)]
         if size > pending.room or pending.room > 4 * size + 4096:
@@ -90,6 +95,37 @@ cdef class Session:
         """Adds a command; returns its sequence, or 0 if too many are unanswered: then wait for some answers first."""
         return self.add(<const uint8_t*>(<char*>payload), <uint32_t>len(payload), 0)
 
+    def close(self):
+        """The session ends, whatever became of its unanswered commands. False if the cluster knows nothing of it, so
+        that there is nothing to be sent."""
+        self.closing = True
+        return bool((self.id or self.opening_sent) and not self.expired)
+
+    def unanswered_commands(self):
+        """[(sequence, payload)] of all commands without an answer."""
+        cdef uint64_t sequence
+        cdef Pending* pending
+        found = []
+        for sequence in range(self.acknowledged + 1, self.last + 1):
+            pending = &self.ring[sequence & (self.capacity - 1)]
+            if not pending.answered:
+                found.append((sequence, <bytes>pending.payload[:pending.size]))
+        return found
+
+    # -- links
+
+    def met(self, uint64_t cluster_id):
+        """A node of this cluster was met; call it before `connected`. False if the session cannot use the link: the
+        node does not know its cluster yet (0), or it is of another cluster, and the session has `expired`."""
+        if not cluster_id:
+            return False
+        if self.id and self.cluster_id != cluster_id:
+            self.expired = True
+            self.untouched = max(self.sent, self.exposed) <= self.acknowledged
+            return False
+        self.cluster_id = cluster_id
+        return True
+
     def connected(self):
         """There is a new link: all unanswered commands are to be sent on it."""
         self.incoming.size = 0
@@ -99,7 +135,9 @@ cdef class Session:
 
     def rewind(self):
         """All unanswered commands are to be sent again."""
+        self.exposed = max(self.exposed, self.sent)
         self.sent = self.acknowledged
+        self.closing_sent = False
         self.rewind_wanted = False
 
     def output(self):
@@ -109,19 +147,22 @@ cdef class Session:
 
     cdef int put_requests(self) except -1:
         cdef Command* commands
-        cdef Command opening
         cdef Pending* pending
         cdef uint32_t count = 0
         cdef size_t size = 0
-        if self.expired or (self.id and self.sent == self.last):
+        if self.expired:
             return 0
         if not self.id:
             if not self.opening_sent:
-                memset(&opening, 0, sizeof(Command))
-                opening.kind = OPEN_SESSION
-                opening.sequence = self.nonce
-                put_request(&self.outgoing, &opening, 1)
+                self.put_one(OPEN_SESSION, self.nonce, 0)
                 self.opening_sent = True
+            return 0
+        if self.closing:
+            if not self.closing_sent:
+                self.put_one(CLOSE_SESSION, self.last + 1, <uint32_t>(self.last - self.acknowledged))
+                self.closing_sent = True
+            return 0
+        if self.sent == self.last:
             return 0
         commands = <Command*>malloc(RUN_SLOTS_MAX * sizeof(Command))
         if commands == NULL:
@@ -131,7 +172,7 @@ cdef class Session:
                 self.sent += 1
                 pending = &self.ring[self.sent & (self.capacity - 1)]
                 if not pending.answered:
-                    commands[count].session = self.id
+                    commands[count].session, commands[count].nonce = self.id, self.nonce
                     commands[count].sequence = self.sent
                     commands[count].kind = self.kind
                     commands[count].unacknowledged = <uint32_t>(self.sent - 1 - self.acknowledged)
@@ -145,6 +186,14 @@ cdef class Session:
         finally:
             free(commands)
         return 0
+
+    cdef int put_one(self, uint16_t kind, uint64_t sequence, uint32_t unacknowledged) except -1:
+        """The opening or the end of the session."""
+        cdef Command command
+        memset(&command, 0, sizeof(Command))
+        command.session, command.nonce = self.id, self.nonce if self.id else 0
+        command.kind, command.sequence, command.unacknowledged = kind, sequence, unacknowledged
+        return put_request(&self.outgoing, &command, 1)
 
     # -- answers
 
@@ -203,13 +252,19 @@ cdef class Session:
             if not self.id and reply.sequence == self.nonce:
                 self.id = session
             return 0
-        if session != self.id or not self.id or reply.sequence <= self.acknowledged or reply.sequence > self.last:
+        if session != self.id or not self.id:
+            return 0
+        if self.closing and reply.sequence == self.last + 1:
+            self.rewind_wanted = reply.status == OVERLOADED
+            self.closed = not self.rewind_wanted
+            return 0
+        if reply.sequence <= self.acknowledged or reply.sequence > self.last:
             return 0
         pending = &self.ring[reply.sequence & (self.capacity - 1)]
         if pending.answered:
             return 0
         if reply.status == EXPIRED:
-            self.expired = True
+            self.note_expired(reply)
             return 0
         if reply.status == AHEAD or reply.status == OVERLOADED:
             self.rewind_wanted = True
@@ -223,6 +278,13 @@ cdef class Session:
         if self.sent < self.acknowledged:
             self.sent = self.acknowledged
         return 0
+
+    cdef void note_expired(self, const Reply* reply) noexcept:
+        if not self.expired:
+            self.untouched = (not reply.slot and reply.sequence == self.acknowledged + 1
+                              and self.exposed <= self.acknowledged
+                              and self.unanswered == self.last - self.acknowledged)
+        self.expired = True
 
     cdef int on_answer(self, Pending* pending, const Reply* reply) except -1:
         """The one answer of a command; a load generator counts it instead."""

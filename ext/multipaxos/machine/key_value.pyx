@@ -7,6 +7,7 @@ Rules.
 - A version is the slot that last changed the key.
 - The bytes of a command may be hostile: every length is checked before anything is done. A command that does not parse,
   or is over a limit, is refused with the reason, and nothing is changed.
+- Reads are GET, SCAN and transactions of GETs only, by their bytes: they change nothing, also where they are refused.
 - A transaction is parsed whole, and its answer is bounded, before any part of it is applied; then no part can fail.
 
 The encodings of commands and answers are in docs/encodings.md.
@@ -99,6 +100,35 @@ cdef const char* parse(const uint8_t* data, size_t size, Semantics semantics, Pa
     return NULL if out.value.size <= semantics.value_bytes_max else VALUE_TEXT
 
 
+cdef bint skip_compares(const uint8_t** at, size_t* left, uint16_t count) noexcept:
+    """Goes on after the compares of a transaction; false if their lengths do not fit."""
+    cdef uint8_t kind = 0
+    cdef uint64_t version
+    cdef Slice _
+    for _i in range(count):
+        if not (take(at, left, &kind, 1) and take_short(at, left, &_)):
+            return False
+        if kind == VALUE_EQUALS and not take_long(at, left, &_):
+            return False
+        if kind == VERSION_EQUALS and not take(at, left, &version, 8):
+            return False
+    return True
+
+
+cdef bint only_gets(const uint8_t* data, size_t size) noexcept:
+    """Does a transaction (its bytes after the operation) hold no command but GET, in both branches?"""
+    cdef uint16_t[3] counts
+    cdef const uint8_t* at = data
+    cdef size_t left = size
+    cdef Slice inner
+    if not (take(&at, &left, counts, 6) and skip_compares(&at, &left, counts[0])):
+        return False
+    for _ in range(<uint32_t>counts[1] + counts[2]):
+        if not take_long(&at, &left, &inner) or not inner.size or inner.data[0] != GET:
+            return False
+    return True
+
+
 # -- answers
 
 cdef inline int put_code(Bytes* reply, uint8_t code) except -1:
@@ -138,6 +168,13 @@ cdef class KeyValue(Machine):
         if reason != NULL:
             return refuse(reply, reply.size, reason)
         return self.perform(&parsed, context.slot, reply)
+
+    cdef bint is_read(self, const uint8_t* command, size_t size) noexcept:
+        if not size:
+            return False
+        if command[0] == TRANSACT:
+            return only_gets(command + 1, size - 1)
+        return command[0] == GET or command[0] == SCAN
 
     cdef uint64_t state_hash(self):
         return self.table.content

@@ -17,6 +17,8 @@ cdef class Machine:
     # (as text) and nothing else. Raises only what must stop the node (MemoryError, KeyboardInterrupt, ...).
     cdef int apply(self, const Context* context, const uint8_t* command, size_t size, Bytes* reply) except -1
     cdef int use(self, Semantics semantics) except -1    # from the next command on
+    # May `command` be executed again at any time, because it changes nothing? By its bytes alone.
+    cdef bint is_read(self, const uint8_t* command, size_t size) noexcept
     cdef uint64_t state_hash(self)   # equal states, equal hashes; O(1)
 
 

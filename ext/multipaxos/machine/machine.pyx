@@ -31,12 +31,19 @@ cdef class Machine:
         self.semantics = semantics
         return 0
 
+    cdef bint is_read(self, const uint8_t* command, size_t size) noexcept:
+        return False
+
     cdef uint64_t state_hash(self):
         raise TypeError("Machine is abstract: use KeyValue or PythonMachine")
 
     def state_hash_int(self):
         """The hash of the state, 64 bits."""
         return self.state_hash()
+
+    def reads(self, bytes command not None):
+        """Does the command change nothing, whatever the state?"""
+        return self.is_read(<const uint8_t*>(<char*>command), len(command))
 
     def apply_bytes(self, uint64_t slot, uint64_t time_ns, uint64_t session, bytes command not None,
                     uint32_t machine_version=1):

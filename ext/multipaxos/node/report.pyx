@@ -69,6 +69,7 @@ cdef class Report:
             "requests": len(self.replica.requests),
             "reproposals": self.replica.reproposals,
             "sessions": self.replica.sessions.count,
+            "kept_bytes": self.replica.sessions.kept_bytes,
             "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.bytes,
             "bad_frames": self.links.bad_frames,
             "peers": [link.node_id for link in self.links.peers if link is not None],

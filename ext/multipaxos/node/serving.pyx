@@ -81,7 +81,7 @@ cdef class Serving:
         """The end of a wake-up: keeps the requests that got no slot, forwards them, and sends answers."""
         cdef Requests requests = self.replica.requests
         if requests.arrived_count:
-            requests.stash(self.context.utc_ns)
+            requests.stash(self.context.utc_ns, self.replica.slot_out)
         if requests.waiting():
             self.replica.retire(self.context.utc_ns)
             if self.leader.state == PASSIVE and requests.waiting():

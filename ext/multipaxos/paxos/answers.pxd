@@ -1,7 +1,7 @@
 # Answers on their way to clients: see answers.pyx.
 cimport cython
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 
 from multipaxos.paxos.limits cimport REPORT_BYTES_MAX
 from multipaxos.paxos.session_table cimport Outcome
@@ -19,13 +19,15 @@ cdef class Answers:
     cdef Report* reports             # of this wake-up, in the order in which they came about
     cdef uint64_t count, room
     cdef Bytes data                  # of the reports
-    cdef dict unknown                # session that is not known here -> link that asks in it
+    cdef dict unknown                # (id, nonce) of a session that is not known here -> link that asks in it
     cdef dict nonces                 # nonce of an opening -> link that asks for it
 
     cdef int report(self, uint64_t link, const Outcome* outcome, uint64_t sequence) except -1
     cdef int report_applied(self, const Command* command, const Outcome* outcome) except -1
-    cdef int report_expired(self, const Command* command) except -1
-    cdef int expect_session(self, uint64_t session, uint64_t link) except -1
+    cdef int report_opened(self, const Command* command, const Outcome* outcome) except -1
+    cdef int report_status(self, uint64_t link, const Command* command, uint16_t status, uint64_t slot) except -1
+    cdef int report_gone(self, const Command* command, uint64_t slot) except -1
+    cdef int expect_session(self, uint64_t id, uint64_t nonce, uint64_t link) except -1
     cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1
     cdef uint64_t put(self, Bytes* out, uint64_t at) except? 0
     cdef void clear(self) noexcept

@@ -11,28 +11,30 @@ stretch of reports to one link in one session, and calls `clear`.
 
 Rules.
 - An answer is copied when it is reported: the table may drop it within the same wake-up.
+- A link gets the answers of a session only if it knows the session's nonce.
 - Answers that are sent again are bounded per wake-up (REPORT_BYTES_MAX), because clients may ask for them as often as
-  they like. Answers to commands that are applied now are bounded by what is proposed.
+  they like, and so are answers to reads that are executed again. Answers to other commands that are applied now are
+  bounded by what is proposed.
 - `unknown` and `nonces` are bounded: they start again from nothing when they are full, and clients ask again.
 """
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX
-from multipaxos.paxos.session_table cimport Outcome
+from multipaxos.paxos.session_table cimport Outcome, status_without_session
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
-from multipaxos.wire.messages cimport EXPIRED, OPEN_SESSION, RUN_SLOTS_MAX, Command, Reply
+from multipaxos.wire.messages cimport OPEN_SESSION, OVERLOADED, RUN_SLOTS_MAX, Command, Reply
 from multipaxos.wire.writing cimport put_response
 
 from multipaxos.errors import InvariantViolation
 
 
-cdef int remember(dict links, uint64_t key, uint64_t link) except -1:
+cdef int remember(dict links, object key, uint64_t link) except -1:
     """Notes which link asks by `key`. When UNKNOWN_MAX links are noted all are forgotten: their clients ask again."""
     if len(links) >= UNKNOWN_MAX:
         links.clear()
@@ -54,9 +56,9 @@ cdef class Answers:
         bytes_free(&self.data)
 
     # -- which link asks
-    cdef int expect_session(self, uint64_t session, uint64_t link) except -1:
+    cdef int expect_session(self, uint64_t id, uint64_t nonce, uint64_t link) except -1:
         """A link asks in a session that is not known here yet, or no longer."""
-        return remember(self.unknown, session, link)
+        return remember(self.unknown, (id, nonce), link)
 
     cdef int expect_opening(self, uint64_t nonce, uint64_t link) except -1:
         """A link asks for a session to be opened."""
@@ -83,35 +85,42 @@ cdef class Answers:
 
     cdef int report_applied(self, const Command* command, const Outcome* outcome) except -1:
         """A command was applied: its answer goes to the link that asks for it here, if there is one."""
-        cdef uint64_t link
         if command.kind == OPEN_SESSION:
-            if self.nonces:
-                link = self.nonces.pop(command.sequence, 0)
-                if link:
-                    outcome.owner.link = link
-                    self.report(link, outcome, command.sequence)
-            if self.unknown:
-                link = self.unknown.pop(outcome.session, 0)
-                if link:
-                    outcome.owner.link = link
-        elif outcome.owner != NULL:
-            if outcome.owner.link:
-                self.report(outcome.owner.link, outcome, command.sequence)
-        elif self.unknown:
-            link = self.unknown.get(command.session, 0)
+            return self.report_opened(command, outcome)
+        if not outcome.known:
+            return self.report_gone(command, outcome.slot) if self.unknown else 0
+        if not outcome.link:
+            return 0
+        if outcome.again and not self.may_repeat(outcome.size):
+            return self.report_status(outcome.link, command, OVERLOADED, 0)  # the client asks again, after a pause
+        return self.report(outcome.link, outcome, command.sequence)
+
+    cdef int report_opened(self, const Command* command, const Outcome* outcome) except -1:
+        """A session was opened, or a nonce asked for again: the link that waits for it gets its answers from now on."""
+        cdef uint64_t link
+        if self.unknown and outcome.opened != NULL:
+            link = self.unknown.pop((outcome.session, command.sequence), 0)
             if link:
-                self.report(link, outcome, command.sequence)
+                outcome.opened.link = link
+        if self.nonces:
+            link = self.nonces.pop(command.sequence, 0)
+            if link and outcome.opened != NULL:
+                outcome.opened.link = link
+                return self.report(link, outcome, command.sequence)
         return 0
 
-    cdef int report_expired(self, const Command* command) except -1:
-        """A command's session was evicted while the command waited: reports `expired` to the link that asks in it."""
+    cdef int report_gone(self, const Command* command, uint64_t slot) except -1:
+        """A command's session does not live, or was evicted while the command waited: the link that asks in it is
+        told so. The slot, never 0, says that the command was not judged on arrival."""
+        cdef uint64_t link = self.unknown.get((command.session, command.nonce), 0)
+        return self.report_status(link, command, status_without_session(command), slot) if link else 0
+
+    cdef int report_status(self, uint64_t link, const Command* command, uint16_t status, uint64_t slot) except -1:
+        """A status alone, without an answer of the machine."""
         cdef Outcome outcome
-        cdef uint64_t link = self.unknown.get(command.session, 0)
-        if link:
-            memset(&outcome, 0, sizeof(Outcome))
-            outcome.session, outcome.status = command.session, EXPIRED
-            self.report(link, &outcome, command.sequence)
-        return 0
+        memset(&outcome, 0, sizeof(Outcome))
+        outcome.session, outcome.status, outcome.slot = command.session, status, slot
+        return self.report(link, &outcome, command.sequence)
 
     cdef uint64_t put(self, Bytes* out, uint64_t at) except? 0:
         """Appends one Response with the reports from `at` on that are of one link and session; returns the place of the

@@ -35,7 +35,9 @@ from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.wire.buffer cimport Bytes
-from multipaxos.wire.messages cimport APPLY, OPEN_SESSION, RUN_SLOTS_MAX, SETTING, Command, Commands
+from multipaxos.wire.messages cimport (
+    APPLY, CLOSE_SESSION, OPEN_SESSION, RUN_SLOTS_MAX, SETTING, Command, Commands,
+)
 from multipaxos.wire.run cimport Run, run_command, run_new
 
 import multipaxos.machine.semantics as known_semantics
@@ -141,7 +143,7 @@ cdef class Replica:
         for slot in range(max(self.slot_out, self.proposals.base), self.slot_in):
             row = self.proposals.find(slot)
             if row != NULL and row.run != NULL and not row.flags:
-                self.requests.push(row.run, slot)
+                self.requests.push(row.run, slot, self.slot_out)
                 row.flags = ROW_WAITS
         self.requests.forward_again()
         return 0
@@ -236,9 +238,9 @@ cdef class Replica:
         if own.run != run and self.machine is not None:
             run_command(own.run, slot, &mine)
             run_command(run, slot, &winner)
-            if not same(&mine, &winner) and not own.flags and not self.requests.is_retired(&mine, self.slot_out):
+            if not same(&mine, &winner) and not own.flags and not self.requests.is_retired(&mine, slot, self.slot_out):
                 self.reproposals += 1
-                self.requests.push(own.run, slot)
+                self.requests.push(own.run, slot, self.slot_out)
         self.proposals.clear(own)
         return 0
 
@@ -252,7 +254,7 @@ cdef class Replica:
         if machine is None:
             return 0
         run_command(run, slot, &command)
-        if command.kind != APPLY and command.kind != OPEN_SESSION and command.kind != SETTING:
+        if command.kind not in (APPLY, OPEN_SESSION, CLOSE_SESSION, SETTING):
             return 0
         context.slot = slot
         context.time_ns = self.time_ns
@@ -269,19 +271,21 @@ cdef class Replica:
             self.follow_settings()
         if self.sessions.evicted:
             if self.sessions.evicted_link:  # commands that its client has in flight will be answered `expired`
-                self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_link)
+                self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_nonce,
+                                            self.sessions.evicted_link)
             self.sessions.evicted = 0
         return self.answers.report_applied(&command, &outcome)
 
     cdef uint64_t state_hash(self):
         """The hash of all replicated state, after the slot applied last. Not for a node without a machine."""
-        return self.machine.state_hash() ^ self.sessions.chain ^ self.settings.state_hash()
+        return self.machine.state_hash() ^ self.sessions.state_hash() ^ self.settings.state_hash()
 
     cdef int follow_settings(self) except -1:
         """A setting was applied: the semantics that it demands hold for the slots after it."""
         if self.settings.semantics == self.semantics.version:
             return 0
-        self.semantics = self.sessions.semantics = self.versions[self.settings.semantics - 1]
+        self.semantics = self.versions[self.settings.semantics - 1]
+        self.sessions.use(self.semantics)
         return self.machine.use(self.semantics)
 
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept:

@@ -14,8 +14,9 @@ Rules.
   (ahead of its turn, say), or its client was answered or is gone. A client that still wants an answer asks again. So
   the head of the queue never holds up the others for ever.
 - A command that this replica has applied is answered from the session table, without a slot: the first answer is final.
+  Only a read whose answer was not kept needs a slot again; it is done when it was executed after it came.
 - A client is refused only when its command is applied, with one exception: a session below `slot_out` that is not in
-  the table was evicted.
+  the table with this nonce was closed or evicted, or never opened.
 - Where nothing is applied (a node without a machine), no session shows what became of a request: it leaves only with a
   slot, by its age, or when the node stops leading, because the replica that forwarded it keeps it.
 """
@@ -29,11 +30,12 @@ from libc.string cimport memmove, memset
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.array cimport array_grow, ring_grow
 from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX, RUN_BYTES
-from multipaxos.paxos.session_table cimport Answer, Outcome, Session, SessionTable, answer_data
+from multipaxos.paxos.kept_answers cimport Answer, Session, answer_data, answer_of
+from multipaxos.paxos.session_table cimport Outcome, SessionTable, status_without_session
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport (
-    ACKNOWLEDGED, APPLY, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, RUN_SLOTS_MAX, SETTING, Command,
-    Commands,
+    ACKNOWLEDGED, APPLY, CLOSE_SESSION, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, RUN_SLOTS_MAX, SETTING,
+    Command, Commands,
 )
 from multipaxos.wire.reading cimport command_at
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new
@@ -49,7 +51,7 @@ cdef uint64_t AGE_MAX_NS = 10_000_000_000
 
 cdef inline object key_of(const Command* command):
     """Stands for a command: the same command, sent again, has the same key."""
-    return command.session, command.sequence
+    return command.session, command.nonce, command.kind, command.sequence
 
 
 @cython.final
@@ -82,10 +84,11 @@ cdef class Requests:
                                                 self.arrived_count + commands.items.count, sizeof(Command))
         for i in range(commands.items.count):
             command_at(commands, i, &command)
-            if command.kind == SETTING and refusal is None or command.kind not in (APPLY, OPEN_SESSION, SETTING):
+            if (command.kind == SETTING and refusal is None
+                    or command.kind not in (APPLY, OPEN_SESSION, CLOSE_SESSION, SETTING)):
                 return 1
-            if session == NULL or session.id != command.session:
-                session = self.sessions.find(command.session)
+            if session == NULL or session.id != command.session or session.nonce != command.nonce:
+                session = self.sessions.find(command.session, command.nonce)
             self.on_command(link, client, &command, session, slot_out, refusal)
         return 0
 
@@ -100,18 +103,15 @@ cdef class Requests:
     cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session,
                         uint64_t slot_out, bytes refusal) except -1:
         """Answers a command of a client, if its answer is known; else it has arrived, or there is no room for it."""
-        cdef Outcome outcome
         if client and self.answer_again(link, command, session, slot_out):
             return 0
         if command.kind == SETTING and refusal:
             return self.refuse_setting(link, command, refusal)
+        if command.kind == OPEN_SESSION and not command.sequence:
+            return 0                     # a peer's; it would open nothing
         if (self.waiting() + self.arrived_count >= REQUESTS_MAX
                 or self.bytes + self.arrived_bytes > REQUESTS_BYTES_MAX):
-            if client:
-                memset(&outcome, 0, sizeof(Outcome))
-                outcome.session, outcome.status = command.session, OVERLOADED
-                self.answers.report(link, &outcome, command.sequence)
-            return 0
+            return self.answers.report_status(link, command, OVERLOADED, 0) if client else 0
         self.arrived[self.arrived_count] = command[0]
         self.arrived_count += 1
         self.arrived_bytes += command_bytes(command)
@@ -127,21 +127,26 @@ cdef class Requests:
         outcome.session = command.session
         if command.kind == OPEN_SESSION:
             session = self.sessions.find_nonce(command.sequence)
-            if session == NULL:
+            if session != NULL:
+                session.link = link
+                outcome.status, outcome.session, outcome.slot = OPENED, session.id, session.id
+            elif command.sequence:
                 self.answers.expect_opening(command.sequence, link)
                 return False
-            session.link = link
-            outcome.status, outcome.session, outcome.slot = OPENED, session.id, session.id
+            else:
+                outcome.status = EXPIRED
         elif session == NULL:
             if command.session >= slot_out:
-                self.answers.expect_session(command.session, link)
+                self.answers.expect_session(command.session, command.nonce, link)
                 return False
-            outcome.status = EXPIRED
+            outcome.status = status_without_session(command)
         else:
             session.link = link
-            if command.sequence > session.last:
+            if command.kind == CLOSE_SESSION or command.sequence > session.last:
                 return False
-            answer = self.sessions.answer_of(session, command.sequence)
+            answer = answer_of(session, command.sequence)
+            if answer != NULL and answer.read:
+                return False
             outcome.status = ACKNOWLEDGED
             if answer != NULL and not self.answers.may_repeat(answer.size):
                 outcome.status = OVERLOADED  # of this wake-up's answers: the client asks again, after a pause
@@ -152,7 +157,7 @@ cdef class Requests:
         return True
 
     # -- the queue
-    cdef int stash(self, uint64_t utc_ns) except -1:
+    cdef int stash(self, uint64_t utc_ns, uint64_t slot_out) except -1:
         """Copies what is left of this wake-up's requests into the queue; `utc_ns` is when they came."""
         cdef Run* run
         cdef uint64_t at = 0, slot, size
@@ -165,7 +170,7 @@ cdef class Requests:
             run = run_new(0, 1, utc_ns, &self.arrived[at], count)
             try:
                 for slot in range(run.first, run.first + count):
-                    self.push(run, slot)
+                    self.push(run, slot, slot_out)
             finally:
                 run_drop(run)
             at += count
@@ -173,7 +178,7 @@ cdef class Requests:
         self.arrived_bytes = 0
         return 0
 
-    cdef int push(self, Run* run, uint64_t slot) except -1:
+    cdef int push(self, Run* run, uint64_t slot, uint64_t slot_out) except -1:
         """A command that needs a slot, at the end of the queue, unless it waits there already."""
         cdef Command command
         run_command(run, slot, &command)
@@ -183,7 +188,7 @@ cdef class Requests:
         if self.waiting() == self.room:
             self.queue = <Waiting*>ring_grow(self.queue, &self.room, self.head, self.tail, sizeof(Waiting), FIRST_ROOM)
         self.queued.add(key)
-        self.at(self.tail)[0] = Waiting(run_hold(run), slot)
+        self.at(self.tail)[0] = Waiting(run_hold(run), slot, slot_out)
         self.tail += 1
         self.bytes += run.size // run.count
         return 0
@@ -214,17 +219,21 @@ cdef class Requests:
             self.opened.add(key)
         return 0
 
-    cdef bint is_retired(self, const Command* command, uint64_t slot_out) noexcept:
-        """Was it applied here since it came?"""
+    cdef bint is_retired(self, const Command* command, uint64_t since, uint64_t slot_out) noexcept:
+        """Was it applied here since it came, in slot `since` or later?"""
         cdef Session* session
+        cdef Answer* answer
         if not self.applies:
             return False
         if command.kind == OPEN_SESSION:
             return key_of(command) in self.opened or self.sessions.find_nonce(command.sequence) != NULL
-        session = self.sessions.find(command.session)
+        session = self.sessions.find(command.session, command.nonce)
         if session == NULL:
             return command.session < slot_out
-        return command.sequence <= session.last
+        if command.kind == CLOSE_SESSION or command.sequence > session.last:
+            return False
+        answer = answer_of(session, command.sequence)
+        return answer == NULL or not answer.read or answer.slot >= since
 
     cdef int retire(self, uint64_t utc_ns, uint64_t slot_out) except -1:
         """Drops from the head of the queue what needs no slot any more, and what is too old."""
@@ -233,10 +242,10 @@ cdef class Requests:
         while self.head < self.tail:
             first = self.at(self.head)
             run_command(first.run, first.slot, &command)
-            if self.is_retired(&command, slot_out):
-                if (self.answers.unknown and command.kind == APPLY
-                        and self.sessions.find(command.session) == NULL):
-                    self.answers.report_expired(&command)
+            if self.is_retired(&command, first.since, slot_out):
+                if (self.answers.unknown and command.kind != OPEN_SESSION
+                        and self.sessions.find(command.session, command.nonce) == NULL):
+                    self.answers.report_gone(&command, slot_out)
             elif utc_ns < first.run.time_ns + AGE_MAX_NS:
                 return 0
             self.pop()

@@ -1,41 +1,46 @@
 """Exactly once, in order: the replicated side of client sessions.
 
-Theory. A session is opened by a decided command, and its id is the slot of that command. Commands carry (session,
-sequence). For each session the table holds the last sequence that was applied and the answers that are not yet
-acknowledged. The table is replicated state: it changes only in `apply`, in slot order, and depends on nothing but the
-commands and the table itself, so it is equal on every replica.
+Theory. A session is opened by a decided command. It is (id, nonce): the id is the slot of that command, the nonce 64
+random bits that its client drew. Commands carry (session, nonce, sequence). For each session the table holds the last
+sequence that was applied, the answers that are not yet acknowledged (`kept_answers`) and the slot of its last use. The
+table is replicated state: it changes only in `apply`, in slot order, and depends on nothing but the commands and the
+table itself, so it is equal on every replica. Its hash covers all of it.
 
-Rules of `apply`, for (session, sequence, unacknowledged):
-- a session that is unknown or was evicted: `expired`; the client cannot know what became of its commands in flight;
+Rules of `apply`, for (session, nonce, sequence, unacknowledged):
+- a session that is unknown, has another nonce, was closed or was evicted: `expired`, and nothing is touched; the client
+  cannot know what became of its commands in flight;
 - first the acknowledgement: answers up to sequence - 1 - unacknowledged are dropped, a prefix that only grows;
-- a sequence that was applied gets its first answer again, or `acknowledged` if that answer was dropped;
+- a sequence that was applied gets its first answer again, or `acknowledged` if that answer was dropped; a read that is
+  not acknowledged is executed again, because the answers of reads are not kept;
 - a sequence ahead of its turn is void (`ahead`): the client sends again from the gap;
 - too many or too large unacknowledged answers: the command is void (`overloaded`);
-- otherwise the machine applies the command, once, and its answer - a refusal too - is kept.
+- otherwise the machine applies the command, once, and its answer - a refusal too - is kept;
+- closing ends a session, and is `ok` also where there is none; a nonce of 0 opens nothing (`expired`).
 
-A full table evicts the session whose last use lies in the lowest slot. Only `link`, which link asks in the session on
-this replica, is not replicated.
+Two bounds. A full table evicts the session whose last use lies in the lowest slot. More kept bytes than
+`kept_bytes_max` evict the session that keeps most (`keepers`): it keeps at least what the last command added, so one is
+enough. Only `link`, which link asks in the session on this replica, is not replicated.
 """
 
 cimport cython
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from multipaxos.wire.buffer cimport Bytes, bytes_free
 from multipaxos.wire.messages cimport (
-    ACKNOWLEDGED, AHEAD, APPLY, EXPIRED, OK, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, Command,
+    ACKNOWLEDGED, AHEAD, APPLY, CLOSE_SESSION, EXPIRED, OK, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, Command,
 )
 from multipaxos.machine.hashing cimport hash_word
 from multipaxos.machine.machine cimport Context, Machine
 from multipaxos.machine.semantics cimport Semantics
-from multipaxos.paxos.array cimport ring_grow
+from multipaxos.paxos.keepers cimport Keepers
+from multipaxos.paxos.kept_answers cimport (
+    Answer, Session, acknowledge, answer_data, answer_of, drop_answers, keep_answer, read_again,
+)
 
 from multipaxos.errors import InvariantViolation
-
-cdef enum:
-    FIRST_CAPACITY = 16
 
 
 @cython.final
@@ -45,6 +50,7 @@ cdef class SessionTable:
     def __cinit__(self, Semantics semantics not None):
         self.buckets = 1 << 14
         self.semantics = semantics
+        self.keepers = Keepers(semantics.kept_bytes_max // semantics.sessions_max)
         self.by_id = <Session**>calloc(self.buckets, sizeof(Session*))
         self.by_nonce = <Session**>calloc(self.buckets, sizeof(Session*))
         if self.by_id == NULL or self.by_nonce == NULL:
@@ -52,17 +58,23 @@ cdef class SessionTable:
         memset(&self.scratch, 0, sizeof(Bytes))
 
     def __dealloc__(self):
+        cdef Session* session
         while self.oldest != NULL:
-            self.forget(self.oldest)
+            session = self.oldest
+            self.oldest = session.newer
+            drop_answers(session, session.last)
+            free(session.answers)
+            free(session)
         free(self.by_id)
         free(self.by_nonce)
         bytes_free(&self.scratch)
 
-    cdef Session* find(self, uint64_t id) noexcept:
+    cdef Session* find(self, uint64_t id, uint64_t nonce) noexcept:
+        """The session with this id, if it has this nonce."""
         cdef Session* session = self.by_id[hash_word(0, id) & (self.buckets - 1)]
         while session != NULL and session.id != id:
             session = session.next_id
-        return session
+        return session if session != NULL and session.nonce == nonce else NULL
 
     cdef Session* find_nonce(self, uint64_t nonce) noexcept:
         cdef Session* session = self.by_nonce[hash_word(0, nonce) & (self.buckets - 1)]
@@ -70,12 +82,25 @@ cdef class SessionTable:
             session = session.next_nonce
         return session
 
-    cdef Answer* answer_of(self, Session* session, uint64_t sequence) noexcept:
-        """The kept answer of an applied sequence; NULL if it was acknowledged, or is not yet applied."""
-        if sequence <= session.acknowledged or sequence > session.last:
-            return NULL
-        return &session.answers[sequence & (session.capacity - 1)]
+    cdef uint64_t state_hash(self) noexcept:
+        """Equal tables that came about by equal commands have equal hashes."""
+        return self.chain ^ self.content
 
+    cdef int use(self, Semantics semantics) except -1:
+        """The bounds that the log says, from the next command on."""
+        cdef Session* session = self.oldest
+        self.semantics = semantics
+        self.keepers.floor = semantics.kept_bytes_max // semantics.sessions_max
+        while session != NULL:
+            self.keepers.note(session, session.kept_bytes)
+            session = session.newer
+        while self.count > semantics.sessions_max:
+            self.evict(self.oldest)
+        while self.keepers.kept_bytes > semantics.kept_bytes_max:
+            self.evict(self.keepers.most())
+        return 0
+
+    # -- applying
     cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1:
         """Judges and applies one decided command of a client; `outcome` is what is reported to the client."""
         cdef Session* session
@@ -83,59 +108,70 @@ cdef class SessionTable:
         outcome.slot = context.slot
         outcome.session = command.session
         if command.kind == OPEN_SESSION:
-            session = self.find_nonce(command.sequence)
-            if session == NULL:
-                session = self.open(context.slot, command.sequence)
-            self.used(session)
-            outcome.status = OPENED
-            outcome.session = session.id
-            outcome.owner = session
+            self.apply_opening(command, context.slot, outcome)
         else:
-            session = self.find(command.session)
-            outcome.owner = session
+            session = self.find(command.session, command.nonce)
             if session == NULL:
-                outcome.status = EXPIRED
+                outcome.status = status_without_session(command)
             else:
-                self.used(session)
+                outcome.known, outcome.link = True, session.link
                 self.apply_in(session, command, context, machine, outcome)
         self.chain = hash_word(hash_word(hash_word(self.chain, context.slot), outcome.session), command.sequence)
         self.chain = hash_word(self.chain, outcome.status)
         return 0
 
+    cdef int apply_opening(self, const Command* command, uint64_t slot, Outcome* outcome) except -1:
+        if not command.sequence:
+            outcome.status = EXPIRED
+            return 0
+        outcome.opened = self.find_nonce(command.sequence)
+        if outcome.opened == NULL:
+            outcome.opened = self.open(slot, command.sequence)
+        self.used(outcome.opened, slot)
+        self.sum_up(outcome.opened)
+        outcome.known = True
+        outcome.status = OPENED
+        outcome.session = outcome.opened.id
+        return 0
+
     cdef int apply_in(self, Session* session, const Command* command, const Context* context, Machine machine,
                       Outcome* outcome) except -1:
-        cdef Answer* answer
-        if command.sequence > command.unacknowledged:
-            self.acknowledge(session, command.sequence - 1 - command.unacknowledged)
-        if command.sequence <= session.acknowledged:
-            outcome.status = ACKNOWLEDGED
+        """A command of a session that lives."""
+        cdef uint64_t before = session.kept_bytes
+        cdef bint reads
+        if command.kind == CLOSE_SESSION:
+            outcome.status = OK
+            self.forget(session)
             return 0
+        self.used(session, context.slot)
+        if command.sequence > command.unacknowledged:
+            acknowledge(session, command.sequence - 1 - command.unacknowledged)
         if command.sequence <= session.last:
-            answer = self.answer_of(session, command.sequence)
-            outcome.slot = answer.slot
+            self.repeat(session, command, context, machine, outcome)
         elif command.sequence > session.last + 1:
             outcome.status = AHEAD
-            return 0
         elif (session.last - session.acknowledged >= self.semantics.unacknowledged_max
                 or session.answer_bytes > self.semantics.answer_bytes_max):
             outcome.status = OVERLOADED
-            return 0
         else:
             self.scratch.size = 0
-            self.store_answer(
-                session, REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK,
-                context.slot)
-            answer = self.answer_of(session, command.sequence)
-        outcome.status = answer.status
-        outcome.data = answer_data(answer)
-        outcome.size = answer.size
+            reads = machine.is_read(command.payload, command.size)
+            outcome.status = REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK
+            outcome.data, outcome.size = self.scratch.data, <uint32_t>self.scratch.size
+            keep_answer(session, self.semantics, outcome.status, reads, context.slot, outcome.data, outcome.size)
+        self.keepers.note(session, before)
+        self.sum_up(session)
+        if self.keepers.kept_bytes > self.semantics.kept_bytes_max:
+            self.evict(self.keepers.most())
         return 0
 
     cdef bint will_apply(self, const Command* command, uint64_t before, uint64_t* room) noexcept:
         """Will `apply` give this command (of kind APPLY) to the machine, if `before` commands of its session come first
-        and are given to it too? With `before` 0 the answer is exact. `room` falls to the bytes that all answers of a
-        job may have before a bound of kept answers could be reached."""
-        cdef Session* session = self.find(command.session)
+        and are given to it too? With `before` 0 the answer is exact. `room`, 2^64 - 1 at the first command of a job,
+        falls to the bytes that all answers of the job may have before a bound of kept answers could be reached: each
+        may be a refusal, which counts more than its text."""
+        cdef Session* session = self.find(command.session, command.nonce)
+        cdef uint64_t each = self.semantics.answer_cost + self.semantics.refusal_bytes
         cdef uint64_t last, acknowledged, kept
         if session == NULL:
             return False
@@ -147,6 +183,12 @@ cdef class SessionTable:
             acknowledged = max(acknowledged, command.sequence - 1 - command.unacknowledged)
         if last - acknowledged >= self.semantics.unacknowledged_max:
             return False
+        if room[0] == <uint64_t>-1:
+            room[0] = self.semantics.kept_bytes_max - self.keepers.kept_bytes
+        elif room[0] < each:
+            return False
+        else:
+            room[0] -= each
         if not before:
             kept = session.answer_bytes - self.bytes_up_to(session, acknowledged)
             if kept > self.semantics.answer_bytes_max:
@@ -155,52 +197,34 @@ cdef class SessionTable:
         return True
 
     cdef uint64_t bytes_up_to(self, Session* session, uint64_t sequence) noexcept:
-        """The bytes of the kept answers up to a sequence that was applied."""
+        """What the unacknowledged answers up to a sequence that was applied count in their session."""
         cdef uint64_t bytes = 0, i
         for i in range(session.acknowledged + 1, sequence + 1):
-            bytes += self.answer_of(session, i).size
+            bytes += answer_of(session, i).counted
         return bytes
 
-    cdef int store_answer(self, Session* session, uint16_t status, uint64_t slot) except -1:
-        """Stores `scratch` as the answer of the next sequence."""
-        cdef Answer* answer
-        if session.last - session.acknowledged >= session.capacity:
-            session.answers = <Answer*>ring_grow(session.answers, &session.capacity, session.acknowledged + 1,
-                                                 session.last + 1, sizeof(Answer), FIRST_CAPACITY)
-        answer = &session.answers[(session.last + 1) & (session.capacity - 1)]
-        answer.slot = slot
-        answer.status = status
-        answer.size = <uint32_t>self.scratch.size
-        answer.large = NULL
-        if answer.size > SMALL_BYTES:
-            answer.large = <uint8_t*>malloc(answer.size)
-            if answer.large == NULL:
-                raise MemoryError("no memory for an answer")
-            memcpy(answer.large, self.scratch.data, answer.size)
-        elif answer.size:
-            memcpy(answer.small, self.scratch.data, answer.size)
-        session.answer_bytes += answer.size
-        session.last += 1
+    cdef int repeat(self, Session* session, const Command* command, const Context* context, Machine machine,
+                    Outcome* outcome) except -1:
+        """A sequence that was applied before."""
+        cdef Answer* answer = answer_of(session, command.sequence)
+        if answer == NULL or (answer.read and not machine.is_read(command.payload, command.size)):
+            outcome.status = ACKNOWLEDGED    # or it is not the command that it was
+        elif answer.read:
+            self.scratch.size = 0
+            outcome.status = REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK
+            outcome.data, outcome.size, outcome.again = self.scratch.data, <uint32_t>self.scratch.size, True
+            read_again(session, self.semantics, answer, outcome.status, context.slot, outcome.size)
+        else:
+            outcome.status, outcome.slot = answer.status, answer.slot
+            outcome.data, outcome.size = answer_data(answer), answer.size
         return 0
 
-    cdef void acknowledge(self, Session* session, uint64_t sequence) noexcept:
-        """Drops the answers up to `sequence`, as far as there are any."""
-        cdef Answer* answer
-        if sequence > session.last:
-            sequence = session.last
-        while session.acknowledged < sequence:
-            session.acknowledged += 1
-            answer = &session.answers[session.acknowledged & (session.capacity - 1)]
-            session.answer_bytes -= answer.size
-            if answer.large != NULL:
-                free(answer.large)
-
+    # -- sessions
     cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL:
         cdef Session* session
         cdef uint64_t at
         if self.count >= self.semantics.sessions_max:
-            self.evicted, self.evicted_link = self.oldest.id, self.oldest.link
-            self.forget(self.oldest)
+            self.evict(self.oldest)
         session = <Session*>calloc(1, sizeof(Session))
         if session == NULL:
             raise MemoryError("no memory for a session")
@@ -221,8 +245,14 @@ cdef class SessionTable:
         self.count += 1
         return session
 
-    cdef void used(self, Session* session) noexcept:
-        """Moves a session to the young end of the list: its last use is this slot."""
+    cdef void evict(self, Session* session) noexcept:
+        """A session ends that its client did not close."""
+        self.evicted, self.evicted_nonce, self.evicted_link = session.id, session.nonce, session.link
+        self.forget(session)
+
+    cdef void used(self, Session* session, uint64_t slot) noexcept:
+        """The last use of a session is this slot: it moves to the young end of the list."""
+        session.used_slot = slot
         if session == self.newest:
             return
         session.newer.older = session.older
@@ -234,6 +264,14 @@ cdef class SessionTable:
         session.newer = NULL
         self.newest.newer = session
         self.newest = session
+
+    cdef void sum_up(self, Session* session) noexcept:
+        """The table's hash covers a session as it is now."""
+        cdef uint64_t digest = hash_word(hash_word(hash_word(0, session.id), session.nonce), session.used_slot)
+        digest = hash_word(hash_word(digest, session.last), session.acknowledged)
+        digest = hash_word(hash_word(digest, session.answer_bytes), session.kept_bytes)
+        self.content += digest - session.digest
+        session.digest = digest
 
     cdef void forget(self, Session* session) noexcept:
         cdef Session** place = &self.by_id[hash_word(0, session.id) & (self.buckets - 1)]
@@ -252,38 +290,59 @@ cdef class SessionTable:
             session.newer.older = session.older
         else:
             self.newest = session.older
-        self.acknowledge(session, session.last)
+        self.keepers.gone(session)
+        self.content -= session.digest
+        drop_answers(session, session.last)
         free(session.answers)
         free(session)
         self.count -= 1
 
     # -- queries
+    @property
+    def kept_bytes(self):
+        """What the answers count that all sessions keep."""
+        return self.keepers.kept_bytes
+
+    def state_hash_int(self):
+        """The hash of the table, 64 bits."""
+        return self.state_hash()
+
     def invariants(self):
-        """The table is bounded, and its list of sessions by use has two ends."""
-        if self.count > self.semantics.sessions_max or (self.count == 0) != (self.oldest == NULL):
-            raise InvariantViolation(f"the table holds {self.count} sessions, at most {self.semantics.sessions_max} "
-                                     "may live")
-        if (self.oldest == NULL) != (self.newest == NULL) or (
-                self.oldest != NULL and (self.oldest.older != NULL or self.newest.newer != NULL)):
-            raise InvariantViolation("the list of sessions by use has no ends")
+        """The table is bounded, its list is in the order of use, and what is kept adds up."""
+        cdef Session* session = self.oldest
+        cdef uint64_t count = 0, kept = 0, used = 0
+        while session != NULL:
+            if session.used_slot <= used:
+                raise InvariantViolation(f"session {session.id} was used last in slot {session.used_slot}, the one "
+                                         f"before it in {used}")
+            used = session.used_slot
+            kept += session.kept_bytes
+            count += 1
+            session = session.newer
+        if count != self.count or count > self.semantics.sessions_max:
+            raise InvariantViolation(f"the table holds {count} sessions, counts {self.count}, and at most "
+                                     f"{self.semantics.sessions_max} may live")
+        if kept != self.keepers.kept_bytes or kept > self.semantics.kept_bytes_max:
+            raise InvariantViolation(f"the sessions keep {kept} bytes, the table counts {self.keepers.kept_bytes}, and "
+                                     f"at most {self.semantics.kept_bytes_max} may be kept")
 
     # -- for tests
     def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
-                      uint32_t unacknowledged, bytes payload, bint opening=False):
+                      uint32_t unacknowledged, bytes payload, int kind=APPLY, uint64_t nonce=0):
         """Applies one command; returns (status, session, slot, answer) as reported to its client."""
         cdef Command command
         cdef Context context
         cdef Outcome outcome
         command.session, command.sequence, command.unacknowledged = session, sequence, unacknowledged
-        command.kind = OPEN_SESSION if opening else APPLY
+        command.kind, command.nonce = <uint16_t>kind, nonce
         command.payload, command.size = payload, len(payload)
         context.slot, context.time_ns, context.session, context.machine_version = slot, slot, session, 1
         self.apply(&command, &context, machine, &outcome)
         return outcome.status, outcome.session, outcome.slot, outcome.data[:outcome.size]
 
-    def describe(self, uint64_t id):
-        """(last, acknowledged, bytes kept) of a session, or None."""
-        cdef Session* session = self.find(id)
+    def describe(self, uint64_t id, uint64_t nonce):
+        """(last, acknowledged, bytes kept, slot of the last use) of a session, or None."""
+        cdef Session* session = self.find(id, nonce)
         if session == NULL:
             return None
-        return session.last, session.acknowledged, session.answer_bytes
+        return session.last, session.acknowledged, session.kept_bytes, session.used_slot

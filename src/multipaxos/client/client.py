@@ -10,7 +10,11 @@ Rules.
 - If a command is unanswered and the node is silent for `retry_s`, the client leaves the node and avoids it for a while.
 - The commands in flight are bounded by number and bytes. Beyond that a call waits for room, or raises Overloaded with
   ``wait=False``.
-- If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session.
+- If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
+  them was applied or ever will be, they go on in the new session instead: so a client that was idle for long sees no
+  error.
+- All nodes are of one cluster (`one_cluster`). Where the cluster is another one now, the session has expired.
+- A client that ends closes its session, so that the cluster keeps nothing of it. It waits for the answer up to CLOSE_S.
 """
 
 from __future__ import annotations
@@ -23,12 +27,14 @@ from typing import Any
 
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
+from multipaxos.client.one_cluster import OneCluster
 from multipaxos.client.route import RETRY_MAX_S, Route
 from multipaxos.client.session import Session
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
     CompareFailed,
+    ConfigurationError,
     HandshakeRefused,
     KeyExists,
     MultipaxosError,
@@ -42,6 +48,7 @@ from multipaxos.errors import (
 from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError, ReplyStatus
 
 POLL_S = 0.02
+CLOSE_S = 1.0  # a client that ends waits so long for its session to be closed
 OUTSTANDING_MAX = 8192
 OUTSTANDING_BYTES_MAX = 32 << 20
 REPLY_OK, REPLY_REFUSED = int(ReplyStatus.OK), int(ReplyStatus.REFUSED)
@@ -64,6 +71,8 @@ class Client:
         self.retry_s = retry_s
         self._session = self._new_session()
         self._waiting: dict[int, asyncio.Future[tuple[int, int, bytes]]] = {}  # sequence -> (status, slot, answer)
+        self._cluster = OneCluster()
+        self._refusal: ConfigurationError | None = None
         self._route = Route(self.addresses, retry_s, secrets.randbelow(len(self.addresses)))
         self._link: ClientLink | None = None
         self._lost = asyncio.Event()
@@ -90,21 +99,33 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the client; the calls in flight raise ClientClosed."""
+        """Ends the client and its session; the calls in flight raise ClientClosed."""
         self._closed = True
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
             self._tending = None
+            await self._close_session()
         if self._link is not None:
             self._link.close()
             self._link = None
         self._fail_all(ClientClosed("the client was closed before the answer arrived: the outcome is unknown"))
         self._room.set()
 
+    async def _close_session(self) -> None:
+        """Tells the cluster that the session ends, if there is a link for it."""
+        if self._link is None or self._lost.is_set() or not self._session.close():
+            return
+        self._flush()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._lost.wait()
+        except TimeoutError:
+            return
+
     @staticmethod
     def _new_session() -> Session:
-        return Session(secrets.randbits(63) | 1)
+        return Session(secrets.randbits(64) or 1)
 
     def _fail_all(self, error: MultipaxosError) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -123,6 +144,8 @@ class Client:
         """(slot, answer)"""
         if self._closed or self._tending is None:
             raise ClientClosed("the client is not open: use it in `async with`")
+        if self._refusal is not None:
+            raise self._refusal
         if len(command) > PAYLOAD_BYTES_MAX:
             raise TooLarge(f"a command of {len(command)} bytes is over the limit of {PAYLOAD_BYTES_MAX}: split it")
         limit_s = self.timeout_s if timeout_s is None else timeout_s
@@ -190,7 +213,9 @@ class Client:
                 future.set_result((status, slot, answer))
         if not self._room.is_set():
             self._room.set()
-        if self._session.sent < self._session.last:
+        if self._session.closed:
+            self._lost.set()
+        elif self._closed or self._session.sent < self._session.last:
             self._flush()
 
     # -- the link
@@ -236,10 +261,17 @@ class Client:
             return
 
     def _start_over(self) -> None:
-        self._session = self._new_session()
-        self._fail_all(
-            SessionExpired("the cluster no longer knows this session: the outcome of what was in flight is unknown")
-        )
+        """A new session, which takes over what the old one had in flight if none of it was or will be applied."""
+        old, self._session = self._session, self._new_session()
+        if not old.untouched:
+            self._fail_all(
+                SessionExpired("the cluster no longer knows this session: the outcome of what was in flight is unknown")
+            )
+        waiting, self._waiting = self._waiting, {}
+        for sequence, command in old.unanswered_commands():
+            future = waiting.get(sequence)
+            if future is not None and not future.done():
+                self._waiting[self._session.submit(command)] = future
         self._drop_link()
         self._room.set()
 
@@ -270,10 +302,30 @@ class Client:
             lost.set()
             return
         self._heard_s = self._loop.time()
+        if not self._is_of_our_cluster(link, address):
+            link.close()
+            lost.set()
+            return
         self._route.met(link.node_id, address, self._heard_s - began_s)
         self._link = link
         self._session.connected()
         self._flush()
+
+    def _is_of_our_cluster(self, link: ClientLink, address: tuple[str, int]) -> bool:
+        """Can the session use this link? If not, another node is tried, or the session has expired, or the addresses
+        are of two clusters and every call is refused from now on."""
+        try:
+            self._cluster.meet(address, link.theirs)
+        except ConfigurationError as error:
+            self._refusal = error
+            self._fail_all(error)
+            self._session = self._new_session()
+            return False
+        if self._session.met(link.theirs.cluster_id):
+            return True
+        self._trouble = f"{address[0]}:{address[1]}: node {link.node_id} does not know its cluster yet"
+        self._route.avoid_refused(address, self._loop.time())
+        return False
 
     # -- the key-value store
 

@@ -18,7 +18,7 @@ Rules, each checked the moment that it could be broken; the names are those of P
 - A3: a pvalue on a disk is replaced only by one of a higher ballot; a node that starts holds all that its disk does. A
   vote whose record was damaged may be answered for by a pvalue that is decided.
 - H1: what a node has voted for and lost is a hole of its acceptor until then.
-- A session is reported to be expired only if the log has evicted it.
+- A session is reported to be expired only if the log has closed or evicted it, or never opened it.
 - A replica that knows that its state differs from a majority's answers no client.
 - R4: slot_out only rises while a process lives. The clock of the machine at a slot is equal everywhere.
 """
@@ -32,6 +32,8 @@ from multipaxos.judges.disks import DurableState
 from multipaxos.judges.quorums import Quorums
 from multipaxos.judges.session_model import SessionModel
 from multipaxos.judges.violation import Violation
+from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.semantics import Semantics
 from multipaxos.node.node import Node
 from multipaxos.paxos.ballot import describe
 from multipaxos.wire import codec
@@ -44,7 +46,7 @@ ACTIVE = 2  # of the states of a leader in the core
 class Oracle:
     """The oracle of one run. `replicas`: the nodes with a machine. Every method may raise Violation."""
 
-    def __init__(self, quorums: Quorums, replicas: Collection[int], sessions_max: int) -> None:
+    def __init__(self, quorums: Quorums, replicas: Collection[int], semantics: Semantics) -> None:
         self.quorums = quorums
         self.replicas = replicas
         self.disks: dict[int, DurableState] = {}  # node -> its present disk
@@ -58,7 +60,10 @@ class Oracle:
         self.decided: dict[int, int] = {}  # ballot -> below this slot all that its leader calls decided was checked
         self.voters: set[int] = set()  # the nodes with a voter record on their disks
         self.founders: bytes | None = None  # all voter records
-        self.sessions = SessionModel(sessions_max)
+        machine = KeyValue()
+        self.sessions = SessionModel(
+            semantics, lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload), machine.reads
+        )
         self.clocks: dict[int, int] = {}  # slot_out -> the machine's clock
         self.checked: dict[int, int] = {}  # node -> slot_out of its present life when it was checked last
 
@@ -300,11 +305,11 @@ class Oracle:
                 raise Violation(f"A3: node {node_id} claims slot {slot} at {describe(ballot)}, which is not durable")
 
     # -- clients
-    def on_expired(self, session: int) -> None:
+    def on_expired(self, session: int, nonce: int) -> None:
         """The cluster reports to a client that its session has expired."""
         while self.sessions.slot_out in self.chosen:
             slot = self.sessions.slot_out
-            id, sequence, kind, _, _, _ = self.chosen[slot][1][1]
-            self.sessions.apply(slot, kind, id, sequence)
-        if session in self.sessions.nonces:
+            id, sequence, kind, unacknowledged, payload, own = self.chosen[slot][1][1]
+            self.sessions.apply(slot, kind, id, own, sequence, unacknowledged, payload)
+        if self.sessions.lives(session, nonce):
             raise Violation(f"session {session} is reported to be expired, and lives at slot {self.sessions.slot_out}")

@@ -1,7 +1,7 @@
 """The front of the load generator: one process with one session drives a compiled `Load` and reports its histogram.
 
 Theory. The generator is a client like any other: it follows the leader, and when its link breaks or stays silent it
-sends the unanswered commands again over a new link. A warm-up of WARM_UP_S is not counted. Latencies are counted in C,
+sends the unanswered commands again over a new link. In the end it closes its session. A warm-up of WARM_UP_S is not counted. Latencies are counted in C,
 in HdrHistogram's buckets. With `records` every operation is kept too, including those of the warm-up and those that are
 never answered. A load with records can be ended early (`stop`), and waits up to DRAIN_S for the last answers.
 """
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multipaxos.client.discovery import fetch_statuses, find_leader
+from multipaxos.client.client import CLOSE_S
 from multipaxos.client.link import ClientLink, dial
+from multipaxos.client.one_cluster import OneCluster
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import OperationLog
@@ -59,7 +61,7 @@ class Generator:
         self.addresses = addresses
         self.options = options
         self.load = Load(
-            secrets.randbits(63) | 1,
+            secrets.randbits(64) or 1,
             outstanding=options.outstanding,
             rate_per_s=options.rate_per_s,
             poisson=options.arrivals == "poisson",
@@ -75,6 +77,7 @@ class Generator:
         self.loop = asyncio.get_running_loop()
         self.link: ClientLink | None = None
         self.reconnects = 0
+        self._cluster = OneCluster()
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
@@ -90,6 +93,8 @@ class Generator:
             self.link.write(out)
         if self.load.draining and not self.load.unanswered:
             self._drained.set()
+        if self.load.closed:
+            self._lost.set()
 
     async def connect(self, timeout_s: float) -> None:
         """Connects to the leader and sends the unanswered commands again. Raises NoQuorum after `timeout_s`."""
@@ -98,17 +103,24 @@ class Generator:
             address = await find_leader(self.addresses, max(0.1, deadline - self.loop.time()))
             self._lost = lost = asyncio.Event()
             try:
-                self.link = await dial(address, self.on_data, lost.set)
-                break
+                link = await dial(address, self.on_data, lost.set)
+                self._cluster.meet(address, link.theirs)
+                if self.load.met(link.theirs.cluster_id):
+                    self.link = link
+                    break
+                link.close()
             except (OSError, HandshakeRefused):
-                await asyncio.sleep(0.02)
+                pass
+            if self.load.expired:
+                raise SessionExpired("the cluster was founded again meanwhile; start the benchmark again")
+            await asyncio.sleep(0.02)
         self.load.connected()
         self.link.write(self.load.pump(time.monotonic_ns()))
 
     async def tend(self) -> None:
         """Reconnects for ever: when the link breaks, or stays silent while commands are unanswered.
 
-        Raises SessionExpired, NoQuorum.
+        Raises SessionExpired, NoQuorum, ConfigurationError.
         """
         answered, since = self.load.answered, self.loop.time()
         while True:
@@ -189,7 +201,19 @@ class Generator:
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
             if self.link is not None:
+                await self._close_session()
                 self.link.close()
+
+    async def _close_session(self) -> None:
+        """Tells the cluster that the session ends, if the link is up."""
+        if self._lost.is_set() or not self.load.close():
+            return
+        self.pump()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._lost.wait()
+        except TimeoutError:
+            return
 
     async def _wait(self, seconds: float, tending: asyncio.Task[None], progress: Callable[[float], None]) -> None:
         began = self.loop.time()

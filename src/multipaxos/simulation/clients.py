@@ -34,8 +34,9 @@ NO_NODE = -1
 
 
 class SimulatedClient:
-    """One client. `chooser`: of the commands, for all clients of a run. `on_expired`: called with a session that the
-    cluster says has expired. `on_opinion`: called with the node that has answered a trial, and whether it was right."""
+    """One client. `chooser`: of the commands, for all clients of a run. `on_expired`: called with the id and nonce
+    of a session that the cluster says has expired. `on_opinion`: called with the node that has answered a trial, and
+    whether it was right."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class SimulatedClient:
         chance: Chance,
         network: Network,
         chooser: Chooser,
-        on_expired: Callable[[int], None],
+        on_expired: Callable[[int, int], None],
         on_opinion: Callable[[int, bool], None],
     ) -> None:
         self.id = id
@@ -209,7 +210,7 @@ class SimulatedClient:
                 )
             self.end(sequence, commands.read_answer(command, data, slot))
         if self.session.expired:
-            self.on_expired(self.session.id)
+            self.on_expired(self.session.id, self.session.nonce)
             self.chance.counts["sessions_expired"] += 1
             self.timeline.note(-1, f"{self.name}: its session has expired")
             self.give_up()

@@ -14,7 +14,6 @@ from multipaxos.errors import DamagedDirectory
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
-from multipaxos.machine.semantics import Semantics
 from multipaxos.machine.user_machine import Run, runner_of
 from multipaxos.node.node import Node
 from multipaxos.node.output import ApplyJob, Batch, Event, Read
@@ -188,7 +187,7 @@ class Host:
             flatten=flatten,
             window=scenario.window,
             ring_bytes=scenario.ring_bytes,
-            versions=(Semantics(sessions_max=scenario.sessions_max),),
+            versions=(scenario.semantics,),
             election_timeout_ns=scenario.election_timeout_ns,
             ping_interval_ns=scenario.election_timeout_ns // 5,
         )

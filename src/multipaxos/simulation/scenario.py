@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from multipaxos.judges.quorums import Quorums
-from multipaxos.machine.semantics import VERSIONS
+from multipaxos.machine.semantics import VERSIONS, Semantics
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from multipaxos.simulation.timeline import MS
 
@@ -103,6 +103,7 @@ class Scenario:
     window: int = 64
     ring_bytes: int = 1 << 20
     sessions_max: int = VERSIONS[0].sessions_max
+    kept_bytes_max: int = VERSIONS[0].kept_bytes_max
     election_timeout_ns: int = 500 * MS
     clients: int = 3
     operations: int = 60  # of each client
@@ -119,6 +120,11 @@ class Scenario:
     expendable: tuple[int, ...] = ()
     lossy: bool = False
     patient: bool = False
+
+    @property
+    def semantics(self) -> Semantics:
+        """The bounds of what its log says."""
+        return Semantics(sessions_max=self.sessions_max, kept_bytes_max=self.kept_bytes_max)
 
     def describe(self) -> str:
         """The scenario in one line."""

@@ -48,7 +48,7 @@ class World:
         self.clients = self.cluster.clients
         self.chooser = Chooser(scenario, self.chance.random)
         replicas = {id for id, roles in enumerate(scenario.roles) if roles & REPLICA}
-        self.oracle = Oracle(scenario.quorums, replicas, scenario.sessions_max)
+        self.oracle = Oracle(scenario.quorums, replicas, scenario.semantics)
         self.adversary = Adversary(self.cluster)
         for id in range(len(scenario.roles)):
             self.add_host(id)

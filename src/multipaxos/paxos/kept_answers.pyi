@@ -1,0 +1,1 @@
+COST_LEAST: int
