@@ -32,5 +32,6 @@ def test_lies_are_found(network):
 def test_an_expiry_that_the_log_does_not_know_is_a_violation():
     world = settled(8)
     with pytest.raises(Violation, match="is reported to be expired, and lives"):
-        world.oracle.on_expired(world.clients[0].session.id)
-    world.oracle.on_expired(10**6)
+        world.oracle.on_expired(world.clients[0].session.id, world.clients[0].session.nonce)
+    world.oracle.on_expired(10**6, 1)
+    world.oracle.on_expired(world.clients[0].session.id, 1)

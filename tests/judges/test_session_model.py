@@ -11,7 +11,9 @@ OPEN_SESSION, APPLY, CLOSE_SESSION = CommandKind.OPEN_SESSION, CommandKind.APPLY
 def test_live_sessions():
     """The least recently used one goes; a repeated nonce opens nothing, and a wrong one uses nothing."""
     machine = KeyValue()
-    table = SessionModel(Semantics(sessions_max=2), lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload), machine.reads)
+    table = SessionModel(
+        Semantics(sessions_max=2), lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload), machine.reads
+    )
     for slot, command in enumerate(
         [
             (OPEN_SESSION, 0, 0, 91),

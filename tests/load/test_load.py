@@ -34,9 +34,15 @@ class Store:
             for c in codec.decode_message(frame)["commands"]:
                 self.slot += 1
                 self.commands.append(c["payload"])
-                opening = c["kind"] == 2
                 status, session, slot, answer = self.sessions.apply_command(
-                    self.kv, self.slot, c["session"], c["sequence"], c["unacknowledged"], c["payload"], opening
+                    self.kv,
+                    self.slot,
+                    c["session"],
+                    c["sequence"],
+                    c["unacknowledged"],
+                    c["payload"],
+                    c["kind"],
+                    c["nonce"],
                 )
                 out.append(codec.encode_response(session, [(c["sequence"], slot, status, answer)]))
         return b"".join(out)

@@ -20,7 +20,6 @@ from typing import Any, Literal
 from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.client import CLOSE_S
 from multipaxos.client.link import ClientLink, dial
-from multipaxos.client.one_cluster import OneCluster
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import OperationLog
@@ -77,7 +76,6 @@ class Generator:
         self.loop = asyncio.get_running_loop()
         self.link: ClientLink | None = None
         self.reconnects = 0
-        self._cluster = OneCluster()
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
@@ -103,24 +101,17 @@ class Generator:
             address = await find_leader(self.addresses, max(0.1, deadline - self.loop.time()))
             self._lost = lost = asyncio.Event()
             try:
-                link = await dial(address, self.on_data, lost.set)
-                self._cluster.meet(address, link.theirs)
-                if self.load.met(link.theirs.cluster_id):
-                    self.link = link
-                    break
-                link.close()
+                self.link = await dial(address, self.on_data, lost.set)
+                break
             except (OSError, HandshakeRefused):
-                pass
-            if self.load.expired:
-                raise SessionExpired("the cluster was founded again meanwhile; start the benchmark again")
-            await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)
         self.load.connected()
         self.link.write(self.load.pump(time.monotonic_ns()))
 
     async def tend(self) -> None:
         """Reconnects for ever: when the link breaks, or stays silent while commands are unanswered.
 
-        Raises SessionExpired, NoQuorum, ConfigurationError.
+        Raises SessionExpired, NoQuorum.
         """
         answered, since = self.load.answered, self.loop.time()
         while True:

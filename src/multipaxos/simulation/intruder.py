@@ -4,7 +4,8 @@ Theory. Clients prove nothing, so whoever reaches the port of a node can send an
 command of a session counts only with the session's own nonce, and what only peers send is refused on a client's link.
 
 Rules. He replays frames of clients, sends frames of nodes, names sessions that he guesses, sends kinds of commands that
-clients do not send, and bytes that are no frame. Nothing that he guesses is ever answered with `ok`.
+clients do not send, and bytes that are no frame. Nothing that he guesses is ever answered with `ok`, but the end of a
+session that does not live, which does nothing.
 """
 
 from __future__ import annotations
@@ -54,11 +55,12 @@ class Intruder:
             return self.random.randbytes(self.random.randint(1, 60))
         return codec.encode_request([self.guess() for _ in range(self.random.randint(1, 3))])
 
-    def guess(self) -> tuple[int, int, int, int, bytes]:
-        """A command of a session that is not his."""
+    def guess(self) -> tuple[int, int, int, int, bytes, int]:
+        """A command of a session that is not his; ids can be guessed, nonces cannot."""
         kind = self.random.choice([CommandKind.APPLY] * 4 + list(CommandKind))
         top = max((host.core.slot_out for host in self.cluster.hosts if host.core is not None), default=1)
-        return self.random.randint(top + 1000, top + 2000), GUESSED, kind, 0, b"guessed"
+        sequence = GUESSED + (kind == CommandKind.CLOSE_SESSION)
+        return self.random.randint(1, top + 1000), sequence, kind, 0, b"guessed", self.random.getrandbits(64)
 
     def on_frame(self, frame: bytes) -> None:
         """An answer arrives: what was guessed must not have been done."""
