@@ -11,8 +11,8 @@ cdef class Semantics:
     cdef readonly uint64_t sessions_max          # live sessions; the least recently used one is evicted
     cdef readonly uint64_t unacknowledged_max    # answers kept for one session; above this its commands are void
     cdef readonly uint64_t answer_bytes_max      # of its unacknowledged answers; above this they are void too
-    cdef readonly uint64_t kept_bytes_max        # of all answers kept; above this the session that keeps most is evicted
-    cdef readonly uint64_t answer_cost           # bytes that every kept answer counts beside its own: for its memory
+    cdef readonly uint64_t kept_bytes_max        # of all kept answers; above it who keeps most is evicted
+    cdef readonly uint64_t answer_cost           # that every kept answer counts beside its bytes
     cdef readonly uint64_t refusal_bytes         # what the text of a kept refusal counts, whatever it is
     # The key-value store.
     cdef readonly uint64_t key_bytes_max

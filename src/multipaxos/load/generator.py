@@ -1,9 +1,10 @@
 """The front of the load generator: one process with one session drives a compiled `Load` and reports its histogram.
 
 Theory. The generator is a client like any other: it follows the leader, and when its link breaks or stays silent it
-sends the unanswered commands again over a new link. In the end it closes its session. A warm-up of WARM_UP_S is not counted. Latencies are counted in C,
-in HdrHistogram's buckets. With `records` every operation is kept too, including those of the warm-up and those that are
-never answered. A load with records can be ended early (`stop`), and waits up to DRAIN_S for the last answers.
+sends the unanswered commands again over a new link. In the end it closes its session. A warm-up of WARM_UP_S is not
+counted. Latencies are counted in C, in HdrHistogram's buckets. With `records` every operation is kept too, including
+those of the warm-up and those that are never answered. A load with records can be ended early (`stop`), and waits up to
+DRAIN_S for the last answers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.client import CLOSE_S
+from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load

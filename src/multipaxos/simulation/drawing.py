@@ -69,7 +69,7 @@ def draw(chance: random.Random) -> Scenario:
         expendable=draw_expendable(chance, roles, quorums),
         lossy=chance.random() < 0.1,
         patient=patient,
-        kept_bytes_max=chance.choice((3000, 8000)) if chance.random() < 0.3 else VERSIONS[0].kept_bytes_max,
+        kept_bytes_max=6000 if chance.random() < 0.2 and not crowded else VERSIONS[0].kept_bytes_max,
     )
 
 
