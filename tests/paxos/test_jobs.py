@@ -218,7 +218,7 @@ def test_the_bytes_of_answers_end_a_job_before_the_bound_of_a_session() -> None:
     one.request(CLIENT, OPEN)
     follow(one, 1, OPEN, *[call(sequence) for sequence in range(1, 31)])
     assert one.job is not None
-    assert one.job.answer_bytes_max == 16 << 20
+    assert (16 << 20) - 30 * 2048 < one.job.answer_bytes_max <= 16 << 20  # each answer counts more than its bytes
     while one.job is not None:
         one.finish()
     statuses = [status for _, status, _, _ in replies(one)][1:]

@@ -1,7 +1,7 @@
 """Which sessions live, computed from the log alone: so that no client is refused without a reason.
 
-Theory. The rules are those of `ext/multipaxos/paxos/session_table.pyx`, in plain Python: dictionaries in place of rings,
-lists and a heap. What an answer counts depends on the machine, so the model has a machine of its own.
+Theory. The rules are those of `ext/multipaxos/paxos/session_table.pyx`, in plain Python: dictionaries in place of
+rings, lists and a heap. What an answer counts depends on the machine, so the model has a machine of its own.
 """
 
 from __future__ import annotations
