@@ -126,7 +126,9 @@ def with_user_machine(chance: random.Random, drawn: Scenario) -> Scenario:
     """A user's machine, and slots that the operator has had refused. In most cases the machine of one node differs: it
     can be spared, or there are two replicas only, of which nobody can say who is wrong."""
     faults = replace(drawn.faults, slots_refused=chance.randint(500, 3000) * MS)
+    kept_bytes_max = VERSIONS[0].kept_bytes_max  # the judges' model of sessions knows the answers of the store only
     tried = replace(drawn, user_machine=True, patient=False, patience_ns=150 * MS, faults=faults)
+    tried = replace(tried, kept_bytes_max=kept_bytes_max)
     if chance.random() < 0.3:
         return tried
     roles = (ALL_ROLES,) * chance.choice((2, 3, 3, 4, 5))
