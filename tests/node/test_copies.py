@@ -132,3 +132,23 @@ class TestTheNode:
         for _ in range(6):
             self.second(one)
         assert one.closed == {}
+
+
+def test_two_copies_of_which_each_peer_meets_one() -> None:
+    """Nodes 1 and 2 ping each other; node 0 runs twice. Within seconds each refuses the process that it knows."""
+    nodes = [OneNode(1), OneNode(2)]
+    for one, process in zip(nodes, (OURS, THEIRS), strict=True):
+        one.link(0, number=200, process=process)
+        one.closed.clear()
+    for _ in range(60):
+        for one, other in (nodes, nodes[::-1]):
+            if 200 not in one.closed:
+                one.receive(200, codec.encode("ping", nonce=one.now_ns, slot_out=1))
+            for ping in one.from_peer(other.id, "ping"):
+                other.send(one.id, **ping)
+            one.tick(100)
+    for one, process in zip(nodes, (OURS, THEIRS), strict=True):
+        assert COPIED in one.closed[200]
+        one.link(0, number=201, process=process)
+        assert COPIED in one.closed[201]
+    assert [sum(event.kind == "copied" for event in one.events) for one in nodes] == [1, 1]
