@@ -10,7 +10,7 @@ from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport Read
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.replica cimport Replica
-from multipaxos.wire.messages cimport Message
+from multipaxos.wire.messages cimport Message, Watermark
 from multipaxos.wire.record cimport Judgement
 
 
@@ -46,7 +46,7 @@ cdef class CatchUp:
     cdef int start(self) except -1
     cdef int want(self, uint64_t end, int source) except -1
     cdef int want_from(self, Link ahead) except -1
-    cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1
+    cdef int on_watermark(self, Link link, const Watermark* decided) except -1
     cdef int settle(self) except -1
     cdef int fetch(self) except -1
     cdef Link whom_to_ask(self)

@@ -6,6 +6,7 @@ it fetches, one stretch at a time, from a peer that is ahead. That peer answers 
 where its rings still hold them, else from its log on disk.
 
 Rules.
+- Only the leader of its ballot reports a watermark.
 - A watermark is believed where the pvalue held is of its ballot or above; every other slot is fetched.
 - The peer that was last seen ahead is asked first, then the others in turn: what we know of a peer may be old, and any
   peer may be silent.
@@ -33,9 +34,10 @@ from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS,
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport NOTHING, Read
 from multipaxos.paxos.acceptor cimport Acceptor
+from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.slots cimport Row
-from multipaxos.wire.messages cimport Message, Pvalues
+from multipaxos.wire.messages cimport Message, Pvalues, Watermark
 from multipaxos.wire.reading cimport pvalues_at
 from multipaxos.wire.record cimport WHOLE, Judgement, RecordHeader, judge
 from multipaxos.wire.run cimport Run, run_drop, run_read
@@ -99,10 +101,15 @@ cdef class CatchUp:
         self.source = ahead.node_id
         return 0
 
-    cdef int on_watermark(self, int source, uint64_t ballot, uint64_t first, uint64_t end) except -1:
-        """The slots [first, end) are decided at `ballot`, and every slot below `first` is decided."""
+    cdef int on_watermark(self, Link link, const Watermark* decided) except -1:
+        """A leader reports: the slots [first, end) are decided at `ballot`, and every slot below `first` is decided."""
         cdef uint64_t slot, limit
+        cdef uint64_t ballot = decided.ballot, first = decided.first, end = decided.end
         cdef Row* row
+        if ballot and <int>ballot_leader(ballot) != link.node_id:
+            return self.links.refuse(link, "a watermark at another leader's ballot")
+        if not ballot and first < end:
+            return self.links.refuse(link, "a watermark at no ballot")
         self.leading.see_ballot(ballot)
         if end <= self.replica.slot_out:
             return 0
@@ -117,7 +124,7 @@ cdef class CatchUp:
             slot += 1
         self.scanned_ballot = ballot
         self.scanned = max(limit, self.replica.slot_out)
-        return self.want(end, source)
+        return self.want(end, link.node_id)
 
     cdef int settle(self) except -1:
         """The end of a wake-up: fetches what is still missing."""

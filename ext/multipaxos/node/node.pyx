@@ -46,7 +46,6 @@ from multipaxos.node.report cimport Report
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
-from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport ACTIVE, Leader
 from multipaxos.paxos.limits cimport RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
@@ -278,18 +277,12 @@ cdef class Node:
             return self.links.refuse(link, "a ballot that no leader makes")
         if not link.counts:
             return self.on_stranger(link, message)
-        if message.decided.ballot:
-            if <int>ballot_leader(message.decided.ballot) != link.node_id:
-                return self.links.refuse(link, "a watermark at another leader's ballot")
-        elif message.decided.first < message.decided.end:
-            return self.links.refuse(link, "a watermark at no ballot")
         if message.kind == PHASE2A:
             return self.voter.on_phase2a(link, message, frame, size)
         if message.kind == PHASE2B:
             return self.leading.on_phase2b(link, message)
         if message.kind == DECISION:
-            return self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
-                                              message.decided.end)
+            return self.catch_up.on_watermark(link, &message.decided)
         if message.kind == PHASE1A:
             return self.pings.send_pong(link, 0) if self.voter.on_phase1a(link, message) else 0
         if message.kind == PHASE1B:

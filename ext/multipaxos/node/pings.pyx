@@ -141,9 +141,8 @@ cdef class Pings:
             self.election.heard(self.context.now_ns)
             self.led_ns = self.context.now_ns
         if message.leading:
-            self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
-                                       message.decided.end)
-        return self.catch_up.want(message.slot_out, link.node_id)
+            self.catch_up.on_watermark(link, &message.decided)
+        return self.catch_up.want(message.slot_out, link.node_id) if link.is_up else 0
 
     cdef void soon(self) noexcept:
         """Pings with the next wake-up."""

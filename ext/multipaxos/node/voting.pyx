@@ -101,8 +101,7 @@ cdef class Voting:
                 self.leading.see_leading(run.ballot)
         finally:
             run_drop(run)
-        return self.catch_up.on_watermark(link.node_id, message.decided.ballot, message.decided.first,
-                                          message.decided.end)
+        return self.catch_up.on_watermark(link, &message.decided)
 
     # == answers that waited
 
