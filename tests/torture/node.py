@@ -1,5 +1,7 @@
 """A node of a torture: `multipaxos serve`, which also appends each event of its core to a file.
 
+Theory. Its table of sessions is small, so that sessions expire while they are in use.
+
 Rules. The first argument is the file; all others are those of `multipaxos`. An event is a line "kind ballot", written
 before the node goes on, so a killed node leaves every event that it reported. Events are read from the log's records as
 the core made them: no text is parsed.
@@ -14,8 +16,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from multipaxos.cli.main import main
+from multipaxos.machine import semantics
 from multipaxos.node.output import Event
+
+SESSIONS_MAX = 12
 
 
 class EventFile(logging.Handler):
@@ -46,5 +50,8 @@ def adoptions(paths: Iterable[Path]) -> Counter[int]:
 
 
 if __name__ == "__main__":
+    semantics.VERSIONS = (semantics.Semantics(sessions_max=SESSIONS_MAX),)  # the core takes it when it is imported
+    from multipaxos.cli.main import main
+
     logging.getLogger("multipaxos.server").addHandler(EventFile(sys.argv.pop(1)))
     main()

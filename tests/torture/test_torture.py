@@ -50,6 +50,7 @@ def test_a_short_torture(tmp_path: Path) -> None:
     assert set(verdict["faults"]) == set(KINDS)
     assert sum(verdict["faults"].values()) > 3
     assert verdict["elections"] > 0
+    assert verdict["unknown"]["session expired"] > 0
     assert not list(tmp_path.iterdir())
 
 

@@ -7,8 +7,10 @@ and then. The history of a key stays short however long the torture lasts, and i
 
 Rules.
 - Values are never repeated, so a read shows which write it saw.
-- An outcome is unknown if the worker gave up waiting, or if its client was closed meanwhile. Such a command may still
-  take effect, because the session goes on sending it. No session expires here: far fewer are opened than are kept.
+- An outcome is unknown if the worker gave up waiting, if its client was closed meanwhile, or if its session expired.
+  Such a command may still take effect, because the session goes on sending it, or because it was on its way.
+- Now and then more sessions are opened at once than the nodes keep (see `node`), so sessions expire in use.
+- Transactions name the two keys of a pair, so a history to be searched alone is that of two keys.
 - At the end every key of every epoch is read. With these reads a history has an order only if every acknowledged write
   that no other write replaced is still there.
 """
@@ -24,9 +26,11 @@ from random import Random
 from multipaxos import commands
 from multipaxos.client.client import Client
 from multipaxos.commands import Answer, Mismatch, Value, Written
-from multipaxos.errors import ClientClosed, NoQuorum
+from multipaxos.errors import ClientClosed, MultipaxosError, NoQuorum, SessionExpired
 from multipaxos.judges.history import Operation
+from multipaxos.judges.one_key import Parsed
 from multipaxos.judges.store import parse
+from tests.torture.node import SESSIONS_MAX
 
 EPOCH_S = 5.0
 KEYS = 8  # of an epoch
@@ -37,6 +41,9 @@ PATIENT_S = 20.0
 HASTY = 0.1  # the share of operations that are given up after HASTY_S
 HASTY_S = (0.001, 0.2)
 OLD = 0.05  # the share of operations that read a key of an older epoch
+SEVERAL = 0.06  # the share of scans and transactions
+CROWD_S = 1.5  # between two crowds, on average
+VISIT_S = 2.0
 CLIENT_S = 20.0  # a client's mean life; then it is closed, and a new client takes its place
 LARGE = 0.02
 LARGE_BYTES = 200
@@ -71,7 +78,7 @@ class Workload:
     async def run(self) -> None:
         """Calls operations until `stop`; when it returns, only operations that were given up are outstanding."""
         self.clients = [await self._new_client() for _ in range(CLIENTS)]
-        changing = asyncio.create_task(self._change_clients())
+        changing = asyncio.gather(self._change_clients(), self._crowd())
         try:
             async with asyncio.TaskGroup() as group:
                 for worker in range(CLIENTS * WORKERS):
@@ -103,6 +110,23 @@ class Workload:
             await old.close()
             self._open.discard(old)
 
+    async def _crowd(self) -> None:
+        """Opens more sessions at once than the nodes keep, again and again, and leaves them."""
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / CROWD_S))
+            await asyncio.gather(*(self._visit() for _ in range(SESSIONS_MAX)))
+
+    async def _visit(self) -> None:
+        """One client opens a session, and goes when it has been served or has waited long enough."""
+        client = await self._new_client()
+        try:
+            await client.get(b"crowd", timeout_s=VISIT_S)
+        except MultipaxosError:
+            pass
+        finally:
+            self._open.discard(client)
+            await client.close()
+
     # -- operations
 
     @property
@@ -124,8 +148,11 @@ class Workload:
         if epoch and chance.random() < OLD:
             key = key_of(chance.randrange(epoch), chance.randrange(KEYS))
             return key, commands.get(key)
-        key = key_of(epoch, chance.randrange(KEYS))
+        number = chance.randrange(KEYS)
+        key = key_of(epoch, number)
         value = self._new_value()
+        if chance.random() < SEVERAL:
+            return key, self._choose_several(key, key_of(epoch, number ^ 1), value)
         known = self.known.get(key)
         kind = chance.random()
         if kind < 0.28 or (known is None and kind < 0.65):
@@ -141,6 +168,17 @@ class Workload:
         if kind < 0.91:
             return key, commands.update(key, value)
         return key, commands.remove(key)
+
+    def _choose_several(self, key: bytes, other: bytes, value: bytes) -> bytes:
+        """A scan of one key, or a transaction on the two keys of a pair."""
+        if self.random.random() < 0.2:
+            return commands.scan(key)
+        known = self.known.get(key)
+        compare = commands.missing(key) if known is None else commands.version_equals(key, known.version)
+        compares = [compare] if self.random.random() < 0.5 else []
+        return commands.transact(
+            compares, [commands.put(key, value + b"+"), commands.put(other, value + b"-")], [commands.get(other)]
+        )
 
     def _new_value(self) -> bytes:
         self._values += 1
@@ -158,6 +196,8 @@ class Workload:
             self.unknown["gave up"] += 1
         except ClientClosed:
             self.unknown["client closed"] += 1
+        except SessionExpired:
+            self.unknown["session expired"] += 1
         except Exception as error:  # of any kind: the verdict names it
             self.unknown[type(error).__name__] += 1
             self.errors.append(f"worker {worker}: {type(error).__name__}: {error}")
@@ -167,8 +207,8 @@ class Workload:
             self.answered_call_ns[worker] = invoked_ns
         if isinstance(answer, Value | Mismatch):
             self.known[key] = Value(answer.value, answer.version)
-        elif isinstance(answer, Written):
-            self.known[key] = Value(parse(command).value, answer.version)  # after a `remove` this guess is wrong
+        elif isinstance(answer, Written) and isinstance(parsed := parse(command), Parsed):
+            self.known[key] = Value(parsed.value, answer.version)  # after a `remove` this guess is wrong
 
     # -- in the end
 

@@ -12,8 +12,8 @@ From the ground up, each file knows only those above it in this list:
 - `tried_machine`: a user's machine that raises and may differ; `operations`: what clients ask for;
 - `disk`; `network`: links that lose, repeat, delay and break; `host`: a process, its disk, its clocks; `clients`: the
   shipped client session, and the history of the answers that it received;
-- `cluster`: all of these together; `link_faults`, `host_faults`, `disk_faults`, `log_faults`, `client_faults`: what goes
-  wrong; `intruder`: who sends what no client sends; `adversary`: when all of this happens;
+- `cluster`: all of these together; `link_faults`, `host_faults`, `disk_faults`, `log_faults`, `client_faults`: what
+  goes wrong; `intruder`: who sends what no client sends; `adversary`: when all of this happens;
 - `world`: assembles a cluster and runs it through its scenario; `report`: says what happened and draws a failure.
 
 Two judges watch from outside: `multipaxos.judges.oracle` every record, frame and applied slot,
