@@ -57,10 +57,11 @@ class Rewriter(Network):
     def carry(self, source, target, frame, kind, deliver, queue=None):
         changed = self.rewrite(codec.decode_message(frame))
         if changed is not None and deliver is not None and source.startswith("node") and target.startswith("node"):
-            frame = changed
             ids = int(source[5:]), int(target[5:])
-            end = next(end for end, other in self.peers.items() if (other.node_id, end.node_id) == ids)
-            deliver = lambda: self.to_node(end, frame, 0)  # noqa: E731
+            ends = [end for end, other in self.peers.items() if (other.node_id, end.node_id) == ids]
+            if ends:  # else the other side has closed this link already
+                frame = changed
+                deliver = lambda: self.to_node(ends[0], frame, 0)  # noqa: E731
         super().carry(source, target, frame, kind, deliver, queue)
 
 
