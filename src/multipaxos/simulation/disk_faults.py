@@ -65,7 +65,7 @@ class DiskFaults:
         hosts = self.cluster.hosts
         applied = max((host.core.slot_out for host in hosts if host.core is not None), default=1)
         slot = max(applied, *(max(host.disk.accepted, default=0) + 1 for host in hosts))
-        members = [host for host in hosts if META_CLUSTER in host.disk.meta()]
+        members = [host for host in hosts if META_CLUSTER in host.disk.meta() and host.disk.keys_are_whole]
         for host in hosts:
             self.stop(host)
         for host in members:
