@@ -269,6 +269,24 @@ def test_refused_slots_come_with_the_id():
     assert node.restart().core.refused_slots == (3, 9)
 
 
+def test_refused_slots_are_not_applied_by_a_node_that_took_them_nor_at_its_restart():
+    """Slot 2 holds a command, which every replica refuses: the next one is applied."""
+    node = OneNode(node=2, founded=False, linked=False)
+    node.core.link_up(100, 0, 1000, cluster_id=5, refused_slots=(2,))
+    node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 7])
+    node.sync()
+    node.phase2a(0, ballot(1, 0), 1, [command(0, 9, b"", OPEN_SESSION), command(1, 1, b"x"), command(1, 2, b"y")])
+    node.send(0, "decision", ballot=ballot(1, 0), first=1, end=4)
+    node.sync()
+    node.tick(2000)
+    node.sync()
+    assert node.core.slot_out == 4
+    again = node.restart()
+    assert again.core.slot_out == 4
+    assert [node.machine.entries, again.machine.entries] == [[b"y"], [b"y"]]
+    assert node.core.status()["state_hash"] == again.core.status()["state_hash"]
+
+
 def test_a_link_of_another_clusters_id_is_refused():
     node = OneNode(linked=False)
     node.core.link_up(101, 1, 1001, cluster_id=node.core.cluster_id)

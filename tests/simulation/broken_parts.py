@@ -1,5 +1,6 @@
 """Hosts, disks and networks that break a promise on purpose, around cores that keep theirs."""
 
+from multipaxos.config.charter import META_CHARTER
 from multipaxos.node.output import META_CLUSTER, META_VOTER
 from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
@@ -47,7 +48,7 @@ class CopiedHost(Host):
         old = self.disk
         self.mount(Disk(old.incarnation))
         if old.voters is not None:
-            kept = {key: old.meta()[key] for key in (META_VOTER, META_CLUSTER)}
+            kept = {key: old.meta()[key] for key in (META_CHARTER, META_VOTER, META_CLUSTER)}
             self.disk.commit(kept, b"")
 
 

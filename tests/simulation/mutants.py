@@ -293,6 +293,12 @@ SLIPS = [
         "        if False:\n            clear =",
     ),
     Slip(
+        "a configuration believed",
+        "config/charter.py",
+        "        if kept != self.encode():\n",
+        "        if False:\n",
+    ),
+    Slip(
         "a damaged key believed",
         "storage/keys.py",
         "    if sum_of_keys(pairs) != known:\n",

@@ -15,6 +15,7 @@ from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
 from multipaxos.simulation.link_faults import LinkFaults
 from multipaxos.simulation.log_faults import LogFaults
+from multipaxos.simulation.operator_faults import OperatorFaults
 from multipaxos.simulation.scenario import EVENTS
 
 
@@ -29,12 +30,14 @@ class Adversary:
         self.disks = DiskFaults(cluster, self.processes)
         self.logs = LogFaults(cluster, self.links, self.processes)
         self.clients = ClientFaults(cluster)
+        self.operator = OperatorFaults(cluster, self.processes)
         self.kinds = {
             **self.links.kinds(),
             **self.processes.kinds(),
             **self.disks.kinds(),
             **self.logs.kinds(),
             **self.clients.kinds(),
+            **self.operator.kinds(),
         }
         assert self.kinds.keys() == set(EVENTS)
 

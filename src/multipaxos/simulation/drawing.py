@@ -16,9 +16,12 @@ from multipaxos.simulation.timeline import MS
 
 NODES_MAX = 9
 NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
-OF_ITS_OWN = ("learners_behind", "slots_refused")  # drawn in scenarios of its own, not with the other kinds
+# Drawn in scenarios of their own, not with the other kinds.
+OF_ITS_OWN = ("learners_behind", "slots_refused", "configurations_changed")
 USER_SEED = 4  # of ten: with a user's machine
 FOUNDING_SEED = 23  # of fifty
+MISTAKEN_SEED = 2  # of eight
+MISTAKE_NS = 700 * MS
 CROWDED_SEED = 57  # of a hundred
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
@@ -26,11 +29,14 @@ VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "f
 
 def scenario(seed: int) -> Scenario:
     """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
-    hundredth clients open sessions by the thousand; in every fiftieth disks are lost while the cluster is founded."""
+    hundredth clients open sessions by the thousand; in every fiftieth disks are lost while the cluster is founded; in
+    every eighth an operator starts nodes with a wrong configuration."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
     if seed % 10 == USER_SEED:
         drawn = with_user_machine(chance, drawn)
+    if seed % 8 == MISTAKEN_SEED:
+        drawn = replace(drawn, faults=replace(drawn.faults, configurations_changed=MISTAKE_NS))
     if seed % 50 == FOUNDING_SEED:
         return founded_under_losses(chance, drawn)
     if seed % 100 == CROWDED_SEED:

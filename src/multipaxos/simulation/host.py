@@ -8,16 +8,20 @@ sync ends the process, as the core demands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from multipaxos.config.charter import Charter
 from multipaxos.errors import DamagedDirectory
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
+from multipaxos.machine.state_machine import STORE
 from multipaxos.machine.user_machine import Run, runner_of
 from multipaxos.node.node import Node
 from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.paxos.quorum import QuorumSystem
+from multipaxos.paxos.roles import ROLE_BITS
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.network import Network
@@ -27,7 +31,7 @@ from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.simulation.tried_machine import TriedMachine
 from multipaxos.transport.handshake import NodeHandshake
 from multipaxos.transport.identity import Identity
-from multipaxos.transport.meetings import Meetings
+from multipaxos.transport.meetings import Life, Meetings
 from multipaxos.wire import codec
 from multipaxos.wire.schema import flatten
 
@@ -112,6 +116,13 @@ class Host:
         """Has this host a machine that answers otherwise?"""
         return self.id == self.scenario.differing
 
+    @property
+    def charter(self) -> Charter:
+        """What its disk keeps of the configuration."""
+        scenario = self.scenario
+        roles = tuple(tuple(name for name, bit in ROLE_BITS.items() if role & bit) for role in scenario.roles)
+        return Charter("simulated", roles, (scenario.quorums.describe(),), scenario.window, STORE)
+
     # -- as the network sees it
     @property
     def alive(self) -> bool:
@@ -131,13 +142,8 @@ class Host:
     def handshake(self, dialled: int) -> NodeHandshake:
         """Its side of a handshake with the node that it dials; -1: the other node dials."""
         assert self.core is not None
-        identity = Identity(
-            cluster="simulated",
-            digest=0,
-            nodes=len(self.scenario.roles),
-            node_id=self.id,
-            incarnation=self.incarnation,
-            process=self.process,
+        identity = replace(
+            Identity.of(self.charter, self.id, Life(self.incarnation, self.process)),
             cluster_id=self.core.cluster_id,
             refused_slots=self.core.refused_slots,
         )
@@ -152,6 +158,7 @@ class Host:
             self.timeline.note(self.id, f"refuses its disk: {error}")
             self.chance.counts["disks_refused"] += 1
             self.lose_disk()
+        self.disk.commit(self.charter.required(self.disk.meta(), self.id), b"")
         self.life += 1
         self.process = self.chance.number() | 1
         self.meetings = Meetings()

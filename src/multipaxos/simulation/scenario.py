@@ -52,6 +52,7 @@ class Faults:
     slots_refused: int = 0
     logs_collected: int = 0
     calendar_jumps: int = 0
+    configurations_changed: int = 0
     sessions_abandoned: int = 0
     clients_die: int = 0
     intrusions: int = 0
@@ -83,6 +84,7 @@ EVENTS = (
     "slots_refused",
     "logs_collected",
     "calendar_jumps",
+    "configurations_changed",
     "sessions_abandoned",
     "clients_die",
     "intrusions",
