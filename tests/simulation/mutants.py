@@ -240,7 +240,7 @@ SLIPS = [
         "a command that lost its leader not proposed again",
         "paxos/replica",
         "            if row != NULL and row.run != NULL and not row.flags:\n"
-        "                self.requests.push(row.run, slot)\n",
+        "                self.requests.push(row.run, slot, self.slot_out)\n",
         "            if row != NULL and row.run != NULL and not row.flags:\n",
     ),
     Slip(
@@ -252,7 +252,8 @@ SLIPS = [
     Slip(
         "a session applied out of turn",
         "paxos/session_table",
-        "            outcome.status = AHEAD\n            return 0\n",
+        "            outcome.status = AHEAD\n",
+        "            acknowledge(session, session.last)\n"
         "            session.last = session.acknowledged = command.sequence - 1\n"
         "            return self.apply_in(session, command, context, machine, outcome)\n",
     ),
@@ -347,5 +348,30 @@ SLIPS = [
         "node/joining",
         "                self.refused_slots = link.refused_slots\n",
         "                pass\n",
+    ),
+    Slip(
+        "a nonce ignored",
+        "paxos/session_table",
+        "        return session if session != NULL and session.nonce == nonce else NULL\n",
+        "        return session\n",
+    ),
+    Slip(
+        "a session that is not used by a command",
+        "paxos/session_table",
+        "        self.used(session, context.slot)\n        if command.sequence >",
+        "        if command.sequence >",
+    ),
+    Slip(
+        "a sum of answers without a bound",
+        "paxos/session_table",
+        "        if self.keepers.kept_bytes > self.semantics.kept_bytes_max:\n"
+        "            self.evict(self.keepers.most())\n        return 0\n\n    cdef bint will_apply",
+        "        return 0\n\n    cdef bint will_apply",
+    ),
+    Slip(
+        "a closed session believed",
+        "paxos/session_table",
+        "            outcome.status = OK\n            self.forget(session)\n            return 0\n",
+        "            outcome.status = OK\n            return 0\n",
     ),
 ]

@@ -307,9 +307,22 @@ class Oracle:
     # -- clients
     def on_expired(self, session: int, nonce: int) -> None:
         """The cluster reports to a client that its session has expired."""
+        self.follow_sessions()
+        if self.sessions.lives(session, nonce):
+            raise Violation(f"session {session} is reported to be expired, and lives at slot {self.sessions.slot_out}")
+
+    def follow_sessions(self) -> None:
+        """The model of sessions applies all that is chosen by now."""
         while self.sessions.slot_out in self.chosen:
             slot = self.sessions.slot_out
             id, sequence, kind, unacknowledged, payload, own = self.chosen[slot][1][1]
             self.sessions.apply(slot, kind, id, own, sequence, unacknowledged, payload)
-        if self.sessions.lives(session, nonce):
-            raise Violation(f"session {session} is reported to be expired, and lives at slot {self.sessions.slot_out}")
+
+    def check_sessions(self, node_id: int) -> None:
+        """A replica that has applied all that is chosen keeps the sessions that the log says, and what they keep."""
+        self.follow_sessions()
+        status = self.cores[node_id].status()
+        kept = status["sessions"], status["kept_bytes"]
+        wanted = len(self.sessions.live), self.sessions.kept_bytes
+        if status["slot_out"] == self.sessions.slot_out and kept != wanted:
+            raise Violation(f"node {node_id} keeps {kept} sessions and bytes of answers, the log says {wanted}")

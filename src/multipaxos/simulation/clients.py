@@ -101,6 +101,8 @@ class SimulatedClient:
         scenario, random, now_ns = self.scenario, self.chance.random, self.timeline.now_ns
         if self.is_used_up and not self.unanswered:
             self.chance.counts["short_sessions"] += 1
+            self.session.close()
+            self.flush()
             self.begin_session()
         while self.issued < self.total and self.has_room() and now_ns >= self.next_ns:
             self.issued += 1

@@ -177,6 +177,8 @@ class World:
             if host.machine.items() != other.machine.items():
                 raise Violation(f"nodes {other.id} and {host.id} applied the same slots and differ")
             self.same_state(other, host)
+            if not self.scenario.user_machine and not host.core.refused_slots:
+                self.oracle.check_sessions(host.id)
         failure = check(self.history(), EFFORT)
         if failure is not None:
             raise Violation(failure.describe())
