@@ -81,27 +81,41 @@ class TestTheNode:
         """A peer pings."""
         one.receive(link, codec.encode("ping", nonce=one.now_ns, slot_out=1, **fields))
 
+    def pong(self, one: OneNode, link: int, ago_ms: int = 0) -> None:
+        """A peer answers a ping that was sent so long ago."""
+        one.receive(link, codec.encode("pong", nonce=one.now_ns - ago_ms * MS, slot_out=1))
+
     def second(self, one: OneNode, *, told: int = THEIRS, spoken: bool = True) -> None:
         """Peers ping; a second passes."""
         if spoken and 202 not in one.closed:
-            self.ping(one, 202)
+            self.pong(one, 202)
         self.ping(one, 201, processes=[0, 0, told])
         one.tick(1000)
 
     def test_every_node_tells_every_peer_at_least_once_in_a_second(self) -> None:
         one = self.node()
-        self.ping(one, 202)
+        self.pong(one, 202)
         told = set()
         for _ in range(11):
             one.tick(100)
             told |= {tuple(ping["processes"]) for ping in one.take(201, "ping")}
         assert (0, 0, OURS) in told
 
-    def test_who_was_not_heard_lately_is_not_told(self) -> None:
+    def test_who_has_not_answered_lately_is_not_told(self) -> None:
         one = self.node()
-        self.ping(one, 202)
+        self.pong(one, 202)
         one.tick(1600)
         assert {tuple(ping["processes"]) for ping in one.take(201, "ping")} == {(0, 0, 0)}
+
+    def test_what_arrives_late_from_a_process_that_is_gone_does_not_count(self) -> None:
+        one = self.node()
+        self.pong(one, 202)
+        one.tick(1600)
+        self.pong(one, 202, ago_ms=1550)
+        self.ping(one, 202)
+        one.sent.clear()
+        one.tick(100)
+        assert {tuple(ping["processes"]) for ping in one.take(201, "ping")} <= {(0, 0, 0)}
 
     def test_a_copy_is_refused_for_good(self) -> None:
         one = self.node()
@@ -143,7 +157,7 @@ def test_two_copies_of_which_each_peer_meets_one() -> None:
     for _ in range(60):
         for one, other in (nodes, nodes[::-1]):
             if 200 not in one.closed:
-                one.receive(200, codec.encode("ping", nonce=one.now_ns, slot_out=1))
+                one.receive(200, codec.encode("pong", nonce=one.now_ns, slot_out=1))
             for ping in one.from_peer(other.id, "ping"):
                 other.send(one.id, **ping)
             one.tick(100)

@@ -2,11 +2,12 @@
 
 Theory. Such processes are one acceptor that votes twice. Where both meet one peer, the handshake refuses the second.
 Where each peer meets only one of them, the peers have to compare: every process draws a random number when it starts,
-and every ping tells, for each node, the number of the process that its sender is linked with and has heard lately.
+and every ping tells, for each node, the number of the process that its sender is linked with and that lived lately.
 Whoever is linked with another process of that node hears a contradiction.
 
 A contradiction is normal for a short time after a restart: the peer still tells the process that is gone. It is not
-normal when it stays, because a peer tells only what it has heard lately.
+normal when it stays, because a peer tells a process only if it has answered a ping that the peer sent lately. (When a
+message arrives would say less: what a process has sent may arrive long after its end.)
 
 Rules.
 - Only processes of founders are told and compared, so both have the same incarnation, and that means one directory.
@@ -56,7 +57,7 @@ cdef class Copies:
     cdef bint hear(self, int peer, int node, uint64_t theirs, uint64_t ours, uint64_t now_ns,
                    uint64_t their_ns) except -1:
         """In a new ping a peer tells that it is linked with the process `theirs` of a node, we are with `ours` (0:
-        none, or not heard lately). True: both run on copies, and ours is refused from now on."""
+        none, or none that lived lately). True: both run on copies, and ours is refused from now on."""
         cdef Claim* claim = &self.claims[peer * self.nodes + node]
         if theirs == 0 or ours == 0:
             return False

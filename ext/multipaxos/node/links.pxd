@@ -24,6 +24,7 @@ cdef class Link:
     # What is known of the peer.
     cdef uint64_t slot_out           # as it last reported
     cdef uint64_t heard_ns           # when it last reported that
+    cdef uint64_t alive_ns           # it lived then, by our clock: it answered a ping that we sent then
     cdef uint64_t mark               # it has forgotten all slots below, as it reported in answer to a fetch
     cdef uint64_t reported_end       # decisions below this were reported to it in this reign
     cdef uint64_t forwarded_ns       # when it last forwarded a request: it has clients that wait; 0: never

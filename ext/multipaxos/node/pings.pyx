@@ -39,7 +39,7 @@ from multipaxos.wire.writing cimport put_ping, put_pong
 
 cdef enum:
     TO_ALL = 10                      # intervals from one ping to all peers to the next
-    HEARD = 15                       # intervals; whoever was not heard for so long is not told
+    HEARD = 15                       # intervals; whoever answered no ping of these is not told
 
 
 @cython.final
@@ -88,9 +88,9 @@ cdef class Pings:
         return 0
 
     cdef uint64_t process_of(self, int node):
-        """The process of a founder that we are linked with and have heard lately; 0: none."""
+        """The process of a founder that we are linked with, if it has answered a ping that we sent lately; 0: none."""
         cdef Link link = self.links.peers[node]
-        if link is None or not link.counts or self.context.now_ns - link.heard_ns > HEARD * self.interval_ns:
+        if link is None or not link.counts or self.context.now_ns - link.alive_ns > HEARD * self.interval_ns:
             return 0
         return link.process
 
@@ -133,6 +133,8 @@ cdef class Pings:
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:
+        if link.alive_ns < message.nonce <= self.context.now_ns:
+            link.alive_ns = message.nonce
         link.slot_out = message.slot_out
         link.heard_ns = self.context.now_ns
         self.leading.see_ballot(message.ballot)
