@@ -356,10 +356,10 @@ SLIPS = [
         "        return session\n",
     ),
     Slip(
-        "a session that is not used by a command",
+        "an order of use that is not replicated",
         "paxos/session_table",
         "        self.used(session, context.slot)\n        if command.sequence >",
-        "        if command.sequence >",
+        "        if session.link:\n            self.used(session, context.slot)\n        if command.sequence >",
     ),
     Slip(
         "a sum of answers without a bound",
