@@ -7,7 +7,8 @@ simulate` has to find the mutant.
 
 Not here, because a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`tests/node` and
 `tests/transcripts/refusal.txt` hold that rule), an own acceptor that is asked only once (`tests/node`); and, because
-another rule covers it, a vote below the mark.
+another rule covers it, a vote below the mark. Neither is an older record that stands for a damaged one
+(`tests/node/test_holes.py`).
 """
 
 from __future__ import annotations
@@ -274,12 +275,6 @@ SLIPS = [
         "node/catch_up",
         "(record.index, value if record.verdict == WHOLE else None)",
         "(record.index, value)",
-    ),
-    Slip(
-        "a damaged record that its elder stands for",
-        "node/recovery",
-        "            if index > held and first <= slot < end:\n",
-        "            if held == 0 and first <= slot < end:\n",
     ),
     Slip(
         "a promise over a hole",
