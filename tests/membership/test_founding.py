@@ -14,7 +14,7 @@ from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
 from multipaxos.wire import codec
-from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
+from tests.support.one_node import NONCE, OPEN_SESSION, OneNode, ballot, command
 
 
 def fresh_three():
@@ -275,7 +275,7 @@ def test_refused_slots_are_not_applied_by_a_node_that_took_them_nor_at_its_resta
     node.core.link_up(100, 0, 1000, cluster_id=5, refused_slots=(2,))
     node.send(0, "founding", incarnation=1000, fresh=False, incarnations=[1000, 1001, 7])
     node.sync()
-    node.phase2a(0, ballot(1, 0), 1, [command(0, 9, b"", OPEN_SESSION), command(1, 1, b"x"), command(1, 2, b"y")])
+    node.phase2a(0, ballot(1, 0), 1, [command(0, NONCE, b"", OPEN_SESSION), command(1, 1, b"x"), command(1, 2, b"y")])
     node.send(0, "decision", ballot=ballot(1, 0), first=1, end=4)
     node.sync()
     node.tick(2000)
