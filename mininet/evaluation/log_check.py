@@ -49,7 +49,7 @@ def read_log(directory: Path, cluster: str, node: int, slot_out: int) -> Log:
 
 def brief(command: Sequence[Any]) -> Command:
     """A decoded command as session, sequence and hash."""
-    session, sequence, kind, _, payload, _ = command
+    session, sequence, kind, _, payload, *_ = command
     return session, sequence, command_hash(kind, session, sequence, payload)
 
 
