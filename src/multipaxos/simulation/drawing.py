@@ -34,7 +34,7 @@ def scenario(seed: int) -> Scenario:
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
     if seed % 10 == USER_SEED:
-        drawn = with_user_machine(chance, drawn)
+        drawn = with_user_machine(chance, drawn, two=seed // 10 % 5 == 0)
     if seed % 8 == MISTAKEN_SEED:
         drawn = replace(drawn, faults=replace(drawn.faults, configurations_changed=MISTAKE_NS))
     if seed % 50 == FOUNDING_SEED:
@@ -129,16 +129,16 @@ def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
     )
 
 
-def with_user_machine(chance: random.Random, drawn: Scenario) -> Scenario:
+def with_user_machine(chance: random.Random, drawn: Scenario, two: bool) -> Scenario:
     """A user's machine, and slots that the operator has had refused. In most cases the machine of one node differs: it
-    can be spared, or there are two replicas only, of which nobody can say who is wrong."""
+    can be spared, or there are `two` replicas, of which nobody can say who is wrong."""
     faults = replace(drawn.faults, slots_refused=chance.randint(500, 3000) * MS)
     kept_bytes_max = VERSIONS[0].kept_bytes_max  # the judges' model of sessions knows the answers of the store only
     tried = replace(drawn, user_machine=True, patient=False, patience_ns=150 * MS, faults=faults)
     tried = replace(tried, kept_bytes_max=kept_bytes_max)
-    if chance.random() < 0.3:
+    if chance.random() < 0.3 and not two:
         return tried
-    roles = (ALL_ROLES,) * chance.choice((2, 3, 3, 4, 5))
+    roles = (ALL_ROLES,) * (2 if two else chance.choice((3, 3, 4, 5)))
     quorums = Quorums(tuple(range(len(roles))))
     expendable = draw_expendable(chance, roles, quorums)
     return replace(
