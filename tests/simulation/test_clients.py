@@ -52,3 +52,12 @@ def test_replayed_frames_arrive_on_later_links():
     world = World(6, cluster(faults=faults, expendable=(2,)))
     world.run()
     assert world.chance.counts["replays"] > 100
+
+
+def test_clients_outlive_their_cluster():
+    """Every disk is lost at once: nothing that clients asked of the first cluster takes effect in the second."""
+    world = World(8, cluster(outlived=True, hostile_ns=1000 * MS, patience_ns=150 * MS))
+    world.run()
+    assert world.chance.counts["clusters_outlived"] == 1
+    assert world.chance.counts["sessions_expired"] >= 3
+    assert len(world.history()) >= 3 * 3  # the last reads at least are of the second cluster

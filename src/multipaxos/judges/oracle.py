@@ -49,9 +49,14 @@ class Oracle:
     def __init__(self, quorums: Quorums, replicas: Collection[int], semantics: Semantics) -> None:
         self.quorums = quorums
         self.replicas = replicas
+        self.semantics = semantics
         self.disks: dict[int, DurableState] = {}  # node -> its present disk
         self.lives: dict[int, int] = {}  # node -> the life of its latest process
         self.cores: dict[int, Node] = {}  # node -> the core of that process
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """No disk holds anything of the cluster any more; the next one has nothing to do with it."""
         self.proposed: dict[tuple[int, int], Command] = {}  # (ballot, slot) -> command
         self.votes: dict[tuple[int, int], set[int]] = {}  # (ballot, slot) -> the nodes that accepted durably
         self.chosen: dict[int, tuple[int, Command]] = {}  # slot -> the lowest ballot known to have chosen it, command
@@ -62,7 +67,7 @@ class Oracle:
         self.founders: bytes | None = None  # all voter records
         machine = KeyValue()
         self.sessions = SessionModel(
-            semantics, lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload), machine.reads
+            self.semantics, lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload), machine.reads
         )
         self.clocks: dict[int, int] = {}  # slot_out -> the machine's clock
         self.checked: dict[int, int] = {}  # node -> slot_out of its present life when it was checked last

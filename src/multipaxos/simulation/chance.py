@@ -26,6 +26,7 @@ OTHERS = (
     "replicas_that_differ",
     "replicas_divided",
     "jobs",
+    "clusters_outlived",
     "links_refused",
     "opinions_that_differ",
     "short_sessions",

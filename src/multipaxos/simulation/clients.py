@@ -32,6 +32,8 @@ STEP_NS = 20 * MS
 CAPACITY = 64  # of a session: more than outstanding operations and keys together
 NO_NODE = -1
 
+Name = tuple[int, int, int]  # of a command: session, nonce, sequence
+
 
 class SimulatedClient:
     """One client. `chooser`: of the commands, for all clients of a run. `on_expired`: called with the id and nonce
@@ -60,7 +62,7 @@ class SimulatedClient:
         self.on_expired = on_expired
         self.on_opinion = on_opinion
         self.history: list[Operation] = []  # those with an answer
-        self.given_up: list[tuple[int, int, Operation]] = []  # those without: session, sequence, operation
+        self.given_up: list[tuple[Name, Operation]] = []  # those without
         self.issued = 0
         self.total = scenario.operations
         self.session = self.new_session()
@@ -68,6 +70,7 @@ class SimulatedClient:
         self.unanswered: dict[int, tuple[bytes, int]] = {}  # sequence -> command, when it was called
         self.reading = False  # the last reads have begun
         self.node_id = NO_NODE
+        self.cluster_id = 0  # of the node that it was linked to last
         self.link = 0
         self.heard_ns = 0
         self.next_ns = 0
@@ -139,10 +142,27 @@ class SimulatedClient:
             return
         operation = Operation(self.id, command, answer, invoked_ns, self.timeline.now_ns)
         if answer is None:
-            self.given_up.append((self.session.id, sequence, operation))
+            self.given_up.append((self.name_of(sequence), operation))
         else:
             self.history.append(operation)
         self.chooser.learn(command, answer)
+
+    def name_of(self, sequence: int) -> Name:
+        """What the log calls a command of the present session."""
+        return self.session.id, self.session.nonce, sequence
+
+    def without_answer(self) -> list[tuple[Name, Operation]]:
+        """All operations that were not answered: those that were given up, and those that still wait."""
+        return self.given_up + [
+            (self.name_of(sequence), Operation(self.id, command, None, invoked_ns, invoked_ns))
+            for sequence, (command, invoked_ns) in self.unanswered.items()
+            if not is_trial(command)
+        ]
+
+    def outlive(self) -> None:
+        """The cluster is gone: what was asked of it is judged, and the client goes on with its session."""
+        self.history.clear()
+        self.given_up.clear()
 
     @property
     def is_used_up(self) -> bool:
@@ -152,6 +172,7 @@ class SimulatedClient:
     def begin_session(self) -> None:
         """Another session, in which nothing was called."""
         self.session = self.new_session()
+        self.session.met(self.cluster_id)
         self.session.connected()
         self.in_session = 0
 
@@ -174,12 +195,15 @@ class SimulatedClient:
         if self.node_id != NO_NODE:
             self.network.close(self.node_id, self.link)
         roles = self.scenario.roles
-        up = [node.id for node in self.network.endpoints if node.alive and roles[node.id] & REPLICA]
+        up = [node for node in self.network.endpoints if node.alive and roles[node.id] & REPLICA]
         self.heard_ns = self.timeline.now_ns
-        if up:
-            self.node_id = self.chance.random.choice(up)
+        node = self.chance.random.choice(up) if up else None
+        if node is not None and self.session.met(node.cluster_id):
+            self.cluster_id = node.cluster_id
+            self.node_id = node.id
             self.link = self.network.connect_client(self, self.node_id)
             self.session.connected()
+        self.look_for_end()
 
     def on_closed(self) -> None:
         """The link is gone."""
@@ -211,11 +235,15 @@ class SimulatedClient:
                     f"{self.name} receives the status {NAMES[status]} for a command that it has no answer to yet"
                 )
             self.end(sequence, commands.read_answer(command, data, slot))
+        self.look_for_end()
+        if self.scenario.session_operations:
+            self.submit()
+        self.flush()
+
+    def look_for_end(self) -> None:
+        """If the session has expired, its operations have no known outcome."""
         if self.session.expired:
             self.on_expired(self.session.id, self.session.nonce)
             self.chance.counts["sessions_expired"] += 1
             self.timeline.note(-1, f"{self.name}: its session has expired")
             self.give_up()
-        if self.scenario.session_operations:
-            self.submit()
-        self.flush()

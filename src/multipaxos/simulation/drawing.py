@@ -22,6 +22,7 @@ USER_SEED = 4  # of ten: with a user's machine
 FOUNDING_SEED = 23  # of fifty
 MISTAKEN_SEED = 2  # of eight
 MISTAKE_NS = 700 * MS
+OUTLIVED_SEED = 11  # of twenty: clients outlive their cluster
 CROWDED_SEED = 57  # of a hundred
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
@@ -41,6 +42,8 @@ def scenario(seed: int) -> Scenario:
         return founded_under_losses(chance, drawn)
     if seed % 100 == CROWDED_SEED:
         return many_sessions(chance, drawn)
+    if seed % 20 == OUTLIVED_SEED:
+        return replace(drawn, outlived=True, lossy=False)
     return left_behind(chance, drawn) if seed % 10 == 9 else drawn
 
 

@@ -139,6 +139,11 @@ class Host:
         """The incarnation of its disk."""
         return self.disk.incarnation
 
+    @property
+    def cluster_id(self) -> int:
+        """What it tells clients; 0: it knows no cluster yet."""
+        return self.core.cluster_id if self.core is not None else 0
+
     def handshake(self, dialled: int) -> NodeHandshake:
         """Its side of a handshake with the node that it dials; -1: the other node dials."""
         assert self.core is not None

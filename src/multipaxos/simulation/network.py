@@ -51,6 +51,10 @@ class Endpoint(Protocol):
     def incarnation(self) -> int:
         """Of its disk."""
 
+    @property
+    def cluster_id(self) -> int:
+        """What it tells clients; 0: it knows no cluster yet."""
+
     def handshake(self, dialled: int) -> NodeHandshake:
         """Its side of a handshake with the node that it dials; -1: the other node dials."""
 

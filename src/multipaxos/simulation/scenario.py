@@ -2,8 +2,10 @@
 
 Rules. `expendable` are the nodes that may lose their disks or stay dead: without them there still are quorums of both
 phases, a leader and a replica, so that liveness may be demanded. In a `lossy` scenario any disk may be lost, as long as
-another disk holds something: the nodes that are left then must not begin another log. In a `patient` scenario a client
-repeats nothing while its link is up, and that link loses nothing: an answer must come all the same.
+another disk holds something: the nodes that are left then must not begin another log. In an `outlived` one all disks
+are lost at once: another cluster begins, and nothing that clients asked of the former one may take effect in it. In a
+`patient` scenario a client repeats nothing while its link is up, and that link loses nothing: an answer must come all
+the same.
 """
 
 from __future__ import annotations
@@ -121,6 +123,7 @@ class Scenario:
     some_stay_dead: bool = False
     expendable: tuple[int, ...] = ()
     lossy: bool = False
+    outlived: bool = False  # every disk is lost at once, and the clients live on
     patient: bool = False
 
     @property

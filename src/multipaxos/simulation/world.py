@@ -16,7 +16,7 @@ from multipaxos.judges.violation import Violation
 from multipaxos.paxos.roles import ACCEPTOR, LEADER, REPLICA
 from multipaxos.simulation.adversary import Adversary
 from multipaxos.simulation.chance import Chance
-from multipaxos.simulation.clients import SimulatedClient
+from multipaxos.simulation.clients import Name, SimulatedClient
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
@@ -128,6 +128,8 @@ class World:
             self.add_client(id)
         if not scenario.hostile_founding:
             self.adversary.begin()
+        if scenario.outlived:
+            self.timeline.after(scenario.hostile_ns // 2, self.outlive)
         self.timeline.run_for(scenario.hostile_ns)
         self.adversary.end()
         if not self.may_live():
@@ -179,9 +181,7 @@ class World:
             self.same_state(other, host)
             if not self.scenario.user_machine and not host.core.refused_slots:
                 self.oracle.check_sessions(host.id)
-        failure = check(self.history(), EFFORT)
-        if failure is not None:
-            raise Violation(failure.describe())
+        self.judge_history()
 
     def same_state(self, one: Host, two: Host) -> None:
         """The hashes of two states, which cover the sessions, are equal."""
@@ -190,23 +190,36 @@ class World:
             raise Violation(f"nodes {one.id} and {two.id} have the state hashes {hashes[0]} and {hashes[1]}")
 
     def history(self) -> list[Operation]:
-        """All operations of all clients. Those that were given up are there if they were chosen, with the slots of
-        that: the oracle holds every node to apply nothing else."""
-        slots: dict[tuple[int, int], tuple[int, int]] = {}  # (session, sequence) -> first and last slot
+        """All operations of all clients. Those without an answer are there if they were chosen, with the slots of that:
+        the oracle holds every node to apply nothing else."""
+        slots: dict[Name, tuple[int, int]] = {}  # first and last slot
         for slot, (_, (_, command)) in sorted(self.oracle.chosen.items()):
-            slots[command[0], command[1]] = slots.get((command[0], command[1]), (slot, slot))[0], slot
-        return [
-            operation
-            for client in self.clients
-            for operation in (
-                *client.history,
-                *(
-                    replace(lost, slots=slots[session, sequence])
-                    for session, sequence, lost in client.given_up
-                    if (session, sequence) in slots
-                ),
-            )
-        ]
+            name = command[0], command[5], command[1]
+            slots[name] = slots.get(name, (slot, slot))[0], slot
+        answered = [operation for client in self.clients for operation in client.history]
+        others = [each for client in self.clients for each in client.without_answer()]
+        return answered + [replace(operation, slots=slots[name]) for name, operation in others if name in slots]
+
+    def judge_history(self) -> None:
+        """Some order explains what all clients saw."""
+        failure = check(self.history(), EFFORT)
+        if failure is not None:
+            raise Violation(failure.describe())
+
+    def outlive(self) -> None:
+        """Every disk is lost at once, as when all nodes with memory storage are started again: the cluster is gone, and
+        its clients live on. What they saw of it is judged now; nothing of it may show in the next one."""
+        for host in self.hosts:
+            if host.alive:
+                self.adversary.crash(host)
+        self.judge_history()
+        self.oracle.begin_again()
+        for host in self.hosts:
+            host.lose_disk()
+        for client in self.clients:
+            client.outlive()
+        self.chooser.known.clear()
+        self.chance.counts["clusters_outlived"] += 1
 
     def describe(self) -> str:
         """The state of every node and client, in one line."""
