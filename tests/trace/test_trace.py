@@ -288,7 +288,7 @@ def test_a_received_frame_is_traced_before_it_takes_effect(path: Path) -> None:
     applied_ns: list[int] = []
     traced = Traced(path, OneNode(linked=False, journal=Timed()))
     node, at = traced.one, ballot(1, 2)
-    node.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1)])
+    node.phase2a(2, at, 1, [command(0, 7, b"", kind=2), command(1, 1, nonce=7)])
     traced.take()
     node.send(2, "decision", ballot=at, first=1, end=3)
     received, _, applied = traced.take("received", "applied")  # the opening is applied before the machine's command
