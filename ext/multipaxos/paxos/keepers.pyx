@@ -31,9 +31,8 @@ cdef class Keepers:
     def __dealloc__(self):
         free(self.heap)
 
-    cdef int note(self, Session* session, uint64_t before) except -1:
-        """A session was used; it kept `before` bytes until then."""
-        self.kept_bytes += session.kept_bytes - before
+    cdef int note_keeper(self, Session* session) except -1:
+        """A session that keeps more than `floor`, or did so until now."""
         if session.kept_bytes <= self.floor:
             self.remove(session)
             return 0

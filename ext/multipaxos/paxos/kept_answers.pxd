@@ -24,6 +24,7 @@ cdef struct Session:
     uint64_t acknowledged            # answers up to here are gone
     uint64_t answer_bytes            # of the answers that are not acknowledged, those to reads too
     uint64_t kept_bytes              # what its answers count in the sum over all sessions
+    uint64_t name                    # hash of id and nonce
     uint64_t digest                  # of all above, as the table's hash has it
     uint64_t link                    # volatile: the link that asks here, 0: none; not part of the replicated state
     uint64_t capacity                # of answers, a power of two

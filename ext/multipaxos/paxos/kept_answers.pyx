@@ -85,4 +85,5 @@ cdef void drop_answers(Session* session, uint64_t sequence) noexcept:
         answer = &session.answers[session.acknowledged & (session.capacity - 1)]
         session.answer_bytes -= answer.counted
         session.kept_bytes -= answer.cost
-        free(answer.large)
+        if answer.large != NULL:
+            free(answer.large)

@@ -230,6 +230,7 @@ cdef class SessionTable:
             raise MemoryError("no memory for a session")
         session.id = id
         session.nonce = nonce
+        session.name = hash_word(hash_word(0, id), nonce)
         at = hash_word(0, id) & (self.buckets - 1)
         session.next_id = self.by_id[at]
         self.by_id[at] = session
@@ -267,9 +268,8 @@ cdef class SessionTable:
 
     cdef void sum_up(self, Session* session) noexcept:
         """The table's hash covers a session as it is now."""
-        cdef uint64_t digest = hash_word(hash_word(hash_word(0, session.id), session.nonce), session.used_slot)
-        digest = hash_word(hash_word(digest, session.last), session.acknowledged)
-        digest = hash_word(hash_word(digest, session.answer_bytes), session.kept_bytes)
+        cdef uint64_t digest = hash_word(hash_word(session.name, session.used_slot), session.last)
+        digest = hash_word(hash_word(digest, session.acknowledged), session.answer_bytes << 32 ^ session.kept_bytes)
         self.content += digest - session.digest
         session.digest = digest
 
