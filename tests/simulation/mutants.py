@@ -173,8 +173,7 @@ SLIPS = [
         "an overlapping record that hides its elder",
         "node/recovery",
         "        for first, index, value in records:\n            record = judge(",
-        "        for first, index, value in {record[0]: record for record in records}.values():\n"
-        "            record = judge(",
+        "        for first, index, value in {one[0]: one for one in records}.values():\n            record = judge(",
     ),
     Slip(
         "a record of a lower ballot that hides a higher one",

@@ -64,10 +64,10 @@ class DiskFaults:
         a client may have been answered from it, which no judge could excuse."""
         hosts = self.cluster.hosts
         applied = max((host.core.slot_out for host in hosts if host.core is not None), default=1)
+        for host in hosts:
+            self.stop(host)  # which may finish what was on its way to a disk
         slot = max(applied, *(max(host.disk.accepted, default=0) + 1 for host in hosts))
         members = [host for host in hosts if META_CLUSTER in host.disk.meta() and host.disk.keys_are_whole]
-        for host in hosts:
-            self.stop(host)
         for host in members:
             refused = numbers(host.disk.meta().get(META_REFUSED, b""))
             host.disk.commit({META_REFUSED: words([*refused, slot])}, b"")

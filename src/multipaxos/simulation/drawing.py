@@ -79,7 +79,7 @@ def draw(chance: random.Random) -> Scenario:
         lossy=chance.random() < 0.1,
         patient=patient,
         kept_bytes_max=6000 if chance.random() < 0.2 and not crowded else VERSIONS[0].kept_bytes_max,
-        session_operations=0 if chance.random() < 0.8 else chance.choice((2, 5)),
+        session_operations=0 if chance.random() < 0.8 else chance.choice((10, 25)),
     )
 
 
