@@ -68,6 +68,8 @@ class DiskFaults:
             self.stop(host)  # which may finish what was on its way to a disk
         slot = max(applied, *(max(host.disk.accepted, default=0) + 1 for host in hosts))
         members = [host for host in hosts if META_CLUSTER in host.disk.meta() and host.disk.keys_are_whole]
+        if any(META_CLUSTER not in host.disk.meta() for host in hosts if host not in self.expendable()):
+            return False  # the cluster is still being founded, and who has an id is not all who will have it
         for host in members:
             refused = numbers(host.disk.meta().get(META_REFUSED, b""))
             host.disk.commit({META_REFUSED: words([*refused, slot])}, b"")
