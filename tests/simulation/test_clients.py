@@ -56,7 +56,7 @@ def test_replayed_frames_arrive_on_later_links():
 
 def test_clients_outlive_their_cluster():
     """Every disk is lost at once: nothing that clients asked of the first cluster takes effect in the second."""
-    world = World(8, cluster(outlived=True, hostile_ns=1000 * MS, patience_ns=150 * MS))
+    world = World(8, cluster(outlived=1, hostile_ns=1000 * MS, patience_ns=150 * MS))
     world.run()
     assert world.chance.counts["clusters_outlived"] == 1
     assert world.chance.counts["sessions_expired"] >= 3

@@ -123,7 +123,7 @@ class Scenario:
     some_stay_dead: bool = False
     expendable: tuple[int, ...] = ()
     lossy: bool = False
-    outlived: bool = False  # every disk is lost at once, and the clients live on
+    outlived: int = 0  # how often every disk is lost at once, while the clients live on
     patient: bool = False
 
     @property

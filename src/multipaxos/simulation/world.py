@@ -128,8 +128,8 @@ class World:
             self.add_client(id)
         if not scenario.hostile_founding:
             self.adversary.begin()
-        if scenario.outlived:
-            self.timeline.after(scenario.hostile_ns // 2, self.outlive)
+        for number in range(scenario.outlived):
+            self.timeline.after(scenario.hostile_ns * (number + 1) // (scenario.outlived + 1), self.outlive)
         self.timeline.run_for(scenario.hostile_ns)
         self.adversary.end()
         if not self.may_live():
