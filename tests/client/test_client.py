@@ -12,9 +12,11 @@ import pytest
 from multipaxos import commands
 from multipaxos.client import client as client_module
 from multipaxos.client.client import Client
+from multipaxos.client.discovery import fetch_status
 from multipaxos.errors import (
     ClientClosed,
     CompareFailed,
+    ConfigurationError,
     KeyExists,
     NoQuorum,
     NoSuchKey,
@@ -23,10 +25,12 @@ from multipaxos.errors import (
     SessionExpired,
     TooLarge,
 )
+from multipaxos.server.server import Server
+from multipaxos.storage.memory import MemoryStorage
 from multipaxos.wire import codec
 from multipaxos.wire.schema import Hello
 from tests.client.servers import cluster, nowhere
-from tests.support.link_by_hand import PATIENCE_S, until
+from tests.support.link_by_hand import PATIENCE_S, local_config, until
 
 
 def on_cluster(story: Callable[[Client], Awaitable[None]], nodes: int = 1) -> None:
@@ -160,8 +164,11 @@ def test_closing_fails_what_is_in_flight() -> None:
 class Moody:
     """A server of the test's own: `handle` decides what it answers to each request."""
 
-    def __init__(self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None]) -> None:
+    def __init__(
+        self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None], cluster: str = "x"
+    ) -> None:
         self.handle = handle
+        self.cluster = cluster
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The handshake, then requests."""
@@ -175,7 +182,11 @@ class Moody:
                         if not greeted:
                             greeted = True
                             nonce = Hello.decode(frame).nonce
-                            writer.write(Hello(cluster="x", node=0, nonce=5, echo=nonce, kind="peer").encode())
+                            writer.write(
+                                Hello(
+                                    cluster=self.cluster, cluster_id=7, node=0, nonce=5, echo=nonce, kind="peer"
+                                ).encode()
+                            )
                     else:
                         self.handle(codec.decode_message(frame), writer.write)
         writer.close()
@@ -221,6 +232,79 @@ def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
         assert await kv.put(b"k", b"v") == 10
 
     with_moody(handle, story)
+
+
+def test_an_idle_client_whose_session_was_evicted_sees_no_error() -> None:
+    """The command was not proposed, so it goes on in a new session; the others that were sent with it, too."""
+    sessions = [3, 9]
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command, sessions.pop(0)))
+            elif command["session"] == 3:
+                write(codec.encode_response(3, [(command["sequence"], 0, 4, b"")]))
+            else:
+                write(codec.encode_response(9, [(command["sequence"], 10 + command["sequence"], 0, b"\0")]))
+
+    async def story(kv: Client) -> None:
+        assert await asyncio.gather(kv.put(b"k", b"v"), kv.put(b"k", b"w")) == [11, 12]
+
+    with_moody(handle, story)
+
+
+def test_a_list_of_two_clusters_is_refused() -> None:
+    """Whichever node is met first, and at every later call too."""
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        """Never answers, so the client tries the other address."""
+
+    async def run() -> None:
+        servers = [await asyncio.start_server(Moody(handle, name).serve, "127.0.0.1", 0) for name in ("x", "y")]
+        async with Client([each.sockets[0].getsockname()[:2] for each in servers], retry_s=0.05) as kv:
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="of two clusters"):
+                    await kv.put(b"k", b"v")
+        for each in servers:
+            each.close()
+            await each.wait_closed()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_outlives_its_cluster_goes_on_in_the_next_one() -> None:
+    """All nodes lose their memory: what the client does then is not taken for the session of another client."""
+
+    async def run() -> None:
+        config = local_config(1)
+        address = (config.nodes[0].host, config.nodes[0].port)
+        async with Client([address], timeout_s=PATIENCE_S, retry_s=0.1) as kv:
+            async with Server(config, 0, MemoryStorage()):
+                assert await kv.put(b"k", b"old") == 2
+            async with Server(config, 0, MemoryStorage()), Client([address], timeout_s=PATIENCE_S) as other:
+                assert await other.put(b"l", b"theirs") == 2
+                assert await kv.get(b"k") is None
+                assert await kv.put(b"k", b"new") > 2
+                assert [await other.get(b"k"), await other.get(b"l")] == [b"new", b"theirs"]
+
+    asyncio.run(run())
+
+
+def test_a_client_that_ends_closes_its_session() -> None:
+    """Also one that has done nothing but read, and one that is cut off from its node in between."""
+
+    async def run() -> None:
+        async with cluster() as addresses:
+            for _ in range(3):
+                async with Client(addresses, timeout_s=PATIENCE_S) as kv:
+                    await kv.put(b"k", b"v" * 1000)
+                    kv._drop_link()
+                    await kv.get(b"k")
+            status = await fetch_status(addresses[0])
+            assert status is not None
+            assert (status["sessions"], status["kept_bytes"]) == (0, 0)
+
+    asyncio.run(run())
 
 
 def test_repeated_late_and_missing_answers() -> None:

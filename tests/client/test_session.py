@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from tests.support.journal import Journal
 
 OK, REFUSED, OPENED, AHEAD, EXPIRED, OVERLOADED, ACKNOWLEDGED = range(7)
 APPLY, OPEN_SESSION = codec.CommandKind.APPLY, codec.CommandKind.OPEN_SESSION
+CLOSE_SESSION = codec.CommandKind.CLOSE_SESSION
 
 
 class Cluster:
@@ -246,3 +248,109 @@ def test_an_answer_that_comes_after_a_rewind_is_not_asked_for_again() -> None:
     assert session.receive(codec.encode_response(5, [(1, 6, codec.ReplyStatus.OK, b"!")])) == [(1, 0, 6, b"!")]
     assert session.output() == b""
     assert session.sent == session.acknowledged == 1
+
+
+# -- the end of a session
+
+
+def requested(session: Session) -> list[dict[str, Any]]:
+    """The commands that the session sends now."""
+    frames, _ = codec.split(session.output())
+    return [command for frame in frames for command in codec.decode_message(frame)["commands"]]
+
+
+def expired(session: Session, sequence: int, slot: int) -> None:
+    """The answer `expired`; without a slot if the node judged the command on arrival."""
+    session.receive(codec.encode_response(session.id, [(sequence, slot, EXPIRED, b"")]))
+
+
+def test_every_command_carries_the_nonce() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    assert [(c["session"], c["nonce"]) for c in requested(session)] == [(1, 99)]
+
+
+def test_closing_is_repeated_until_it_is_answered() -> None:
+    session, cluster = opened()
+    session.submit(b"a")
+    session.output()
+    assert session.close()
+    assert session.submit(b"b") == 0
+    for _ in range(2):
+        (command,) = requested(session)
+        assert (command["kind"], command["session"], command["nonce"]) == (CLOSE_SESSION, 1, 99)
+        assert session.output() == b""
+        session.connected()
+    (response,) = cluster.answer(session.output())
+    assert session.receive(response) == []
+    assert session.closed
+    assert cluster.sessions.count == 0
+
+
+def test_closing_waits_for_the_opening() -> None:
+    session, cluster = Session(99), Cluster()
+    assert not session.close()  # nothing was sent
+    session, cluster = Session(99), Cluster()
+    session.connected()
+    (response,) = cluster.answer(session.output())
+    assert session.close()
+    assert session.output() == b""
+    session.receive(response)
+    (response,) = cluster.answer(session.output())
+    session.receive(response)
+    assert session.closed
+
+
+def test_what_was_sent_once_and_never_proposed_is_untouched() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.submit(b"b")
+    session.output()
+    expired(session, 1, 0)
+    expired(session, 2, 0)
+    assert session.expired
+    assert session.untouched
+    assert session.unanswered_commands() == [(1, b"a"), (2, b"b")]
+
+
+@pytest.mark.parametrize("kind", ["in a slot", "sent before", "sent again", "not the first", "one was answered"])
+def test_what_may_have_been_applied_is_not(kind: str) -> None:
+    session, _ = opened()
+    for payload in (b"a", b"b", b"c"):
+        session.submit(payload)
+    session.output()
+    if kind == "sent before":
+        session.connected()
+    if kind == "sent again":
+        session.rewind()
+    session.output()
+    if kind == "one was answered":
+        session.receive(codec.encode_response(1, [(3, 4, OK, b"")]))
+    expired(session, 2 if kind == "not the first" else 1, 5 if kind == "in a slot" else 0)
+    assert session.expired
+    assert not session.untouched
+
+
+def test_another_cluster_ends_a_session() -> None:
+    session, _ = opened()
+    assert session.met(7) is False  # it was opened before the cluster was known: nothing says that it is this one
+    assert session.expired
+    session, cluster = Session(99), Cluster()
+    assert [session.met(0), session.met(7), session.met(8)] == [False, True, True]  # not open: nothing is lost
+    session.connected()
+    for response in cluster.answer(session.output()):
+        session.receive(response)
+    assert [session.met(8), session.met(0), session.expired] == [True, False, False]
+    session.submit(b"a")
+    assert [session.met(9), session.expired, session.untouched] == [False, True, True]
+
+
+def test_another_cluster_is_no_reason_to_send_again_what_the_first_may_have_done() -> None:
+    session, cluster = Session(99), Cluster()
+    session.met(7)
+    session.connected()
+    for response in cluster.answer(session.output()):
+        session.receive(response)
+    session.submit(b"a")
+    session.output()
+    assert [session.met(9), session.expired, session.untouched] == [False, True, False]

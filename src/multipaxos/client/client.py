@@ -13,6 +13,7 @@ Rules.
 - If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
   them was applied or ever will be, they go on in the new session instead: so a client that was idle for long sees no
   error.
+- All nodes are of one cluster (`one_cluster`). Where the cluster is another one now, the session has expired.
 - A client that ends closes its session, so that the cluster keeps nothing of it. It waits for the answer up to CLOSE_S.
 """
 
@@ -26,12 +27,14 @@ from typing import Any
 
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
+from multipaxos.client.one_cluster import OneCluster
 from multipaxos.client.route import RETRY_MAX_S, Route
 from multipaxos.client.session import Session
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
     CompareFailed,
+    ConfigurationError,
     HandshakeRefused,
     KeyExists,
     MultipaxosError,
@@ -68,6 +71,8 @@ class Client:
         self.retry_s = retry_s
         self._session = self._new_session()
         self._waiting: dict[int, asyncio.Future[tuple[int, int, bytes]]] = {}  # sequence -> (status, slot, answer)
+        self._cluster = OneCluster()
+        self._refusal: ConfigurationError | None = None
         self._route = Route(self.addresses, retry_s, secrets.randbelow(len(self.addresses)))
         self._link: ClientLink | None = None
         self._lost = asyncio.Event()
@@ -139,6 +144,8 @@ class Client:
         """(slot, answer)"""
         if self._closed or self._tending is None:
             raise ClientClosed("the client is not open: use it in `async with`")
+        if self._refusal is not None:
+            raise self._refusal
         if len(command) > PAYLOAD_BYTES_MAX:
             raise TooLarge(f"a command of {len(command)} bytes is over the limit of {PAYLOAD_BYTES_MAX}: split it")
         limit_s = self.timeout_s if timeout_s is None else timeout_s
@@ -295,10 +302,30 @@ class Client:
             lost.set()
             return
         self._heard_s = self._loop.time()
+        if not self._is_of_our_cluster(link, address):
+            link.close()
+            lost.set()
+            return
         self._route.met(link.node_id, address, self._heard_s - began_s)
         self._link = link
         self._session.connected()
         self._flush()
+
+    def _is_of_our_cluster(self, link: ClientLink, address: tuple[str, int]) -> bool:
+        """Can the session use this link? If not, another node is tried, or the session has expired, or the addresses
+        are of two clusters and every call is refused from now on."""
+        try:
+            self._cluster.meet(address, link.theirs)
+        except ConfigurationError as error:
+            self._refusal = error
+            self._fail_all(error)
+            self._session = self._new_session()
+            return False
+        if self._session.met(link.theirs.cluster_id):
+            return True
+        self._trouble = f"{address[0]}:{address[1]}: node {link.node_id} does not know its cluster yet"
+        self._route.avoid_refused(address, self._loop.time())
+        return False
 
     # -- the key-value store
 

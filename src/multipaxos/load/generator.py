@@ -21,6 +21,7 @@ from typing import Any, Literal
 from multipaxos.client.client import CLOSE_S
 from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.link import ClientLink, dial
+from multipaxos.client.one_cluster import OneCluster
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import OperationLog
@@ -77,6 +78,7 @@ class Generator:
         self.loop = asyncio.get_running_loop()
         self.link: ClientLink | None = None
         self.reconnects = 0
+        self._cluster = OneCluster()
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
@@ -96,16 +98,24 @@ class Generator:
             self._lost.set()
 
     async def connect(self, timeout_s: float) -> None:
-        """Connects to the leader and sends the unanswered commands again. Raises NoQuorum after `timeout_s`."""
+        """Connects to the leader and sends the unanswered commands again. Raises NoQuorum after `timeout_s`,
+        SessionExpired, ConfigurationError."""
         deadline = self.loop.time() + timeout_s
         while True:
             address = await find_leader(self.addresses, max(0.1, deadline - self.loop.time()))
             self._lost = lost = asyncio.Event()
             try:
-                self.link = await dial(address, self.on_data, lost.set)
-                break
+                link = await dial(address, self.on_data, lost.set)
+                self._cluster.meet(address, link.theirs)
+                if self.load.met(link.theirs.cluster_id):
+                    self.link = link
+                    break
+                link.close()
             except (OSError, HandshakeRefused):
-                await asyncio.sleep(0.02)
+                pass
+            if self.load.expired:
+                raise SessionExpired("the cluster was founded again meanwhile: start the benchmark again")
+            await asyncio.sleep(0.02)
         self.load.connected()
         self.link.write(self.load.pump(time.monotonic_ns()))
 
