@@ -4,7 +4,8 @@ Theory. One run says little: each measurement is repeated on fresh clusters with
 median, least and greatest value. A failover is timed from the signal to the leader until a write that was begun after
 the signal is acknowledged, for two kinds of clients: those that were writing all along, and one that is made at that
 moment. Each run of a failover ends with a check of what was promised; if a promise does not hold, the run gives an
-error instead of a number.
+error instead of a number. `kept` shows what one-shot clients that die without closing their sessions leave in the
+memory of the nodes: the growth of the resident memory of the largest node, also after a restart.
 
 Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
 process is started here and ended here. The exit code is 0, or 1 if a promise did not hold.
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import statistics
@@ -30,16 +32,23 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from multipaxos import commands
 from multipaxos.client.client import Client
+from multipaxos.client.link import dial
+from multipaxos.client.session import Session
 from multipaxos.config.cluster import Config
 from multipaxos.demo import PromiseBroken, Writers
 from multipaxos.errors import MultipaxosError
 from multipaxos.load import generator
 from multipaxos.local_cluster import LocalCluster, disk_directory, free_base_port
+from multipaxos.machine.semantics import VERSIONS
+from multipaxos.wire.codec import VALUE_BYTES_MAX
 
 NODES = 3
 BEFORE_S, AFTER_S = 0.5, 0.5
 RESTART_WRITES = 100_000
+ONE_SHOTS = 400
+MIB = 1 << 20
 
 Figures = dict[str, float]
 Measurement = Callable[[Path, float], Awaitable[Figures]]
@@ -160,6 +169,64 @@ async def restart(directory: Path, duration_s: float) -> Figures:
     }
 
 
+# -- what dead clients leave
+
+
+def kept(command: bytes) -> Measurement:
+    """Clients send this command, about a value of 1 MiB, and die when they have their answer."""
+
+    async def measure(directory: Path, duration_s: float) -> Figures:
+        async with fresh(directory, "lmdb") as cluster, Client(cluster.addresses, timeout_s=60) as client:
+            await client.put(b"key", b"v" * VALUE_BYTES_MAX)
+            before = resident_mib(cluster)
+            leader = cluster.addresses[await cluster.leader()]
+            for _ in range(ONE_SHOTS):
+                await one_shot(leader, command)
+            await cluster.wait_until_level()
+            after = resident_mib(cluster)
+            for node_id in list(cluster.processes):
+                cluster.kill(node_id)
+            for node in cluster.config.nodes:
+                cluster.start_node(node.id)
+            await cluster.wait_until_up()
+            rows = await cluster.wait_until_level()
+            again = resident_mib(cluster)
+        bound = VERSIONS[0].kept_bytes_max
+        if any(row["kept_bytes"] > bound for row in rows):
+            raise PromiseBroken(f"sessions keep {[row['kept_bytes'] for row in rows]} bytes, the bound is {bound}")
+        return {
+            "growth_mib": after - before,
+            "growth_after_restart_mib": again - before,
+            "kept_mib": max(row["kept_bytes"] for row in rows) / MIB,
+            "bound_mib": bound / MIB,
+        }
+
+    return measure
+
+
+async def one_shot(address: tuple[str, int], command: bytes) -> None:
+    """One command in a session that is left behind."""
+    session, answered = Session(secrets.randbits(64) or 1), asyncio.Event()
+
+    def on_data(data: bytes) -> None:
+        if session.receive(data):
+            answered.set()
+        link.write(session.output())
+
+    link = await dial(address, on_data, answered.set)
+    session.submit(command)
+    session.connected()
+    link.write(session.output())
+    await answered.wait()
+    link.close()
+
+
+def resident_mib(cluster: LocalCluster) -> float:
+    """The resident memory of the node that has most."""
+    pages = [int(Path(f"/proc/{each.pid}/statm").read_text().split()[1]) for each in cluster.processes.values()]
+    return max(pages) * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
 # -- the measurements
 
 MEASUREMENTS: dict[str, dict[str, Measurement]] = {
@@ -167,6 +234,10 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
     "throughput": {f"memory, {n} outstanding": load("memory", n) for n in (1, 100, 1000, 10000)},
     "latency": {"memory, 1 outstanding": load("memory", 1)},
     "durable": {f"lmdb, {n} outstanding": load("lmdb", n) for n in (1, 100, 1000, 10000)},
+    "kept": {
+        f"{ONE_SHOTS} clients get 1 MiB": kept(commands.get(b"key")),
+        f"{ONE_SHOTS} clients' cas answers 1 MiB": kept(commands.cas(b"key", b"other", b"new")),
+    },
     "restart": {f"after {RESTART_WRITES:,} writes": restart},
 }
 

@@ -59,8 +59,15 @@ class Intruder:
         """A command of a session that is not his; ids can be guessed, nonces cannot."""
         kind = self.random.choice([CommandKind.APPLY] * 4 + list(CommandKind))
         top = max((host.core.slot_out for host in self.cluster.hosts if host.core is not None), default=1)
-        sequence = GUESSED + (kind == CommandKind.CLOSE_SESSION)
-        return self.random.randint(1, top + 1000), sequence, kind, 0, b"guessed", self.random.getrandbits(64)
+        sequence = GUESSED + (kind == CommandKind.CLOSE_SESSION) if self.random.random() < 0.5 else self.next_sequence()
+        living = [client.session.id for client in self.cluster.clients]
+        session = self.random.choice([*living, *living, self.random.randint(1, top + 1000)])
+        return session, sequence, kind, 0, b"guessed", self.random.getrandbits(64)
+
+    def next_sequence(self) -> int:
+        """About where some client is: were it believed, the client's own command would get the answer to the guess."""
+        client = self.random.choice(self.cluster.clients)
+        return client.session.last + self.random.randint(0, 2)
 
     def on_frame(self, frame: bytes) -> None:
         """An answer arrives: what was guessed must not have been done."""
