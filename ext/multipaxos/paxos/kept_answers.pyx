@@ -8,7 +8,7 @@ Rules.
 - The bytes of an answer to a read are not kept: a repeated read is executed again. Its size counts among the session's
   unacknowledged bytes all the same, because they are on their way to the client.
 - A refusal counts `refusal_bytes`, whatever its text: the text may differ between replicas. So much of it is kept.
-- Each answer counts `answer_cost` more. The ring shrinks when three quarters of it are empty, so this covers its memory.
+- Each answer counts `answer_cost` more. The ring shrinks when three quarters of it are empty: this covers its memory.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t

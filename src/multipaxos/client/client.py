@@ -60,7 +60,7 @@ class Client:
 
     `timeout_s`: how long a call waits for its answer before it raises NoQuorum. `retry_s`: how long a node may be
     silent before the client tries another. All calls belong to one session, so they take effect in the order in which
-    they were made.
+    they were made; but a read whose answer is lost is executed again, and may see later calls that were in flight.
     """
 
     def __init__(
