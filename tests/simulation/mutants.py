@@ -264,13 +264,6 @@ SLIPS = [
         "        if command.sequence < session.last:\n",
     ),
     Slip(
-        "an order of use that is not replicated",
-        "paxos/requests",
-        "            session.link = link\n            if command.kind == CLOSE_SESSION",
-        "            session.link = link\n            self.sessions.used(session, slot_out)\n"
-        "            if command.kind == CLOSE_SESSION",
-    ),
-    Slip(
         "a write whose answer is not kept",
         "machine/key_value",
         "        return command[0] == GET or command[0] == SCAN\n",

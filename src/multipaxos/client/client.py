@@ -8,6 +8,7 @@ Rules.
 - A command keeps its sequence number over every change of link or leader, and takes effect at most once.
 - A time-out or a cancellation ends the wait only: the command stays in the session, and its answer is dropped.
 - If a command is unanswered and the node is silent for `retry_s`, the client leaves the node and avoids it for a while.
+  It waits longer with each node that is silent, until one answers: an answer may take longer than `retry_s`.
 - The commands in flight are bounded by number and bytes. Beyond that a call waits for room, or raises Overloaded with
   ``wait=False``.
 - If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
@@ -207,6 +208,8 @@ class Client:
             self._trouble = str(error)
             self._lost.set()
             return
+        if replies:
+            self._patience_s = self.retry_s
         for sequence, status, slot, answer in replies:
             future = self._waiting.pop(sequence, None)
             if future is not None and not future.done():
@@ -232,8 +235,6 @@ class Client:
                 await self._connect()
             else:
                 self._look_after(self._link)
-            if self._heard_s > self._loop.time() - self.retry_s / 2:
-                self._patience_s = self.retry_s
             await self._pause()
 
     def _look_after(self, link: ClientLink) -> None:

@@ -31,6 +31,7 @@ NAMES: dict[int, str] = {status: status.name.lower() for status in ReplyStatus}
 STEP_NS = 20 * MS
 CAPACITY = 64  # of a session: more than outstanding operations and keys together
 NO_NODE = -1
+PATIENCE_MAX_NS = 3000 * MS
 
 Name = tuple[int, int, int]  # of a command: session, nonce, sequence
 
@@ -73,6 +74,7 @@ class SimulatedClient:
         self.cluster_id = 0  # of the node that it was linked to last
         self.link = 0
         self.heard_ns = 0
+        self.patience_ns = scenario.patience_ns  # grows while nodes are silent, as that of the shipped client
         self.next_ns = 0
         timeline.after(chance.random.randint(0, STEP_NS), self.step)
 
@@ -92,7 +94,10 @@ class SimulatedClient:
             return
         self.submit()
         silent_ns = self.timeline.now_ns - self.heard_ns
-        if self.node_id == NO_NODE or (self.unanswered and silent_ns > self.scenario.patience_ns):
+        if self.node_id == NO_NODE:
+            self.connect()
+        elif self.unanswered and silent_ns > self.patience_ns:
+            self.patience_ns = max(self.patience_ns, min(self.patience_ns * 3 // 2, PATIENCE_MAX_NS))
             self.connect()
         elif self.session.rewind_wanted:
             self.session.rewind()
@@ -220,6 +225,7 @@ class SimulatedClient:
         """Answers arrive."""
         self.heard_ns = self.timeline.now_ns
         for sequence, status, slot, data in self.session.receive(frame):
+            self.patience_ns = self.scenario.patience_ns
             if sequence not in self.unanswered:
                 continue
             command = self.unanswered[sequence][0]
