@@ -11,7 +11,7 @@ Rules.
 - An operation without an answer of which the slots are known comes after all writes of lower slots, and before all
   operations of higher ones.
 - An operation without an answer never has to be placed. Such operations are tried after those that have answers, and
-  of several with the same effect one stands for all.
+  of several with the same effect, and the same slots where these are known, one stands for all.
 """
 
 from __future__ import annotations
@@ -133,15 +133,16 @@ class Search:
         ]
 
     def candidates(self) -> Iterator[Event]:
-        """The calls before the first answer that is left: any may be next. Those without an answer come last."""
+        """The calls before the first answer that is left: any may be next. Those without an answer come last,
+        one for each effect and place in the log."""
         answered: list[Event] = []
-        others: dict[AnyCommand, Event] = {}
+        others: dict[tuple[AnyCommand, tuple[int, int] | None], Event] = {}
         event = self.head.next
         while event is not None and event.is_call:
             if event.answer is not None:
                 answered.append(event)
             else:
-                others.setdefault(self.alike[event.index], event)
+                others.setdefault((self.alike[event.index], self.history[event.index].slots), event)
             event = event.next
         return iter([*answered, *others.values()])
 

@@ -25,7 +25,7 @@ from multipaxos.simulation.scenario import PATIENT_NS, Scenario
 from multipaxos.simulation.timeline import MS, Timeline
 
 FOUNDING_NS = 10_000 * MS
-LIVE_NS = 60_000 * MS
+LIVE_NS = 90_000 * MS
 assert LIVE_NS < PATIENT_NS
 EFFORT = 200_000  # steps of the search for an order, for one group of keys
 HOPELESS_NS = 3_000 * MS  # how long a run goes on where too few voters are left
