@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,19 @@ def test_not_linearizable(history):
     assert failure.keys == (KEY,)
     assert not is_linearizable(failure.operations)
     assert all(one.describe() in failure.describe() for one in failure.operations)
+
+
+def test_one_without_an_answer_does_not_stand_for_another_in_another_slot():
+    """Found by simulation: a create that had no effect in its slot hid the one of a later slot."""
+    key = b"k"
+    history = [
+        put(0, 0, 1, b"a", 1),
+        replace(op(1, 0, 99, commands.create(key, b"b"), None), slots=(2, 2)),
+        op(0, 2, 3, commands.remove(key), Written(3)),
+        replace(op(1, 0, 99, commands.create(key, b"c"), None), slots=(4, 4)),
+        op(0, 4, 5, commands.update(key, b"d"), Written(5)),
+    ]
+    assert check(history) is None
 
 
 def test_keys_are_apart():
