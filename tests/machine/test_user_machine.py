@@ -106,6 +106,14 @@ def test_an_answer_that_is_not_bytes_is_refused(answer: object) -> None:
     assert type(answer).__name__.encode() in text
 
 
+def test_bytes_of_a_class_of_the_users_are_an_answer_whatever_they_do() -> None:
+    class Odd(bytes):
+        def __bytes__(self) -> bytes:
+            raise ValueError("no bytes")
+
+    assert applied(Odd(b"answer")) == (True, b"ValueError: no bytes")
+
+
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), KeyboardInterrupt(), asyncio.CancelledError(), Exhausting()],

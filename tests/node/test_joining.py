@@ -65,3 +65,29 @@ class TestFounding:
         one = OneNode()
         assert one.core.voting
         assert one.now_ns == 1000 * MS
+
+
+class TestRefusedSlots:
+    """They come with the cluster's id, from the hello of one link."""
+
+    def named(self, one: OneNode, peer: int) -> None:
+        one.send(peer, "founding", incarnation=one.incarnations[peer], fresh=False, incarnations=one.incarnations)
+
+    def test_no_peer_takes_what_a_hello_told_before_they_came(self) -> None:
+        """Nodes 0 and 2 met while both were fresh. Node 0 would tell node 2 the founders on a link whose hello told no
+        slot, and node 2 would apply what the cluster refuses."""
+        one = OneNode(founded=False, linked=False)
+        one.link(2)
+        one.link(1, cluster_id=5, refused_slots=(5, 9))
+        self.named(one, 1)
+        one.sync()
+        assert one.core.refused_slots == (5, 9)
+        assert list(one.closed) == [102]
+        assert not [message for message in one.from_peer(2, "founding") if not message["fresh"]]
+
+    def test_links_stay_where_nothing_changes(self) -> None:
+        one = OneNode(founded=False)
+        self.named(one, 1)
+        one.sync()
+        assert one.core.voting
+        assert one.closed == {}

@@ -266,6 +266,19 @@ class TestBounds:
         assert table.apply(four, 2, unacknowledged=1)[0] == OK
         assert [table.describe(session) is not None for session in (one, two, three, four)] == [False, True, True, True]
 
+    def test_a_repeated_opening_is_a_use_among_equals_too(self) -> None:
+        cost = ANSWER_COST + 8
+        table = Table(8, 6 * cost)
+        one, two, three = table.open(91), table.open(92), table.open(93)
+        for sequence in (1, 2):
+            for session in (one, two):
+                assert table.apply(session, sequence)[0] == OK
+        assert table.open(91) == one
+        for sequence in (1, 2, 3):  # the third one is too much
+            assert table.apply(three, sequence, unacknowledged=min(sequence - 1, 1))[0] == OK
+        table.apply(table.open(94), 1)
+        assert [table.describe(session) is not None for session in (one, two, three)] == [True, False, True]
+
     def test_a_command_that_evicts_its_own_session_is_answered(self) -> None:
         table = Table(8, 4 * MIB, machine=KeyValue())
         one, two = table.open(91), table.open(92)

@@ -346,7 +346,7 @@ SLIPS = [
     Slip(
         "refused slots that a fresh node does not take",
         "node/joining",
-        "                self.refused_slots = link.refused_slots\n",
+        "                self.take_refused_slots(link)\n",
         "                pass\n",
     ),
     Slip(

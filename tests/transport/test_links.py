@@ -153,6 +153,23 @@ def test_what_the_owner_learns_of_the_other_side() -> None:
     run(main())
 
 
+def test_a_handshake_that_told_other_refused_slots_makes_no_link() -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            link = await RawLink.to(config, 1)
+            await until(lambda: made.connections)
+            listener.refused = (5,)
+            await link.handshake(peer_hello(config, 0))
+            await link.ended()
+            assert listener.reports == []
+            assert made.closes == {transport.OTHER_SLOTS: 1}
+            link.close()
+
+    run(main())
+
+
 def test_the_hellos_say_what_the_owner_knows_at_that_moment() -> None:
     config = local_config()
 

@@ -31,6 +31,7 @@ cdef class Joining:
     cdef int on_link_up(self, Link link) except -1
     cdef int on_link_down(self, Link link) except -1
     cdef int on_founding(self, Link link, const Message* message) except -1
+    cdef int take_refused_slots(self, Link source) except -1
     cdef int on_ping_due(self) except -1
     cdef int on_durable(self) except -1
     cdef int send_founding(self, Link link) except -1

@@ -7,8 +7,8 @@ Rules.
 - A list of founders is reported only when it is durable here. If a crash lost it, this node would report to be fresh
   again, and others could found another list while the first one is still on its way.
 - A node without a durable cluster id learns nothing of a log: a crash would make it forget whose log that is. It takes
-  the id from the first founder that it meets, and the refused slots from the same link. A founder has the id with its
-  voter record.
+  the id from the first founder that it meets, and the refused slots from the hello of the same link. So no link outlives
+  a change of the slots that our hello told on it. A founder has the id with its voter record.
 - Two nodes whose ids differ have no link.
 - While a node is not founded it reports again, at the pace of pings.
 """
@@ -31,6 +31,7 @@ from multipaxos.wire.writing cimport put_founding
 from multipaxos.errors import InvariantViolation
 
 OTHER_CLUSTER = "it belongs to another cluster of this name: give each cluster a name, addresses and a key of its own"
+OTHER_SLOTS = "other slots are refused here than this node's hello told: dial again"
 NO_FOUNDER = "this incarnation is no founder of its cluster: it learns and does not vote"
 
 
@@ -89,7 +90,7 @@ cdef class Joining:
         self.tell_founders()
         if self.founding.cluster_id != cluster_id:
             if not message.fresh:
-                self.refused_slots = link.refused_slots
+                self.take_refused_slots(link)
             self.record()
             if self.founding.fresh:
                 self.context.note("not_founder", 0, 0, NO_FOUNDER)
@@ -100,6 +101,19 @@ cdef class Joining:
             return self.links.refuse(link, OTHER_CLUSTER)
         if message.fresh and not fresh:
             self.send_founding(link)
+        return 0
+
+    cdef int take_refused_slots(self, Link source) except -1:
+        """The refused slots come with the cluster's id. Our hellos told the other peers other ones, which a peer without
+        an id would take from us with the id: those links close, and the next ones begin with new hellos."""
+        cdef Link link
+        if self.refused_slots == source.refused_slots:
+            return 0
+        self.refused_slots = source.refused_slots
+        for link in self.links.peers:
+            if link is not None and link is not source:
+                self.links.close(link, OTHER_SLOTS)
+                self.on_link_down(link)
         return 0
 
     cdef int on_ping_due(self) except -1:

@@ -128,6 +128,7 @@ cdef class SessionTable:
         if outcome.opened == NULL:
             outcome.opened = self.open(slot, command.sequence)
         self.used(outcome.opened, slot)
+        self.keepers.note(outcome.opened, outcome.opened.kept_bytes)
         self.sum_up(outcome.opened)
         outcome.known = True
         outcome.status = OPENED

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from multipaxos.paxos.ballot import LEADER_MAX
+
 AVOID_S = 3.0  # a node that was silent
 REFUSED_S = 0.2  # a node that refused the link
 RETRY_MAX_S = 3.0
-LEADER_MASK = 0xFFFF  # of a ballot: the id of the node that owns it
 
 
 class Route:
@@ -52,7 +53,7 @@ class Route:
         """Where the leader should be: its address if the client has met it, else the one at its place in the list."""
         if not leading_ballot:
             return None
-        leader = leading_ballot & LEADER_MASK
+        leader = leading_ballot & LEADER_MAX
         address = self.address_of.get(leader)
         if address is None and leader < len(self.addresses) and self.addresses[leader] not in self.address_of.values():
             address = self.addresses[leader]

@@ -52,13 +52,14 @@ def answer_of(machine: StateMachine, command: Command, mixed_python: bool = Fals
             given: object = machine.apply(payload, Context(slot, time_ns, session, machine_version))
             if not isinstance(given, bytes):
                 raise TypeError(f"the machine answered with {type(given).__name__}, not bytes")
+            answer = bytes(given)  # of a class of the user's, perhaps
         except outside:
             raise
         except BaseException as error:
             return True, refusal_text(error)
     except outside as error:
         raise MachineStopped(slot, session, len(payload), error) from error
-    return False, bytes(given)
+    return False, answer
 
 
 def run(

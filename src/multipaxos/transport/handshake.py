@@ -154,6 +154,11 @@ class NodeHandshake(_Handshake):
         self._number = meetings.next_number()
 
     @property
+    def told_slots(self) -> tuple[int, ...]:
+        """The refused slots that our hellos tell."""
+        return self._identity.refused_slots
+
+    @property
     def kind(self) -> LinkKind:
         """The kind of link that the side that dialled asked for; peer until its first hello."""
         return self._kind or "peer"

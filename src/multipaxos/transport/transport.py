@@ -9,6 +9,7 @@ Rules.
   connections on stands between them: a container's bridge, or a translation of addresses.
 - Two nodes have one link. The node with the lower id dials, and dials again after a growing, random pause. A newer link
   replaces an older one, but one that speaks only if the same process is at the other end of both.
+- A hello tells the slots that this node refuses. If they have changed before the handshake is done, it becomes no link.
 - Each link is reported to the owner once when it is up and once when it is down, in that order. A link that replaces
   another is reported as up after the other is reported as down.
 """
@@ -38,6 +39,7 @@ log = logging.getLogger("multipaxos.transport")
 
 DIAL_PAUSE_S = 0.01
 DIAL_PAUSE_MAX_S = 0.3
+OTHER_SLOTS = "other slots are refused here since our hello"
 DIAL_S = 2.0  # the kernel's own time-out is minutes
 SPEAKS_S = 1.5  # a link on which nothing arrived for so long may be replaced; peers ping each other every second
 
@@ -176,6 +178,9 @@ class Transport:
 
     def up(self, connection: Connection) -> None:
         """See `Hub`."""
+        if connection.peer_id >= 0 and connection.handshake.told_slots != self.owner.refused_slots():
+            connection.close(OTHER_SLOTS)
+            return
         self._last_link += 1
         connection.link = self._last_link
         connection.traffic = self.traffic[connection.handshake.kind]
