@@ -7,8 +7,8 @@ Rules.
 - A list of founders is reported only when it is durable here. If a crash lost it, this node would report to be fresh
   again, and others could found another list while the first one is still on its way.
 - A node without a durable cluster id learns nothing of a log: a crash would make it forget whose log that is. It takes
-  the id from the first founder that it meets, and the refused slots from the hello of the same link. So no link outlives
-  a change of the slots that our hello told on it. A founder has the id with its voter record.
+  the id from the first founder that it meets, and the refused slots from the hello of the same link. So no link
+  outlives a change of the slots that our hello told on it. A founder has the id with its voter record.
 - Two nodes whose ids differ have no link.
 - While a node is not founded it reports again, at the pace of pings.
 """
@@ -104,8 +104,8 @@ cdef class Joining:
         return 0
 
     cdef int take_refused_slots(self, Link source) except -1:
-        """The refused slots come with the cluster's id. Our hellos told the other peers other ones, which a peer without
-        an id would take from us with the id: those links close, and the next ones begin with new hellos."""
+        """The refused slots come with the cluster's id. Our hellos told the other peers other ones, which a peer
+        without an id would take from us with the id: those links close, and the next ones begin with new hellos."""
         cdef Link link
         if self.refused_slots == source.refused_slots:
             return 0

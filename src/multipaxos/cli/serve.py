@@ -21,6 +21,7 @@ from multipaxos.storage.dropping import DroppingStorage
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
+from multipaxos.wire.codec import SLOTS_END
 
 # The last two are for tests: a disk that loses all that was not synced, with the sync and without it.
 STORAGES = ["lmdb", "memory", "test-dropping", "test-dropping-unsynced"]
@@ -97,7 +98,7 @@ async def run_server(server: Server) -> None:
 @click.option(
     "--refuse-slot",
     "refused_slots",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, SLOTS_END - 1),
     multiple=True,
     help="Refuse the command of this slot instead of applying it, for ever, on every node; needs --yes.",
 )

@@ -3,7 +3,10 @@
 Theory. A setting is a command of a session, so an admin is a client: it finds the leader, sends again what was not
 answered, and the setting takes effect at most once. Its links prove the cluster's key.
 
-Rules. A node that refuses the link ends the call at once with HandshakeRefused: another node would refuse it too.
+Rules.
+- A node that refuses the link ends the call at once with HandshakeRefused: another node would refuse it too.
+- A refused setting ends the session. The node that is asked refuses it outside of the log, so the cluster would take
+  the next command of the session for one ahead of its turn.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from multipaxos.client.client import Client
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.session import Session
 from multipaxos.config.keys import Keys
-from multipaxos.errors import HandshakeRefused
+from multipaxos.errors import HandshakeRefused, Refused
 from multipaxos.paxos.settings import encode_setting
 
 
@@ -41,5 +44,9 @@ class AdminClient(Client):
     async def change(self, name: int, value: int) -> tuple[int, int]:
         """Has the setting decided; (slot, the number in force after it). Raises Refused if a node does not know the
         number or is not linked, HandshakeRefused, NoQuorum."""
-        slot, answer = await self._call(encode_setting(name, value), None)
+        try:
+            slot, answer = await self._call(encode_setting(name, value), None)
+        except Refused:
+            await self._renew_session()
+            raise
         return slot, int.from_bytes(answer, "little")

@@ -124,6 +124,12 @@ class Client:
         except TimeoutError:
             return
 
+    async def _renew_session(self) -> None:
+        """Ends the session; the next call opens another one."""
+        await self._close_session()
+        self._session = self._new_session()
+        self._drop_link()
+
     @staticmethod
     def _new_session() -> Session:
         return Session(secrets.randbits(64) or 1)
