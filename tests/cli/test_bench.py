@@ -67,3 +67,9 @@ def test_bench_keeps_records(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "exists" in again.stderr
     assert path.read_bytes() == kept
+
+
+def test_numbers_and_places_that_cannot_be_used(tmp_path: Path) -> None:
+    for wrong in (["--duration", "nan"], ["--rate", "inf"], ["--zipf", "nan"], ["--records", tmp_path / "none" / "f"]):
+        result = multipaxos("bench", "--cluster", "127.0.0.1:1", *wrong)
+        assert (result.returncode, "Traceback" in result.stderr) == (2, False)

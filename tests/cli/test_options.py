@@ -7,7 +7,16 @@ import pytest
 from click.testing import CliRunner
 
 from multipaxos import errors
-from multipaxos.cli.options import NO_QUORUM, REFUSED, USAGE, Address, cluster_option, exit_code, reports_errors
+from multipaxos.cli.options import (
+    NO_QUORUM,
+    REFUSED,
+    USAGE,
+    Address,
+    cluster_option,
+    exit_code,
+    reports_errors,
+    timeout_option,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +69,14 @@ def test_addresses_come_from_the_option_or_the_environment() -> None:
     assert CliRunner(env={"MULTIPAXOS_CLUSTER": "a:1"}).invoke(command, []).output == "([('a', 1)], None)\n"
     for arguments in (["--cluster", "a"], ["--cluster", "a:1", "--listen", "b"], []):
         assert CliRunner(env={"MULTIPAXOS_CLUSTER": None}).invoke(command, arguments).exit_code == USAGE
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-1", "0"])
+def test_a_timeout_is_a_number_above_zero(given: str) -> None:
+    @click.command()
+    @timeout_option()
+    def command(timeout: float) -> None:
+        click.echo(timeout)
+
+    assert CliRunner().invoke(command, ["--timeout", given]).exit_code == USAGE
+    assert CliRunner().invoke(command, ["--timeout", "0.5"]).output == "0.5\n"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from multipaxos.cli.serve import load_machine
+from multipaxos.errors import ConfigurationError
 from multipaxos.local_cluster import free_base_port
 from tests.support.processes import multipaxos
 
@@ -78,3 +80,34 @@ def test_refusing_a_slot_asks_for_a_yes(tmp_path: Path) -> None:
     assert "a client may have been answered from it" in result.stderr
     assert "--yes" in result.stderr
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def f(:", "SyntaxError"),
+        ("raise RuntimeError('at\\nimport')", "RuntimeError: at import"),
+        ("import sys; sys.exit(5)", "SystemExit: 5"),
+        ("class M:\n    def __init__(self, x): pass", "TypeError: M.__init__() missing"),
+        ("class M: pass", "M is not a multipaxos.StateMachine"),
+        ("", "module 'failing' has no attribute 'M'"),
+    ],
+)
+def test_a_machine_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str) -> None:
+    """Whatever the user's code raises is one line."""
+    (tmp_path / "failing.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "failing", raising=False)
+    with pytest.raises(ConfigurationError) as refused:
+        load_machine("failing:M")
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_slot_that_no_log_has_is_not_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD.replace("{port}", str(free_base_port(1))))
+    arguments: list[str | Path] = ["--config", path, "--node", "0", "--data-dir", tmp_path / "d", "--yes"]
+    result = multipaxos("serve", *arguments, "--refuse-slot", str(1 << 64))
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+    assert "--refuse-slot" in result.stderr

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
-from multipaxos.cli.status import status, status_rows
+from multipaxos.cli.status import remarks, status, status_rows
 from tests.client.servers import nowhere
 
 
@@ -23,3 +25,25 @@ def test_a_dead_cluster_is_shown_as_json_and_as_a_table() -> None:
     table = CliRunner().invoke(status, cluster)
     assert table.exit_code == 0
     assert "False" in table.output
+    assert f"{host}:{port} does not answer" in table.output
+
+
+def test_a_table_in_a_pipe_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = {"id": 0, "address": "node0.somewhere.example:7400", "alive": True, "state_hash": "0123456789abcdef"}
+    full |= {"storage": "lmdb", "slot_in": 1 << 62, "slot_out": 1 << 62, "mark": 1 << 62, "ballot": "1099511627775.63"}
+    full |= {"differs": None, "differs_from": []}
+
+    async def answer(addresses: object) -> list[dict[str, Any]]:
+        return [full]
+
+    monkeypatch.setattr("multipaxos.cli.status.fetch_statuses", answer)
+    table = CliRunner().invoke(status, ["--cluster", "a:1"])
+    assert table.exit_code == 0
+    assert [value for value in full.values() if value not in (None, []) and str(value) not in table.output] == []
+
+
+def test_what_a_replica_finds_is_said_in_words() -> None:
+    row = {"id": 1, "alive": True, "differs": None, "differs_from": []}
+    assert remarks([row]) == []
+    assert "differs from that of node 0, 2" in remarks([row | {"differs_from": [0, 2]}])[0]
+    assert "until it is restarted" in remarks([row | {"differs": "minority", "differs_from": [0, 2]}])[0]

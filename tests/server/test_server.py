@@ -10,13 +10,28 @@ from pathlib import Path
 
 import pytest
 
+import multipaxos
+from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.machine.state_machine import Context, StateMachine
 from multipaxos.server.server import Server
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
 from multipaxos.wire.codec import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from tests.server.nodes import OK, REFUSED, cluster, one_node, three_nodes
-from tests.support.link_by_hand import Caller, ask_status, get, put, run, until
+from tests.support.link_by_hand import PATIENCE_S, Caller, ask_status, get, put, run, until
+
+
+class Echo(StateMachine):
+    """Answers with the command."""
+
+    def apply(self, command: bytes, context: Context) -> bytes:
+        return command
+
+    def snapshot(self) -> Iterator[bytes]:
+        return iter([])
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        raise NotImplementedError(list(chunks))
 
 
 class Counter(StateMachine):
@@ -158,5 +173,29 @@ def test_a_node_that_listens_elsewhere_shows_the_address_that_others_know() -> N
             caller = await Caller.to(elsewhere, 0)
             assert (await caller.call(put(b"k", b"value")))[0] == OK
             assert (await ask_status(elsewhere, 0))["address"] == config.nodes[0].address
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", [0, "2", True, 1.5, 1 << 31])
+def test_a_version_that_cannot_be(version: object) -> None:
+    machine = Counter()
+    machine.version = version  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match="versions are 1 to"):
+        Server(three_nodes(), 0, MemoryStorage(), machine)
+
+
+def test_a_client_of_the_store_at_another_machine_is_told() -> None:
+    """The answer is none of the store's: a typed error that names the way out."""
+    config = one_node()
+
+    async def main() -> None:
+        async with (
+            Server(config, 0, MemoryStorage(), Echo()),
+            multipaxos.Client([config.nodes[0].place], timeout_s=PATIENCE_S) as kv,
+        ):
+            with pytest.raises(MultipaxosError, match=r"use Client\.apply"):
+                await kv.get(b"k")
+            assert await kv.apply(b"6") == b"6"
 
     run(main())

@@ -80,8 +80,9 @@ def test_another_nodes_directory_is_refused(tmp_path: Path, cluster: str, node: 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LmdbStorage(tmp_path, "demo", 0).close()
     monkeypatch.setattr(directory, "FORMAT", 3)
-    with pytest.raises(DirectoryMismatch, match="has format 2, this version writes 3"):
+    with pytest.raises(DirectoryMismatch, match="has format 2, this version writes 3") as refused:
         LmdbStorage(tmp_path, "demo", 0)
+    assert "empty" not in str(refused.value)  # the directory is whole: nobody is told to do without it
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
-from multipaxos.cli.options import USAGE, cluster_option, fail, reports_errors
+from multipaxos.cli.options import USAGE, Finite, cluster_option, fail, reports_errors
 from multipaxos.client.session import UNACKNOWLEDGED_MAX
 from multipaxos.config.cluster import Config
 from multipaxos.load import generator
@@ -31,7 +31,7 @@ LOAD_OPTIONS = (  # by the names of generator.Options
     click.option(
         "--duration",
         "duration_s",
-        type=click.FloatRange(0.1),
+        type=Finite(0.1),
         default=10.0,
         show_default=True,
         help="Seconds, after 1 s of warm-up.",
@@ -42,7 +42,7 @@ LOAD_OPTIONS = (  # by the names of generator.Options
     click.option(
         "--rate",
         "rate_per_s",
-        type=click.FloatRange(0),
+        type=Finite(0),
         default=0.0,
         help="Open loop: so many per second; latency from the planned time.",
     ),
@@ -53,10 +53,8 @@ LOAD_OPTIONS = (  # by the names of generator.Options
         show_default=True,
         help="Of an open loop: evenly, or at random.",
     ),
-    click.option(
-        "--zipf", type=click.FloatRange(0, 10), default=0.0, help="Exponent of the keys' popularity; 0: all alike."
-    ),
-    click.option("--read-share", type=click.FloatRange(0, 1), default=0.0, show_default=True),
+    click.option("--zipf", type=Finite(0, 10), default=0.0, help="Exponent of the keys' popularity; 0: all alike."),
+    click.option("--read-share", type=Finite(0, 1), default=0.0, show_default=True),
     click.option("--seed", type=int, default=1, show_default=True),
     click.option("--client", type=click.IntRange(0, 65535), default=0, help="This client's number in its records."),
     click.option(
@@ -114,6 +112,8 @@ def bench(cluster: list[tuple[str, int]] | None, spawn: int | None, storage: str
     options = generator.Options(**load)
     if options.records is not None and options.records.exists():
         fail(f"{options.records} exists: records go to a new file", USAGE)
+    if options.records is not None and not options.records.absolute().parent.is_dir():
+        fail(f"{options.records}: there is no such folder: make it first", USAGE)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=1.0)
 

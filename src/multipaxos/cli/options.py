@@ -7,6 +7,7 @@ time.
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -101,6 +102,22 @@ class Address(click.ParamType[tuple[str, int]]):
             return parse_address(value)
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
+
+
+class Finite(click.FloatRange):
+    """A number in a range, and neither infinite nor "nan", which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """To a float."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number that can be used here", param, ctx)
+        return number
+
+
+def timeout_option() -> Callable[..., Any]:
+    """--timeout: how long a command waits for its answer."""
+    return click.option("--timeout", type=Finite(0.001), default=10.0, show_default=True, help="Seconds.")
 
 
 def cluster_option(required: bool = True) -> Callable[..., Any]:

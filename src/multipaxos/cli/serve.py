@@ -16,6 +16,7 @@ from multipaxos.config.cluster import Config
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.local_cluster import LocalCluster, is_free
 from multipaxos.machine.state_machine import StateMachine
+from multipaxos.machine.user_machine import refusal_text
 from multipaxos.server.server import Server
 from multipaxos.storage.dropping import DroppingStorage
 from multipaxos.storage.interface import Storage
@@ -34,13 +35,17 @@ REFUSE = (
 
 
 def load_machine(name: str) -> StateMachine:
-    """An instance of ``package.module:Class``. Raises ConfigurationError if there is no such StateMachine."""
+    """An instance of ``package.module:Class``. Raises ConfigurationError if there is no such StateMachine, or if the
+    user's code fails while it is imported or makes one: whatever it raises, also `sys.exit`."""
     module_name, _, class_name = name.partition(":")
     try:
         machine = getattr(importlib.import_module(module_name), class_name)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ConfigurationError(
-            f"--machine {name}: {error}; give package.module:Class of a class that can be imported"
+            f"--machine {name}: {' '.join(refusal_text(error).decode().split())}; give package.module:Class of a class "
+            "that can be imported, and made without arguments"
         ) from error
     if not isinstance(machine, StateMachine):
         raise ConfigurationError(f"--machine {name}: {class_name} is not a multipaxos.StateMachine")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from multipaxos.cli.options import admin_keys, cluster_option, key_file_option, reports_errors
+from multipaxos.cli.options import admin_keys, cluster_option, key_file_option, reports_errors, timeout_option
 from multipaxos.client.admin import AdminClient
 from multipaxos.config.keys import Keys
 from multipaxos.paxos.settings import MACHINE_VERSION, MACHINE_VERSION_MAX, SEMANTICS
@@ -32,7 +32,7 @@ def raise_number(cluster: Addresses, key_file: Path | None, timeout: float, name
 @click.command("machine-version")
 @cluster_option()
 @key_file_option()
-@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds.")
+@timeout_option()
 @click.argument("number", type=NUMBER)
 @reports_errors
 def machine_version(cluster: Addresses, key_file: Path | None, timeout: float, number: int) -> None:
@@ -47,7 +47,7 @@ def machine_version(cluster: Addresses, key_file: Path | None, timeout: float, n
 @click.command("semantics")
 @cluster_option()
 @key_file_option()
-@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds.")
+@timeout_option()
 @click.argument("number", type=NUMBER)
 @reports_errors
 def semantics(cluster: Addresses, key_file: Path | None, timeout: float, number: int) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 import uvloop
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from multipaxos.cli.options import cluster_option, reports_errors
 from multipaxos.client.discovery import fetch_statuses
 
-ROW_WIDTH = 140  # if the output is no terminal
+ROW_WIDTH = 1000  # if the output is no terminal: no value is cut
 COLUMNS = [
     "id",
     "address",
@@ -42,6 +43,20 @@ def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] 
     ]
 
 
+def remarks(rows: list[dict[str, Any]]) -> list[str]:
+    """What the table has no column for, one line each."""
+    lines = []
+    for row in rows:
+        if not row["alive"]:
+            lines.append(f"{row['address']} does not answer: start the node there, or mend the address")
+        elif row["differs"] is not None:
+            lines.append(f"node {row['id']}: {DIFFERS[row['differs']]}")
+        elif row["differs_from"]:
+            others = ", ".join(map(str, row["differs_from"]))
+            lines.append(f"node {row['id']}: its state differs from that of node {others}: too few answer to say whose")
+    return lines
+
+
 @click.command()
 @cluster_option()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -52,14 +67,12 @@ def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table(*COLUMNS)
+    table = Table(*(Column(column, overflow="fold") for column in COLUMNS))
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else ROW_WIDTH)
-    for row in rows:
-        if row.get("differs") is not None:
-            click.echo(f"node {row['id']}: {DIFFERS[row['differs']]}")
+    Console(width=None if sys.stdout.isatty() else ROW_WIDTH).print(table)
+    for line in remarks(rows):
+        click.echo(line)
 
 
 COMMANDS = [status]

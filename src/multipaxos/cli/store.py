@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from multipaxos.cli.options import REFUSED, cluster_option, fail, reports_errors
+from multipaxos.cli.options import REFUSED, cluster_option, fail, reports_errors, timeout_option
 from multipaxos.client.blocking import BlockingClient
 from multipaxos.errors import CompareFailed
 
@@ -40,7 +40,7 @@ def data_command(command: Callable[..., None]) -> click.Command:
     for decorate in (
         reports_errors,
         cluster_option(),
-        click.option("--timeout", type=click.FloatRange(0.001), default=10.0, show_default=True, help="Seconds."),
+        timeout_option(),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ):
         command = decorate(command)

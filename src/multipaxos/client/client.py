@@ -338,7 +338,13 @@ class Client:
 
     async def _store(self, command: bytes, timeout_s: float | None) -> Any:
         slot, answer = await self._call(command, timeout_s)
-        return commands.read_answer(command, answer, slot)
+        try:
+            return commands.read_answer(command, answer, slot)
+        except ValueError as error:
+            raise MultipaxosError(
+                f"the command was applied, and its answer is none of the key-value store's ({error}): if the nodes run "
+                "a machine of your own, use Client.apply"
+            ) from None
 
     async def get(self, key: bytes, *, timeout_s: float | None = None) -> bytes | None:
         """The value, linearizable; None if the key does not exist."""

@@ -43,7 +43,7 @@ def read_keys(path: Path) -> Keys:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError(f"{path}: a key file must be a regular file")
+            raise ConfigurationError(f"{path}: a key file must be a regular file: name that of the cluster")
         if mode & 0o077:
             raise ConfigurationError(f"{path}: its mode is {mode:04o}, so others may use the key: chmod 600 {path}")
         return _keys_in(os.read(descriptor, FILE_BYTES_MAX), path)
@@ -65,7 +65,9 @@ def write_new_key(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"{path}: the key file cannot be made: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path}: the key file cannot be made: {error.strerror}; choose another folder"
+        ) from error
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
         file.flush()

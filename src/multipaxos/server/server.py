@@ -21,6 +21,7 @@ from typing import Any
 
 from multipaxos.config.cluster import Config
 from multipaxos.config.keys import keys_of
+from multipaxos.config.members import is_whole
 from multipaxos.errors import ConfigurationError, MultipaxosError
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
@@ -69,9 +70,9 @@ class Server:
             raise ConfigurationError(
                 f"the configuration of cluster {config.name!r} has no node {node_id}: its nodes are {known}"
             )
-        if machine is not None and not 1 <= machine.version <= MACHINE_VERSION_MAX:
+        if machine is not None and not (is_whole(machine.version) and 1 <= machine.version <= MACHINE_VERSION_MAX):
             raise ConfigurationError(
-                f"{type(machine).__name__}.version is {machine.version}: versions are 1 to {MACHINE_VERSION_MAX}"
+                f"{type(machine).__name__}.version is {machine.version!r}: versions are 1 to {MACHINE_VERSION_MAX}"
             )
         self.config = config
         self.node_id = node_id

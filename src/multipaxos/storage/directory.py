@@ -84,7 +84,7 @@ def identify(directory: Path, transaction: Transaction, cluster: str, node_id: i
     if known != str(FORMAT).encode():
         raise DirectoryMismatch(
             f"{directory} has format {known.decode(errors='replace')}, this version writes {FORMAT}: start the version "
-            "that wrote it, or give this node an empty directory, with which it learns and does not vote"
+            "that wrote it; to change the version, found a new cluster and copy keys and values with clients of both"
         )
     for key, ours in ((b"cluster", cluster), (b"node", str(node_id))):
         theirs = (transaction.get(key) or b"").decode(errors="replace")
