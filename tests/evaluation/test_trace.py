@@ -469,19 +469,17 @@ def test_a_cluster_whose_leader_is_killed_passes_and_is_drawn(tmp_path: Path) ->
             await asyncio.gather(*(client.put(b"key %d" % i, b"value %d" % number) for i in range(5)))
 
     async def main() -> None:
-        async with (
-            LocalCluster(config, tmp_path, arguments=arguments) as cluster,
-            Client(cluster.addresses, timeout_s=30) as client,
-        ):
-            leaders.append(await cluster.leader(30))
-            await load(client, 20)
-            cluster.kill(leaders[0])
-            await load(client, 20)
-            leaders.append(await cluster.leader(30))
-            cluster.start_node(leaders[0])
-            await cluster.wait_until_up([leaders[0]])
-            await load(client, 20)
-            await cluster.wait_until_level()
+        async with LocalCluster(config, tmp_path, arguments=arguments) as cluster:
+            async with Client(cluster.addresses, timeout_s=30) as client:
+                leaders.append(await cluster.leader(30))
+                await load(client, 20)
+                cluster.kill(leaders[0])
+                await load(client, 20)
+                leaders.append(await cluster.leader(30))
+                cluster.start_node(leaders[0])
+                await cluster.wait_until_up([leaders[0]])
+                await load(client, 20)
+            await cluster.wait_until_level()  # after the client has closed its session, in a slot too
 
     uvloop.run(main())
     killed, follower = leaders
