@@ -383,6 +383,17 @@ def test_a_transaction_that_does_not_parse_is_refused(transaction: bytes, reason
     assert answer.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [b"", b"\x09", b"\x09\0\0\1\0\0", b"\x09\1\0\1\0\0\0\0\1\0", b"\x09\1\0\0\0\0\0\4\1\0k\5\0\0"],
+    ids=["empty", "no counts", "half of the counts", "half of a key", "half of a version"],
+)
+def test_what_does_not_parse_is_no_read(command: bytes) -> None:
+    """Its refusal is an answer that is kept."""
+    assert not KeyValue().reads(command)
+    assert KeyValue().apply_bytes(1, 1, 1, command)[0]
+
+
 def test_an_empty_value_is_compared_without_memory() -> None:
     """Found by `make sanitize`, under which this fails without the correction: memcmp was given NULL."""
     store = KeyValue()

@@ -82,16 +82,21 @@ def test_the_machine_is_given_the_version_of_its_slot() -> None:
     assert [context.machine_version for context in node.journal.contexts] == [1, 2]
 
 
-def test_semantics_hold_from_the_next_slot_on() -> None:
-    """In the first version of this test two sessions may live, in the second one three."""
-    versions = (Semantics(sessions_max=2), Semantics(2, sessions_max=3))
+def leading_with(versions: tuple[Semantics, ...]) -> OneNode:
+    """Node 0, which leads and has an admin without a session; all nodes know two versions of the semantics."""
     node = OneNode(versions=versions)
     for peer in (1, 2):
         node.link(peer, semantics_max=2)
     node.lead()
     node.admin(ADMIN)
-    node.request(ADMIN, command(0, 77, b"", OPEN_SESSION))
-    for nonce in (78, 79, 77):
+    return node
+
+
+def test_semantics_hold_from_the_next_slot_on() -> None:
+    """In the first version of this test two sessions may live, in the second one three."""
+    versions = (Semantics(sessions_max=2), Semantics(2, sessions_max=3))
+    node = leading_with(versions)
+    for nonce in (77, 78, 79, 77):
         node.request(ADMIN, command(0, nonce, b"", OPEN_SESSION))
     decide(node)
     node.take(ADMIN)
@@ -104,6 +109,37 @@ def test_semantics_hold_from_the_next_slot_on() -> None:
     node.meta[b"decided"] = (7).to_bytes(8, "little")
     with pytest.raises(LogTooNew, match="slot 5 raises the semantics of the log to 2, this program knows 1 at most"):
         OneNode(founded=False, versions=versions[:1], meta=node.meta, records=node.records)
+
+
+def test_semantics_with_fewer_sessions_evict_those_unused_for_longest() -> None:
+    node = leading_with((Semantics(sessions_max=4), Semantics(2, sessions_max=2)))
+    for nonce in (77, 78, 79, 80):
+        node.request(ADMIN, command(0, nonce, b"", OPEN_SESSION))
+    decide(node)
+    node.take(ADMIN)
+    assert node.core.status()["sessions"] == 4
+    assert [status for status, *_ in ask(node, SEMANTICS, 2)] == [ReplyStatus.OK]  # a use of session 1
+    assert node.core.status()["sessions"] == 2
+    node.request(ADMIN, *[command(session, 1, b"x", nonce=76 + session) for session in (2, 3, 4)])
+    decide(node)
+    statuses = {message["session"]: message["replies"][0]["status"] for message in node.take(ADMIN, "response")}
+    assert statuses == {2: ReplyStatus.EXPIRED, 3: ReplyStatus.EXPIRED, 4: ReplyStatus.OK}
+
+
+def test_semantics_that_keep_less_evict_those_that_keep_most() -> None:
+    versions = (Semantics(), Semantics(2, kept_bytes_max=1000, sessions_max=4))
+    node = leading_with(versions)
+    for nonce in (77, 78):
+        node.request(ADMIN, command(0, nonce, b"", OPEN_SESSION))
+    decide(node)
+    node.request(ADMIN, *[command(2, i, b"x", unacknowledged=i - 1, nonce=78) for i in range(1, 11)])
+    decide(node)
+    node.take(ADMIN)
+    status = node.core.status()
+    assert (status["sessions"], status["kept_bytes"]) == (2, 10 * (versions[0].answer_cost + 8))
+    assert [status for status, *_ in ask(node, SEMANTICS, 2)] == [ReplyStatus.OK]
+    status = node.core.status()
+    assert (status["sessions"], status["kept_bytes"]) == (1, versions[0].answer_cost + 8)
 
 
 def test_every_node_has_to_know_it() -> None:

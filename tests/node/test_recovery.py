@@ -136,3 +136,22 @@ class TestCorruptLog:
         one = OneNode(window=8, meta={b"decided": end.to_bytes(8, "little")}, records=records)
         assert one.core.slot_out == end
         assert one.core.acceptor.accepted.base > 1000
+
+    def test_a_record_whose_header_lies_before_its_place_is_corrupt(self) -> None:
+        """Both sums of the third record are right, so its key is what is damaged."""
+        records = records_of(*((slot, slot + 1, run_of(ballot(1, 1), slot, command(0, slot + 4))) for slot in (1, 2)))
+        with pytest.raises(CorruptLog, match="record 1 at slot 1 is out of order"):
+            OneNode(records=[*records, (3, 3, records[0][2])])
+
+    def test_a_record_of_which_only_a_key_far_above_is_left_is_corrupt(self) -> None:
+        """No acceptor votes that far above what is decided: the key is damaged too."""
+        OneNode(window=8, records=[(32, 1, b"")])
+        with pytest.raises(CorruptLog, match="record 1 at slot 33 is damaged, and so is its key"):
+            OneNode(window=8, records=[(33, 1, b"")])
+
+    def test_a_log_that_ends_with_a_damaged_record_below_the_decided_slots_is_corrupt(self) -> None:
+        """The damaged record covered slot 1 alone; nothing explains the decided slots behind it."""
+        ((first, index, value),) = records_of((1, 2, run_of(ballot(1, 1), 1, command(0, 5))))
+        damaged = value[:-1] + bytes([value[-1] ^ 1])
+        with pytest.raises(CorruptLog, match="lacks slot 2,"):
+            OneNode(window=8, meta={b"decided": (100).to_bytes(8, "little")}, records=[(first, index, damaged)])

@@ -178,6 +178,25 @@ def test_a_job_holds_what_the_machine_surely_applies() -> None:
     assert one.journal.entries == [b"x"] * 5
 
 
+def test_a_job_ends_before_a_command_with_too_much_unacknowledged_before_it() -> None:
+    """What a command of the job acknowledges makes room in it."""
+    one = OneNode(slow=True, versions=(Semantics(unacknowledged_max=2),))
+    one.client()
+    follow(one, 1, OPEN)
+    one.request(CLIENT, call(9))  # from here on this link gets the answers of the session
+    one.take(CLIENT)
+    follow(one, 2, call(1), call(2), call(3, unacknowledged=1), call(4))
+    assert slots_of_job(one) == [2, 3, 4]
+    one.finish()
+    assert (one.job, one.core.slot_out) == (None, 6)
+    assert [(sequence, status) for sequence, status, _, _ in replies(one)] == [
+        (1, ReplyStatus.OK),
+        (2, ReplyStatus.OK),
+        (3, ReplyStatus.OK),
+        (4, ReplyStatus.OVERLOADED),
+    ]
+
+
 def test_no_ops_before_a_command_do_not_wait_for_it() -> None:
     one = OneNode(slow=True)
     follow(one, 1, OPEN, NOOP, NOOP, call(1), NOOP)
