@@ -12,7 +12,7 @@ from multipaxos.config.cluster import Config, Grid, Sizes
 from multipaxos.config.members import Member
 from multipaxos.errors import DamagedDirectory, DirectoryMismatch
 from multipaxos.machine.state_machine import machine_name
-from multipaxos.node.output import META_BALLOT
+from multipaxos.node.output import META_BALLOT, META_REFUSED
 from tests.support.journal import Journal
 
 FIVE = Config.local(5, 7400, name="demo")
@@ -36,7 +36,7 @@ def learners(config: Config) -> Config:
     ],
 )
 def test_a_start_with_another_configuration_is_told_the_difference(charter: Charter, told: str) -> None:
-    kept = FIVE.charter().required({}, 0)
+    kept = FIVE.charter().required({}, 0) | {META_BALLOT: bytes(8)}
     with pytest.raises(
         DirectoryMismatch,
         match=re.escape(f"node 2: its directory was made with another configuration than this one ({told}): ")
@@ -46,21 +46,27 @@ def test_a_start_with_another_configuration_is_told_the_difference(charter: Char
     assert FIVE.charter().required(kept, 2) == {}
 
 
+def test_a_storage_that_has_promised_nothing_takes_another_configuration() -> None:
+    kept = FIVE.charter().required({}, 0) | {META_REFUSED: bytes(8)}
+    other = replace(FIVE, window=64).charter()
+    assert other.required(kept, 0) == {META_CHARTER: other.encode()}
+
+
 def test_every_difference_is_named() -> None:
-    kept = FIVE.charter().required({}, 0)
+    kept = FIVE.charter().required({}, 0) | {META_BALLOT: bytes(8)}
     other = replace(Config.local(3, 7400, name="demo"), quorum=Sizes(1, 3), window=64)
     with pytest.raises(DirectoryMismatch) as refused:
         other.charter("m:M").required(kept, 0)
     for told in ("5 nodes", "sizes 1 and 3", "window: 8192", "machine: key-value"):
         assert told in str(refused.value)
     six = Config.local(6, 7400)
-    kept = replace(six, quorum=Grid(2, 3)).charter().required({}, 0)
+    kept = replace(six, quorum=Grid(2, 3)).charter().required({}, 0) | {META_BALLOT: bytes(8)}
     with pytest.raises(DirectoryMismatch, match=r"quorum: grid 2 and 3 in the directory, grid 3 and 2 now"):
         replace(six, quorum=Grid(3, 2)).charter().required(kept, 0)
 
 
 def test_addresses_and_times_may_change() -> None:
-    kept = FIVE.charter().required({}, 0)
+    kept = FIVE.charter().required({}, 0) | {META_BALLOT: bytes(8)}
     moved = replace(Config.local(5, 9000, name="demo"), election_timeout_ms=1000, ping_interval_ms=9)
     assert moved.charter().required(kept, 0) == {}
 

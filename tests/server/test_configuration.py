@@ -13,7 +13,7 @@ from multipaxos.commands import get, put
 from multipaxos.config.cluster import Config, Sizes
 from multipaxos.errors import DirectoryMismatch, MultipaxosError
 from multipaxos.machine.state_machine import StateMachine
-from multipaxos.node.output import META_REFUSED, META_VOTER, words
+from multipaxos.node.output import META_BALLOT, META_REFUSED, META_VOTER, words
 from multipaxos.server.server import Server
 from multipaxos.storage.lmdb import LmdbStorage
 from tests.server.nodes import OK, cluster, one_node
@@ -64,7 +64,11 @@ def test_what_safety_rests_on_does_not_change_between_starts(tmp_path: Path) -> 
     fewer = (*config.nodes[:2], replace(config.nodes[2], roles=("replica", "leader")))
 
     async def main() -> None:
-        await touch(config, storage(tmp_path, config, 0))
+        await touch(replace(config, window=64), storage(tmp_path, config, 0))
+        await touch(config, storage(tmp_path, config, 0))  # nothing was promised, so a slip can be mended
+        promised = storage(tmp_path, config, 0)
+        promised.commit({META_BALLOT: words((1 << 24,))}, b"")
+        promised.close()
         await refuse(
             tmp_path, replace(config, quorum=Sizes(1, 3)), 0, "quorum: majority in the directory, sizes 1 and 3"
         )

@@ -10,6 +10,8 @@ Rules.
 - Addresses, times and keys are no part of it: they may differ between nodes and change between starts.
 - It is durable before the node promises or learns anything. A storage that holds anything else and no charter is
   damaged.
+- A storage that holds nothing beside its charter and refused slots has promised and learnt nothing, so a start with
+  another charter replaces it: a slip of a first start can be mended.
 - Equal charters have equal bytes.
 - It cannot be changed yet. That will need a decision in the log.
 """
@@ -23,8 +25,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from multipaxos.errors import DamagedDirectory, DirectoryMismatch
+from multipaxos.node.output import META_REFUSED
 
 META_CHARTER = b"charter"
+
+
+def is_bound(meta: Mapping[bytes, bytes]) -> bool:
+    """Has a node with this metadata promised or learnt anything, or is about to?"""
+    return not meta.keys() <= {META_CHARTER, META_REFUSED}
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class Charter:
         if kept is None:
             if meta:
                 raise DamagedDirectory(f"node {node_id}: its directory holds promises and no configuration")
+            return {META_CHARTER: self.encode()}
+        if kept != self.encode() and not is_bound(meta):
             return {META_CHARTER: self.encode()}
         if kept != self.encode():
             told = "; ".join(_differences(json.loads(kept), json.loads(self.encode())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from multipaxos.config.charter import META_CHARTER, Charter
+from multipaxos.config.charter import Charter, is_bound
 from multipaxos.errors import DirectoryMismatch
 from multipaxos.judges.violation import Violation
 from multipaxos.simulation.cluster import Cluster
@@ -33,7 +33,7 @@ class OperatorFaults:
         host = self.cluster.any_host()
         if host.alive:
             self.processes.crash(host)
-        if not host.disk.keys_are_whole or META_CHARTER not in host.disk.meta():  # it is refused, or new
+        if not host.disk.keys_are_whole or not is_bound(host.disk.meta()):  # it is refused, or new
             return False
         try:
             self.other(host.charter).required(host.disk.meta(), host.id)
