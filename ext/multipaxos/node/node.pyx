@@ -64,7 +64,7 @@ from multipaxos.wire.run cimport run_command
 import multipaxos.machine.semantics as known_semantics
 import multipaxos.node.output as output
 
-cdef str COPIED = "it runs on a copy of another process's data directory: end one of them, start the other one again"
+COPIED = "it runs on a copy of another process's data directory: end one of them, start the other one again"
 
 
 @cython.final

@@ -9,6 +9,7 @@ from multipaxos.paxos.acceptor import Acceptor
 
 OTHER_CLUSTER: str
 NO_FOUNDER: str
+OTHER_SLOTS: str
 
 @final
 class Joining:
