@@ -18,7 +18,7 @@ import struct
 from pathlib import Path
 from typing import Protocol
 
-from multipaxos.errors import DirectoryInUse, DirectoryMismatch, StorageError
+from multipaxos.errors import DamagedDirectory, DirectoryInUse, DirectoryMismatch, StorageError
 from multipaxos.storage.interface import new_incarnation
 
 FORMAT = 2
@@ -71,7 +71,8 @@ class Transaction(Protocol):
 def identify(directory: Path, transaction: Transaction, cluster: str, node_id: int) -> int:
     """The directory's incarnation; a new directory becomes that of node `node_id` of `cluster` here.
 
-    Raises DirectoryMismatch if the directory has another format or belongs to another cluster or node.
+    Raises DirectoryMismatch if the directory has another format or belongs to another cluster or node,
+    DamagedDirectory if its format is no number.
     """
     known = transaction.get(b"format")
     if known is None:
@@ -81,9 +82,11 @@ def identify(directory: Path, transaction: Transaction, cluster: str, node_id: i
         transaction.put(b"node", str(node_id).encode())
         transaction.put(b"incarnation", _INCARNATION.pack(incarnation))
         return incarnation
+    if not known.isdigit():
+        raise DamagedDirectory(f"{directory}: its format is no number")
     if known != str(FORMAT).encode():
         raise DirectoryMismatch(
-            f"{directory} has format {known.decode(errors='replace')}, this version writes {FORMAT}: start the version "
+            f"{directory} has format {known.decode()}, this version writes {FORMAT}: start the version "
             "that wrote it; to change the version, found a new cluster and copy keys and values with clients of both"
         )
     for key, ours in ((b"cluster", cluster), (b"node", str(node_id))):
