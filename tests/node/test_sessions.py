@@ -104,8 +104,11 @@ class TestNonces:
         one.client()
         one.request(1, opening(0))
         assert answers(one) == [(0, STATUS.EXPIRED, 0)]
-        one.request(101, opening(0))
-        assert len(one.core.replica.requests) == 0
+        leader = OneNode()
+        leader.lead()
+        leader.request(101, opening(0))  # a peer forwards it
+        assert len(leader.core.replica.requests) == 0
+        assert leader.core.replica.slot_in == 1
 
 
 class TestEnds:
