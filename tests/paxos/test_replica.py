@@ -4,6 +4,7 @@ import pytest
 
 from multipaxos.machine.semantics import Semantics
 from multipaxos.paxos.roles import ALL_ROLES
+from multipaxos.paxos.settings import SEMANTICS, encode_setting
 from multipaxos.storage.records import by_key
 from multipaxos.wire import codec
 from tests.support.one_node import APPLY, NO_WATERMARK, NONCE, OPEN_SESSION, OneNode, ballot, command
@@ -394,6 +395,25 @@ def test_a_client_that_waits_in_an_evicted_session_is_answered(decided):
     assert told == {(1, 1, codec.ReplyStatus.EXPIRED)}
     assert node.core.status()["requests"] == 0
     assert node.journal.entries == []
+
+
+def test_all_clients_whose_sessions_one_command_evicts_are_answered():
+    """Semantics with a lower bound evict many sessions in one slot."""
+    node = OneNode(versions=(Semantics(), Semantics(sessions_max=1)))
+    node.client()
+    follow(node, *[command(0, NONCE + i, b"", OPEN_SESSION) for i in range(4)])
+    for id in range(1, 5):
+        node.request(1, command(id, 1, b"late", nonce=NONCE + id - 1))
+    node.take(1)
+    follow(node, command(4, 1, b"late", nonce=NONCE + 3), first=5)
+    setting = command(4, 2, encode_setting(SEMANTICS, 2), codec.CommandKind.SETTING, nonce=NONCE + 3)
+    follow(node, setting, first=6)
+    told = {(m["session"], r["sequence"], r["status"]) for m in node.take(1, "response") for r in m["replies"]}
+    assert told == {(id, 1, codec.ReplyStatus.EXPIRED) for id in (1, 2, 3)} | {
+        (4, 1, codec.ReplyStatus.OK),
+        (4, 2, codec.ReplyStatus.OK),
+    }
+    assert node.core.status()["requests"] == 0
 
 
 def test_a_lost_forward_is_repeated_also_while_others_follow_it():

@@ -364,9 +364,8 @@ SLIPS = [
     Slip(
         "a sum of answers without a bound",
         "paxos/session_table",
-        "        if self.keepers.kept_bytes > self.semantics.kept_bytes_max:\n"
-        "            self.evict(self.keepers.most())\n        return 0\n\n    cdef bint will_apply",
-        "        return 0\n\n    cdef bint will_apply",
+        "        return self.keep_bound() if self.keepers.kept_bytes > self.keepers.bound else 0\n",
+        "        return 0\n",
     ),
     Slip(
         "a closed session believed",

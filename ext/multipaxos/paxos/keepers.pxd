@@ -1,4 +1,4 @@
-# The sessions that keep much: see keepers.pyx.
+# The session that keeps most: see keepers.pyx.
 cimport cython
 
 from libc.stdint cimport uint64_t
@@ -9,22 +9,18 @@ from multipaxos.paxos.kept_answers cimport Session
 @cython.final
 cdef class Keepers:
     cdef uint64_t kept_bytes         # the sum over all sessions
-    cdef uint64_t floor              # who keeps no more is never the one that keeps most when the sum is too large
+    cdef uint64_t bound              # of the sum
+    cdef bint is_ordered             # is every session in the heap?
     cdef Session** heap              # [1, count]
     cdef uint64_t count, room
-
-    cdef int note_keeper(self, Session* session) except -1
-    cdef void gone(self, Session* session) noexcept
-    cdef void remove(self, Session* session) noexcept
-    cdef void settle(self, Session* session) noexcept
 
     # A session was used; it kept `before` bytes until then.
     cdef inline int note(self, Session* session, uint64_t before) except -1:
         self.kept_bytes += session.kept_bytes - before
-        if session.kept_bytes > self.floor or session.rank:
-            return self.note_keeper(session)
-        return 0
+        return self.place(session) if self.is_ordered else 0
 
-    # The session that keeps most, among equals the one that was used least recently; NULL if none is above `floor`.
-    cdef inline Session* most(self) noexcept:
-        return self.heap[1] if self.count else NULL
+    cdef Session* most(self, Session* oldest) except NULL
+    cdef void gone(self, Session* session) noexcept
+    cdef int place(self, Session* session) except -1
+    cdef void forget_order(self) noexcept
+    cdef void settle(self, Session* session) noexcept

@@ -25,7 +25,7 @@ cdef struct Session:
     uint64_t answer_bytes            # of the answers that are not acknowledged, those to reads too
     uint64_t kept_bytes              # what its answers count in the sum over all sessions
     uint64_t name                    # hash of id and nonce
-    uint64_t digest                  # of all above, as the table's hash has it
+    uint64_t digest                  # of all above, as of the table's last hash
     uint64_t link                    # volatile: the link that asks here, 0: none; not part of the replicated state
     uint64_t capacity                # of answers, a power of two
     Answer* answers                  # ring, by sequence
@@ -39,7 +39,7 @@ cdef int keep_answer(Session* session, Semantics semantics, uint16_t status, bin
                      const uint8_t* data, uint32_t size) except -1
 cdef int read_again(Session* session, Semantics semantics, Answer* answer, uint16_t status, uint64_t slot,
                     uint32_t size) except -1
-cdef int acknowledge(Session* session, uint64_t sequence) except -1
+cdef int acknowledge(Session* session, uint64_t sequence, bint shrink) except -1
 cdef void drop_answers(Session* session, uint64_t sequence) noexcept
 
 cdef inline const uint8_t* answer_data(const Answer* answer) noexcept:

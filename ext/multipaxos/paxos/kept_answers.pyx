@@ -8,7 +8,9 @@ Rules.
 - The bytes of an answer to a read are not kept: a repeated read is executed again. Its size counts among the session's
   unacknowledged bytes all the same, because they are on their way to the client.
 - A refusal counts `refusal_bytes`, whatever its text: the text may differ between replicas. So much of it is kept.
-- Each answer counts `answer_cost` more. The ring shrinks when three quarters of it are empty: this covers its memory.
+- Each answer counts `answer_cost` more, and three quarters of a ring may be empty: this covers its memory. A ring that
+  is emptier shrinks when its client acknowledges, but only when the rings of all sessions have much room together: a
+  client that keeps many commands in flight would else make its ring anew again and again.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -33,23 +35,25 @@ cdef int keep_answer(Session* session, Semantics semantics, uint16_t status, bin
                      const uint8_t* data, uint32_t size) except -1:
     """Keeps the answer of the next sequence."""
     cdef Answer* answer
+    cdef uint8_t* large = NULL
+    cdef uint32_t counted = counted_bytes(semantics, status, size)
+    cdef uint32_t kept = 0 if read else min(size, counted)
+    cdef uint32_t cost = <uint32_t>semantics.answer_cost + (0 if read else counted)
     if session.last - session.acknowledged >= session.capacity:
         session.answers = <Answer*>ring_grow(session.answers, &session.capacity, session.acknowledged + 1,
                                              session.last + 1, sizeof(Answer), FIRST_CAPACITY)
-    answer = &session.answers[(session.last + 1) & (session.capacity - 1)]
-    answer.slot, answer.status, answer.read, answer.large = slot, status, read, NULL
-    answer.counted = counted_bytes(semantics, status, size)
-    answer.size = 0 if read else min(size, answer.counted)
-    answer.cost = <uint32_t>semantics.answer_cost + (0 if read else answer.counted)
-    if answer.size > SMALL_BYTES:
-        answer.large = <uint8_t*>malloc(answer.size)
-        if answer.large == NULL:
+    if kept > SMALL_BYTES:
+        large = <uint8_t*>malloc(kept)
+        if large == NULL:
             raise MemoryError("no memory for an answer")
-    if answer.size:
-        memcpy(<void*>answer_data(answer), data, answer.size)
-    session.answer_bytes += answer.counted
-    session.kept_bytes += answer.cost
     session.last += 1
+    answer = &session.answers[session.last & (session.capacity - 1)]
+    answer.slot, answer.status, answer.read, answer.large = slot, status, read, large
+    answer.size, answer.counted, answer.cost = kept, counted, cost
+    if kept:
+        memcpy(<void*>answer_data(answer), data, kept)
+    session.answer_bytes += counted
+    session.kept_bytes += cost
     return 0
 
 
@@ -62,12 +66,12 @@ cdef int read_again(Session* session, Semantics semantics, Answer* answer, uint1
     return 0
 
 
-cdef int acknowledge(Session* session, uint64_t sequence) except -1:
-    """Drops the answers up to `sequence`, as far as there are any."""
+cdef int acknowledge(Session* session, uint64_t sequence, bint shrink) except -1:
+    """Drops the answers up to `sequence`, as far as there are any; `shrink`: and the room that they leave."""
     cdef uint64_t kept, target = FIRST_CAPACITY
     drop_answers(session, sequence)
     kept = session.last - session.acknowledged
-    if session.capacity > FIRST_CAPACITY and 4 * kept <= session.capacity:
+    if shrink and session.capacity > FIRST_CAPACITY and 4 * kept <= session.capacity:
         while target < 2 * kept:
             target *= 2
         session.answers = <Answer*>ring_move(session.answers, &session.capacity, session.acknowledged + 1,

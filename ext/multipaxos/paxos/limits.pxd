@@ -11,6 +11,7 @@ cdef enum:
 
     # A client's. What replicas judge sessions by is in machine/semantics.pyx.
     UNACKNOWLEDGED_MAX = 16384       # commands in flight in one session: a power of two
+    RINGS_MAX = 1 << 19              # answers that the rings of all sessions have room for, before one shrinks
 
     # One replica's memory for those that ask it. Volatile.
     REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`

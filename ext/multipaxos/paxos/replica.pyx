@@ -269,11 +269,10 @@ cdef class Replica:
             self.requests.note_opened(&command)
         elif command.kind == SETTING:
             self.follow_settings()
-        if self.sessions.evicted:
-            if self.sessions.evicted_link:  # commands that its client has in flight will be answered `expired`
-                self.answers.expect_session(self.sessions.evicted, self.sessions.evicted_nonce,
-                                            self.sessions.evicted_link)
-            self.sessions.evicted = 0
+        if self.sessions.evicted:            # commands that their clients have in flight will be answered `expired`
+            for session, nonce, link in self.sessions.evicted:
+                self.answers.expect_session(session, nonce, link)
+            self.sessions.evicted.clear()
         return self.answers.report_applied(&command, &outcome)
 
     cdef uint64_t state_hash(self):

@@ -26,7 +26,8 @@ cdef struct Outcome:                 # of one command that was judged
 cdef class SessionTable:
     cdef readonly uint64_t count
     cdef uint64_t chain              # hash of everything applied so far, in order
-    cdef uint64_t content            # sum of the sessions' digests
+    cdef uint64_t content            # sum of the sessions' digests, as of the last hash
+    cdef uint64_t hashed_slot        # the last use that the digests know
     cdef Session** by_id
     cdef Session** by_nonce
     cdef uint64_t buckets
@@ -34,13 +35,15 @@ cdef class SessionTable:
     cdef Session* oldest
     cdef Session* newest
     cdef Keepers keepers
+    cdef readonly uint64_t rings     # answers that the rings of all sessions have room for
     cdef Bytes scratch
-    cdef uint64_t evicted, evicted_nonce, evicted_link  # the session that the last command evicted, its link; 0: none
+    cdef list evicted                # [(id, nonce, link)] of sessions that were evicted while a link asked in them
 
     cdef Session* find(self, uint64_t id, uint64_t nonce) noexcept
     cdef Session* find_nonce(self, uint64_t nonce) noexcept
     cdef uint64_t state_hash(self) noexcept
     cdef int use(self, Semantics semantics) except -1
+    cdef int keep_bound(self) except -1
     cdef int apply(self, const Command* command, const Context* context, Machine machine, Outcome* outcome) except -1
     cdef bint will_apply(self, const Command* command, uint64_t before, uint64_t* room) noexcept
     cdef uint64_t bytes_up_to(self, Session* session, uint64_t sequence) noexcept
@@ -50,10 +53,9 @@ cdef class SessionTable:
     cdef int repeat(self, Session* session, const Command* command, const Context* context, Machine machine,
                     Outcome* outcome) except -1
     cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL
-    cdef void evict(self, Session* session) noexcept
+    cdef int evict(self, Session* session) except -1
     cdef void forget(self, Session* session) noexcept
     cdef void used(self, Session* session, uint64_t slot) noexcept
-    cdef void sum_up(self, Session* session) noexcept
 
 # What a command gets whose session does not live, or no longer. To close it is done then.
 cdef inline uint16_t status_without_session(const Command* command) noexcept:

@@ -18,8 +18,8 @@ Rules of `apply`, for (session, nonce, sequence, unacknowledged):
 - closing ends a session, and is `ok` also where there is none; a nonce of 0 opens nothing (`expired`).
 
 Two bounds. A full table evicts the session whose last use lies in the lowest slot. More kept bytes than
-`kept_bytes_max` evict the session that keeps most (`keepers`): it keeps at least what the last command added, so one is
-enough. Only `link`, which link asks in the session on this replica, is not replicated.
+`kept_bytes_max` evict the session that keeps most (`keepers`), until the bound holds. Only `link`, which link asks in
+the session on this replica, is not replicated.
 """
 
 cimport cython
@@ -39,6 +39,7 @@ from multipaxos.paxos.keepers cimport Keepers
 from multipaxos.paxos.kept_answers cimport (
     Answer, Session, acknowledge, answer_data, answer_of, drop_answers, keep_answer, read_again,
 )
+from multipaxos.paxos.limits cimport RINGS_MAX
 
 from multipaxos.errors import InvariantViolation
 
@@ -50,7 +51,8 @@ cdef class SessionTable:
     def __cinit__(self, Semantics semantics not None):
         self.buckets = 1 << 14
         self.semantics = semantics
-        self.keepers = Keepers(semantics.kept_bytes_max // semantics.sessions_max)
+        self.evicted = []
+        self.keepers = Keepers(semantics.kept_bytes_max)
         self.by_id = <Session**>calloc(self.buckets, sizeof(Session*))
         self.by_nonce = <Session**>calloc(self.buckets, sizeof(Session*))
         if self.by_id == NULL or self.by_nonce == NULL:
@@ -83,21 +85,34 @@ cdef class SessionTable:
         return session
 
     cdef uint64_t state_hash(self) noexcept:
-        """Equal tables that came about by equal commands have equal hashes."""
+        """Equal tables that came about by equal commands have equal hashes. What a session has changes only when it is
+        used, so those used since the last call are the newest ones, and only their digests are made anew."""
+        cdef Session* session = self.newest
+        cdef uint64_t digest
+        while session != NULL and session.used_slot > self.hashed_slot:
+            digest = hash_word(hash_word(session.name, session.used_slot), session.last)
+            digest = hash_word(hash_word(digest, session.acknowledged),
+                               session.answer_bytes << 32 ^ session.kept_bytes)
+            self.content += digest - session.digest
+            session.digest = digest
+            session = session.older
+        if self.newest != NULL:
+            self.hashed_slot = self.newest.used_slot
         return self.chain ^ self.content
 
     cdef int use(self, Semantics semantics) except -1:
         """The bounds that the log says, from the next command on."""
-        cdef Session* session = self.oldest
         self.semantics = semantics
-        self.keepers.floor = semantics.kept_bytes_max // semantics.sessions_max
-        while session != NULL:
-            self.keepers.note(session, session.kept_bytes)
-            session = session.newer
+        self.keepers.bound = semantics.kept_bytes_max
+        self.keepers.forget_order()
         while self.count > semantics.sessions_max:
             self.evict(self.oldest)
-        while self.keepers.kept_bytes > semantics.kept_bytes_max:
-            self.evict(self.keepers.most())
+        return self.keep_bound()
+
+    cdef int keep_bound(self) except -1:
+        """Evicts what is kept above the bound."""
+        while self.keepers.kept_bytes > self.keepers.bound:
+            self.evict(self.keepers.most(self.oldest))
         return 0
 
     # -- applying
@@ -129,7 +144,6 @@ cdef class SessionTable:
             outcome.opened = self.open(slot, command.sequence)
         self.used(outcome.opened, slot)
         self.keepers.note(outcome.opened, outcome.opened.kept_bytes)
-        self.sum_up(outcome.opened)
         outcome.known = True
         outcome.status = OPENED
         outcome.session = outcome.opened.id
@@ -138,7 +152,7 @@ cdef class SessionTable:
     cdef int apply_in(self, Session* session, const Command* command, const Context* context, Machine machine,
                       Outcome* outcome) except -1:
         """A command of a session that lives."""
-        cdef uint64_t before = session.kept_bytes
+        cdef uint64_t before = session.kept_bytes, room = session.capacity
         cdef bint reads
         if command.kind == CLOSE_SESSION:
             outcome.status = OK
@@ -146,7 +160,7 @@ cdef class SessionTable:
             return 0
         self.used(session, context.slot)
         if command.sequence > command.unacknowledged:
-            acknowledge(session, command.sequence - 1 - command.unacknowledged)
+            acknowledge(session, command.sequence - 1 - command.unacknowledged, self.rings > RINGS_MAX)
         if command.sequence <= session.last:
             self.repeat(session, command, context, machine, outcome)
         elif command.sequence > session.last + 1:
@@ -161,10 +175,8 @@ cdef class SessionTable:
             outcome.data, outcome.size = self.scratch.data, <uint32_t>self.scratch.size
             keep_answer(session, self.semantics, outcome.status, reads, context.slot, outcome.data, outcome.size)
         self.keepers.note(session, before)
-        self.sum_up(session)
-        if self.keepers.kept_bytes > self.semantics.kept_bytes_max:
-            self.evict(self.keepers.most())
-        return 0
+        self.rings += session.capacity - room
+        return self.keep_bound() if self.keepers.kept_bytes > self.keepers.bound else 0
 
     cdef bint will_apply(self, const Command* command, uint64_t before, uint64_t* room) noexcept:
         """Will `apply` give this command (of kind APPLY) to the machine, if `before` commands of its session come first
@@ -247,9 +259,10 @@ cdef class SessionTable:
         self.count += 1
         return session
 
-    cdef void evict(self, Session* session) noexcept:
+    cdef int evict(self, Session* session) except -1:
         """A session ends that its client did not close."""
-        self.evicted, self.evicted_nonce, self.evicted_link = session.id, session.nonce, session.link
+        if session.link:
+            self.evicted.append((session.id, session.nonce, session.link))
         self.forget(session)
 
     cdef void used(self, Session* session, uint64_t slot) noexcept:
@@ -266,13 +279,6 @@ cdef class SessionTable:
         session.newer = NULL
         self.newest.newer = session
         self.newest = session
-
-    cdef void sum_up(self, Session* session) noexcept:
-        """The table's hash covers a session as it is now."""
-        cdef uint64_t digest = hash_word(hash_word(session.name, session.used_slot), session.last)
-        digest = hash_word(hash_word(digest, session.acknowledged), session.answer_bytes << 32 ^ session.kept_bytes)
-        self.content += digest - session.digest
-        session.digest = digest
 
     cdef void forget(self, Session* session) noexcept:
         cdef Session** place = &self.by_id[hash_word(0, session.id) & (self.buckets - 1)]
@@ -293,6 +299,7 @@ cdef class SessionTable:
             self.newest = session.older
         self.keepers.gone(session)
         self.content -= session.digest
+        self.rings -= session.capacity
         drop_answers(session, session.last)
         free(session.answers)
         free(session)
@@ -311,13 +318,14 @@ cdef class SessionTable:
     def invariants(self):
         """The table is bounded, its list is in the order of use, and what is kept adds up."""
         cdef Session* session = self.oldest
-        cdef uint64_t count = 0, kept = 0, used = 0
+        cdef uint64_t count = 0, kept = 0, used = 0, rings = 0
         while session != NULL:
             if session.used_slot <= used:
                 raise InvariantViolation(f"session {session.id} was used last in slot {session.used_slot}, the one "
                                          f"before it in {used}")
             used = session.used_slot
             kept += session.kept_bytes
+            rings += session.capacity
             count += 1
             session = session.newer
         if count != self.count or count > self.semantics.sessions_max:
@@ -326,6 +334,8 @@ cdef class SessionTable:
         if kept != self.keepers.kept_bytes or kept > self.semantics.kept_bytes_max:
             raise InvariantViolation(f"the sessions keep {kept} bytes, the table counts {self.keepers.kept_bytes}, and "
                                      f"at most {self.semantics.kept_bytes_max} may be kept")
+        if rings != self.rings:
+            raise InvariantViolation(f"the rings have room for {rings} answers, the table counts {self.rings}")
 
     # -- for tests
     def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
