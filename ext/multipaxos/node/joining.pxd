@@ -33,7 +33,7 @@ cdef class Joining:
     cdef int on_founding(self, Link link, const Message* message) except -1
     cdef int take_refused_slots(self, Link source) except -1
     cdef int on_ping_due(self) except -1
-    cdef int on_durable(self) except -1
+    cdef bint on_durable(self) except -1
     cdef int send_founding(self, Link link) except -1
     cdef int send_to_all(self) except -1
     cdef int record(self) except -1

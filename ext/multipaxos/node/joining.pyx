@@ -148,16 +148,18 @@ cdef class Joining:
         self.ticket = self.journal.ticket()
         return 0
 
-    cdef int on_durable(self) except -1:
-        """A batch is durable."""
-        if self.ticket and self.journal.is_durable(self.ticket):
-            self.ticket = 0
-            self.cluster_id = self.founding.cluster_id
-            self.tell_founders()
-            if not self.founding.fresh:
-                self.on_founders_durable()
-            self.send_to_all()
-        return 0
+    cdef bint on_durable(self) except -1:
+        """A batch is durable. True if with it the node belongs to its cluster, and refuses the slots that are refused
+        there."""
+        if not self.ticket or not self.journal.is_durable(self.ticket):
+            return False
+        self.ticket = 0
+        self.cluster_id = self.founding.cluster_id
+        self.tell_founders()
+        if not self.founding.fresh:
+            self.on_founders_durable()
+        self.send_to_all()
+        return True
 
     cdef int tell_founders(self) except -1:
         """From now on the founders' word on the log counts, if we know them and our cluster's id is durable."""

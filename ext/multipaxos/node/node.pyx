@@ -168,6 +168,7 @@ cdef class Node:
         made.events = self.context.take_events()
         made.status_requests = self.links.take_status_requests()
         made.failed = self.failed
+        made.look()
         return made
 
     cdef ApplyJob next_job(self):
@@ -187,8 +188,8 @@ cdef class Node:
                 self.failed = "the storage failed: nothing more is promised; mend the disk and start this node again"
                 return
             self.journal.on_durable()
-            self.joining.on_durable()
-            self.replica.refuse(self.joining.refused_slots)
+            if self.joining.on_durable():
+                self.replica.refuse(self.joining.refused_slots)
             self.release()
             self.settle_wakeup()
             return

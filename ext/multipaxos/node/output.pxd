@@ -45,3 +45,6 @@ cdef class Output:
     cdef readonly list events
     cdef readonly list status_requests
     cdef readonly str failed
+    cdef readonly bint is_plain
+
+    cdef void look(self) noexcept

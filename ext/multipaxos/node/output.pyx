@@ -114,6 +114,7 @@ cdef class Output:
     `events`: [Event] that have happened. They do not wait for the disk.
     `status_requests`: [(link, nonce)] of clients that ask for this node's status, at most one of each link: the shell
         answers with a status reply that repeats the nonce.
+    `is_plain`: there is nothing but writes and a batch, as in most outputs.
     `failed`: empty, or why the node stopped: the disk or the machine failed. The node answers nothing more; the shell
         reports the reason and ends the process.
     """
@@ -128,3 +129,9 @@ cdef class Output:
         self.status_requests = status_requests
         self.failed = failed
         self.job = job
+        self.look()
+
+    cdef void look(self) noexcept:
+        """Sets `is_plain`, when all others are set."""
+        self.is_plain = not (self.reads or self.closes or self.events or self.status_requests or self.failed
+                             or self.job is not None)

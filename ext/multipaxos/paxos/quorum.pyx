@@ -21,15 +21,21 @@ from multipaxos.paxos.limits cimport ACCEPTORS_MAX
 
 from multipaxos.errors import ConfigurationError
 
-cdef extern from *:
-    int popcount "__builtin_popcountll"(unsigned long long) noexcept nogil
-
 cdef enum:
     NONE = 0
     SIZES = 1
     GRID = 2
 
 globals().update(ACCEPTORS_MAX=ACCEPTORS_MAX)
+
+
+cdef inline bint has_bits(uint64_t mask, int count) noexcept nogil:
+    """Has the mask at least `count` bits, 1 or more? Quorums are small, and a processor's own instruction for this may
+    not be assumed."""
+    cdef int _
+    for _ in range(count - 1):
+        mask &= mask - 1                 # without its lowest bit
+    return mask != 0
 
 
 cdef class QuorumSystem:
@@ -79,13 +85,13 @@ cdef class QuorumSystem:
     cdef bint is_phase1(self, uint64_t votes) noexcept:
         votes &= self.acceptors
         if self.kind == SIZES:
-            return popcount(votes) >= self.size1
+            return has_bits(votes, self.size1)
         return _holds_one(votes, self.row_masks, self.rows)
 
     cdef bint is_phase2(self, uint64_t votes) noexcept:
         votes &= self.acceptors
         if self.kind == SIZES:
-            return popcount(votes) >= self.size2
+            return has_bits(votes, self.size2)
         return _holds_one(votes, self.column_masks, self.columns)
 
     def is_phase1_quorum(self, votes):

@@ -200,14 +200,7 @@ class Running:
                 if connection is not None:
                     connection.traffic.sent_bytes += len(data)
                     connection.write(data)
-            if (
-                output.closes
-                or output.events
-                or output.reads
-                or output.job is not None
-                or output.status_requests
-                or output.failed
-            ):
+            if not output.is_plain:
                 self._carry_out_rare(output)
             batch = output.batch
             if batch is None or not self._live:
