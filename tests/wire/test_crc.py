@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multipaxos.wire.crc import sum_of
+from tests.support.records import flipped
 
 # RFC 3720, appendix B.4, and the check value of the catalogues of CRCs.
 KNOWN = {
@@ -30,8 +33,14 @@ def test_the_table_gives_what_the_instruction_gives(data: bytes, offset: int) ->
     assert sum_of(data, True) == sum_of(data) == sum_of(memoryview(bytes(offset) + data)[offset:])
 
 
+@pytest.mark.parametrize("size", [1535, 1536, 1537, 3072, 3 * 1536 + 511, 100_000])
+def test_long_stretches_that_are_summed_side_by_side(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert sum_of(data, True) == sum_of(data)
+    assert sum_of(flipped(data, size // 2, 1)) != sum_of(data)
+
+
 @given(st.binary(min_size=1, max_size=100), st.data())
 def test_a_flipped_byte_is_seen(data: bytes, draw: st.DataObject) -> None:
     at, other = draw.draw(st.integers(0, len(data) - 1)), draw.draw(st.integers(1, 255))
-    flipped = data[:at] + bytes([data[at] ^ other]) + data[at + 1 :]
-    assert sum_of(flipped) != sum_of(data)
+    assert sum_of(flipped(data, at, other)) != sum_of(data)
