@@ -385,8 +385,14 @@ def test_a_transaction_that_does_not_parse_is_refused(transaction: bytes, reason
 
 @pytest.mark.parametrize(
     "command",
-    [b"", b"\x09", b"\x09\0\0\1\0\0", b"\x09\1\0\1\0\0\0\0\1\0", b"\x09\1\0\0\0\0\0\4\1\0k\5\0\0"],
-    ids=["empty", "no counts", "half of the counts", "half of a key", "half of a version"],
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x09", id="no counts"),
+        pytest.param(b"\x09\0\0\1\0\0", id="half of the counts"),
+        pytest.param(b"\x09\1\0\1\0\0\0\0\1\0", id="half of a key"),
+        pytest.param(b"\x09\1\0\0\0\0\0\3\1\0k\5\0\0\0v", id="half of a value"),
+        pytest.param(b"\x09\1\0\0\0\0\0\4\1\0k\5\0\0", id="half of a version"),
+    ],
 )
 def test_what_does_not_parse_is_no_read(command: bytes) -> None:
     """Its refusal is an answer that is kept."""
