@@ -20,9 +20,9 @@ import numpy as np
 from evaluation.records import OK, Operations
 from multipaxos.load.operation_log import OPERATIONS
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import parts_of
 from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
+from multipaxos.wire.record import parts_of
 
 Command = tuple[int, int, str]  # session, sequence, and the hash of all of it
 Log = Mapping[int, Command]  # slot -> what was decided there

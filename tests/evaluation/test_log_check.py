@@ -14,8 +14,8 @@ from evaluation.log_check import Command, brief, lost_writes, one_log, proposed_
 from evaluation.records import OPERATION, Operations
 from multipaxos.load.operation_log import OPERATIONS, OUTCOMES
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import pack
 from multipaxos.wire import codec
+from tests.support.records import pack
 
 PUT, GET = OPERATIONS["put"], OPERATIONS["get"]
 NOOP = (0, 0, b"n")

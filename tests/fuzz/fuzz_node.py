@@ -20,8 +20,9 @@ from typing import Any
 
 from multipaxos.errors import InvariantViolation
 from multipaxos.node.output import Batch
-from multipaxos.storage.records import by_key, cut, parts_of_batch
+from multipaxos.storage.records import by_key, cut
 from multipaxos.wire import codec
+from multipaxos.wire.record import parts_of_batch
 from tests.fuzz.harness import Program, chunk, main
 from tests.fuzz.states import CLIENT, COMMANDS, STATES
 from tests.support.one_node import OneNode, ballot, command

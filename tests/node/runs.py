@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from multipaxos.storage.records import Record, make
+from multipaxos.storage.records import Record
 from multipaxos.wire import codec
+from multipaxos.wire.record import make_record
 from tests.support.one_node import OneNode, ballot, command
 
 
@@ -23,7 +24,9 @@ def run_of(at: int, first: int, *commands: tuple[Any, ...]) -> bytes:
 
 def records_of(*records: tuple[int, int, bytes]) -> list[Record]:
     """Records of (first, end, frame), numbered in this order."""
-    return [(first, index, make(first, end, index, frame)) for index, (first, end, frame) in enumerate(records, 1)]
+    return [
+        (first, index, make_record(first, end, index, frame)) for index, (first, end, frame) in enumerate(records, 1)
+    ]
 
 
 def entry(frame: bytes, first: int, end: int) -> dict[str, Any]:

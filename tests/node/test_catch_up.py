@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from multipaxos.storage.records import by_key, cut, make
+from multipaxos.storage.records import by_key, cut
 from multipaxos.wire import codec
 from multipaxos.wire.codec import SLOTS_END
+from multipaxos.wire.record import make_record
 from tests.node.runs import decided_node, entry, run, run_of, with_a_log
 from tests.support.one_node import OneNode, ballot, command
 
@@ -84,7 +85,7 @@ class TestAnswers:
         one = with_a_log(b"x", 40, window=4)
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
-        one.core.done(read.token, True, (4, [(i, i, make(i, i + 1, i, bytes(1_500_000))) for i in (1, 2, 3)]))
+        one.core.done(read.token, True, (4, [(i, i, make_record(i, i + 1, i, bytes(1_500_000))) for i in (1, 2, 3)]))
         one.collect()
         (answer,) = one.from_peer(2, "fetched")
         assert (answer["first"], answer["end"], len(answer["pvalues"])) == (1, 2, 1)
@@ -112,7 +113,7 @@ class TestAnswers:
         one.send(2, "fetch", first=1, end=40)
         (read,) = one.reads
         one.core.link_down(102)
-        one.core.done(read.token, True, (4, [(1, 1, make(1, 2, 1, b"frame"))]))
+        one.core.done(read.token, True, (4, [(1, 1, make_record(1, 2, 1, b"frame"))]))
         one.collect()
         assert one.sent == {}
 

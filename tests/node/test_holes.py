@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 
 from multipaxos.errors import CorruptLog
-from multipaxos.storage.records import HEADER, Record, by_key, cut
+from multipaxos.storage.records import Record, by_key, cut
+from multipaxos.wire.record import HEADER_BYTES
 from tests.node.runs import entry, run, run_of, with_a_log
 from tests.support.one_node import OneNode, ballot, command
+from tests.support.records import flipped
 
 B1, B2, B3 = ballot(1, 1), ballot(2, 2), ballot(3, 1)
 
 
-def rot(one: OneNode, place: int, at: int = HEADER.size + 30) -> None:
+def rot(one: OneNode, place: int, at: int = HEADER_BYTES + 30) -> None:
     """Flips a bit of the record that was written at that place."""
     first, index, value = one.records[place]
-    one.records[place] = first, index, value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+    one.records[place] = first, index, flipped(value, at)
 
 
 def voted(*runs: tuple[int, int, list[bytes]], decided: int = 1) -> OneNode:
@@ -143,7 +145,7 @@ class TestVotes:
 class TestRepair:
     """What is known to be decided is fetched at once."""
 
-    @pytest.mark.parametrize("at", [0, 8, 16, 24, 28, 32, 36, HEADER.size, HEADER.size + 80])
+    @pytest.mark.parametrize("at", [0, 8, 16, 24, 28, 32, 36, HEADER_BYTES, HEADER_BYTES + 80])
     def test_a_log_with_a_damaged_record_below_decided_repairs_itself(self, at: int) -> None:
         one = voted(*((B1, slot, [b"%d" % slot]) for slot in range(1, 9)), decided=9)
         rot(one, 2, at)
@@ -224,7 +226,7 @@ class TestTeaching:
         one.collect()
         return one, [(p["first"], p["end"]) for answer in one.from_peer(2, "fetched") for p in answer["pvalues"]]
 
-    @pytest.mark.parametrize(("at", "sent"), [(HEADER.size + 3, [(1, 2), (2, 3)]), (8, [(1, 2), (2, 3)])])
+    @pytest.mark.parametrize(("at", "sent"), [(HEADER_BYTES + 3, [(1, 2), (2, 3)]), (8, [(1, 2), (2, 3)])])
     def test_the_answer_ends_before_it(self, at: int, sent: list[tuple[int, int]]) -> None:
         source = with_a_log(b"x", 4)
         rot(source, 2, at)

@@ -7,6 +7,7 @@ import pytest
 from multipaxos.errors import CorruptLog
 from tests.node.runs import records_of, run_of
 from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
+from tests.support.records import flipped
 
 
 class TestRecovery:
@@ -152,6 +153,6 @@ class TestCorruptLog:
     def test_a_log_that_ends_with_a_damaged_record_below_the_decided_slots_is_corrupt(self) -> None:
         """The damaged record covered slot 1 alone; nothing explains the decided slots behind it."""
         ((first, index, value),) = records_of((1, 2, run_of(ballot(1, 1), 1, command(0, 5))))
-        damaged = value[:-1] + bytes([value[-1] ^ 1])
+        damaged = flipped(value, -1)
         with pytest.raises(CorruptLog, match="lacks slot 2,"):
             OneNode(window=8, meta={b"decided": (100).to_bytes(8, "little")}, records=[(first, index, damaged)])

@@ -1,8 +1,8 @@
 """The acceptor inside its node: what it answers, and when: nothing before the disk holds what the answer rests on."""
 
 from multipaxos.paxos.roles import ALL_ROLES
-from multipaxos.storage.records import parts_of
 from multipaxos.wire import codec
+from multipaxos.wire.record import parts_of
 from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 COMMANDS = [command(0, 900 + i, b"", OPEN_SESSION) for i in range(12)]

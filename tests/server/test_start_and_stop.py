@@ -16,9 +16,9 @@ from multipaxos.server.server import Server
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import pack
 from tests.server.nodes import OK, cluster, one_node, three_nodes
 from tests.support.link_by_hand import Caller, RawLink, local_config, put, run, until
+from tests.support.records import pack
 
 
 def test_a_node_that_the_configuration_does_not_have() -> None:

@@ -28,7 +28,8 @@ from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import FOUNDING_NS, LIVE_NS, World
 from multipaxos.storage.lmdb import KEY, LmdbStorage
-from multipaxos.storage.records import HEADER
+from multipaxos.wire.record import HEADER_BYTES
+from tests.support.records import flipped
 
 NODES = 3
 CLUSTER = "demo"
@@ -88,26 +89,21 @@ def damage(directory: Path, chance: random.Random, decided: int) -> tuple[str, b
             records = list(transaction.cursor(log))
             if records and chance.random() < 0.7:
                 key, value = chance.choice(records)
-                at = chance.randrange(HEADER.size if chance.random() < 0.3 else len(value))
-                transaction.put(key, flipped(value, at, chance), db=log)
+                at = chance.randrange(HEADER_BYTES if chance.random() < 0.3 else len(value))
+                transaction.put(key, flipped(value, at, chance.randint(1, 255)), db=log)
                 return "record", KEY.unpack(key)[0] < decided
             databases = [environment.open_db(name, transaction, create=False) for name in (b"meta", b"storage")]
             pairs = [(db, key, value) for db in databases for key, value in transaction.cursor(db)]
             db, key, value = chance.choice(pairs)
             transaction.delete(key, db=db)
             if not value or chance.random() < 0.5:
-                key = flipped(key, chance.randrange(len(key)), chance)
+                key = flipped(key, chance.randrange(len(key)), chance.randint(1, 255))
             else:
-                value = flipped(value, chance.randrange(len(value)), chance)
+                value = flipped(value, chance.randrange(len(value)), chance.randint(1, 255))
             transaction.put(key, value, db=db)
             return "key", False
     finally:
         environment.close()
-
-
-def flipped(data: bytes, at: int, chance: random.Random) -> bytes:
-    """The bytes with some bits of one of them flipped."""
-    return data[:at] + bytes([data[at] ^ chance.randint(1, 255)]) + data[at + 1 :]
 
 
 def start(host: Host, directory: Path) -> str:

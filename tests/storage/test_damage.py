@@ -11,7 +11,7 @@ import pytest
 
 from multipaxos.errors import CorruptLog, DamagedDirectory, DirectoryMismatch, StorageError
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import pack
+from tests.support.records import pack
 
 Change = Callable[[Any, Any], object]
 ADVICE = "keep this directory, and start the node with an empty one"

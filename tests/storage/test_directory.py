@@ -19,7 +19,8 @@ from multipaxos.storage.directory import is_memory_filesystem
 from multipaxos.storage.dropping import DroppingStorage
 from multipaxos.storage.lmdb import LmdbStorage
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import pack, parts_of
+from multipaxos.wire.record import parts_of
+from tests.support.records import pack
 
 SMALL_MAP_BYTES = 1 << 20
 

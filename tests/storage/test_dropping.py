@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from multipaxos.storage.dropping import DroppingStorage
-from multipaxos.storage.records import HEADER, pack
+from multipaxos.wire.record import HEADER_BYTES
+from tests.support.records import pack
 
 
 def test_dropping_storage_reads_what_is_unsynced_in_order(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ def test_dropping_storage_reads_what_is_unsynced_in_order(tmp_path: Path) -> Non
     made.commit({}, pack([(1, 3, 1, b"old"), (1, 3, 2, b"new")]))
     made.commit({}, pack([(1, 2, 3, b"newest")]))
     _, records = made.read(1, 5, 1000)
-    assert [value[HEADER.size :] for _, _, value in records] == [b"old", b"new", b"newest"]
+    assert [value[HEADER_BYTES:] for _, _, value in records] == [b"old", b"new", b"newest"]
     made.close()
 
 
@@ -40,5 +41,5 @@ def test_dropping_storage_keeps_what_was_synced_by_hand(tmp_path: Path) -> None:
     made.commit({}, pack([(2, 3, 2, b"y")]))
     made.close()
     after = DroppingStorage(tmp_path, "demo", 0)
-    assert [value[HEADER.size :] for _, _, value in after.records()] == [b"x"]
+    assert [value[HEADER_BYTES:] for _, _, value in after.records()] == [b"x"]
     after.close()

@@ -14,7 +14,8 @@ import pytest
 
 from multipaxos.errors import StorageError
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import HEADER, pack
+from multipaxos.wire.record import HEADER_BYTES
+from tests.support.records import pack
 
 
 def in_another_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -26,26 +27,26 @@ def in_another_process(code: str, *arguments: object) -> subprocess.CompletedPro
 def test_the_map_grows(tmp_path: Path) -> None:
     made = LmdbStorage(tmp_path, "demo", 0, map_bytes=1 << 16)
     frames = [bytes([i]) * 60_000 for i in range(40)]
-    for i, frame in enumerate(frames):
+    for i, frame in enumerate(frames, 1):
         made.commit({b"n": bytes([i])}, pack([(i, i + 1, i, frame)]))
-    assert [value[HEADER.size :] for _, _, value in made.records()] == frames
+    assert [value[HEADER_BYTES:] for _, _, value in made.records()] == frames
     made.close()
 
 
 def test_the_map_grows_while_others_read(tmp_path: Path) -> None:
     made = LmdbStorage(tmp_path, "demo", 0, map_bytes=1 << 16, sync=False)
-    made.commit({}, pack([(0, 1, 1, b"first" * 1000)]))
+    made.commit({}, pack([(1, 2, 1, b"first" * 1000)]))
     seen: list[bool] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            seen.append(made.read(0, 1, 1 << 20)[1][0][2].endswith(b"first" * 1000))
+            seen.append(made.read(1, 2, 1 << 20)[1][0][2].endswith(b"first" * 1000))
 
     reader = threading.Thread(target=read)
     reader.start()
-    for i in range(1, 150):
-        made.commit({}, pack([(i, i + 1, i + 1, bytes(30_000))]))
+    for i in range(2, 150):
+        made.commit({}, pack([(i, i + 1, i, bytes(30_000))]))
     done.set()
     reader.join()
     assert seen
@@ -57,7 +58,7 @@ FILL = """
     import resource, signal, sys
     from multipaxos.errors import StorageError
     from multipaxos.storage.lmdb import LmdbStorage
-    from multipaxos.storage.records import pack
+    from multipaxos.wire.record import make_record
     storage = LmdbStorage(sys.argv[1], "demo", 0)
     frame = bytes(50_000)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -65,7 +66,7 @@ FILL = """
     done = 0
     try:
         while done < 100:
-            storage.commit({}, pack([(done, done + 1, done + 1, frame)]))
+            storage.commit({}, make_record(done + 1, done + 2, done + 1, frame))
             done += 1
     except StorageError as error:
         print(error)
@@ -87,7 +88,7 @@ def test_a_full_disk_fails_the_storage_for_good_and_keeps_what_was_committed(tmp
     assert later == f"later: {first}"
     assert 0 < int(done) < 20
     made = LmdbStorage(tmp_path, "demo", 0)
-    assert [record[0] for record in made.records()] == list(range(int(done)))
+    assert [record[0] for record in made.records()] == list(range(1, int(done) + 1))
     assert made.meta() == {}
     made.close()
 

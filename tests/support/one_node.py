@@ -19,8 +19,9 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES
 from multipaxos.simulation.shell import carry_out
 from multipaxos.simulation.timeline import MS as MS
-from multipaxos.storage.records import Record, by_key, split
+from multipaxos.storage.records import Record, by_key
 from multipaxos.wire import codec
+from multipaxos.wire.record import BatchRecords
 from multipaxos.wire.schema import flatten
 from tests.support.founders import founders_meta
 from tests.support.journal import Journal
@@ -228,7 +229,7 @@ class OneNode:
     def commit(self, batch: Batch) -> None:
         """The disk keeps a batch."""
         self.meta.update(batch.meta)
-        self.records += split(batch.records)
+        self.records += BatchRecords(batch.records)
 
     def take(self, link: int, kind: str | None = None) -> list[dict[str, Any]]:
         """The messages that were sent on a link since the last call; with `kind`, only those of that kind (the others

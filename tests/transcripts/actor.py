@@ -28,8 +28,8 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.shell import Act, nothing, wake
 from multipaxos.simulation.timeline import MS, Timeline
-from multipaxos.storage.records import parts_of_batch
 from multipaxos.wire import codec
+from multipaxos.wire.record import parts_of_batch
 from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 from tests.transcripts.trace import Trace, slots

@@ -1,23 +1,75 @@
-"""The judgement of a record: it is whole, or it may have covered certain slots."""
+"""Records: their layout, and the judgement: one is whole, or it may have covered certain slots."""
 
 from __future__ import annotations
+
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multipaxos.storage.records import HEADER, make
 from multipaxos.wire import codec
 from multipaxos.wire.codec import RUN_SLOTS_MAX, SLOTS_END
-from multipaxos.wire.record import judgement_of
+from multipaxos.wire.crc import sum_of
+from multipaxos.wire.record import (
+    HEADER_BYTES,
+    BatchRecords,
+    ends_below,
+    judgement_of,
+    make_record,
+    parts_of,
+    parts_of_batch,
+)
+from tests.support.records import flipped, pack
 
 RUN = codec.encode_phase2a(1 << 24 | 1, 10, 5, (0, 1, 1), [(7, slot, 1, 0, b"payload") for slot in range(10, 20)])
-VALUE = make(12, 15, 4, RUN)
+VALUE = make_record(12, 15, 4, RUN)
 
 
-def flipped(value: bytes, at: int, bits: int = 1) -> bytes:
-    """The bytes with one of them changed."""
-    return value[:at] + bytes([value[at] ^ bits]) + value[at + 1 :]
+# -- the layout
+
+
+def test_the_layout() -> None:
+    expected = struct.pack("<QQQII", 12, 15, 4, len(RUN), sum_of(RUN))
+    expected += struct.pack("<II", sum_of(expected), 0)
+    assert len(expected) == HEADER_BYTES == 40
+    assert expected + RUN == VALUE
+
+
+def test_a_batch_is_cut_into_its_records() -> None:
+    records = [(1, 3, 1, b"one"), (3, 4, 2, b""), (1 << 60, (1 << 60) + 1, 3, b"x" * 1000)]
+    assert parts_of_batch(pack(records)) == records
+    assert [(first, index, parts_of(value)) for first, index, value in BatchRecords(pack(records))] == [
+        (first, index, (first, end, index, frame)) for first, end, index, frame in records
+    ]
+    assert list(BatchRecords(b"")) == []
+
+
+@pytest.mark.parametrize("left", [1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 4])
+def test_a_batch_that_ends_inside_a_record_is_refused(left: int) -> None:
+    records = iter(BatchRecords(VALUE + make_record(15, 16, 5, b"frame")[:left]))
+    assert next(records) == (12, 4, VALUE)
+    with pytest.raises(ValueError, match=r"a batch ends inside the (header|record) at byte"):
+        next(records)
+
+
+def test_a_record_with_a_flipped_byte_says_nothing() -> None:
+    value = make_record(7, 9, 3, b"frame")
+    assert parts_of(value) == (7, 9, 3, b"frame")
+    for at in range(len(value)):
+        assert parts_of(flipped(value, at, 4)) is None, at
+        assert parts_of(value[:at]) is None, at
+
+
+def test_only_a_whole_header_says_where_a_record_ends() -> None:
+    assert [ends_below(VALUE, slot) for slot in (14, 15, 16)] == [False, True, True]
+    assert ends_below(flipped(VALUE, HEADER_BYTES), 15)
+    for at in range(HEADER_BYTES):
+        assert not ends_below(flipped(VALUE, at), SLOTS_END), at
+    assert not ends_below(VALUE[: HEADER_BYTES - 1], SLOTS_END)
+
+
+# -- the judgement
 
 
 def test_a_whole_record() -> None:
@@ -34,10 +86,10 @@ def test_no_flipped_byte_is_believed_and_the_slots_that_were_covered_are_named(a
 @pytest.mark.parametrize(
     ("places", "covered"),
     [
-        ((HEADER.size,), (12, 15)),  # the frame: the header says which slots
+        ((HEADER_BYTES,), (12, 15)),  # the frame: the header says which slots
         ((8,), (12, 20)),  # the end in the header: the frame is whole, so slots of its run
         ((28,), (12, 15)),  # the frame's sum in the header: with the sum that the frame has, the header is whole
-        ((8, HEADER.size), (12, 12 + RUN_SLOTS_MAX)),  # header and frame: nothing but the key is left
+        ((8, HEADER_BYTES), (12, 12 + RUN_SLOTS_MAX)),  # header and frame: nothing but the key is left
         ((39,), (12, 20)),  # what has to be zero
     ],
 )
@@ -66,4 +118,7 @@ def test_where_key_and_header_are_damaged_the_slots_cannot_be_told() -> None:
 
 @pytest.mark.parametrize(("first", "end"), [(0, 1), (5, 5), (6, 5), (1, RUN_SLOTS_MAX + 2)])
 def test_slots_that_no_record_covers_are_damage(first: int, end: int) -> None:
-    assert judgement_of(first, 1, make(first, end, 1, b"no phase2a"))[0] != "whole"
+    value = make_record(first, end, 1, b"no phase2a")
+    assert judgement_of(first, 1, value)[0] != "whole"
+    assert parts_of(value) is None
+    assert not ends_below(value, SLOTS_END)

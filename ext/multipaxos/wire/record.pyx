@@ -1,8 +1,9 @@
 """Records: one run's frame as a disk keeps it, with the slots that are meant, and the judgement of what comes back.
 
 Theory. The core makes a record when it stores a run, and is the only one that judges it when it comes back from a disk.
-A record is a header of 40 bytes and the frame; its key is (first, index). There are two sums, because each part that is
-whole limits what a damaged one can hide:
+A record is a header of 40 bytes and the frame; its key is (first, index). Only this file and its header know the
+layout: the shell, the simulator and the tests ask the functions at the end. There are two sums, because each part that
+is whole limits what a damaged one can hide:
 
 - the header is whole, or is with the sum that the frame has: it covered the header's slots [first, end);
 - only the frame is whole, which its sum in the damaged header shows: it covered slots of that run;
@@ -13,14 +14,19 @@ Rules.
   which slots it may have covered.
 - `index` of a damaged record is its header's if that is whole, else its key's: only a record with a greater index makes
   it irrelevant for a slot.
+- Only a header that is whole can say that a record ends below a slot.
+- A batch comes from the core and is trusted: it is cut as its headers say, without a look at the sums.
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from multipaxos.wire.crc cimport crc32c
 from multipaxos.wire.messages cimport RUN_SLOTS_MAX, SLOTS_END
 from multipaxos.wire.run cimport Run, run_drop, run_read
+
+HEADER_BYTES = sizeof(RecordHeader)
 
 
 # Is the header of a record of `size` bytes what the core made?
@@ -71,7 +77,73 @@ cdef Judgement slots_of_key(uint64_t first, uint64_t index) noexcept:
     return Judgement(DAMAGED, first, first + RUN_SLOTS_MAX, index, NULL, 0)
 
 
+cdef bint take_header(RecordHeader* header, bytes value, Py_ssize_t at=0) except -1:
+    """Copies the header at `at`; False if fewer bytes than that are left."""
+    if len(value) - at < <Py_ssize_t>sizeof(RecordHeader):
+        return False
+    memcpy(header, <const char*>value + at, sizeof(RecordHeader))
+    return True
+
+
+# -- records for Python
 def judgement_of(uint64_t first, uint64_t index, bytes value not None):
     """(verdict, first, end, index) of the record `value` under the key (first, index)."""
     cdef Judgement judged = judge(first, index, <const uint8_t*><const char*>value, len(value))
     return ("whole", "damaged", "lost")[judged.verdict], judged.first, judged.end, judged.index
+
+
+def make_record(uint64_t first, uint64_t end, uint64_t index, bytes frame not None):
+    """The bytes of a record, as the core makes them."""
+    cdef RecordHeader header
+    record_header(&header, first, end, index, <const uint8_t*><const char*>frame, len(frame))
+    return (<const char*>&header)[:sizeof(header)] + frame
+
+
+def parts_of(bytes value not None):
+    """(first, end, index, frame) of a record both of whose sums are right; else None."""
+    cdef RecordHeader header
+    if not take_header(&header, value) or not is_header_whole(&header, len(value)):
+        return None
+    frame = value[sizeof(header):]
+    if crc32c(<const uint8_t*><const char*>frame, len(frame)) != header.frame_sum:
+        return None
+    return header.first, header.end, header.index, frame
+
+
+def ends_below(bytes value not None, uint64_t slot):
+    """Is it certain that a record covers only slots below `slot`?"""
+    cdef RecordHeader header
+    return take_header(&header, value) and is_header_whole(&header, len(value)) and header.end <= slot
+
+
+@cython.final
+cdef class BatchRecords:
+    """The records of a batch, one after another: (first, index, value)."""
+    cdef bytes batch
+    cdef Py_ssize_t at
+
+    def __init__(self, bytes batch not None):
+        self.batch = batch
+        self.at = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef RecordHeader header
+        cdef Py_ssize_t at = self.at
+        if at == len(self.batch):
+            raise StopIteration
+        if not take_header(&header, self.batch, at):
+            raise ValueError(f"a batch ends inside the header at byte {at}")
+        self.at += sizeof(header) + header.size
+        if self.at > len(self.batch):
+            raise ValueError(f"a batch ends inside the record at byte {at}")
+        return header.first, header.index, self.batch[at:self.at]
+
+
+def parts_of_batch(bytes batch not None):
+    """[(first, end, index, frame)] of the records of a batch."""
+    parts = [parts_of(value) for _, _, value in BatchRecords(batch)]
+    assert None not in parts, "the core made a record whose sums are wrong"
+    return parts

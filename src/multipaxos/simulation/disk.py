@@ -16,9 +16,9 @@ from multipaxos.judges.disks import Hidden, Vote
 from multipaxos.node.output import META_BALLOT, META_DECIDED, META_MARK, META_VOTER
 from multipaxos.storage.keys import check_keys, sum_of_keys
 from multipaxos.storage.memory import MemoryStorage
-from multipaxos.storage.records import Record, ends_below, parts_of, parts_of_batch
+from multipaxos.storage.records import Record
 from multipaxos.wire.codec import decode_phase2a
-from multipaxos.wire.record import judgement_of
+from multipaxos.wire.record import ends_below, judgement_of, parts_of, parts_of_batch
 
 
 class Disk(MemoryStorage):
@@ -121,7 +121,7 @@ class Disk(MemoryStorage):
 
     def collect(self, mark: int) -> None:
         """Forgets everything below `mark`, which is decided; the highest ballot is kept."""
-        kept: list[Record] = [record for record in super().records() if not ends_below(record, mark)]
+        kept: list[Record] = [record for record in super().records() if not ends_below(record[2], mark)]
         numbers = {META_BALLOT: self.promised, META_MARK: mark, META_DECIDED: max(mark, self.decided)}
         self.commit({key: number.to_bytes(8, "little") for key, number in numbers.items()}, b"")
         self._indexed = kept

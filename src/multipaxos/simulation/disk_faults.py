@@ -14,7 +14,7 @@ from multipaxos.node.output import META_CLUSTER, META_REFUSED, numbers, words
 from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.host_faults import HostFaults
-from multipaxos.storage.records import HEADER
+from multipaxos.wire.record import HEADER_BYTES
 
 HEADER_SHARE = 0.25  # of damaged records: the damage is in the header
 RECENT = 8  # records from the end of a log, on average
@@ -98,7 +98,7 @@ class DiskFaults:
         record = records[max(0, len(records) - 1 - int(self.random.expovariate(1 / RECENT)))]
         size = len(record[2])
         header = self.random.random() < HEADER_SHARE
-        at = self.random.randrange(HEADER.size) if header else self.random.randrange(HEADER.size, size)
+        at = self.random.randrange(HEADER_BYTES) if header else self.random.randrange(HEADER_BYTES, size)
         host.disk.damage(record, at, 1 << self.random.randrange(8))
         if self.random.random() < RESTARTED:
             self.stop(host)

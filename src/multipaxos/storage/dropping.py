@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from multipaxos.storage.lmdb import LmdbStorage
-from multipaxos.storage.records import Record, by_key, cut, split
+from multipaxos.storage.records import Record, by_key, cut
+from multipaxos.wire.record import BatchRecords
 
 
 class DroppingStorage:
@@ -48,7 +49,7 @@ class DroppingStorage:
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """(covered_end, records), see `Storage.read`; unsynced records are among them."""
-        unsynced = [record for _, batch in list(self._unsynced) for record in split(batch)]
+        unsynced = [record for _, batch in list(self._unsynced) for record in BatchRecords(batch)]
         covered, records = self._disk.read(first, end, max_bytes)
         return cut(sorted([*records, *unsynced], key=by_key), first, covered, max_bytes)
 

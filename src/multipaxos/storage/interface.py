@@ -36,7 +36,7 @@ class Storage(Protocol):
         """All records as they were committed, sorted by their keys (first, index); they may be damaged."""
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
-        """Makes a batch durable, and returns when it is; `records` are laid out one after another, see `records`.
+        """Makes a batch durable, and returns when it is; `records` are laid out one after another, see `wire.record`.
 
         Thread-safe. Raises StorageError.
         """

@@ -26,7 +26,8 @@ import lmdb
 from multipaxos.errors import CorruptLog, DamagedDirectory, StorageError
 from multipaxos.storage import directory as data_directory
 from multipaxos.storage.keys import check_keys, sum_of_keys
-from multipaxos.storage.records import Record, cut, lowest_first, split
+from multipaxos.storage.records import Record, cut, lowest_first
+from multipaxos.wire.record import BatchRecords
 
 MAP_BYTES = 1 << 36
 KEY = struct.Struct(">QQ")  # first, index
@@ -174,7 +175,7 @@ class LmdbStorage:
                 self._check_sum(transaction)  # or a key that rotted meanwhile would get a right one
             for key, value in meta.items():
                 transaction.put(key, value, db=self._meta)
-            for first, index, record in split(records):
+            for first, index, record in BatchRecords(records):
                 transaction.put(KEY.pack(first, index), record, db=self._log)
             if meta:
                 self._put_sum(transaction)

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from multipaxos.storage.interface import new_incarnation
-from multipaxos.storage.records import Record, by_key, cut, lowest_first, split
+from multipaxos.storage.records import Record, by_key, cut, lowest_first
+from multipaxos.wire.record import BatchRecords
 
 
 class MemoryStorage:
@@ -50,7 +51,7 @@ class MemoryStorage:
     def _index(self) -> None:
         """Sorts in the batches that came since the last reader."""
         batches, self._batches = self._batches, []
-        new: list[Record] = [record for batch in batches for record in split(batch)]
+        new: list[Record] = [record for batch in batches for record in BatchRecords(batch)]
         if not new:
             return
         lowest = min(record[0] for record in new)

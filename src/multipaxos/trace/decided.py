@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multipaxos.storage.interface import Storage
-from multipaxos.storage.records import parts_of, parts_of_batch
 from multipaxos.trace.file import Trace
 from multipaxos.trace.messages import command_hash
 from multipaxos.wire.codec import decode_phase2a
+from multipaxos.wire.record import parts_of, parts_of_batch
 
 if TYPE_CHECKING:
     from multipaxos.node.node import Node
