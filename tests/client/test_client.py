@@ -213,8 +213,9 @@ def opened(command: dict[str, object], session: int = 3) -> bytes:
     return codec.encode_response(session, [(command["sequence"], session, 2, b"")])
 
 
-def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
-    """SessionExpired for what was in flight; the next call opens a new session."""
+def with_two_sessions(expired_slot: int, story: Callable[[Client], Awaitable[None]]) -> None:
+    """A cluster that does not know the first session any more, as it says with `expired_slot`; commands of the second
+    one are decided from slot 11 on."""
     sessions = [3, 9]
 
     def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
@@ -222,35 +223,31 @@ def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
             if command["kind"] == 2:
                 write(opened(command, sessions.pop(0)))
             elif command["session"] == 3:
-                write(codec.encode_response(3, [(command["sequence"], 4, 4, b"")]))
+                write(codec.encode_response(3, [(command["sequence"], expired_slot, 4, b"")]))
             else:
-                write(codec.encode_response(9, [(command["sequence"], 10, 0, b"\0")]))
+                write(codec.encode_response(9, [(command["sequence"], 10 + command["sequence"], 0, b"\0")]))
+
+    with_moody(handle, story)
+
+
+def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
+    """SessionExpired for what was in flight; the next call opens a new session."""
 
     async def story(kv: Client) -> None:
         with pytest.raises(SessionExpired):
             await kv.put(b"k", b"v")
-        assert await kv.put(b"k", b"v") == 10
+        assert await kv.put(b"k", b"v") == 11
 
-    with_moody(handle, story)
+    with_two_sessions(4, story)
 
 
 def test_an_idle_client_whose_session_was_evicted_sees_no_error() -> None:
     """The command was not proposed, so it goes on in a new session; the others that were sent with it, too."""
-    sessions = [3, 9]
-
-    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
-        for command in message["commands"]:  # type: ignore[attr-defined]
-            if command["kind"] == 2:
-                write(opened(command, sessions.pop(0)))
-            elif command["session"] == 3:
-                write(codec.encode_response(3, [(command["sequence"], 0, 4, b"")]))
-            else:
-                write(codec.encode_response(9, [(command["sequence"], 10 + command["sequence"], 0, b"\0")]))
 
     async def story(kv: Client) -> None:
         assert await asyncio.gather(kv.put(b"k", b"v"), kv.put(b"k", b"w")) == [11, 12]
 
-    with_moody(handle, story)
+    with_two_sessions(0, story)
 
 
 def test_a_list_of_two_clusters_is_refused() -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from multipaxos import commands
 from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.machine import Machine
 from multipaxos.machine.semantics import Semantics
 from multipaxos.machine.state_machine import Context
-from multipaxos.node.node import Node
-from multipaxos.paxos.quorum import QuorumSystem
-from multipaxos.storage.records import by_key
 from multipaxos.wire import codec
-from multipaxos.wire.schema import flatten
 from tests.support.journal import Journal
 from tests.support.one_node import CLOSE_SESSION, NONCE, OPEN_SESSION, OneNode, ballot, command
 
@@ -22,21 +19,9 @@ MIB = 1 << 20
 class Store(OneNode):
     """A node with the store."""
 
-    def new_core(self, quorums: QuorumSystem, window: int, versions: tuple[Semantics, ...]) -> Node:
-        """The core, from what the disk holds."""
-        return Node(
-            node_id=self.id,
-            roles=self.roles,
-            quorums=quorums,
-            incarnation=self.incarnations[self.id],
-            seed=7,
-            machine=KeyValue(),
-            meta=self.meta,
-            records=sorted(self.records, key=by_key),
-            flatten=flatten,
-            window=window,
-            versions=versions,
-        )
+    def new_machine(self) -> Machine:
+        """What the replica applies commands to."""
+        return KeyValue()
 
 
 def follow(one: OneNode, first: int, *decided: tuple[object, ...]) -> int:

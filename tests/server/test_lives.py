@@ -21,15 +21,21 @@ def elsewhere() -> tuple[str, int]:
     return local_config(1).nodes[0].place
 
 
+async def linked(servers: list[Server]) -> Caller:
+    """A client of node 1 that has written, once all nodes are linked."""
+    caller = await Caller.to(servers[1].config, 1)
+    assert (await caller.call(put(b"k", b"1")))[0] == OK
+    await until(lambda: all(len(server.facts()["peers"]) == 2 for server in servers))
+    return caller
+
+
 def test_a_copy_of_a_directory_is_refused_while_the_node_lives() -> None:
     config = three_nodes()
     storages = [MemoryStorage() for _ in range(3)]
 
     async def main() -> None:
         async with cluster(config, list(storages)) as servers:
-            caller = await Caller.to(config, 1)
-            assert (await caller.call(put(b"k", b"1")))[0] == OK
-            await until(lambda: all(len(server.facts()["peers"]) == 2 for server in servers))
+            caller = await linked(servers)
             async with Server(config, 0, copy.deepcopy(storages[0]), listen=elsewhere()) as second:
                 await until(lambda: min(server.transport.closes["refused"] for server in servers[1:]) >= 2)
                 assert second.facts()["peers"] == []
@@ -47,9 +53,7 @@ def test_a_directory_that_another_one_followed_is_not_let_in_again() -> None:
 
     async def main() -> None:
         async with cluster(config, list(storages)) as servers:
-            caller = await Caller.to(config, 1)
-            assert (await caller.call(put(b"k", b"1")))[0] == OK
-            await until(lambda: all(len(server.facts()["peers"]) == 2 for server in servers))
+            caller = await linked(servers)
             await servers[0].stop()
             async with Server(config, 0, MemoryStorage()) as new:
                 await until(lambda: new.facts()["peers"] == [1, 2])

@@ -2,9 +2,12 @@
 
 import pytest
 
+from multipaxos.commands import cas, put
 from multipaxos.judges.violation import Violation
+from multipaxos.machine.key_value import KeyValue
+from multipaxos.machine.state_machine import Context
 from multipaxos.simulation.timeline import MS
-from multipaxos.simulation.tried_machine import TROUBLES, is_right, opinion, trouble
+from multipaxos.simulation.tried_machine import TROUBLES, TriedMachine, is_right, opinion, trouble
 from multipaxos.simulation.world import World
 from tests.simulation.worlds import cluster
 
@@ -31,6 +34,18 @@ def test_a_machine_that_differs_is_told_and_stops_serving():
     assert not world.hosts[1].core.status()["leading"]
     with pytest.raises(Violation, match="answers a client"):
         world.oracle.on_response(1)
+
+
+def test_a_snapshot_is_restored():
+    one, other = TriedMachine(KeyValue(), differs=False), TriedMachine(KeyValue(), differs=False)
+    for slot, command in enumerate(
+        [put(b"k", b"v"), put(b"k", b"w"), opinion(), cas(b"k", 1, b"x"), put(b"l", b"")], 1
+    ):
+        one.apply(command, Context(slot, 5, 9))
+    other.apply(put(b"gone", b""), Context(1, 1, 1))
+    other.restore(one.snapshot())
+    assert other.store.items() == one.store.items()
+    assert list(other.snapshot()) == list(one.snapshot())
 
 
 def test_of_two_nobody_can_say_who_is_wrong():

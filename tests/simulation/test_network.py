@@ -3,31 +3,14 @@
 import pytest
 
 from multipaxos.judges.violation import Violation
+from multipaxos.simulation.drawing import founded_under_losses
 from multipaxos.simulation.network import Network
-from multipaxos.simulation.scenario import Faults, Scenario
+from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.transport.meetings import Meetings
 from tests.simulation.worlds import with_parts
 
-FOUNDING = Scenario(
-    faults=Faults(
-        lost=0.05,
-        delayed=0.5,
-        delay_ns=(MS // 10, 5 * MS),
-        delayed_ns=200 * MS,
-        victims=("founding",),
-        sync_ns=(MS // 10, 5 * MS),
-        down_ns=(5 * MS, 20 * MS),
-        notice_ns=300 * MS,
-        crashes=100 * MS,
-        disks_lost=30 * MS,
-        link_breaks=100 * MS,
-    ),
-    hostile_founding=True,
-    expendable=(0,),
-    election_timeout_ns=50 * MS,
-    window=16,
-)
+FOUNDING = founded_under_losses(Scenario(window=16))
 
 
 def found(seed, network=Network):

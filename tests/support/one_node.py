@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
 from multipaxos.machine.semantics import VERSIONS, Semantics
 from multipaxos.machine.state_machine import StateMachine
@@ -93,6 +94,10 @@ class OneNode:
                     self.link(peer)
         self.sent.clear()
 
+    def new_machine(self) -> Machine:
+        """What the replica applies commands to."""
+        return PythonMachine(self.run, self.machine.version, inside=self.inside)
+
     def new_core(self, quorums: QuorumSystem, window: int, versions: tuple[Semantics, ...]) -> Node:
         """The core, from what the disk holds."""
         return Node(
@@ -101,7 +106,7 @@ class OneNode:
             quorums=quorums,
             incarnation=self.incarnations[self.id],
             seed=7,
-            machine=PythonMachine(self.run, self.machine.version, inside=self.inside),
+            machine=self.new_machine(),
             meta=self.meta,
             records=sorted(self.records, key=by_key),
             flatten=flatten,
