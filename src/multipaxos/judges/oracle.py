@@ -181,7 +181,8 @@ class Oracle:
         slot_out = core.slot_out
         if slot_out < before:
             raise Violation(f"R4: slot_out of node {node_id} fell from {before} to {slot_out}")
-        self.check_decided(node_id, core)
+        if core.leader.state == ACTIVE:
+            self.check_decided(node_id, core)
         for slot in range(before, slot_out):
             applied = core.command_at(slot)
             if applied is not None:
@@ -201,8 +202,6 @@ class Oracle:
     def check_decided(self, node_id: int, core: Node) -> None:
         """Checks what a leader calls decided. An acceptor whose disk says that a slot is decided need not hold it."""
         leader = core.leader
-        if leader.state != ACTIVE:
-            return
         ballot = leader.ballot
         begin = max(leader.commanders.start, self.decided.get(ballot, 1))
         for slot in range(begin, leader.commanders.decided_end):

@@ -41,6 +41,7 @@ class Chance:
     def __init__(self, seed: int, faults: Faults) -> None:
         self.random = random.Random(seed)
         self.faults = faults
+        self.delays_ns = faults.delay_ns[0], faults.delay_ns[1] + 1
         self.hostile = False
         self.counts = dict.fromkeys((*OTHERS, *EVENTS), 0)  # kind of fault -> how often it took effect
 
@@ -57,7 +58,7 @@ class Chance:
 
     def delay_ns(self, kind: str, late: bool = False) -> int:
         """How long a frame of this kind travels. `late`: it is certainly one of those that are delayed."""
-        delay_ns = self.random.randint(*self.faults.delay_ns)
+        delay_ns = self.random.randrange(*self.delays_ns)
         delayed = VICTIM_DELAYED if kind in self.faults.victims else self.faults.delayed
         if self.hostile and (late or self.random.random() < delayed):
             self.counts["delayed"] += 1

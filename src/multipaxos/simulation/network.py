@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from multipaxos.config.members import NODES_MAX
 from multipaxos.node.node import Node
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.shell import Act
@@ -27,6 +28,7 @@ TRACE_FRAMES = 4000  # kept for the diagram of a failure
 PAST_FRAMES = 200  # kept of each pair of nodes, and of clients, to be replayed
 SAMPLE = 5  # one of so many frames between nodes is kept for that
 REDIAL_NS = 50 * MS
+NAMES = [f"node {id}" for id in range(NODES_MAX)]
 REFUSED_NS = 300 * MS  # until a node dials again that has refused it, or was refused
 
 Pair = tuple[int, int]  # two node ids; where a direction is meant: from, to
@@ -247,7 +249,7 @@ class Network:
         end = End(node_id, link)
         client = self.clients.get(end)
         if client is not None:
-            self.carry(f"node {node_id}", client.name, frame, "response", lambda: self.to_client(end, frame))
+            self.carry(NAMES[node_id], client.name, frame, "response", lambda: self.to_client(end, frame))
             return
         other = self.peers.get(end)
         if other is None:
@@ -258,12 +260,12 @@ class Network:
         if number % SAMPLE == 0:
             self.keep(pair, kind, frame)
         deliver = None if pair in self.cut else lambda: self.to_node(other, frame, number)
-        self.carry(f"node {node_id}", f"node {other.node_id}", frame, kind, deliver, self.stalled.get(pair))
+        self.carry(NAMES[node_id], NAMES[other.node_id], frame, kind, deliver, self.stalled.get(pair))
 
     def send_request(self, client: Caller, node_id: int, link: int, frame: bytes) -> None:
         """A client sends a frame."""
         self.requests.append(frame)
-        self.carry(client.name, f"node {node_id}", frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
+        self.carry(client.name, NAMES[node_id], frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
 
     def keep(self, pair: Pair, kind: str, frame: bytes) -> None:
         """Keeps a frame between two nodes, to replay it."""
@@ -278,7 +280,7 @@ class Network:
         past = [one for one in self.past.get((other.node_id, end.node_id), ()) if one[:2] == disks]
         chosen = self.chance.random.sample(past, min(count, len(past)))
         for one in chosen:
-            sent = Sent(self.timeline.now_ns, f"node {other.node_id}", f"node {end.node_id}", one.frame, one.kind)
+            sent = Sent(self.timeline.now_ns, NAMES[other.node_id], NAMES[end.node_id], one.frame, one.kind)
             self.trace.append(sent)
             self.travel(sent, partial(self.to_node, end, one.frame, 0))
         return len(chosen)

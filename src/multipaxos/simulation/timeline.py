@@ -59,10 +59,10 @@ class Timeline:
         while self.now_ns < end_ns:
             if done():
                 return True
-            if self._events:
-                self.step()
-            else:
+            if not self._events:
                 self.now_ns = end_ns
+                break
+            self.step()
         return done()
 
     def run_for(self, limit_ns: int) -> None:

@@ -152,8 +152,9 @@ class World:
 
     def is_finished(self) -> bool:
         """Was every client answered, and does every living node know all that was chosen?"""
-        if not all(client.done for client in self.clients):
-            return False
+        for client in self.clients:  # asked after each event
+            if not client.done:
+                return False
         slots = {host.core.slot_out for host in self.hosts if host.core is not None}
         return slots == {max(self.oracle.chosen, default=0) + 1} and self.is_told()
 

@@ -16,7 +16,7 @@ import importlib.resources
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import capnp
@@ -73,6 +73,11 @@ def write(kind: str, fields: dict[str, object], text_bytes: int = 0) -> bytes:
     return frame
 
 
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hello:
     """The first frame of every link, in both directions; the schema says what the fields mean."""
@@ -100,7 +105,7 @@ class Hello:
 
     def encode(self) -> bytes:
         """The frame. Raises TooLarge."""
-        fields = {_camel(name): value for name, value in asdict(self).items()}
+        fields = {there: getattr(self, here) for here, there in HELLO_FIELDS.items()}
         fields["refusedSlots"] = list(self.refused_slots)
         lists = len(self.proof) + 8 * len(self.refused_slots) + 16
         return write("hello", fields, _utf8_bytes(self.cluster) + _utf8_bytes(self.refusal) + lists)
@@ -113,11 +118,14 @@ class Hello:
             hello = message.hello
             if hello.kind.raw not in (0, 1, 2):
                 raise CodecError(f"a hello of an unknown kind of link, {hello.kind.raw}", "malformed")
-            values = {name: getattr(hello, _camel(name)) for name in cls.__dataclass_fields__}
+            values = {here: getattr(hello, there) for here, there in HELLO_FIELDS.items()}
             if len(values["refused_slots"]) > len(frame) // 8:  # a list of bytes may stand for one of numbers
                 raise CodecError("a hello whose refused slots are no list of numbers", "malformed")
             values |= {"kind": str(hello.kind), "refused_slots": tuple(values["refused_slots"])}
             return cls(**values)
+
+
+HELLO_FIELDS = {name: _camel(name) for name in Hello.__dataclass_fields__}  # here -> in the schema
 
 
 def encode_status_request(nonce: int) -> bytes:
@@ -207,11 +215,6 @@ def _plain(value: Any) -> int | bytes:
 def _expect(message: Any, kind: str) -> None:
     if kind_of(message) != kind:
         raise CodecError(f"the frame holds {kind_of(message)}, not {kind}", "malformed")
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other.capitalize() for other in others)
 
 
 def _snake(name: str) -> str:
