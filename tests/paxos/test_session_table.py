@@ -300,8 +300,8 @@ class TestBounds:
         for session in large:
             for sequence in range(1, 8195):
                 table.apply(session, sequence, unacknowledged=min(sequence - 1, 8192))
-            table.apply(session, 8195, unacknowledged=3)
-        rooms = [16384] * 32 + [16] * 3
+            table.apply(session, 8195, unacknowledged=3 if session < large[34] else 20)
+        rooms = [16384] * 32 + [16, 16, 64]
         assert table.sessions.rings == sum(rooms)
         for session in large:
             answers = [table.apply(session, sequence)[1:] for sequence in (8192, 8193, 8194, 8195)]
