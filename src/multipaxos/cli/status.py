@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from multipaxos.cli.options import cluster_option, reports_errors
 from multipaxos.client.discovery import fetch_statuses
 
+NO_CLUSTER = f"{0:016x}"  # the id of a node's cluster before the node knows it
 ROW_WIDTH = 1000  # if the output is no terminal: no value is cut
 COLUMNS = [
     "id",
@@ -46,14 +47,22 @@ def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
     """What the table has no column for, one line each."""
     lines = []
+    answers = [row for row in rows if row["alive"]]
+    clusters = sorted({row["cluster_id"] for row in answers} - {NO_CLUSTER})
+    if len(clusters) > 1:
+        lines.append(f"the addresses are of {len(clusters)} clusters, {', '.join(clusters)}: give those of one cluster")
+    outvoted = {row["id"] for row in answers if row["differs"] == "minority"}
     for row in rows:
         if not row["alive"]:
             lines.append(f"{row['address']} does not answer: start the node there, or mend the address")
         elif row["differs"] is not None:
             lines.append(f"node {row['id']}: {DIFFERS[row['differs']]}")
-        elif row["differs_from"]:
+        elif not outvoted.issuperset(row["differs_from"]):  # of outvoted ones, their own row says it
             others = ", ".join(map(str, row["differs_from"]))
-            lines.append(f"node {row['id']}: its state differs from that of node {others}: too few answer to say whose")
+            lines.append(
+                f"node {row['id']}: its state differs from that of node {others}: start the nodes that do not "
+                "answer, a majority shows whose is wrong"
+            )
     return lines
 
 
