@@ -29,6 +29,7 @@ from multipaxos.storage.directory import is_memory_filesystem
 
 START_S = 30.0
 PORT_MIN = 10_000
+WRONG_USE = 2  # the exit code of a node that was started wrongly
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -115,11 +116,17 @@ class LocalCluster:
         self.stop()
 
     async def start(self) -> None:
-        """Starts all nodes and waits until each answers."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.key_file.exists():
-            write_new_key(self.key_file)
-        (self.directory / "cluster.toml").write_text(self.config.to_toml(), encoding="utf-8")
+        """Starts all nodes and waits until each answers. Raises ConfigurationError if the directory cannot be used, and
+        as `wait_until_up`."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if not self.key_file.exists():
+                write_new_key(self.key_file)
+            (self.directory / "cluster.toml").write_text(self.config.to_toml(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{error.filename or self.directory}: {error.strerror}; choose a directory that can be written"
+            ) from error
         try:
             for node in self.config.nodes:
                 self.start_node(node.id)
@@ -153,13 +160,12 @@ class LocalCluster:
 
     async def wait_until_up(self, node_ids: list[int] | None = None) -> None:
         """Waits until each of the nodes (None: all that were started) answers. Raises MultipaxosError if one does not
-        within START_S, or with the last line of the log of one that ended instead."""
+        within START_S, and as `check` if one ended instead."""
         end = asyncio.get_running_loop().time() + START_S
         waiting = set(self.processes if node_ids is None else node_ids)
         while waiting:
             for node_id in list(waiting):
-                if self.processes[node_id].poll() is not None:
-                    raise MultipaxosError(f"node {node_id} ended at its start: {self.last_words(node_id)}")
+                self.check(node_id, "ended at its start")
                 if await fetch_status(self.addresses[node_id]) is not None:
                     waiting.discard(node_id)
             if asyncio.get_running_loop().time() > end:
@@ -168,11 +174,19 @@ class LocalCluster:
                 )
             await asyncio.sleep(0.02)
 
+    def check(self, node_id: int, what: str) -> None:
+        """Raises MultipaxosError, with what the node said last, if its process has ended; ConfigurationError if it was
+        started wrongly."""
+        code = self.processes[node_id].poll()
+        if code is not None:
+            kind = ConfigurationError if code == WRONG_USE else MultipaxosError
+            raise kind(f"node {node_id} {what}: {self.last_words(node_id)}")
+
     def last_words(self, node_id: int) -> str:
         """The last line of a node's log."""
         path = self.log_path(node_id)
         lines = path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"see {path}"
+        return lines[-1].removeprefix("multipaxos: ") if lines else f"see {path}"
 
     async def leader(self, timeout_s: float = 10.0) -> int:
         """The id of the node that leads. Waits until there is one; raises NoQuorum after `timeout_s`."""

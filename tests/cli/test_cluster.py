@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multipaxos.config.keys import read_keys
+from multipaxos.config.keys import read_keys, write_new_key
 from multipaxos.local_cluster import free_base_port, is_free
 from tests.support.processes import multipaxos
 
@@ -39,3 +39,17 @@ def test_it_prints_where_its_nodes_are_and_a_signal_ends_it(tmp_path: Path, numb
         assert process.wait(60) == 0
     assert is_free(port), "no node is left behind"
     assert is_free(port + 1), "no node is left behind"
+
+
+def test_what_is_wrong_with_a_directory_or_a_node_is_one_line_and_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    write_new_key(tmp_path / "open" / "cluster.key")
+    (tmp_path / "open" / "cluster.key").chmod(0o644)
+    for name, text in (
+        ("file", f"multipaxos: {tmp_path}/file: File exists; choose a directory that can be written\n"),
+        ("open", f"multipaxos: node 0 ended at its start: {tmp_path}/open/cluster.key: its mode is 0644"),
+    ):
+        port = free_base_port(1)
+        ended = multipaxos("cluster", "--nodes", "1", "--data-dir", tmp_path / name, "--base-port", str(port))
+        assert (ended.returncode, ended.stderr[: len(text)], ended.stderr.count("\n")) == (2, text, 1)

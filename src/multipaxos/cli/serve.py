@@ -13,7 +13,7 @@ import uvloop
 
 from multipaxos.cli.options import USAGE, Address, export_line, fail, reports_errors
 from multipaxos.config.cluster import Config
-from multipaxos.errors import ConfigurationError, MultipaxosError
+from multipaxos.errors import ConfigurationError
 from multipaxos.local_cluster import LocalCluster, is_free
 from multipaxos.machine.state_machine import StateMachine
 from multipaxos.machine.user_machine import refusal_text
@@ -171,10 +171,7 @@ async def run_cluster(local: LocalCluster) -> None:
         click.echo("Ctrl-C ends it")
         while not stop.is_set():
             for node_id, process in local.processes.items():
-                if process.poll() is not None:
-                    raise MultipaxosError(
-                        f"node {node_id} ended with {process.returncode}: {local.last_words(node_id)}"
-                    )
+                local.check(node_id, f"ended with {process.poll()}")
             try:
                 await asyncio.wait_for(stop.wait(), 0.5)
             except TimeoutError:
