@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from multipaxos.cli.status import COLUMNS, remarks, status, status_rows
+from multipaxos.cli.status import COLUMNS, remarks, status
+from multipaxos.errors import HandshakeRefused
 from tests.client.servers import nowhere
-
-
-def test_a_node_that_does_not_answer_has_a_row_with_what_is_known() -> None:
-    row = {"id": 0, "address": "a:1", "alive": True, "leading": True}
-    assert status_rows([("a", 1), ("b", 2)], [row, None]) == [row, {"id": 1, "address": "b:2", "alive": False}]
 
 
 def test_a_dead_cluster_is_shown_as_json_and_as_a_table() -> None:
@@ -33,13 +29,31 @@ def test_a_table_in_a_pipe_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     full |= {"storage": "lmdb", "slot_in": 1 << 62, "slot_out": 1 << 62, "mark": 1 << 62, "ballot": "1099511627775.63"}
     full |= {"differs": None, "differs_from": [], "cluster_id": "7" * 16}
 
-    async def answer(addresses: object) -> list[dict[str, Any]]:
-        return [full]
+    async def answer(address: object) -> dict[str, Any]:
+        return full
 
-    monkeypatch.setattr("multipaxos.cli.status.fetch_statuses", answer)
+    monkeypatch.setattr("multipaxos.cli.status.fetch_status", answer)
     table = CliRunner().invoke(status, ["--cluster", "a:1"])
     assert table.exit_code == 0
     assert [column for column in COLUMNS if column in full and str(full[column]) not in table.output] == []
+
+
+def test_a_node_that_refuses_the_link_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may run another version, or be no node at all."""
+    full: dict[str, Any] = {"id": 0, "address": "a:1", "alive": True, "differs": None, "differs_from": []}
+    full["cluster_id"] = "7" * 16
+
+    async def answer(address: tuple[str, int]) -> dict[str, Any]:
+        if address == ("b", 2):
+            raise HandshakeRefused("it speaks version 1")
+        return full
+
+    monkeypatch.setattr("multipaxos.cli.status.fetch_status", answer)
+    shown = CliRunner().invoke(status, ["--cluster", "a:1,b:2", "--json"])
+    refused = {"id": 1, "address": "b:2", "alive": False, "refusal": "it speaks version 1"}
+    assert (shown.exit_code, json.loads(shown.output)) == (0, [full, refused])
+    table = CliRunner().invoke(status, ["--cluster", "a:1,b:2"])
+    assert table.output.splitlines()[-1] == "b:2: it speaks version 1"
 
 
 def test_what_a_replica_finds_is_said_in_words() -> None:

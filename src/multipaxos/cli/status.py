@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -12,7 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from multipaxos.cli.options import cluster_option, reports_errors
-from multipaxos.client.discovery import fetch_statuses
+from multipaxos.client.discovery import fetch_status
+from multipaxos.config.addresses import format_address
+from multipaxos.errors import HandshakeRefused
 
 NO_CLUSTER = f"{0:016x}"  # the id of a node's cluster before the node knows it
 ROW_WIDTH = 1000  # if the output is no terminal: no value is cut
@@ -35,13 +38,19 @@ DIFFERS = {
 }
 
 
-def status_rows(addresses: list[tuple[str, int]], statuses: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """One row per node. The row of a node that does not answer has `id` (its place in the list), `address` and
-    `alive` only."""
-    return [
-        {"id": place, "address": f"{host}:{port}", "alive": False} if status is None else status
-        for place, ((host, port), status) in enumerate(zip(addresses, statuses, strict=True))
-    ]
+async def fetch_row(place: int, address: tuple[str, int]) -> dict[str, Any]:
+    """The row of the node at this place in the list of addresses. That of a node that does not answer, or refuses the
+    link, has `id` (its place), `address`, `alive` and, if it refuses, `refusal` only."""
+    row = {"id": place, "address": format_address(*address), "alive": False}
+    try:
+        return await fetch_status(address) or row
+    except HandshakeRefused as error:
+        return row | {"refusal": str(error)}
+
+
+async def fetch_rows(addresses: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    """The rows of all nodes, in the order of their addresses."""
+    return list(await asyncio.gather(*(fetch_row(place, address) for place, address in enumerate(addresses))))
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
@@ -53,7 +62,9 @@ def remarks(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(f"the addresses are of {len(clusters)} clusters, {', '.join(clusters)}: give those of one cluster")
     outvoted = {row["id"] for row in answers if row["differs"] == "minority"}
     for row in rows:
-        if not row["alive"]:
+        if "refusal" in row:
+            lines.append(f"{row['address']}: {row['refusal']}")
+        elif not row["alive"]:
             lines.append(f"{row['address']} does not answer: start the node there, or mend the address")
         elif row["differs"] is not None:
             lines.append(f"node {row['id']}: {DIFFERS[row['differs']]}")
@@ -72,7 +83,7 @@ def remarks(rows: list[dict[str, Any]]) -> list[str]:
 @reports_errors
 def status(cluster: list[tuple[str, int]], as_json: bool) -> None:
     """Show one row per node."""
-    rows = status_rows(cluster, uvloop.run(fetch_statuses(cluster)))
+    rows = uvloop.run(fetch_rows(cluster))
     if as_json:
         click.echo(json.dumps(rows))
         return
