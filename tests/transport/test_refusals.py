@@ -237,7 +237,7 @@ def test_an_incarnation_that_was_followed_never_comes_up_again() -> None:
                 await until(lambda: listener.up)
                 link.close()
                 await until(lambda: not listener.up)
-            directory = "node 0 came up with another data directory since: start it with that one alone"
+            directory = "node 0 came up with another data directory since: start it with that one alone; to go back"
             for process in (10, 11, 12):
                 assert directory in await refusal(config, 1, peer_hello(config, 0, incarnation=1, process=process))
             assert not await refusal(config, 1, peer_hello(config, 0, incarnation=2, process=21))

@@ -52,7 +52,10 @@ class Meetings:
         """Why this life of the node may not come up on connection `number`; empty if it may."""
         newest, made = self._met.get(node_id, (life, 0))
         if (node_id, life.incarnation) in self._replaced:
-            return f"node {node_id} came up with another data directory since: start it with that one alone"
+            return (
+                f"node {node_id} came up with another data directory since: start it with that one alone; to go back "
+                "to this one, restart every node that says so"
+            )
         if (node_id, life) in self._over:
             return f"another process came up as node {node_id} with this incarnation since: {COPIED}"
         if newest != life and number <= made:
