@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -165,10 +166,11 @@ class Moody:
     """A server of the test's own: `handle` decides what it answers to each request."""
 
     def __init__(
-        self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None], cluster: str = "x"
+        self, handle: Callable[[dict[str, object], Callable[[bytes], None]], None], cluster: str = "x", node: int = 0
     ) -> None:
         self.handle = handle
         self.cluster = cluster
+        self.node = node
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The handshake, then requests."""
@@ -184,7 +186,7 @@ class Moody:
                             nonce = Hello.decode(frame).nonce
                             writer.write(
                                 Hello(
-                                    cluster=self.cluster, cluster_id=7, node=0, nonce=5, echo=nonce, kind="peer"
+                                    cluster=self.cluster, cluster_id=7, node=self.node, nonce=5, echo=nonce, kind="peer"
                                 ).encode()
                             )
                     else:
@@ -248,6 +250,42 @@ def test_an_idle_client_whose_session_was_evicted_sees_no_error() -> None:
         assert await asyncio.gather(kv.put(b"k", b"v"), kv.put(b"k", b"w")) == [11, 12]
 
     with_two_sessions(0, story)
+
+
+def test_nor_does_one_that_was_answered_through_a_follower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the pause its command goes to the leader alone: two nodes could have proposed it."""
+    sessions = [3, 9]
+    heard: dict[int, list[object]] = {0: [], 1: []}
+
+    def handle(node: int, message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        """Node 1 opens the first session, answers its first command and says who leads; node 0 does not know it."""
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            session, sequence = command["session"], command["sequence"]
+            if command["kind"] == 2:
+                write(opened(command, sessions.pop(0)))
+                continue
+            heard[node].append((session, sequence))
+            expired = session == 3 and node == 0
+            write(codec.encode_response(session, [(sequence, 0 if expired else 10, 4 if expired else 0, b"\0")]))
+            write(codec.encode("leading", ballot=1 << 24))
+
+    async def run() -> None:
+        servers = [
+            await asyncio.start_server(Moody(partial(handle, node), node=node).serve, "127.0.0.1", 0) for node in (0, 1)
+        ]
+        monkeypatch.setattr(client_module.secrets, "randbelow", lambda end: 0)  # place 1 is tried first
+        places = [each.sockets[0].getsockname()[:2] for each in servers]
+        async with Client(places, timeout_s=PATIENCE_S, retry_s=PATIENCE_S) as kv:
+            assert await kv.put(b"k", b"v") == 10
+            await asyncio.sleep(5 * client_module.POLL_S)
+            assert await kv.put(b"k", b"w") == 10
+        for each in servers:
+            each.close()
+            await each.wait_closed()
+
+    asyncio.run(run())
+    assert (heard[1][0], (3, 2) in heard[1]) == ((3, 1), False)
+    assert heard[0][:2] == [(3, 2), (9, 1)]
 
 
 def test_a_list_of_two_clusters_is_refused() -> None:

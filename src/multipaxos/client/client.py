@@ -14,6 +14,8 @@ Rules.
 - If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
   them was applied or ever will be, they go on in the new session instead: so a client that was idle for long sees no
   error.
+- A client that was idle sends its next command to the leader only, if it knows it by then. A command that was sent to
+  two nodes may have been applied through either, so its session could not expire without an error.
 - All nodes are of one cluster (`one_cluster`). Where the cluster is another one now, the session has expired.
 - A client that ends closes its session, so that the cluster keeps nothing of it. It waits for the answer up to CLOSE_S.
 """
@@ -201,6 +203,8 @@ class Client:
         if self._session.unanswered and not self._work.is_set():
             self._heard_s = self._loop.time()
             self._work.set()
+            if not self._closed:
+                self._leave_follower()
         if self._link is not None and not self._lost.is_set():
             out = self._session.output()
             if out:
@@ -246,9 +250,9 @@ class Client:
     def _look_after(self, link: ClientLink) -> None:
         """Leaves a node that does not lead or is silent; sends again what the cluster could not take."""
         now_s = self._loop.time()
-        if self._route.is_led_elsewhere(self._session.leading_ballot, link.node_id, now_s):
-            self._drop_link()
-        elif now_s - self._heard_s > self._patience_s:
+        if self._leave_follower():
+            return
+        if now_s - self._heard_s > self._patience_s:
             self._trouble = f"node {link.node_id} is silent"
             self._route.avoid_silent(self._route.address_of[link.node_id], now_s)
             self._drop_link()
@@ -256,6 +260,16 @@ class Client:
         elif self._session.rewind_wanted:
             self._session.rewind()
             self._flush()
+
+    def _leave_follower(self) -> bool:
+        """Drops the link if another node than that at its end leads, and can be tried."""
+        link = self._link
+        if link is None or not self._route.is_led_elsewhere(
+            self._session.leading_ballot, link.node_id, self._loop.time()
+        ):
+            return False
+        self._drop_link()
+        return True
 
     async def _pause(self) -> None:
         """Waits for POLL_S, or until the link is lost."""
