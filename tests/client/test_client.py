@@ -232,6 +232,22 @@ def with_two_sessions(expired_slot: int, story: Callable[[Client], Awaitable[Non
     with_moody(handle, story)
 
 
+def test_a_node_that_closes_every_link_is_asked_with_pauses() -> None:
+    """As a replica does whose state differs from that of a majority."""
+    requests = []
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        requests.append(message)
+        raise ConnectionAbortedError
+
+    async def story(kv: Client) -> None:
+        with pytest.raises(NoQuorum, match="node 0 closed the link"):
+            await kv.put(b"k", b"v", timeout_s=0.5)
+
+    with_moody(handle, story)
+    assert 2 <= len(requests) <= 0.5 / client_module.POLL_S + 1
+
+
 def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
     """SessionExpired for what was in flight; the next call opens a new session."""
 

@@ -11,11 +11,11 @@ Rules.
   It waits longer with each node that is silent, until one answers: an answer may take longer than `retry_s`.
 - The commands in flight are bounded by number and bytes. Beyond that a call waits for room, or raises Overloaded with
   ``wait=False``.
+- A node that ends a link soon after its start has refused it.
 - If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
   them was applied or ever will be, they go on in the new session instead: so a client that was idle for long sees no
   error.
-- A client that was idle sends its next command to the leader only, if it knows it by then. A command that was sent to
-  two nodes may have been applied through either, so its session could not expire without an error.
+- A client that was idle leaves a follower before it sends: a command that two nodes got may have been applied.
 - All nodes are of one cluster (`one_cluster`). Where the cluster is another one now, the session has expired.
 - A client that ends closes its session, so that the cluster keeps nothing of it. It waits for the answer up to CLOSE_S.
 """
@@ -31,7 +31,7 @@ from typing import Any
 from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.one_cluster import OneCluster
-from multipaxos.client.route import RETRY_MAX_S, Route
+from multipaxos.client.route import REFUSED_S, RETRY_MAX_S, Route
 from multipaxos.client.session import Session
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
@@ -82,6 +82,7 @@ class Client:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._flushing = False
+        self._up_s = 0.0  # when the present link came up
         self._heard_s = 0.0
         self._patience_s = retry_s  # of the present link: grows while nodes are silent
         self._tending: asyncio.Task[None] | None = None
@@ -203,8 +204,7 @@ class Client:
         if self._session.unanswered and not self._work.is_set():
             self._heard_s = self._loop.time()
             self._work.set()
-            if not self._closed:
-                self._leave_follower()
+            self._leave_follower()
         if self._link is not None and not self._lost.is_set():
             out = self._session.output()
             if out:
@@ -216,7 +216,7 @@ class Client:
             replies = self._session.receive(data)
         except CodecError as error:
             self._trouble = str(error)
-            self._lost.set()
+            self._drop_link()
             return
         if replies:
             self._patience_s = self.retry_s
@@ -241,17 +241,17 @@ class Client:
                 await self._work.wait()
             if self._session.expired:
                 self._start_over()
+            if self._link is not None and self._lost.is_set():
+                await self._note_end(self._link)
             if self._link is None or self._lost.is_set():
                 await self._connect()
-            else:
+            elif not self._leave_follower():
                 self._look_after(self._link)
             await self._pause()
 
     def _look_after(self, link: ClientLink) -> None:
-        """Leaves a node that does not lead or is silent; sends again what the cluster could not take."""
+        """Leaves a node that is silent; sends again what the cluster could not take."""
         now_s = self._loop.time()
-        if self._leave_follower():
-            return
         if now_s - self._heard_s > self._patience_s:
             self._trouble = f"node {link.node_id} is silent"
             self._route.avoid_silent(self._route.address_of[link.node_id], now_s)
@@ -261,12 +261,19 @@ class Client:
             self._session.rewind()
             self._flush()
 
+    async def _note_end(self, link: ClientLink) -> None:
+        """The node has ended the link. If that is a refusal, the other nodes are tried first, after a pause."""
+        self._link = None
+        self._trouble = f"node {link.node_id} closed the link"
+        now_s = self._loop.time()
+        if now_s - self._up_s < REFUSED_S:
+            self._route.avoid_refused(self._route.address_of[link.node_id], now_s)
+            await self._pause()
+
     def _leave_follower(self) -> bool:
         """Drops the link if another node than that at its end leads, and can be tried."""
-        link = self._link
-        if link is None or not self._route.is_led_elsewhere(
-            self._session.leading_ballot, link.node_id, self._loop.time()
-        ):
+        link, ballot = self._link, self._session.leading_ballot
+        if link is None or self._closed or not self._route.is_led_elsewhere(ballot, link.node_id, self._loop.time()):
             return False
         self._drop_link()
         return True
@@ -328,6 +335,7 @@ class Client:
             lost.set()
             return
         self._route.met(link.node_id, address, self._heard_s - began_s)
+        self._up_s = self._heard_s
         self._link = link
         self._session.connected()
         self._flush()
