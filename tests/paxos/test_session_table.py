@@ -354,6 +354,34 @@ class TestReads:
         assert table.sessions.kept_bytes < 18 * ANSWER_COST
 
 
+class TestChange:
+    """The log says other bounds."""
+
+    def test_what_is_too_much_now_is_evicted_in_the_order_of_the_rules(self) -> None:
+        """Too many sessions: those unused for longest. Too much kept: those that keep most of the others."""
+        cost = ANSWER_COST + 8
+        table = Table(8, 20 * cost)
+        sessions = [table.open(90 + i) for i in range(5)]
+        for i, answers in enumerate((1, 4, 2, 4, 3)):
+            for sequence in range(1, answers + 1):
+                table.apply(sessions[i], sequence)
+        table.sessions.change(Semantics(sessions_max=4, kept_bytes_max=5 * cost))
+        table.sessions.invariants()
+        assert [table.describe(session) is not None for session in sessions] == [False, False, True, False, True]
+        table.apply(sessions[2], 3)  # it keeps as many as the other one, and was used last
+        assert [table.describe(session) is not None for session in sessions] == [False, False, True, False, False]
+
+    def test_a_read_that_is_executed_again_costs_what_it_did(self) -> None:
+        table = Table(machine=KeyValue())
+        session = table.open(91)
+        table.apply(session, 1, commands.get(b"k"))
+        table.sessions.change(Semantics(answer_cost=ANSWER_COST + 1))
+        assert table.apply(session, 1, commands.get(b"k"))[0] == OK
+        assert table.sessions.kept_bytes == ANSWER_COST
+        table.apply(session, 2, commands.get(b"k"))
+        assert table.sessions.kept_bytes == 2 * ANSWER_COST + 1
+
+
 class TestHash:
     """The hash covers what is replicated."""
 
@@ -387,6 +415,7 @@ def raise_at_length(command: bytes, context: object) -> bytes:
     raise ValueError("asked to raise, and says so at length" * 10)
 
 
+CHANGE = 99  # no kind of command: from here on the log says other bounds
 SIZES = [0, 1, 15, 16, 17, 100, 700]
 steps = st.tuples(
     st.integers(1, 5),  # the client
@@ -398,7 +427,7 @@ steps = st.tuples(
         st.just(commands.get(b"k")),
         st.just(b"malformed"),
     ),
-    st.sampled_from([APPLY] * 12 + [OPEN_SESSION] * 3 + [CLOSE_SESSION]),
+    st.sampled_from([APPLY] * 12 + [OPEN_SESSION] * 3 + [CLOSE_SESSION, CHANGE]),
     st.sampled_from([0] * 15 + [1]),  # what is wrong with the nonce
 )
 
@@ -408,26 +437,37 @@ steps = st.tuples(
 def test_against_the_model(
     history: list[tuple[int, int, int, bytes, int, int]], kept_bytes_max: int, sessions_max: int
 ) -> None:
-    """Dictionaries say the same."""
+    """Dictionaries say the same, and so does a table whose hash is asked for after every step."""
     semantics = Semantics(sessions_max=sessions_max, kept_bytes_max=kept_bytes_max)
-    sessions, machine, other = SessionTable(semantics), KeyValue(), KeyValue()
+    sessions, often = SessionTable(semantics), SessionTable(semantics)
+    machine, another, other = KeyValue(), KeyValue(), KeyValue()
     model = SessionModel(semantics, lambda slot, each: other.apply_bytes(slot, slot, 0, each), other.reads)
     ids: dict[int, int] = {}  # client -> session; its nonce is 100 + the client
     for slot, (client, sequence, unacknowledged, payload, kind, wrong) in enumerate(history, 1):
-        opening = kind == OPEN_SESSION or client not in ids
-        if opening:
-            given = 0, 0, 100 + client, 0, b"", OPEN_SESSION
+        if kind == CHANGE:
+            cost = ANSWER_COST + unacknowledged
+            semantics = Semantics(sessions_max=client, kept_bytes_max=300 * sequence, answer_cost=cost)
+            sessions.change(semantics)
+            often.change(semantics)
+            model.use(semantics)
         else:
-            given = ids[client], 100 + client + wrong, sequence, unacknowledged, payload, kind
-        session, nonce, sequence, unacknowledged, payload, kind = given
-        status, id, _, _ = sessions.apply_command(
-            machine, slot, session, sequence, unacknowledged, payload, kind, nonce
-        )
-        assert status == model.apply(slot, kind, session, nonce, sequence, unacknowledged, payload)
-        if opening:
-            ids[client] = id
+            opening = kind == OPEN_SESSION or client not in ids
+            if opening:
+                session, nonce, sequence, unacknowledged, payload, kind = 0, 0, 100 + client, 0, b"", OPEN_SESSION
+            else:
+                session, nonce = ids[client], 100 + client + wrong
+            answer, same = (
+                table.apply_command(its_machine, slot, session, sequence, unacknowledged, payload, kind, nonce)
+                for table, its_machine in ((sessions, machine), (often, another))
+            )
+            assert answer == same
+            assert answer[0] == model.apply(slot, kind, session, nonce, sequence, unacknowledged, payload)
+            if opening:
+                ids[client] = answer[1]
         sessions.invariants()
+        often.state_hash_int()
         assert (sessions.count, sessions.kept_bytes) == (len(model.live), model.kept_bytes)
         for id, each in model.live.items():
             assert sessions.describe(id, each.nonce) == (each.last, each.acknowledged, each.kept_bytes, each.used_slot)
+    assert sessions.state_hash_int() == often.state_hash_int()
     assert machine.state_hash_int() == other.state_hash_int()

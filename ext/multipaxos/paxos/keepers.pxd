@@ -24,3 +24,4 @@ cdef class Keepers:
     cdef int place(self, Session* session) except -1
     cdef void forget_order(self) noexcept
     cdef void settle(self, Session* session) noexcept
+    cdef int invariants(self, Session* oldest) except -1

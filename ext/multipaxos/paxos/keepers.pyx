@@ -16,6 +16,8 @@ from libc.stdlib cimport free
 
 from multipaxos.paxos.array cimport array_grow
 
+from multipaxos.errors import InvariantViolation
+
 
 cdef inline bint goes_before(const Session* a, const Session* b) noexcept:
     return a.used_slot < b.used_slot if a.kept_bytes == b.kept_bytes else a.kept_bytes > b.kept_bytes
@@ -95,3 +97,19 @@ cdef class Keepers:
             rank = child
         self.heap[rank] = session
         session.rank = rank
+
+    cdef int invariants(self, Session* oldest) except -1:
+        """All of the sessions from `oldest` on are in the heap, none above one that goes before it; or none is."""
+        cdef uint64_t sessions = 0
+        while oldest != NULL:
+            sessions += 1
+            if (oldest.rank != 0) != self.is_ordered:
+                raise InvariantViolation(f"session {oldest.id} has rank {oldest.rank}, and the heap holds {self.count}")
+            if self.is_ordered and (oldest.rank > self.count or self.heap[oldest.rank] != oldest):
+                raise InvariantViolation(f"session {oldest.id} is not in the heap at its rank {oldest.rank}")
+            if oldest.rank > 1 and goes_before(oldest, self.heap[oldest.rank // 2]):
+                raise InvariantViolation(f"session {oldest.id} goes before the one above it in the heap")
+            oldest = oldest.newer
+        if self.count != (sessions if self.is_ordered else 0):
+            raise InvariantViolation(f"the heap holds {self.count} of {sessions} sessions")
+        return 0

@@ -316,7 +316,7 @@ cdef class SessionTable:
         return self.state_hash()
 
     def invariants(self):
-        """The table is bounded, its list is in the order of use, and what is kept adds up."""
+        """The table is bounded, its list is in the order of use, what is kept adds up, and the heap is one."""
         cdef Session* session = self.oldest
         cdef uint64_t count = 0, kept = 0, used = 0, rings = 0
         while session != NULL:
@@ -336,8 +336,13 @@ cdef class SessionTable:
                                      f"at most {self.semantics.kept_bytes_max} may be kept")
         if rings != self.rings:
             raise InvariantViolation(f"the rings have room for {rings} answers, the table counts {self.rings}")
+        self.keepers.invariants(self.oldest)
 
     # -- for tests
+    def change(self, Semantics semantics not None):
+        """The log says other bounds."""
+        self.use(semantics)
+
     def apply_command(self, Machine machine, uint64_t slot, uint64_t session, uint64_t sequence,
                       uint32_t unacknowledged, bytes payload, int kind=APPLY, uint64_t nonce=0):
         """Applies one command; returns (status, session, slot, answer) as reported to its client."""

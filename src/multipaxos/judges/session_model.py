@@ -77,6 +77,14 @@ class SessionModel:
         self.kept_bytes = 0
         self.slot_out = 1
 
+    def use(self, semantics: Semantics) -> None:
+        """The bounds that the log says, from the next command on."""
+        self.semantics = semantics
+        while len(self.live) > semantics.sessions_max:
+            self.forget(self.unused_for_longest())
+        while self.kept_bytes > semantics.kept_bytes_max:
+            self.forget(self.keeps_most())
+
     def lives(self, id: int, nonce: int) -> bool:
         """Is there this session?"""
         return id in self.live and self.live[id].nonce == nonce
@@ -99,8 +107,16 @@ class SessionModel:
         status = self.apply_in(self.live[session], slot, sequence, unacknowledged, payload)
         self.kept_bytes += self.live[session].kept_bytes - before
         if self.kept_bytes > self.semantics.kept_bytes_max:
-            self.forget(max(self.live, key=lambda id: (self.live[id].kept_bytes, -self.live[id].used_slot)))
+            self.forget(self.keeps_most())
         return status
+
+    def keeps_most(self) -> int:
+        """The session that goes when too much is kept."""
+        return max(self.live, key=lambda id: (self.live[id].kept_bytes, -self.live[id].used_slot))
+
+    def unused_for_longest(self) -> int:
+        """The session that goes when there are too many."""
+        return min(self.live, key=lambda id: self.live[id].used_slot)
 
     def forget(self, id: int) -> None:
         """The session ends."""
@@ -113,7 +129,7 @@ class SessionModel:
         id = next((id for id, each in self.live.items() if each.nonce == nonce), slot)
         if id not in self.live:
             if len(self.live) >= self.semantics.sessions_max:
-                self.forget(min(self.live, key=lambda id: self.live[id].used_slot))
+                self.forget(self.unused_for_longest())
             self.live[id] = LiveSession(nonce, slot)
         self.live[id].used_slot = slot
         return ReplyStatus.OPENED
@@ -123,8 +139,8 @@ class SessionModel:
         session.used_slot = slot
         if sequence > unacknowledged:
             session.acknowledge(sequence - 1 - unacknowledged)
+        before = session.answers.get(sequence)
         if sequence <= session.last:
-            before = session.answers.get(sequence)
             if before is None or (before.read and not self.is_read(payload)):
                 return ReplyStatus.ACKNOWLEDGED
             if not before.read:
@@ -141,5 +157,6 @@ class SessionModel:
         status = REFUSED if refused else OK
         reads = self.is_read(payload)
         counted = self.semantics.refusal_bytes if refused else len(answer)
-        session.put(sequence, Kept(status, counted, self.semantics.answer_cost + (0 if reads else counted), reads))
+        cost = before.cost_bytes if before else self.semantics.answer_cost + (0 if reads else counted)
+        session.put(sequence, Kept(status, counted, cost, reads))
         return status
