@@ -1,13 +1,19 @@
 """Hostile bytes for a node: `receive` in each of its states.
 
 The first byte of an input chooses the state that the node is brought to (states.py), the others are steps: frames of
-peers and clients whose fields the input chooses, frames as they stand in the input, frames with a change, raw bytes,
-ticks, syncs, reads, links that break and come up. Peers may send anything here; fuzz_cluster.py is for honest ones.
+peers and clients whose fields the input chooses, what a leader sends, frames as they stand in the input, frames with a
+change, raw bytes, ticks, syncs, reads with damaged records, answers of a machine, links that break and come up. Peers
+may send anything here; fuzz_cluster.py is for honest ones.
 
 Properties, after every step.
-- Nothing raises, except InvariantViolation after a peer has sent something: that is how a node stops when peers lie,
-  and peers are assumed not to lie. Clients alone can never make a node stop.
-- The invariants hold. The node writes whole frames that decode; a batch holds runs with the slots that it names.
+- Nothing raises, except what STOPS lists after a peer has sent something: that is how a node stops when peers lie, and
+  peers are assumed not to lie. Clients and admins alone can never make a node stop.
+- Answers of a machine that are none, or more than its job has commands, stop the node. An end of a job that has ended
+  changes nothing.
+- The invariants hold, whatever peers send. The node writes whole frames that decode; a batch holds runs with the slots
+  that it names.
+- Holes only shrink, and no vote or promise covers one. Nothing is applied from the first command of an outstanding job
+  on. A node that differs from a majority neither leads nor answers a client.
 - A link that the node closed is gone: the node sends and receives nothing more on it.
 - The memory of a node is in proportion to the bytes that it has received.
 And AddressSanitizer watches that the node reads and writes only its own bytes.
@@ -18,17 +24,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from multipaxos.errors import InvariantViolation
+from multipaxos.errors import InvariantViolation, LogTooNew, MachineTooOld
+from multipaxos.machine.user_machine import ANSWER_COST
 from multipaxos.node.output import Batch
-from multipaxos.storage.records import by_key, cut
+from multipaxos.paxos.settings import encode_setting
+from multipaxos.storage.records import Record, by_key, cut
 from multipaxos.wire import codec
 from multipaxos.wire.record import parts_of_batch
 from tests.fuzz.harness import Program, chunk, main
 from tests.fuzz.states import CLIENT, COMMANDS, STATES
-from tests.support.one_node import OneNode, ballot, command
+from tests.support.one_node import NONCE, OneNode, ballot, command
+from tests.support.records import flipped
 
 STEPS_MAX = 60
 LAST = codec.SLOTS_END
+STOPS = (InvariantViolation, LogTooNew, MachineTooOld)
 MEMORY_MIN, MEMORY_TIMES = 64 << 10, 8
 PEER_KINDS = (
     "phase1a",
@@ -75,9 +85,14 @@ class Fields:
         program = self.program
         return [
             command(
-                program.below(4), program.below(5), program.read(program.below(13)), program.below(4), program.below(4)
+                program.below(4),
+                program.below(5),
+                encode_setting(program.below(4), program.below(4)) if size == 12 else program.read(size),
+                program.below(7),
+                program.below(4),
+                NONCE + program.below(3) % 2,
             )
-            for _ in range(program.below(7))
+            for size in (program.below(13) for _ in range(program.below(7)))
         ]
 
     def run(self) -> bytes:
@@ -123,15 +138,20 @@ class Attack:
         self.next_link = 1000
         self.received = 0
         self.lied = False  # a peer has sent something
+        self.answered = 0  # the token of the job that was answered last
+        self.over = False  # the node has stopped, as it should
+        self.holes = self.one.core.acceptor.holes.spans_list()
 
     def run(self) -> None:
         """Does its steps."""
         steps = (self.message, self.request, self.frames, self.changed, self.tick, self.sync, self.read, self.relink,
-                 self.client, self.leave)  # fmt: skip
+                 self.client, self.leave, self.answer, self.admin, self.led)  # fmt: skip
         for _ in range(STEPS_MAX):
             if not self.program.more():
                 return
             steps[self.program.below(len(steps))]()
+            if self.over:
+                return
             self.check()
 
     # -- steps
@@ -157,6 +177,26 @@ class Attack:
             return codec.encode(kind, **self.fields.of(kind))
         except (ValueError, OverflowError):
             return b""
+
+    def led(self) -> None:
+        """A peer sends what a leader sends, at the ballot of the node's acceptor or the next, about slots in motion;
+        often the disk is then quick."""
+        link, program = self.peer(), self.program
+        at = ballot((self.one.core.acceptor.ballot_num >> 24) + program.below(2), max(self.links.get(link, 0), 0))
+        first = 1 + program.below(12)
+        end = first + 1 + program.below(4)
+        commands = [command(1, slot) for slot in range(first, end)]
+        run = codec.run_frame(codec.encode_phase2a(at, first, 5, (0, 1, 1), commands))
+        pvalues = [{"first": first, "end": end, "run": run}]
+        kinds: tuple[Callable[[], bytes], ...] = (
+            lambda: codec.encode("phase1a", ballot=at, first=first),
+            lambda: codec.encode_phase2a(at, first, 5, (at, first, end) if program.below(2) else (0, 1, 1), commands),
+            lambda: codec.encode("decision", ballot=at, first=first, end=end),
+            lambda: codec.encode("fetched", first=first, end=end, mark=1, pvalues=pvalues),
+        )
+        self.receive(link, kinds[program.below(4)]())
+        if program.below(3):
+            self.one.sync()
 
     def frames(self) -> None:
         """Bytes arrive as they stand in the input, on any link, in two chunks."""
@@ -188,12 +228,42 @@ class Attack:
         self.one.sync(self.program.below(20) < 19)
 
     def read(self) -> None:
-        """The disk gives the records that the node wanted, or none, or fewer."""
+        """The disk gives the records that the node wanted, or none, or fewer, or damaged ones."""
         reads, self.one.reads = self.one.reads, []
         for read in reads:
             end = max(read.first + 1, read.end - self.program.below(4))
-            found = cut(sorted(self.one.records, key=by_key), read.first, end, 1 << 60)
+            damage = self.program.byte(), self.program.byte()
+            found = cut(damaged(sorted(self.one.records, key=by_key), *damage), read.first, end, 1 << 60)
             self.one.core.done(read.token, self.program.below(8) < 7, found)
+
+    def answer(self) -> None:
+        """The machine answers the first commands of its job, as `user_machine.run` does; or more than there are, or
+        none; or it stops. Without a job, the last one ends once more."""
+        job, self.one.job = self.one.job, None
+        if job is None:
+            if self.answered:
+                self.one.core.done(self.answered, True, [(False, b"again")])
+            return
+        self.answered, chosen = job.token, self.program.byte()
+        if chosen >= 250:
+            self.one.core.done(job.token, False)
+            return
+        answers: list[tuple[bool, bytes]] = []
+        size = 0
+        while size <= job.answer_bytes_max and len(answers) < min(len(job.commands), 1 + chosen % 8):
+            answers.append((self.program.below(4) == 3, self.program.read(self.program.below(40))))
+            size += len(answers[-1][1]) + ANSWER_COST
+        if chosen >= 240:
+            wrong = [] if chosen % 2 else answers + [(False, b"more")] * len(job.commands)
+            try:
+                self.one.core.done(job.token, True, wrong)
+            except InvariantViolation:
+                self.over = True
+                return
+            assert self.one.failed, "as many answers as no job has were taken"
+            return
+        self.received += size
+        self.one.core.done(job.token, True, answers)
 
     def relink(self) -> None:
         """A peer gets another link, sometimes another incarnation."""
@@ -203,13 +273,20 @@ class Attack:
         self.links = {link: node for link, node in self.links.items() if node != peer}
         self.next_link += 1
         self.links[self.next_link] = peer
-        self.one.link(peer, incarnation=1000 + peer + self.program.below(2) * 7, number=self.next_link)
+        knows = {"semantics_max": 1 + self.program.below(3), "machine_version": 1 + self.program.below(3)}
+        self.one.link(peer, incarnation=1000 + peer + self.program.below(2) * 7, number=self.next_link, **knows)
 
     def client(self) -> None:
         """One more client."""
         self.next_link += 1
         self.links[self.next_link] = -1
         self.one.client(self.next_link)
+
+    def admin(self) -> None:
+        """One more admin."""
+        self.next_link += 1
+        self.links[self.next_link] = -1
+        self.one.admin(self.next_link)
 
     def leave(self) -> None:
         """A link breaks."""
@@ -221,7 +298,10 @@ class Attack:
     def check(self) -> None:
         """What holds after every step."""
         node, one = self.one.core, self.one
-        node.invariants()
+        try:
+            node.invariants()
+        except InvariantViolation as error:  # the node itself has not seen it
+            raise AssertionError("a rule does not hold") from error
         before = one.batch
         one.collect()  # every write: whole frames, each of which decodes
         if one.batch is not None and one.batch is not before:
@@ -229,12 +309,34 @@ class Attack:
         for link in one.closed:
             self.links.pop(link, None)
         assert one.sent.keys() <= self.links.keys(), "written to a link that is gone"
+        self.check_holes()
+        assert one.job is None or node.slot_out <= one.job.commands[0][0], "applied without the machine's answer"
+        if node.status()["differs"] == "minority":
+            assert not node.status()["leading"]
+            assert all(message["kind"] != "response" for sent in one.sent.values() for message in sent)
         one.sent.clear()
         peers = sorted(node for node in self.links.values() if node >= 0)
         status = node.status()
         assert one.failed or status["peers"] == peers, (status["peers"], peers)
         assert status["memory_bytes"] <= MEMORY_MIN + MEMORY_TIMES * self.received, status
         assert node.next_tick_ns() >= 0
+
+    def check_holes(self) -> None:
+        """None grew, and what was sent covers none."""
+        before, self.holes = self.holes, self.one.core.acceptor.holes.spans_list()
+        for first, end in self.holes:
+            assert any(old <= first and end <= old_end for old, old_end in before), (before, self.holes)
+            for message in (each for sent in self.one.sent.values() for each in sent):
+                if message["kind"] in ("phase1b", "phase2b") and message["first"] < message["end"]:
+                    assert message["end"] <= first or end <= message["first"], (message, self.holes)
+
+
+def damaged(records: list[Record], which: int, at: int) -> list[Record]:
+    """The records, of which one has a flipped bit if there are more than `which`."""
+    if which < len(records):
+        first, index, value = records[which]
+        records[which] = first, index, flipped(value, at)
+    return records
 
 
 def check_batch(batch: Batch) -> None:
@@ -245,11 +347,11 @@ def check_batch(batch: Batch) -> None:
 
 
 def run_one(data: bytes) -> None:
-    """Runs one input. A node may stop by InvariantViolation only if a peer has sent something."""
+    """Runs one input. A node may stop only if a peer has sent something."""
     attack = Attack(data)
     try:
         attack.run()
-    except InvariantViolation:
+    except STOPS:
         if not attack.lied:
             raise
 
@@ -259,8 +361,19 @@ def seeds() -> list[bytes]:
     from tests.fuzz.fuzz_codec import seeds as frames
 
     stand = [bytes([2, link]) + chunk(frame) + b"\x80" for frame in frames() for link in (0, 2)]
-    requests = [bytes([1, 0, len(COMMANDS)]) + b"\1\1\1a\1\0" * len(COMMANDS)]
-    others = [bytes([4, 100, 5, 0]), bytes([6, 0, 7]), bytes([7, 0, 0, 8, 9, 1]), bytes([4, 200, 5, 0, 4, 200, 5, 0])]
+    requests = [bytes([1, 0, len(COMMANDS)]) + b"\1\1\1a\1\0\0" * len(COMMANDS)]
+    requests += [bytes([1, 0, 1, 12, 1, 2, name, value, 5, 1, 0, 5, 0]) for name in (1, 2) for value in (2, 3)]
+    jobs = [bytes([10, chosen, 0, 3, 65, 66, 67, 4]) + b"\x0a" for chosen in (0, 2, 241, 242, 250)]
+    led = [bytes([12, 0, higher, slot, 2, kind, 1, 1]) for higher in (0, 1) for slot in (0, 6) for kind in range(4)]
+    others = [
+        *jobs,
+        *led,
+        bytes([11, 1, 3, 3]),
+        bytes([4, 100, 5, 0]),
+        bytes([6, 0, 7]),
+        bytes([7, 0, 0, 8, 9, 1]),
+        bytes([4, 200, 5, 0, 4, 200, 5, 0]),
+    ]
     return [bytes([state]) + step for state in range(len(STATES)) for step in (*stand, *requests, *others)]
 
 
