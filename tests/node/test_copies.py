@@ -166,3 +166,31 @@ def test_two_copies_of_which_each_peer_meets_one() -> None:
         one.link(0, number=201, process=process)
         assert COPIED in one.closed[201]
     assert [sum(event.kind == "copied" for event in one.events) for one in nodes] == [1, 1]
+
+
+@pytest.mark.parametrize("apart_ms", range(0, 1000, 100))
+def test_both_copies_are_refused_whichever_is_noticed_first(apart_ms: int) -> None:
+    """Nodes 0 and 1 are linked with one process of node 2 each; their pings to all are so far apart."""
+    sides = [OneNode(node=0), OneNode(node=1)]
+    processes = (OURS, THEIRS)
+    for side, process in zip(sides, processes, strict=True):
+        side.link(1 - side.id, number=201, process=7 + side.id)
+        side.link(2, number=202, process=process)
+    sides[1].tick(apart_ms)
+    for _ in range(80):
+        for side in sides:
+            other = sides[1 - side.id]
+            side.tick(100)
+            for ping in side.take(202, "ping"):
+                if 202 not in side.closed:
+                    side.receive(202, codec.encode("pong", nonce=ping["nonce"], slot_out=1))
+            for ping in side.take(201, "ping"):
+                other.receive(201, codec.encode(ping.pop("kind"), **ping))
+    assert [COPIED in side.closed.get(202, "") for side in sides] == [True, True]
+
+
+def test_who_starts_again_after_a_refusal_is_let_in() -> None:
+    """The former process of node 2 was refused by node 1, which goes on telling it; the new one is no copy."""
+    copies = Copies(3, 2000 * MS)
+    at_ns = [MS, 1001 * MS, 2000 * MS]
+    assert not any(copies.tell(1, 2, THEIRS, OURS, ns, ns) for ns in at_ns)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from dataclasses import replace
 
+from multipaxos.config.addresses import format_address
+from multipaxos.config.members import Member
 from multipaxos.server.server import Server
 from multipaxos.storage.memory import MemoryStorage
 from tests.server.nodes import OK, cluster, three_nodes
 from tests.support.link_by_hand import Caller, local_config, put, run, until
+
+COPIED = "it runs on a copy of another process's data directory: end one of them, start the other one again"
 
 
 def refused(server: Server) -> int:
@@ -42,6 +48,27 @@ def test_a_copy_of_a_directory_is_refused_while_the_node_lives() -> None:
                 assert [server.facts()["peers"] for server in servers] == [[1, 2], [0, 2], [0, 1]]
                 assert (await caller.call(put(b"k", b"2")))[0] == OK
             caller.link.close()
+
+    run(main())
+
+
+def test_copies_of_which_each_peer_meets_only_one_are_both_refused() -> None:
+    """Node 0 reaches node 2 at one place, node 1 reaches a copy of it at another place."""
+    config = three_nodes()
+    there = replace(config, nodes=(*config.nodes[:2], Member(2, format_address(*elsewhere()))))
+    storages = [MemoryStorage() for _ in range(3)]
+
+    async def main() -> None:
+        async with cluster(config, list(storages)) as servers:
+            (await linked(servers)).link.close()
+        storages.append(copy.deepcopy(storages[2]))
+        async with contextlib.AsyncExitStack() as stack:
+            one, two, copied, other = [
+                await stack.enter_async_context(Server(seen, node, storages[place]))
+                for place, (seen, node) in enumerate(((config, 0), (there, 1), (config, 2), (there, 2)))
+            ]
+            await until(lambda: COPIED in one.transport.closes and COPIED in two.transport.closes)
+            await until(lambda: not copied.facts()["peers"] and not other.facts()["peers"])
 
     run(main())
 

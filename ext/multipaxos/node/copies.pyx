@@ -17,6 +17,8 @@ Rules.
   another one on either side, ends it.
 - A process that was found to be a copy is refused as long as this process lives. Each side of a contradiction refuses
   the process that it is linked with, so in the end both are out, and the operator has to end one of them.
+- Who is first to refuse a process goes on telling it for `patience_ns`, or the other side would never hear enough. Not
+  longer: then no contradiction that begins after the refusal can become old enough.
 """
 
 cimport cython
@@ -40,12 +42,14 @@ cdef class Copies:
         self.refused = set()
         self.claims = <Claim*>calloc(nodes * nodes, sizeof(Claim))
         self.newest_ns = <uint64_t*>calloc(nodes, sizeof(uint64_t))
-        if self.claims == NULL or self.newest_ns == NULL:
+        self.refusals = <Refusal*>calloc(nodes, sizeof(Refusal))
+        if self.claims == NULL or self.newest_ns == NULL or self.refusals == NULL:
             raise MemoryError("no memory for what peers tell of processes")
 
     def __dealloc__(self):
         free(self.claims)
         free(self.newest_ns)
+        free(self.refusals)
 
     cdef bint is_new(self, int peer, uint64_t their_ns) noexcept:
         """A ping that the peer sent at `their_ns`: is it newer than all before?"""
@@ -72,7 +76,12 @@ cdef class Copies:
             return False
         claim.pings = 0
         self.refused.add(ours)
+        self.refusals[node] = Refusal(ours, now_ns + self.patience_ns)
         return True
+
+    cdef uint64_t refused_lately(self, int node, uint64_t now_ns) noexcept:
+        """The process of a node that is still told because it was refused lately; 0: none."""
+        return self.refusals[node].process if now_ns < self.refusals[node].until_ns else 0
 
     cdef bint is_refused(self, object process):
         return process in self.refused

@@ -78,7 +78,7 @@ cdef class Pings:
             self.all_due_ns = self.context.now_ns + TO_ALL * self.interval_ns
             self.comparing.tell()
         for i in range(self.context.nodes):
-            processes[i] = self.process_of(i)
+            processes[i] = self.process_of(i) or self.copies.refused_lately(i, self.context.now_ns)
         for link in self.links.peers:
             if link is not None and (to_all or link.node_id == leader):
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
