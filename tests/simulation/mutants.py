@@ -253,7 +253,7 @@ SLIPS = [
         "a session applied out of turn",
         "paxos/session_table",
         "            outcome.status = AHEAD\n",
-        "            acknowledge(session, session.last)\n"
+        "            acknowledge(session, session.last, False)\n"
         "            session.last = session.acknowledged = command.sequence - 1\n"
         "            return self.apply_in(session, command, context, machine, outcome)\n",
     ),
