@@ -39,6 +39,7 @@ def seeds() -> list[bytes]:
         codec.encode("founding", incarnation=1, fresh=True, incarnations=[1, 2, 3]),
         codec.encode("leading", ballot=1 << 24),
         codec.encode("status_request", nonce=5),
+        codec.encode("piece", left=5, data=b"a part"),
     ]
     return [*frames, frames[3] + frames[1]]
 

@@ -150,3 +150,73 @@ class TestLinks:
         one = OneNode()
         one.link(1, number=500)
         assert 101 in one.closed
+
+
+def cut_of(frame: bytes, size: int) -> list[bytes]:
+    """The pieces of a frame, each with so many of its bytes."""
+    starts = range(0, len(frame), size)
+    return [codec.encode("piece", left=max(0, len(frame) - at - size), data=frame[at : at + size]) for at in starts]
+
+
+LONG = codec.encode_request([command(1, 1, bytes(90_000))])
+WHOLE = 2**16 - 48  # bytes of a frame that a piece holds at most
+
+
+class TestPieces:
+    """A long frame travels in pieces, and control between them."""
+
+    def test_a_long_run_leaves_in_pieces_and_a_short_one_whole(self) -> None:
+        one = OneNode()
+        at = one.lead()
+        one.client(1)
+        one.core.receive(1, codec.encode_request([command(0, 5, b"", codec.CommandKind.OPEN_SESSION)]))
+        output = one.core.output()
+        assert not output.bulk
+        assert output.writes
+        one.core.receive(1, LONG)
+        output = one.core.output()
+        assert [link for link, _ in output.bulk] == [101, 102]
+        for _, frames in output.bulk:
+            assert [len(frame) <= codec.CUT_BYTES for frame in frames] == [True, True]
+            (run,), rest = codec.uncut(frames)
+            assert codec.decode_phase2a(run)[0] == at
+            assert not rest
+
+    @pytest.mark.parametrize("size", [WHOLE, 40_000, 60_001])
+    def test_a_frame_in_pieces_is_handled_when_it_is_whole(self, size: int) -> None:
+        one = OneNode()
+        ballot_ = ballot(1, 1)
+        frame = codec.encode_phase2a(ballot_, 1, 5, (0, 1, 1), [command(1, 1, bytes(90_000))])
+        *first, last = cut_of(frame, size)
+        for piece in first:
+            one.receive(101, piece)
+        one.send(1, "ping", ballot=ballot_, nonce=7, slot_out=1)
+        assert one.from_peer(1, "pong")
+        assert one.core.acceptor.pvalues() == []
+        one.receive(101, last)
+        assert one.core.acceptor.pvalues() == [(1, ballot_)]
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            cut_of(LONG, 40_000)[1:],
+            [cut_of(LONG, 40_000)[0]] * 2,
+            [codec.encode("piece", left=90_000)],
+            [codec.encode("piece", left=4 << 20, data=b"x")],
+            [codec.encode("piece", left=1, data=bytes(70_000))],
+            [codec.encode("piece", left=0, data=codec.encode("ping"))],
+            cut_of(bytes(90_000), WHOLE),
+        ],
+        ids=["from the middle", "twice", "empty", "too long", "a long piece", "a short frame", "no frame"],
+    )
+    def test_a_piece_that_does_not_fit_closes_its_link(self, pieces: list[bytes]) -> None:
+        one = OneNode()
+        for piece in pieces:
+            one.receive(101, piece)
+        assert 101 in one.closed
+
+    def test_a_client_sends_none(self) -> None:
+        one = OneNode()
+        one.client(1)
+        one.receive(1, cut_of(LONG, WHOLE)[0])
+        assert "peer" in one.closed[1]

@@ -60,7 +60,7 @@ phase2a = st.builds(
     ),
 )
 BODIES = {
-    "phase1a": st.fixed_dictionaries({"ballot": u64, "first": u64}),
+    "phase1a": st.fixed_dictionaries({"ballot": u64, "first": u64, "part": u64}),
     "phase1b": ordered(
         "first",
         "end",
@@ -85,7 +85,15 @@ BODIES = {
     "pong": ordered(
         "decided_first",
         "decided_end",
-        watermark | {"ballot": u64, "nonce": u64, "slot_out": u64, "leading": st.booleans(), "quorum": st.booleans()},
+        watermark
+        | {
+            "ballot": u64,
+            "nonce": u64,
+            "slot_out": u64,
+            "leading": st.booleans(),
+            "quorum": st.booleans(),
+            "missing": u64,
+        },
     ),
     "founding": st.fixed_dictionaries(
         {"incarnation": u64, "fresh": st.booleans(), "incarnations": st.lists(u64, max_size=9)}
@@ -94,6 +102,7 @@ BODIES = {
     "response": st.fixed_dictionaries({"session": u64, "replies": st.lists(replies, max_size=8)}),
     "leading": st.fixed_dictionaries({"ballot": u64}),
     "status_request": st.fixed_dictionaries({"nonce": u64}),
+    "piece": st.fixed_dictionaries({"left": u32, "data": payload}),
 }
 messages = st.one_of(*[body.map(lambda b, kind=kind: {"kind": kind} | b) for kind, body in BODIES.items()])
 

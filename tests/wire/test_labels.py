@@ -43,6 +43,7 @@ ONE = ballot(1, 0)
 TWO = ballot(2, 1)
 LABELS = {
     "phase1a 2.1 from 5": codec.encode("phase1a", ballot=TWO, first=5),
+    "phase1a 2.1 from 5 part 9": codec.encode("phase1a", ballot=TWO, first=5, part=9),
     "phase1b 2.1 from 1": phase1b(),
     "phase1b 2.1 from 3: 3@1.0 4-5@1.0": phase1b(
         first=3, pvalues=[held(3, 4, run(ONE, 3, b"x")), held(4, 6, run(ONE, 4, b"y", b"z"))]
@@ -79,6 +80,7 @@ LABELS = {
     "ping ⊥ out 4": codec.encode("ping", ballot=0, nonce=1, slot_out=4, voting=True),
     "pong 2.1 out 6": pong(),
     "pong 2.1 out 6 leading": pong(leading=True),
+    "pong 2.1 out 6 missing from 9": pong(missing=9),
     "pong 2.1 out 6 leading with a quorum; decided 3-5": pong(
         leading=True, quorum=True, decided_ballot=TWO, decided_first=3, decided_end=6
     ),
@@ -90,6 +92,7 @@ LABELS = {
     "response 1 ok slot 10, 2 refused slot 11": codec.encode_response(9, [(1, 10, 0, b""), (2, 11, 1, b"no")]),
     "response 4 ahead": codec.encode_response(9, [(4, 0, codec.ReplyStatus.AHEAD, b"")]),
     "leading 2.1": codec.encode("leading", ballot=TWO),
+    "piece of 6 bytes, 70 left": codec.encode("piece", left=70, data=b"a part"),
 }
 
 

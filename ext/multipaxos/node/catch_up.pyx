@@ -216,7 +216,7 @@ cdef class CatchUp:
         if message.first < 1 or message.first >= end:
             return 0
         if message.first < self.acceptor.mark and not self.context.is_replica:
-            put_fetched(&link.outgoing, message.first, message.first, self.acceptor.mark, NULL, 0)
+            put_fetched(&link.bulk, message.first, message.first, self.acceptor.mark, NULL, 0)
             return 0
         if message.first >= self.replica.undecided:
             return self.look_up(link, message.first, end)
@@ -249,7 +249,7 @@ cdef class CatchUp:
                 entries[count].run, entries[count].size = run.frame, run.size
                 size += pvalues_bytes(&entries[count])
                 count += 1
-            put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+            put_fetched(&link.bulk, first, slot, self.acceptor.mark, entries, count)
         finally:
             free(entries)
         return 0
@@ -313,7 +313,7 @@ cdef class CatchUp:
                     count += 1
                 slot += 1
             if count:
-                put_fetched(&link.outgoing, first, slot, self.acceptor.mark, entries, count)
+                put_fetched(&link.bulk, first, slot, self.acceptor.mark, entries, count)
         finally:
             free(entries)
         return 0

@@ -43,7 +43,7 @@ from multipaxos.paxos.roles cimport ACCEPTOR
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.paxos.verdict cimport MALFORMED
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
-from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.messages cimport CUT_BYTES, Message, Watermark
 from multipaxos.wire.run cimport Run, run_drop, set_watermark
 from multipaxos.wire.writing cimport put_decision, put_leading, put_phase1a
 
@@ -160,7 +160,7 @@ cdef class Leading:
             link = self.links.peers[i]
             if (link is not None and self.context.roles[i] & ACCEPTOR
                     and not self.leader.scout.answered >> i & 1):
-                put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first)
+                put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first, self.leader.scout.first)
         return 0
 
     cdef int on_durable(self) except -1:
@@ -246,9 +246,10 @@ cdef class Leading:
 
     cdef int send_run_to(self, Link link, Run* run) except -1:
         cdef Watermark watermark = self.commanders.watermark()
-        cdef size_t at = link.outgoing.size
-        bytes_put(&link.outgoing, run.frame, run.size)
-        set_watermark(link.outgoing.data + at, &watermark)
+        cdef Bytes* queue = &link.bulk if run.size > CUT_BYTES else &link.outgoing
+        cdef size_t at = queue.size
+        bytes_put(queue, run.frame, run.size)
+        set_watermark(queue.data + at, &watermark)
         link.reported_end = watermark.end
         return 0
 

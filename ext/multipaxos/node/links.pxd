@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from multipaxos.wire.buffer cimport Bytes
+from multipaxos.wire.messages cimport Message
 
 
 @cython.final
@@ -20,7 +21,11 @@ cdef class Link:
     cdef readonly bint counts        # a peer whose incarnation is known to be a founder's: its word on the log counts
     cdef readonly bint is_up
     cdef Bytes pending               # the beginning of a frame whose rest has not come
-    cdef Bytes outgoing
+    cdef Bytes outgoing              # control: frames that leave at once
+    cdef Bytes bulk                  # frames that give way to control
+    cdef uint64_t unsent             # bytes of bulk that were handed out, and are not known to have reached the kernel
+    cdef Bytes arriving              # the beginning of a frame that comes in pieces
+    cdef uint32_t arriving_left      # bytes of it that are still to come
     # What is known of the peer.
     cdef uint64_t slot_out           # as it last reported
     cdef uint64_t heard_ns           # when it last reported that
@@ -47,7 +52,10 @@ cdef class Links:
     cdef int close(self, Link link, str reason) except -1
     cdef int refuse(self, Link link, str reason) except -1
     cdef size_t next_frame(self, Link link, const uint8_t* data, size_t size) except? 0
+    cdef bytes on_piece(self, Link link, const Message* piece, size_t size)
     cdef list take_writes(self)
+    cdef list take_bulk(self)
+    cdef list cut(self, Link link)
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1
     cdef list take_status_requests(self)
     cdef list take_closes(self)

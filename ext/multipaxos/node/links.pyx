@@ -3,24 +3,35 @@
 Theory. The shell names a connection by a number that it never uses twice. A link keeps the beginning of a frame whose
 rest has not come, the bytes that are to leave, and what its peer last reported.
 
+Bytes leave in two queues. *Control* leaves at once: pings, votes, watermarks, phases 1a, runs of small commands. *Bulk*
+is whatever is long, or repeats what was sent before; the shell hands the next of its pieces to the kernel only when the
+last one has left. So control waits for one piece at most, whatever waits on the link. The shell reports how many bytes
+of bulk wait (`unsent`), and whoever produces bulk waits for that.
+
 Rules.
 - A peer has at most one link. What is known of a peer is forgotten with its link, because the peer may come back
   changed.
 - What a peer says of the log counts only if the incarnation that its handshake proved is a founder's, and only once the
   founders are known. Whoever is none may ask.
+- The frames of one queue keep their order; control overtakes bulk.
+- A frame of more than CUT_BYTES travels in pieces, each a frame of its own. Its pieces come in order, and those of the
+  next frame after them. A piece is no longer than CUT_BYTES and its frame is longer, so a piece holds no piece.
 - A bad frame closes its link and touches nothing else. The link is down at once: nothing more is received from it or
   sent on it. The node then tells the organs that the peer is gone.
 """
 
 cimport cython
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.node.output cimport NOTHING
-from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_take
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
+from multipaxos.wire.messages cimport CUT_BYTES, FRAME_BYTES_MAX, PIECE_HEAD, Message
 from multipaxos.wire.reading cimport frame_size
+from multipaxos.wire.writing cimport put_piece
 
 from multipaxos.errors import InvariantViolation
 
@@ -46,10 +57,14 @@ cdef class Link:
         self.is_up = True
         memset(&self.pending, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
+        memset(&self.bulk, 0, sizeof(Bytes))
+        memset(&self.arriving, 0, sizeof(Bytes))
 
     def __dealloc__(self):
         bytes_free(&self.pending)
         bytes_free(&self.outgoing)
+        bytes_free(&self.bulk)
+        bytes_free(&self.arriving)
 
 
 @cython.final
@@ -120,8 +135,20 @@ cdef class Links:
             return 0
         return length if length <= size else 0
 
+    cdef bytes on_piece(self, Link link, const Message* piece, size_t size):
+        """The next piece of a frame, itself a frame of `size` bytes. Returns the frame when it is whole; None before
+        that, and if the link was refused."""
+        cdef uint64_t total = link.arriving.size + <uint64_t>piece.size + piece.left
+        if (size > CUT_BYTES or not piece.size or total <= CUT_BYTES or total > FRAME_BYTES_MAX
+                or (link.arriving.size and <uint64_t>piece.size + piece.left != link.arriving_left)):
+            self.refuse(link, "a piece that does not fit")
+            return None
+        bytes_put(&link.arriving, piece.data, piece.size)
+        link.arriving_left = piece.left
+        return None if piece.left else bytes_take(&link.arriving)
+
     cdef list take_writes(self):
-        """[(link id, bytes)] that are to leave."""
+        """[(link id, bytes)] of control that are to leave."""
         cdef Link link
         cdef list writes = NOTHING
         for link in self.links.values():
@@ -130,6 +157,45 @@ cdef class Links:
                     writes = []
                 writes.append((link.id, bytes_take(&link.outgoing)))
         return writes
+
+    cdef list take_bulk(self):
+        """[(link id, [frame, ...])] of bulk that are to leave, none of the frames longer than CUT_BYTES."""
+        cdef Link link
+        cdef list bulk = NOTHING
+        for link in self.peers:
+            if link is not None and link.bulk.size:
+                if bulk is NOTHING:
+                    bulk = []
+                bulk.append((link.id, self.cut(link)))
+        return bulk
+
+    cdef list cut(self, Link link):
+        """Takes the bulk of a link, as frames and pieces of frames."""
+        cdef list frames = []
+        cdef const uint8_t* at = link.bulk.data
+        cdef const uint8_t* end = at + link.bulk.size
+        cdef size_t size
+        cdef uint32_t part
+        cdef Bytes piece = Bytes(NULL, 0, 0)
+        try:
+            while at < end:
+                frame_size(at, end - at, &size)
+                if size <= CUT_BYTES:
+                    frames.append(PyBytes_FromStringAndSize(<const char*>at, size))
+                    link.unsent += size
+                    at += size
+                    continue
+                while size:
+                    part = <uint32_t>min(size, <size_t>(CUT_BYTES - PIECE_HEAD))
+                    size -= part
+                    put_piece(&piece, <uint32_t>size, at, part)
+                    link.unsent += piece.size
+                    frames.append(bytes_take(&piece))
+                    at += part
+        finally:
+            bytes_free(&piece)
+            bytes_free(&link.bulk)
+        return frames
 
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1:
         """A client asks for the status. Of several requests in one wake-up the newest is answered."""

@@ -45,7 +45,7 @@ cdef class Node:
     cdef Report report
     # its own
     cdef object flatten
-    cdef list flattened              # frames that were rewritten: requests are views into them until the wake-up ends
+    cdef list flattened              # frames rewritten, or put together: requests are views into them in a wake-up
     cdef uint64_t ring_bytes
     cdef readonly str failed
     cdef uint64_t job_token          # of the job that the machine runs; 0: none
@@ -53,6 +53,7 @@ cdef class Node:
     cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1
+    cdef int on_piece(self, Link link, const Message* message, size_t size) except -1
     cdef int on_stranger(self, Link link, const Message* message) except -1
     cdef int on_question(self, Link link, const Message* message) except -1
     cdef int on_founders_ping(self, Link link, const Message* message) except -1

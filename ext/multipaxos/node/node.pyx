@@ -1,7 +1,7 @@
 """A node's core: receives bytes, ticks and the ends of jobs, hands them to the organs, and collects what is to be sent.
 
 Theory. The core is a deterministic machine without IO, clock or randomness of its own: bytes, ticks and the ends of
-jobs come in by six verbs, effects go out as data (`Output`). The cast of the paper - acceptor, leader, replica - is
+jobs come in by seven verbs, effects go out as data (`Output`). The cast of the paper - acceptor, leader, replica - is
 pure (`multipaxos.paxos`). Organs join the cast to links and disk, each with its own fields, handlers, timers and
 invariants:
 
@@ -55,8 +55,8 @@ from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.buffer cimport bytes_put
 from multipaxos.wire.encoding cimport FINE, FOREIGN, Fault
 from multipaxos.wire.messages cimport (
-    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST, STATUS_REQUEST,
-    Command, Message,
+    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PIECE, PING, PONG, REQUEST,
+    STATUS_REQUEST, Command, Message,
 )
 from multipaxos.wire.reading cimport decode
 from multipaxos.wire.run cimport run_command
@@ -89,10 +89,8 @@ cdef class Node:
         cdef Context context
         if capacity + window > SPAN_MAX:
             raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
-        self.flatten = flatten
-        self.flattened = []
-        self.ring_bytes = ring_bytes
-        self.failed = ""
+        self.flatten, self.flattened = flatten, []
+        self.ring_bytes, self.failed = ring_bytes, ""
         self.machine = machine
         self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
@@ -160,6 +158,7 @@ cdef class Node:
         """What is to be done; see `Output`."""
         cdef Output made = Output.__new__(Output)  # without its `__init__`: this is called several times per wake-up
         made.writes = self.links.take_writes()
+        made.bulk = self.links.take_bulk()
         if not self.failed:
             made.batch = self.journal.next_batch(self.context.now_ns)
             made.job = self.next_job()
@@ -205,11 +204,10 @@ cdef class Node:
 
     def link_up(self, uint64_t link, int node_id, incarnation, **told):
         """A handshake is done; `node_id` -1 is a client. `told`: what its hello told, see `Link`."""
-        cdef Link new
+        cdef Link new = Link(link, node_id, incarnation, **told)
         cdef Link old
         if self.failed:
             return
-        new = Link(link, node_id, incarnation, **told)
         old = self.links.add(new)
         if old is not None:
             self.on_peer_gone(old)
@@ -230,8 +228,15 @@ cdef class Node:
     def link_down(self, uint64_t link):
         """The connection is gone."""
         cdef Link gone = self.links.drop(link)
-        if gone is not None and gone.node_id >= 0:
+        if gone is not None:
             self.on_peer_gone(gone)
+
+    def link_backlog(self, uint64_t link, uint64_t backlog):
+        """Of the bulk that was handed out for the link, all of which it has got, `backlog` bytes have not reached the
+        kernel. The shell says so each time that this becomes less."""
+        cdef Link peer = self.links.links.get(link)
+        if peer is not None and not self.failed:
+            peer.unsent = min(peer.unsent, backlog)
 
     # == frames
 
@@ -244,7 +249,7 @@ cdef class Node:
                 self.on_frame(link, data + used[0], length)
             if not link.is_up:           # it was refused
                 used[0] = size
-                return self.on_peer_gone(link) if link.node_id >= 0 else 0
+                return self.on_peer_gone(link)
             if not length:
                 return 0
             used[0] += length
@@ -260,8 +265,7 @@ cdef class Node:
             except ValueError:
                 return self.links.refuse(link, "a frame that is no message")
             self.flattened.append(flat)
-            frame = <const uint8_t*>PyBytes_AS_STRING(flat)
-            size = PyBytes_GET_SIZE(flat)
+            frame, size = <const uint8_t*>PyBytes_AS_STRING(flat), PyBytes_GET_SIZE(flat)
             fault = decode(frame, size, &message)
         if fault != FINE:
             return self.links.refuse(link, "a malformed message")
@@ -274,6 +278,8 @@ cdef class Node:
             if message.kind == STATUS_REQUEST:
                 return self.links.on_status_request(link, message.nonce)
             return self.links.refuse(link, "a peer's message from a client")
+        if message.kind == PIECE:
+            return self.on_piece(link, message, size)
         if not self.leading.may_be(message.ballot) or not self.leading.may_be(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")
         if not link.counts:
@@ -295,6 +301,14 @@ cdef class Node:
         if message.kind == FETCHED:
             return self.catch_up.on_fetched(link, message)
         return self.on_question(link, message)
+
+    cdef int on_piece(self, Link link, const Message* message, size_t size) except -1:
+        """A piece of a longer frame; the frame is handled when it is whole, and kept as long as a chunk would be."""
+        cdef bytes frame = self.links.on_piece(link, message, size)
+        if frame is None:
+            return 0
+        self.flattened.append(frame)
+        return self.on_frame(link, <const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
 
     cdef int on_stranger(self, Link link, const Message* message) except -1:
         """A message of a peer that is not known to be a founder: it may ask. No founder's list names it, so it neither
@@ -322,7 +336,9 @@ cdef class Node:
         return self.pings.on_ping(link, message) if link.is_up else 0
 
     cdef int on_peer_gone(self, Link link) except -1:
-        """The link of a peer is down."""
+        """A link is down; a client's does not matter here."""
+        if link.node_id < 0:
+            return 0
         self.joining.on_link_down(link)
         self.catch_up.on_link_down(link)
         return self.leading.on_link_down(link)
@@ -330,7 +346,6 @@ cdef class Node:
     # == time
 
     cdef int start_timers(self) except -1:
-        """The first tick."""
         self.leading.start()
         self.catch_up.start()
         self.pings.soon()
@@ -410,8 +425,7 @@ cdef class Node:
         return bool(self.acceptor.voting)
 
     def command_at(self, uint64_t slot):
-        """(kind, session, sequence, payload) decided in a slot, or None where it is not known or no longer in
-        memory."""
+        """(kind, session, sequence, payload) decided in a slot, or None where it is not in memory."""
         cdef Row* row = self.replica.decisions.find(slot)
         cdef Command command
         if row == NULL or row.run == NULL:

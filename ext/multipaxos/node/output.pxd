@@ -38,6 +38,7 @@ cdef class ApplyJob:
 @cython.final
 cdef class Output:
     cdef readonly list writes
+    cdef readonly list bulk
     cdef readonly Batch batch
     cdef readonly list reads
     cdef readonly ApplyJob job

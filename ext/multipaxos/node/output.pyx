@@ -103,10 +103,13 @@ cdef class ApplyJob:
 cdef class Output:
     """The effects of the verbs since the last `output()`.
 
-    `writes`: [(link, bytes)] to send at once. Each waited for the disk where it had to: a phase 1b or 2b for everything
-        that was gathered before it was made, a scout's phase 1a for its ballot, a list of founders for the voter
-        record. A phase 2a does not wait, because our own acceptor's vote for it does. A decision and an answer to a
-        client rest on a phase-2 quorum of votes, each durable at its acceptor.
+    `writes`: [(link, bytes)] of control, to send at once. Each waited for the disk where it had to: a phase 1b or 2b
+        for everything that was gathered before it was made, a scout's phase 1a for its ballot, a list of founders for
+        the voter record. A phase 2a does not wait, because our own acceptor's vote for it does. A decision and an
+        answer to a client rest on a phase-2 quorum of votes, each durable at its acceptor.
+    `bulk`: [(link, [frame, ...])] to send too, in their order, but each only when what the shell has given the kernel
+        before is nearly gone: no write waits for more than one of these frames. What is said of `writes` holds. The
+        shell reports how much waits with `link_backlog`.
     `batch`: a `Batch` to make durable, or None. At most one is outstanding: the next comes after `done`.
     `reads`: [Read] of records to read. They are durable when the core asks for them.
     `job`: an `ApplyJob` to run outside the loop, or None. At most one is outstanding: the next comes after `done`.
@@ -114,14 +117,16 @@ cdef class Output:
     `events`: [Event] that have happened. They do not wait for the disk.
     `status_requests`: [(link, nonce)] of clients that ask for this node's status, at most one of each link: the shell
         answers with a status reply that repeats the nonce.
-    `is_plain`: there is nothing but writes and a batch, as in most outputs.
+    `is_plain`: there is nothing but writes, bulk and a batch, as in most outputs.
     `failed`: empty, or why the node stopped: the disk or the machine failed. The node answers nothing more; the shell
         reports the reason and ends the process.
     """
 
     def __init__(self, list writes not None, Batch batch, list reads not None, list closes not None,
-                 list events not None, list status_requests not None, str failed not None, ApplyJob job=None):
+                 list events not None, list status_requests not None, str failed not None, ApplyJob job=None,
+                 list bulk not None=NOTHING):
         self.writes = writes
+        self.bulk = bulk
         self.batch = batch
         self.reads = reads
         self.closes = closes

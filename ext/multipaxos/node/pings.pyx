@@ -129,7 +129,7 @@ cdef class Pings:
             watermark = self.leader.commanders.watermark()
             link.reported_end = watermark.end
         put_pong(&link.outgoing, self.leader.ballot if leading else self.leading.known_ballot, nonce,
-                 self.replica.slot_out, leading, quorum, &watermark)
+                 self.replica.slot_out, leading, quorum, &watermark, 0)
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:

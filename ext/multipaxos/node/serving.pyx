@@ -107,7 +107,7 @@ cdef class Serving:
             self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS
             if self.context.utc_ns >= self.replica.requests.oldest_ns() + FORWARD_RETRY_NS:
                 self.replica.requests.forward_again()  # the leader's replica may not have received them
-        self.replica.put_forward(&link.outgoing, self.context.utc_ns)
+        self.replica.put_forward(&link.bulk, self.context.utc_ns)
         return 0
 
     cdef int put_answers(self) except -1:

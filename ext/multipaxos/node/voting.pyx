@@ -133,7 +133,7 @@ cdef class Voting:
             return self.own_promise(data)
         link = self.links.peers[node_id]
         if link is not None:
-            bytes_put(&link.outgoing, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            bytes_put(&link.bulk, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
 
     cdef int own_promise(self, bytes data) except -1:

@@ -18,16 +18,16 @@ from multipaxos.wire.fields cimport (
     COMMANDS, REPLIES, free_lists, rows_of, set_structs, set_value_of, value_of,
 )
 from multipaxos.wire.messages cimport (
-    ACKNOWLEDGED, AHEAD, APPLY, CLOSE_SESSION, DECISION, EXPIRED, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX,
+    ACKNOWLEDGED, AHEAD, APPLY, CLOSE_SESSION, CUT_BYTES, DECISION, EXPIRED, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX,
     KEY_BYTES_MAX, LEADING, NOOP, OK, OPEN_SESSION, OPENED, OVERLOADED, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B, PHASE2A,
-    PHASE2B, PING, PONG, RECONFIGURE, REFUSED, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, SETTING, SLOTS_END,
-    VALUE_BYTES_MAX, Command, Message, MessageKind, Pvalues, Reply, Watermark, limits_fit,
+    PHASE2B, PIECE, PING, PONG, RECONFIGURE, REFUSED, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, SETTING,
+    SLOTS_END, VALUE_BYTES_MAX, Command, Message, MessageKind, Pvalues, Reply, Watermark, limits_fit,
 )
 from multipaxos.wire.reading cimport check, command_at, decode
 from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new, run_read, set_watermark
 from multipaxos.wire.writing cimport (
-    put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b, put_phase2b, put_ping,
-    put_pong, put_request, put_response, put_status_request,
+    put_decision, put_fetch, put_fetched, put_founding, put_leading, put_phase1a, put_phase1b, put_phase2b, put_piece,
+    put_ping, put_pong, put_request, put_response, put_status_request,
 )
 
 from enum import IntEnum
@@ -40,12 +40,12 @@ from multipaxos.wire.reading import FAULTS, CodecError, split  # no-cython-lint
 
 KINDS = (
     "hello", "phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetch", "fetched", "ping", "pong",
-    "founding", "request", "response", "leading", "status_request", "status_reply",
+    "founding", "request", "response", "leading", "status_request", "status_reply", "piece",
 )
 globals().update(                    # a plain assignment would be to the C constant of that name
     FRAME_BYTES_MAX=FRAME_BYTES_MAX, VALUE_BYTES_MAX=VALUE_BYTES_MAX, KEY_BYTES_MAX=KEY_BYTES_MAX,
     PAYLOAD_BYTES_MAX=PAYLOAD_BYTES_MAX, RUN_BYTES_MAX=RUN_BYTES_MAX, RUN_SLOTS_MAX=RUN_SLOTS_MAX,
-    SLOTS_END=SLOTS_END,
+    SLOTS_END=SLOTS_END, CUT_BYTES=CUT_BYTES,
 )
 assert limits_fit()
 CommandKind = IntEnum(
@@ -122,7 +122,7 @@ cdef int put_message(Bytes* out, const Message* m) except -1:
     """Appends the frame of a draft's message, of every kind but PHASE2A."""
     cdef Watermark decided
     if m.kind == PHASE1A:
-        return put_phase1a(out, m.ballot, m.first)
+        return put_phase1a(out, m.ballot, m.first, m.part)
     if m.kind == PHASE1B:
         return put_phase1b(out, m.ballot, m.first, m.end, m.mark, <Pvalues*>m.pvalues.base, m.pvalues.count)
     if m.kind == PHASE2B:
@@ -138,7 +138,7 @@ cdef int put_message(Bytes* out, const Message* m) except -1:
         return put_ping(out, m.ballot, m.nonce, m.slot_out, m.voting, m.state_slot, m.state_hash,
                         <uint64_t*>m.processes.base, m.processes.count)
     if m.kind == PONG:
-        return put_pong(out, m.ballot, m.nonce, m.slot_out, m.leading, m.quorum, &m.decided)
+        return put_pong(out, m.ballot, m.nonce, m.slot_out, m.leading, m.quorum, &m.decided, m.missing)
     if m.kind == FOUNDING:
         return put_founding(out, m.incarnation, m.fresh, <uint64_t*>m.incarnations.base, m.incarnations.count)
     if m.kind == REQUEST:
@@ -147,6 +147,8 @@ cdef int put_message(Bytes* out, const Message* m) except -1:
         return put_response(out, m.session, <Reply*>m.replies.base, m.replies.count)
     if m.kind == LEADING:
         return put_leading(out, m.ballot)
+    if m.kind == PIECE:
+        return put_piece(out, m.left, m.data, m.size)
     return put_status_request(out, m.nonce)
 
 
@@ -178,6 +180,39 @@ def decode_message(frame):
     for name in FIELDS.get(kind, ()):
         message[name] = value_of(&held.message, name)
     return message
+
+
+def piece_of(frame):
+    """(bytes of the longer frame that are left, data) of a piece; None of any other frame."""
+    cdef Frame held
+    try:
+        held = Frame(frame)
+    except CodecError:
+        return None
+    if held.message.kind != PIECE:
+        return None
+    return held.message.left, PyBytes_FromStringAndSize(<const char*>held.message.data, held.message.size)
+
+
+def uncut(frames):
+    """(frames, pieces): the frames that these are, in the order in which they are whole; and the pieces of a frame that
+    is not whole yet, to be put before the next ones. Raises CodecError where pieces do not fit."""
+    whole, pieces, parts, due = [], [], [], 0
+    for frame in frames:
+        piece = piece_of(frame)
+        if piece is None:
+            whole.append(frame)
+            continue
+        left, data = piece
+        if parts and len(data) + left != due:
+            raise CodecError("a piece does not follow the one before it: close the link that brought it", "malformed")
+        pieces.append(frame)
+        parts.append(data)
+        due = left
+        if not left:
+            whole.append(b"".join(parts))
+            pieces, parts = [], []
+    return whole, pieces
 
 
 # -- runs, requests and responses, as tuples: benches, traces and disks read many

@@ -4,7 +4,7 @@ from multipaxos.wire.encoding cimport List
 from multipaxos.wire.messages cimport Message
 
 cdef enum:
-    FIELDS_MAX = 24                  # of one struct
+    FIELDS_MAX = 32                  # of one struct
 
 cdef enum FieldType:
     UINT64, UINT32, UINT16, BOOLEAN

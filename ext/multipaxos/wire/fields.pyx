@@ -139,13 +139,17 @@ cdef int fill_message_table() except -1:
     MESSAGE.add("replies", STRUCTS, &at, &at.replies, NULL, REPLIES)
     MESSAGE.add("incarnations", NUMBERS, &at, &at.incarnations)
     MESSAGE.add("processes", NUMBERS, &at, &at.processes)
+    MESSAGE.add("part", UINT64, &at, &at.part)
+    MESSAGE.add("missing", UINT64, &at, &at.missing)
+    MESSAGE.add("left", UINT32, &at, &at.left)
+    MESSAGE.add("data", DATA, &at, &at.data, &at.size)
     return 0
 
 
 fill_element_tables()
 fill_message_table()
 FIELDS = {
-    "phase1a": ("ballot", "first"),
+    "phase1a": ("ballot", "first", "part"),
     "phase1b": ("ballot", "first", "end", "mark", "pvalues"),
     "phase2a": ("ballot", "first", "time_ns", "decided_ballot", "decided_first", "decided_end", "commands"),
     "phase2b": ("ballot", "first", "end", "mark"),
@@ -155,12 +159,14 @@ FIELDS = {
     "ping": ("ballot", "nonce", "slot_out", "voting", "state_slot", "state_hash", "processes"),
     "pong": (
         "ballot", "nonce", "slot_out", "leading", "quorum", "decided_ballot", "decided_first", "decided_end",
+        "missing",
     ),
     "founding": ("incarnation", "fresh", "incarnations"),
     "request": ("commands",),
     "response": ("session", "replies"),
     "leading": ("ballot",),
     "status_request": ("nonce",),
+    "piece": ("left", "data"),
 }
 ELEMENTS = {
     "commands": tuple(COMMANDS.indexes), "replies": tuple(REPLIES.indexes), "pvalues": tuple(PVALUES.indexes),

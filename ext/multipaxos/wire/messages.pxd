@@ -18,11 +18,12 @@ cdef enum:
     PAYLOAD_BYTES_MAX = 2 << 20      # one command's payload (a transaction holds several values)
     RUN_BYTES_MAX = 3 << 20          # a phase2a frame; so that a Fetched with one run fits a frame
     RUN_SLOTS_MAX = 1024             # commands in one run
+    CUT_BYTES = 64 << 10             # a longer frame between nodes travels in pieces, each a frame of at most this
 
 # Discriminants of Message.
 cdef enum MessageKind:
     HELLO, PHASE1A, PHASE1B, PHASE2A, PHASE2B, DECISION, FETCH, FETCHED, PING, PONG, FOUNDING
-    REQUEST, RESPONSE, LEADING, STATUS_REQUEST, STATUS_REPLY
+    REQUEST, RESPONSE, LEADING, STATUS_REQUEST, STATUS_REPLY, PIECE
 
 cdef enum CommandKind:
     NOOP, APPLY, OPEN_SESSION, RECONFIGURE, CLOSE_SESSION, SETTING
@@ -40,6 +41,7 @@ cdef enum:
     PHASE2A_DATA = 6
     PHASE2A_COMMANDS = BODY + 8 * (PHASE2A_DATA + 3)   # where a run's first command is: after two pointers and a tag
     COMMAND_BYTES = 8 * (COMMAND_DATA + 1)             # of a command without its payload and its nonce
+    PIECE_HEAD = BODY + 8 * 2        # of a piece, before its data
     NO_NONCE = 0xFFFF                # the index that no list of nonces has
 
 # How the limits relate: the largest value fits a command, a command a run, a run a Fetched and a Phase1b.
@@ -89,6 +91,7 @@ cdef struct Commands:
 cdef struct Message:                 # the fields of every kind; only those of `kind` are set
     MessageKind kind
     uint64_t ballot, first, end, mark, time_ns, nonce, slot_out, incarnation, session, state_slot, state_hash
+    uint64_t part, missing
     bint voting, leading, quorum, fresh
     Watermark decided
     Commands commands                # PHASE2A, REQUEST
@@ -96,3 +99,5 @@ cdef struct Message:                 # the fields of every kind; only those of `
     ReplyList replies                # RESPONSE
     NumberList incarnations          # FOUNDING
     NumberList processes             # PING
+    uint32_t left, size              # PIECE, as `data`
+    const uint8_t* data

@@ -16,13 +16,13 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from multipaxos.wire.encoding cimport (
-    FINE, FOREIGN, MALFORMED, OVERSIZED, PARTIAL, Fault, Segment, Struct, check_bytes_of, field_at, load32,
-    padded, pointer_at, read_struct, read_structs, read_words, word_at,
+    FINE, FOREIGN, MALFORMED, OVERSIZED, PARTIAL, Fault, Segment, Struct, bytes_at, check_bytes, check_bytes_of,
+    field_at, load32, padded, pointer_at, read_struct, read_structs, read_words, word_at,
 )
 from multipaxos.wire.messages cimport (
     COMMAND_BYTES, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, HELLO, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B,
-    PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, PHASE2B, PING, PONG, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX,
-    STATUS_REPLY, STATUS_REQUEST, Commands, Message, MessageKind, PvaluesList, ReplyList, Watermark,
+    PHASE2A, PHASE2A_COMMANDS, PHASE2A_DATA, PHASE2B, PIECE, PING, PONG, REQUEST, RESPONSE, RUN_BYTES_MAX,
+    RUN_SLOTS_MAX, STATUS_REPLY, STATUS_REQUEST, Commands, Message, MessageKind, PvaluesList, ReplyList, Watermark,
 )
 
 from multipaxos.errors import MultipaxosError
@@ -81,7 +81,7 @@ cdef Fault decode(const uint8_t* frame, size_t size, Message* out) noexcept:
         return fault
     memset(out, 0, sizeof(Message))
     kind = word_at(&root, 0) & 0xFFFF
-    if kind > STATUS_REPLY:
+    if kind > PIECE:
         return MALFORMED
     out.kind = <MessageKind>kind
     if kind == HELLO or kind == STATUS_REPLY:
@@ -113,6 +113,8 @@ cdef inline Fault read_body(Segment* segment, const Struct* body, size_t size, M
         return read_words(segment, pointer_at(body, 0), &out.incarnations)
     if out.kind == PING:
         return read_ping(segment, body, out)
+    if out.kind == PIECE:
+        return read_piece(segment, body, out)
     return read_numbers(body, out)
 
 
@@ -128,6 +130,7 @@ cdef Fault read_numbers(const Struct* body, Message* out) noexcept:
     out.ballot = word_at(body, 0)
     if out.kind == PHASE1A:
         out.first = word_at(body, 1)
+        out.part = word_at(body, 2)
     elif out.kind == PHASE2B:
         out.first = word_at(body, 1)
         out.end = word_at(body, 2)
@@ -142,6 +145,7 @@ cdef Fault read_numbers(const Struct* body, Message* out) noexcept:
         out.slot_out = word_at(body, 2)
         out.leading = word_at(body, 3) & 1
         out.quorum = (word_at(body, 3) >> 1) & 1
+        out.missing = word_at(body, 7)
         return read_watermark(body, 4, &out.decided)
     return FINE
 
@@ -154,6 +158,17 @@ cdef Fault read_ping(Segment* segment, const Struct* body, Message* out) noexcep
     out.state_slot = word_at(body, 4)
     out.state_hash = word_at(body, 5)
     return read_words(segment, pointer_at(body, 0), &out.processes)
+
+
+cdef Fault read_piece(Segment* segment, const Struct* body, Message* out) noexcept:
+    cdef const uint8_t* pointer = pointer_at(body, 0)
+    cdef Fault fault = FINE
+    out.left = <uint32_t>word_at(body, 0)
+    if pointer != NULL:
+        fault = check_bytes(segment, pointer, FRAME_BYTES_MAX)
+        if fault == FINE:
+            out.data = bytes_at(pointer, &out.size)
+    return fault
 
 
 cdef inline Fault read_watermark(const Struct* body, uint32_t word, Watermark* out) noexcept:

@@ -11,7 +11,7 @@ from multipaxos.wire.messages cimport (
 
 # -- each function appends one whole frame to `out`, or raises TooLarge and appends nothing
 
-cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1
+cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first, uint64_t part) except -1
 cdef int put_phase1b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark,
                      const Pvalues* pvalues, uint32_t count) except -1
 cdef int put_phase2b(Bytes* out, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1
@@ -22,13 +22,14 @@ cdef int put_fetched(Bytes* out, uint64_t first, uint64_t end, uint64_t mark, co
 cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint voting, uint64_t state_slot,
                   uint64_t state_hash, const uint64_t* processes, uint32_t count) except -1
 cdef int put_pong(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint leading, bint quorum,
-                  const Watermark* decided) except -1
+                  const Watermark* decided, uint64_t missing) except -1
 cdef int put_founding(Bytes* out, uint64_t incarnation, bint fresh, const uint64_t* incarnations,
                       uint32_t count) except -1
 cdef int put_request(Bytes* out, const Command* commands, uint32_t count) except -1
 cdef int put_response(Bytes* out, uint64_t session, const Reply* replies, uint32_t count) except -1
 cdef int put_leading(Bytes* out, uint64_t ballot) except -1
 cdef int put_status_request(Bytes* out, uint64_t nonce) except -1
+cdef int put_piece(Bytes* out, uint32_t left, const uint8_t* data, uint32_t size) except -1
 
 # Raises ValueError for a run of no commands or over no slots, TooLarge for one that no reader would accept. `size`
 # counts a nonce for each command.

@@ -11,11 +11,11 @@ appended. Every frame has one segment, and its size is a whole number of words.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from multipaxos.wire.buffer cimport Bytes, bytes_reserve
-from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, store64, write_bytes, write_list
+from multipaxos.wire.encoding cimport WORD_ELEMENTS, list_pointer, padded, store64, write_bytes, write_list
 from multipaxos.wire.messages cimport (
     BODY, DECISION, FETCH, FETCHED, FOUNDING, FRAME_BYTES_MAX, LEADING, NO_NONCE, PAYLOAD_BYTES_MAX, PHASE1A, PHASE1B,
-    PHASE2B, PING, PONG, PVALUES_DATA, REPLY_DATA, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX, STATUS_REQUEST,
-    Command, MessageKind, Pvalues, Reply, Watermark,
+    PHASE2B, PIECE, PING, PONG, PVALUES_DATA, REPLY_DATA, REQUEST, RESPONSE, RUN_BYTES_MAX, RUN_SLOTS_MAX,
+    STATUS_REQUEST, Command, MessageKind, Pvalues, Reply, Watermark,
 )
 
 from multipaxos.errors import TooLarge
@@ -34,10 +34,11 @@ cdef uint8_t* append_frame(Bytes* out, MessageKind kind, uint64_t data_words, ui
     return body
 
 
-cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first) except -1:
-    cdef uint8_t* body = append_frame(out, PHASE1A, 2, 0, 0)
+cdef int put_phase1a(Bytes* out, uint64_t ballot, uint64_t first, uint64_t part) except -1:
+    cdef uint8_t* body = append_frame(out, PHASE1A, 3, 0, 0)
     store64(body, ballot)
     store64(body + 8, first)
+    store64(body + 16, part)
     return 0
 
 
@@ -134,13 +135,14 @@ cdef int put_ping(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out
 
 
 cdef int put_pong(Bytes* out, uint64_t ballot, uint64_t nonce, uint64_t slot_out, bint leading, bint quorum,
-                  const Watermark* decided) except -1:
-    cdef uint8_t* body = append_frame(out, PONG, 7, 0, 0)
+                  const Watermark* decided, uint64_t missing) except -1:
+    cdef uint8_t* body = append_frame(out, PONG, 8, 0, 0)
     store64(body, ballot)
     store64(body + 8, nonce)
     store64(body + 16, slot_out)
     store64(body + 24, <uint64_t>(leading != 0) | (<uint64_t>(quorum != 0) << 1))
     write_watermark(body + 32, decided)
+    store64(body + 56, missing)
     return 0
 
 
@@ -201,4 +203,11 @@ cdef int put_leading(Bytes* out, uint64_t ballot) except -1:
 
 cdef int put_status_request(Bytes* out, uint64_t nonce) except -1:
     store64(append_frame(out, STATUS_REQUEST, 1, 0, 0), nonce)
+    return 0
+
+
+cdef int put_piece(Bytes* out, uint32_t left, const uint8_t* data, uint32_t size) except -1:
+    cdef uint8_t* body = append_frame(out, PIECE, 1, 1, padded(size))
+    store64(body, left)
+    write_bytes(body + 8, body + 16, data, size)
     return 0

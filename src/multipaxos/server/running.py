@@ -200,6 +200,13 @@ class Running:
                 if connection is not None:
                     connection.traffic.sent_bytes += len(data)
                     connection.write(data)
+            for link, frames in output.bulk:
+                connection = links.get(link)
+                if connection is not None:
+                    data = b"".join(frames)
+                    connection.traffic.sent_bytes += len(data)
+                    connection.write(data)
+                    self.core.link_backlog(link, 0)
             if not output.is_plain:
                 self._carry_out_rare(output)
             batch = output.batch

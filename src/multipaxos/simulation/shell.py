@@ -59,6 +59,9 @@ def carry_out(core: Node, effects: Effects) -> None:
         effects.on_close(link, reason)
     for link, data in output.writes:
         effects.on_frames(link, whole_frames(data))
+    for link, frames in output.bulk:
+        effects.on_frames(link, uncut(frames))
+        core.link_backlog(link, 0)
     for read in output.reads:
         effects.on_read(read)
     if output.batch is not None:
@@ -78,3 +81,10 @@ def whole_frames(data: bytes) -> list[bytes]:
     frames, rest = codec.split(data)
     assert not rest, "half a frame was written"
     return frames
+
+
+def uncut(frames: list[bytes]) -> list[bytes]:
+    """The frames of bulk, pieces put together. Raises AssertionError if the last one is incomplete."""
+    whole, pieces = codec.uncut(frames)
+    assert not pieces, "half a frame was handed out"
+    return whole

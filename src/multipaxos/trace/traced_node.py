@@ -23,7 +23,7 @@ from multipaxos.storage.interface import Storage
 from multipaxos.trace.decided import DecidedSlots
 from multipaxos.trace.file import Trace
 from multipaxos.trace.messages import facts, read
-from multipaxos.wire.codec import CodecError, split
+from multipaxos.wire.codec import CodecError, split, uncut
 from multipaxos.wire.labels import label_of_message
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class TracedNode:
         self._name_of = name_of
         self._links: dict[int, tuple[int, str]] = {}  # by link: its peer and its name
         self._rest: dict[int, bytes] = {}  # by link: the part of a frame whose end has not been received
+        self._pieces: dict[int, list[bytes]] = {}  # by link: the pieces of a frame that is not whole
         self._ballot = core.acceptor.ballot_num
         self._slots = DecidedSlots(core, trace)
         self._safely(self._begin, storage)
@@ -85,6 +86,10 @@ class TracedNode:
         """The core's verb."""
         self._safely(self._add_linked, link, node_id)
         self.core.link_up(link, node_id, incarnation, **said)
+
+    def link_backlog(self, link: int, backlog: int) -> None:
+        """The core's verb."""
+        self.core.link_backlog(link, backlog)
 
     def link_down(self, link: int) -> None:
         """The core's verb."""
@@ -148,6 +153,7 @@ class TracedNode:
         self._add_link(link, "unlinked")
         self._links.pop(link, None)
         self._rest.pop(link, None)
+        self._pieces.pop(link, None)
 
     def _add_link(self, link: int, event: str) -> None:
         peer, name = self._links[link]
@@ -158,10 +164,13 @@ class TracedNode:
         at_ns = time.monotonic_ns()
         try:
             frames, rest = split(self._rest.pop(link, b"") + data)
+            frames, pieces = uncut(self._pieces.pop(link, []) + frames)
         except CodecError:
-            frames, rest = [data], b""
+            frames, rest, pieces = [data], b"", []
         if rest:
             self._rest[link] = rest
+        if pieces:
+            self._pieces[link] = pieces
         for frame in frames:
             self._add_frame(at_ns, "received", link, frame, self._noted(frame))
 
@@ -173,7 +182,9 @@ class TracedNode:
         if self.core.acceptor.ballot_num > self._ballot:
             self._ballot = self.core.acceptor.ballot_num
             self.trace.add(at_ns, "adopted", ballot=self._ballot, role="acceptor")
-        sent = [(link, frame, self._noted(frame)) for link, data in output.writes for frame in split(data)[0]]
+        frames = [(link, frame) for link, data in output.writes for frame in split(data)[0]]
+        frames += [(link, frame) for link, bulk in output.bulk for frame in uncut(bulk)[0]]
+        sent = [(link, frame, self._noted(frame)) for link, frame in frames]
         if output.batch is not None:
             self._slots.note_batch(output.batch)
         self._slots.add(at_ns)

@@ -32,7 +32,7 @@ class Versions(NamedTuple):
         return lowest <= self.highest and self.lowest <= highest
 
 
-VERSIONS = Versions(2, 2)  # of the protocol
+VERSIONS = Versions(3, 3)  # of the protocol
 SEMANTICS = Versions(semantics.VERSIONS[0].version, semantics.VERSIONS[-1].version)  # of the log
 
 

@@ -14,6 +14,7 @@ PAYLOAD_BYTES_MAX: Final[int]
 RUN_BYTES_MAX: Final[int]
 RUN_SLOTS_MAX: Final[int]
 SLOTS_END: Final[int]
+CUT_BYTES: Final[int]
 KINDS: Final[tuple[str, ...]]
 
 class CommandKind(IntEnum):
@@ -40,6 +41,8 @@ _ReplyTuple = tuple[int, int, int, bytes]
 
 def encode(kind: str, **fields: object) -> bytes: ...
 def decode_message(frame: _Buffer) -> dict[str, object]: ...
+def piece_of(frame: _Buffer) -> tuple[int, bytes] | None: ...
+def uncut(frames: list[bytes]) -> tuple[list[bytes], list[bytes]]: ...
 def encode_phase2a(
     ballot: int, first: int, time_ns: int, decided: tuple[int, int, int], commands: list[_CommandTuple]
 ) -> bytes: ...

@@ -140,6 +140,11 @@ def _pvalues(message: Mapping[str, Any]) -> str:
 # -- one function for each kind that says more than its numbers
 
 
+def _phase1a(message: Mapping[str, Any]) -> str:
+    part = f" part {message['part']}" if message["part"] > message["first"] else ""
+    return f"{_ballot(message['ballot'])} from {message['first']}{part}"
+
+
 def _phase1b(message: Mapping[str, Any]) -> str:
     at = _ballot(message["ballot"])
     if message["first"] == codec.SLOTS_END:
@@ -163,7 +168,8 @@ def _decision(message: Mapping[str, Any]) -> str:
 
 def _pong(message: Mapping[str, Any]) -> str:
     leading = " leading" + " with a quorum" * message["quorum"] if message["leading"] else ""
-    return f"{_ballot(message['ballot'])} out {message['slot_out']}{leading}{_along(message)}"
+    missing = f" missing from {message['missing']}" if message["missing"] else ""
+    return f"{_ballot(message['ballot'])} out {message['slot_out']}{leading}{missing}{_along(message)}"
 
 
 def _founding(message: Mapping[str, Any]) -> str:
@@ -183,7 +189,7 @@ def _response(message: Mapping[str, Any]) -> str:
 
 
 _LABELS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "phase1a": lambda message: f"{_ballot(message['ballot'])} from {message['first']}",
+    "phase1a": _phase1a,
     "phase1b": _phase1b,
     "phase2a": _phase2a,
     "phase2b": _phase2b,
@@ -196,4 +202,5 @@ _LABELS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "request": _commands,
     "response": _response,
     "leading": lambda message: _ballot(message["ballot"]),
+    "piece": lambda message: f"of {len(message['data'])} bytes, {message['left']} left",
 }

@@ -22,6 +22,7 @@ struct Message {
     leading @13 :Leading;          # replica -> client: the ballot of the leader to connect to
     statusRequest @14 :StatusRequest;
     statusReply @15 :StatusReply;
+    piece @16 :Piece;               # node -> node: a part of a longer frame
   }
 }
 
@@ -74,9 +75,13 @@ struct Pvalues {                   # the slots [first, end) of a run; `run` is i
   run @2 :Data;
 }
 
-struct Phase1a { ballot @0 :UInt64; first @1 :UInt64; }   # first: the lowest slot whose pvalues are wanted
+struct Phase1a {
+  ballot @0 :UInt64;
+  first @1 :UInt64;                # the lowest slot whose pvalues are wanted
+  part @2 :UInt64;                 # the first slot of the part that is asked for; below `first`: the first part
+}
 
-struct Phase1b {
+struct Phase1b {                   # one part; the scout asks for the next one
   ballot @0 :UInt64;               # the acceptor's ballot_num
   first @1 :UInt64;                # this part has every pvalue of [first, end); in a refusal first = end = 2**64-1
   end @2 :UInt64;                  # 2**64-1 in the last part
@@ -131,6 +136,7 @@ struct Pong {
   decidedBallot @5 :UInt64;        # its watermark, as in Phase2a
   decidedFirst @6 :UInt64;
   decidedEnd @7 :UInt64;
+  missing @8 :UInt64;              # from here on the sender dropped pvalues for want of room, and has room now; 0: none
 }
 
 struct Founding {
@@ -162,3 +168,8 @@ struct Response { session @0 :UInt64; replies @1 :List(Reply); }
 struct Leading { ballot @0 :UInt64; }
 struct StatusRequest { nonce @0 :UInt64; }
 struct StatusReply { nonce @0 :UInt64; json @1 :Text; }
+
+struct Piece {                     # the pieces of one frame come in order; other frames may come between them
+  left @0 :UInt32;                 # bytes of the frame that come in later pieces
+  data @1 :Data;
+}

@@ -87,8 +87,8 @@ class Hello:
     node: int = -1
     target: int = -1
     incarnation: int = 0
-    version_min: int = 2
-    version_max: int = 2
+    version_min: int = 3
+    version_max: int = 3
     kind: LinkKind = "client"
     nonce: int = 0
     echo: int = 0
