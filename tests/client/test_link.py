@@ -52,7 +52,7 @@ def test_a_dial_reports_why_there_is_no_link(monkeypatch: pytest.MonkeyPatch) ->
     async def main() -> None:
         async with hub(config, 0):
             monkeypatch.setattr(client_link, "ClientHandshake", partial(ClientHandshake, versions=Versions(8, 8)))
-            with pytest.raises(HandshakeRefused, match="versions 8 to 8, this node 2 to 2"):
+            with pytest.raises(HandshakeRefused, match="versions 8 to 8, this node 3 to 3"):
                 await dial(address, print, lambda: None)
         with pytest.raises(OSError, match=r"[Cc]onnect"):
             await dial(address, print, lambda: None)
