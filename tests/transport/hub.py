@@ -26,6 +26,7 @@ class Listener:
         self.up: dict[int, tuple[int, int]] = {}  # link -> node, incarnation
         self.reports: list[tuple[str, int, int]] = []  # up or down, link, node
         self.data: dict[int, bytes] = {}
+        self.backlogs: dict[int, list[int]] = {}  # what was reported of each peer's link
 
     def link_up(self, link: int, other: Hello) -> None:
         assert link not in self.data, "a link's number is never used twice"
@@ -41,6 +42,9 @@ class Listener:
     def link_down(self, link: int) -> None:
         node_id, _ = self.up.pop(link)
         self.reports.append(("down", link, node_id))
+
+    def link_backlog(self, link: int, backlog: int) -> None:
+        self.backlogs.setdefault(link, []).append(backlog)
 
     def cluster_id(self) -> int:
         return self.id

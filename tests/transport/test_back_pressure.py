@@ -8,8 +8,15 @@ import socket
 import pytest
 
 from multipaxos.transport import connection, transport
+from multipaxos.wire.codec import CUT_BYTES
 from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
 from tests.transport.hub import hub, stuffed
+
+
+def held(served: connection.Connection) -> int:
+    """What the transport holds of what was written."""
+    assert served._transport is not None
+    return served._transport.get_write_buffer_size()
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
@@ -90,31 +97,114 @@ def test_answers_to_what_was_read_before_the_pause_are_bounded_too(monkeypatch: 
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
-def test_a_peer_that_never_reads_loses_its_link_and_comes_again(uv: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_waits_for_one_cut_of_bulk_and_a_slow_peer_keeps_its_link(uv: bool) -> None:
     config = local_config()
-    monkeypatch.setattr(connection, "PEER_UNSENT_BYTES", 4 << 20)
+    pieces = [b"b" * CUT_BYTES] * 512
+    control = b"c" * 100
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            link = await stuffed(config, peer_hello(config, 0))
+            await until(lambda: listener.up)
+            served = made.peers[0]
+            assert served.write_bulk(pieces) == len(pieces) * CUT_BYTES
+            await asyncio.sleep(0)
+            await until(lambda: held(served) > 0)
+            served.write(control)
+            assert held(served) <= CUT_BYTES + len(control)
+            assert listener.backlogs[1], "what the kernel took at once is reported"
+            for _ in range(100):
+                await asyncio.sleep(0)
+                assert held(served) <= CUT_BYTES + len(control)
+            assert listener.up, "however much waits"
+
+            came = bytearray()
+            whole = len(pieces) * CUT_BYTES + len(control)
+            while len(came) < whole:
+                came += await link.reader.read(1 << 16)
+                assert held(served) <= CUT_BYTES + len(control)
+            ahead = came.index(b"c")
+            assert came[ahead : ahead + len(control)] == control
+            # the receiver's buffers, the kernel's unsent bytes with a page or two more, and one cut in the transport
+            assert ahead < 4 * CUT_BYTES + connection.PEER_NOTSENT_BYTES
+            await until(lambda: listener.backlogs[1][-1] == 0)
+            assert sorted(listener.backlogs[1], reverse=True) == listener.backlogs[1], "it only fell"
+            assert len(listener.backlogs[1]) <= len(pieces) + 1
+            assert not made.closes
+            link.close()
+
+    run(main(), uv=uv)
+
+
+@pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
+def test_bulk_that_the_kernel_takes_is_reported_at_once(uv: bool) -> None:
+    config = local_config(2)
+
+    async def main() -> None:
+        async with hub(config, 0) as (dialler, one), hub(config, 1) as (_, other):
+            await until(lambda: one.up and other.up)
+            (ours,), (theirs,) = one.up, other.up
+            for size in (10, CUT_BYTES, 1, 3 * CUT_BYTES):
+                one.backlogs.clear()
+                other.data[theirs] = b""
+                pieces = [b"b" * min(CUT_BYTES, size - at) for at in range(0, size, CUT_BYTES)]
+                dialler.peers[1].write(b"a")
+                dialler.peers[1].write_bulk(pieces)
+                dialler.peers[1].write(b"z")
+                assert not one.backlogs, "the owner is writing now"
+                await until(lambda: one.backlogs.get(ours, [1])[-1] == 0)
+                await until(lambda: len(other.data[theirs]) == size + 2)  # noqa: B023
+                assert other.data[theirs][:1] == b"a"
+                assert other.data[theirs].count(b"b") == size
+            ordinary = dialler.peers[1]._transport
+            assert ordinary is not None
+            assert ordinary.get_write_buffer_limits() == (0, CUT_BYTES), "small writes gather again"
+
+    run(main(), uv=uv)
+
+
+def test_control_of_more_than_a_cut_is_reported_too() -> None:
+    """So the owner stops giving runs to a link that carries nothing."""
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            link = await stuffed(config, peer_hello(config, 0))
+            await until(lambda: listener.up)
+            served = made.peers[0]
+            while held(served) <= CUT_BYTES:
+                served.write(bytes(1 << 14))
+                await asyncio.sleep(0)
+            await until(lambda: listener.backlogs)
+            assert listener.backlogs[1][0] > CUT_BYTES
+            while held(served):
+                await link.reader.read(1 << 16)
+            await until(lambda: listener.backlogs[1][-1] == 0)
+            link.close()
+
+    run(main())
+
+
+def test_a_peer_that_acknowledges_nothing_loses_its_link_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = local_config()
+    monkeypatch.setattr(connection, "PEER_DEAF_MS", 200)
 
     async def main() -> None:
         async with hub(config, 1) as (made, listener):
             link = await stuffed(config, peer_hello(config, 0))
             await until(lambda: listener.up)
             stuck = made.peers[0]
-            written = 0
-            while 1 in made.links:
-                made.links[1].write(bytes(1 << 18))
-                written += 1
-            assert 16 <= written < 60
-            assert listener.up, "the end is reported later, because the owner was writing"
-            await until(lambda: not listener.up)  # although the peer still does not read
+            stuck.write_bulk([bytes(CUT_BYTES)] * 64)
+            await until(lambda: not listener.up)
             assert stuck not in made.connections
-            assert made.closes == {f"more than {4 << 20} bytes unsent": 1}
             again = await RawLink.to(config, 1)
             assert not (await again.handshake(peer_hello(config, 0))).refusal
             await until(lambda: listener.up)
+            stuck.write_bulk([b"late"])
             again.close()
             link.close()
 
-    run(main(), uv=uv)
+    run(main())
 
 
 def test_a_peer_is_deaf_for_a_bounded_time() -> None:
@@ -126,6 +216,8 @@ def test_a_peer_is_deaf_for_a_bounded_time() -> None:
             raw = dialler.peers[1]._transport.get_extra_info("socket")  # type: ignore[union-attr]
             limit_ms = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert limit_ms == connection.PEER_DEAF_MS
+            lowat = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            assert lowat == connection.PEER_NOTSENT_BYTES
 
     run(main())
 
@@ -150,7 +242,7 @@ def test_a_closed_link_lingers_no_longer_than_it_may(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("kind", ["peer", "client", "admin"])
 def test_what_may_wait_for_a_link(kind: str) -> None:
-    """Little waits for an unknown side, more for one that is known to be a peer; a machine that vanished is noticed."""
+    """A bounded number of bytes is held for whoever does not read; a machine that vanished is noticed."""
     config = local_config()
 
     async def main() -> None:
@@ -162,7 +254,7 @@ def test_what_may_wait_for_a_link(kind: str) -> None:
             assert limit(served) == connection.CLIENT_UNSENT_BYTES
             await link.handshake(peer_hello(config, 0) if kind == "peer" else client_hello(kind))
             await until(lambda: served.link)
-            expected = connection.PEER_UNSENT_BYTES if kind == "peer" else connection.CLIENT_UNSENT_BYTES
+            expected = CUT_BYTES if kind == "peer" else connection.CLIENT_UNSENT_BYTES
             assert limit(served) == expected
             for option, value in connection.KEEPALIVE:
                 assert socket_.getsockopt(socket.IPPROTO_TCP, option) == value

@@ -175,6 +175,10 @@ class Running:
         """A link is gone."""
         self._wake(lambda: self.core.link_down(link))
 
+    def link_backlog(self, link: int, backlog: int) -> None:
+        """Something of what waited for a peer has reached the kernel, or more waits than should."""
+        self._wake(lambda: self.core.link_backlog(link, backlog))
+
     def _on_timer(self) -> None:
         self._timer = None
         self._wake(lambda: None)
@@ -200,13 +204,10 @@ class Running:
                 if connection is not None:
                     connection.traffic.sent_bytes += len(data)
                     connection.write(data)
-            for link, frames in output.bulk:
+            for link, pieces in output.bulk:
                 connection = links.get(link)
                 if connection is not None:
-                    data = b"".join(frames)
-                    connection.traffic.sent_bytes += len(data)
-                    connection.write(data)
-                    self.core.link_backlog(link, 0)
+                    connection.traffic.sent_bytes += connection.write_bulk(pieces)
             if not output.is_plain:
                 self._carry_out_rare(output)
             batch = output.batch

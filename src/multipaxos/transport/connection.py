@@ -5,10 +5,12 @@ the connection becomes a link; a link has a number, and its chunks go to the hub
 
 Rules.
 - Back-pressure by bytes: a client that does not read its answers is not read from. A peer is always read from, because
-  otherwise two nodes could wait for each other; a peer for which too many bytes wait, or that acknowledges nothing for
-  PEER_DEAF_MS, loses its link (what was on it is sent again on the next one). So the bytes that wait for any link are
-  bounded. The bytes that arrive on a link are bounded too, because the core queues a bounded number of them and answers
-  `overloaded` beyond.
+  otherwise two nodes could wait for each other.
+- Control is written at once. Bulk for a peer passes through an `Outbox`, so control waits for one cut of it at most;
+  the kernel's own queue of bytes that it has not sent is held to PEER_NOTSENT_BYTES. The owner is told when what waits
+  for a peer has become less, or more than one cut, and bounds by that what it gives.
+- A peer loses its link when it acknowledges nothing for PEER_DEAF_MS, and never for what waits: what is cut has to be
+  sent again from its beginning.
 - A closed link is neither written to nor read from. Its unsent bytes may linger for LINGER_S, not longer.
 - What the other side says goes to the log cut and quoted, and never into the names of counters.
 """
@@ -18,19 +20,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from multipaxos.transport.handshake import (
-    HANDSHAKE_S,
-    TOO_LATE,
-    NodeHandshake,
-)
+from multipaxos.transport.handshake import HANDSHAKE_S, TOO_LATE, NodeHandshake
+from multipaxos.transport.outbox import Outbox
+from multipaxos.wire.codec import CUT_BYTES
 
 log = logging.getLogger("multipaxos.transport")
 
-PEER_UNSENT_BYTES = 64 << 20
+# What the kernel holds beyond what is on its way: a frame of control waits behind it. One cut keeps a link of 1 Gbit/s
+# busy for half a millisecond, and the loop comes round sooner than that.
+PEER_NOTSENT_BYTES = CUT_BYTES
 PEER_DEAF_MS = 5000
 # A client whose machine vanished is noticed after a minute and a half; the kernel's own wait is two hours.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -80,6 +82,9 @@ class Hub(Protocol):
     def lost(self, connection: Connection) -> None:
         """The connection is gone."""
 
+    def backlog(self, connection: Connection, backlog: int) -> None:
+        """What waits for a peer, in bytes: it has become less, or more than one cut."""
+
 
 class Connection(asyncio.Protocol):
     """One TCP connection. `dialled`: the node that was dialled, -1 if the other side dialled."""
@@ -96,6 +101,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None  # until the handshake is done; then while unsent bytes linger
         self._closing = False
+        self._outbox = Outbox()
+        self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
+        self._tells = False  # the owner is about to be told of the backlog
 
     def _not_connected(self, data: bytes) -> None:
         raise RuntimeError("a link was written to before it was connected")
@@ -164,8 +172,50 @@ class Connection(asyncio.Protocol):
         if self.peer_id >= 0:
             raw = self._transport.get_extra_info("socket")
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
-            self._transport.set_write_buffer_limits(high=PEER_UNSENT_BYTES)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PEER_NOTSENT_BYTES)
+            self._transport.set_write_buffer_limits(high=CUT_BYTES, low=0)
         self.hub.up(self)
+
+    # -- bulk, of peers
+
+    def write_bulk(self, pieces: Iterable[bytes]) -> int:
+        """Bulk for a peer, in pieces of at most CUT_BYTES: they leave in order, behind all control. Returns their
+        bytes."""
+        taken = self._outbox.put(pieces)
+        self._hand_on()
+        return taken
+
+    def _hand_on(self) -> None:
+        """Hands on what the transport may hold now. If anything is left, goes on when the transport holds nothing."""
+        transport = self._transport
+        if transport is None or self._closing or transport.is_closing():
+            return
+        self._watch(True)
+        buffered = transport.get_write_buffer_size
+        while (piece := self._outbox.next(buffered())) is not None:
+            transport.write(piece)
+        if not buffered():
+            self._watch(False)
+        self._tell_if(self._outbox.fallen(buffered()) is not None)
+
+    def _watch(self, on: bool) -> None:
+        """The transport reports by `pause_writing` that it holds more than its limit, by `resume_writing` that it holds
+        nothing. Where the limit is 0 it writes at once, so only bulk sets it to 0."""
+        if on != self._watches:
+            assert self._transport is not None
+            self._watches = on
+            self._transport.set_write_buffer_limits(high=0 if on else CUT_BYTES, low=0)
+
+    def _tell_if(self, news: bool) -> None:
+        """Tells the owner of the backlog, soon: it may be writing now."""
+        if news and not self._tells:
+            self._tells = True
+            self.hub.loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._tells = False
+        if self._transport is not None and not self._closing:
+            self.hub.backlog(self, self._outbox.backlog(self._transport.get_write_buffer_size()))
 
     # -- back-pressure
 
@@ -173,9 +223,8 @@ class Connection(asyncio.Protocol):
         """The other side does not read what we have for it."""
         if self._transport is None or self._closing:
             return
-        if self.link and self.peer_id >= 0:
-            self.close(f"more than {PEER_UNSENT_BYTES} bytes unsent")
-            self.abort()
+        if self.peer_id >= 0 and self.link:
+            self._tell_if(not self._watches)
             return
         self._transport.pause_reading()
         self.write = self._write_while_paused
@@ -190,9 +239,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The other side reads again."""
-        if self._transport is not None and not self._closing and not self._transport.is_closing():
-            self.write = self._transport.write
-            self._transport.resume_reading()
+        if self._transport is None or self._closing or self._transport.is_closing():
+            return
+        if self.peer_id >= 0 and self.link:
+            self._hand_on()
+            return
+        self.write = self._transport.write
+        self._transport.resume_reading()
 
     # -- end
 

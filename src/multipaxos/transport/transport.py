@@ -56,6 +56,9 @@ class Owner(Protocol):
     def link_down(self, link: int) -> None:
         """A link is gone."""
 
+    def link_backlog(self, link: int, backlog: int) -> None:
+        """What waits for a peer and has not reached the kernel, in bytes: it has become less, or more than one cut."""
+
     def cluster_id(self) -> int:
         """The id of the cluster, 0 while the node has none."""
 
@@ -208,6 +211,11 @@ class Transport:
         self.connections.discard(connection)
         if connection.link:
             self._down(connection)
+
+    def backlog(self, connection: Connection, backlog: int) -> None:
+        """See `Hub`."""
+        if connection.link in self._announced:
+            self.owner.link_backlog(connection.link, backlog)
 
     def _down(self, connection: Connection) -> None:
         """A link is gone: it is reported to the owner, once."""
