@@ -254,7 +254,7 @@ def test_a_client_learns_why_it_is_refused() -> None:
     shake(client, one)
     assert client.failure is not None
     assert client.failure.reason == REFUSED_BY_OTHER
-    assert "versions 8 to 8, this node 2 to 2" in client.failure.detail
+    assert "versions 8 to 8, this node 3 to 3" in client.failure.detail
     assert not client.done
 
 

@@ -19,13 +19,13 @@ REFUSALS: list[tuple[str, dict[str, object], str]] = [
     ("configuration", {"configuration": 1}, "its configuration differs from this node's"),
     (
         "newer version",
-        {"version_min": 3, "version_max": 4},
-        "protocol versions 3 to 4, this node 2 to 2: upgrade",
+        {"version_min": 4, "version_max": 5},
+        "protocol versions 4 to 5, this node 3 to 3: upgrade",
     ),
     (
         "older version",
         {"version_min": 1, "version_max": 1},
-        "protocol versions 1 to 1, this node 2 to 2: upgrade",
+        "protocol versions 1 to 1, this node 3 to 3: upgrade",
     ),
     ("target", {"target": 2}, "it looks for node 2, this is node 1: compare the addresses"),
     ("unknown node", {"node": 3}, "node 3 is not one of this node's peers"),
