@@ -1,5 +1,7 @@
 """Worlds for tests: rough ones, calm ones, and ones in which a part was replaced by a broken one."""
 
+from dataclasses import replace
+
 from multipaxos.judges.quorums import Quorums
 from multipaxos.judges.violation import Violation
 from multipaxos.paxos.roles import ALL_ROLES
@@ -50,3 +52,102 @@ def search(seeds, host=Host, network=Network):
         except Violation as found:
             return str(found)
     return None
+
+
+MIB = 1 << 20
+WEIGHED_NS = 20 * MS  # how often it is asked what processes hold
+
+
+class Slow(World):
+    """A cluster on links with a rate, which leads before it is loaded. Faults are made by hand."""
+
+    def __init__(self, seed=1, *, nodes=3, rate, value_bytes=MIB, **changes):
+        changes = {"ring_bytes": 256 * MIB, "window": 8192, "patience_ns": 3000 * MS, "clients": 0} | changes
+        super().__init__(seed, cluster(nodes, rate=rate, value_bytes=value_bytes, hostile_ns=1, **changes))
+        assert self.timeline.run_until(lambda: self.is_founded() and self.leader() is not None, 20_000 * MS)
+        self.timeline.run_for(200 * MS)
+        self.elections_before = self.elections
+        self.slots_before = self.slots
+        self.cost.begin()
+        self.weigh()
+
+    def weigh(self):
+        for host in self.hosts:
+            host.weigh()
+        self.timeline.after(WEIGHED_NS, self.weigh)
+
+    @property
+    def slots(self):
+        return max(self.oracle.chosen, default=0)
+
+    def leader(self):
+        """The host that leads, if every living host knows that."""
+        status = [host.core.status() for host in self.hosts if host.core is not None]
+        leads = {one["leader"] for one in status}
+        host = self.hosts[leads.pop()] if len(leads) == 1 and None not in leads else None
+        return host if host is not None and host.core is not None and host.core.status()["leading"] else None
+
+    def follower(self):
+        return next(host for host in self.hosts if host.core is not None and host is not self.leader())
+
+    def writer(self, operations, at=None, **changes):
+        """One more client that puts; linked to this host, or to the leader."""
+        keys = changes.pop("keys", 3)
+        client = self.add_client(
+            len(self.clients),
+            replace(self.scenario, operations=operations, keys=keys, **({"outstanding": 1} | changes)),
+        )
+        host = at or self.leader()
+        client.session.met(host.cluster_id)
+        client.cluster_id, client.node_id = host.cluster_id, host.id
+        client.link = self.network.connect_client(client, host.id)
+        client.session.connected()
+        client.heard_ns = self.timeline.now_ns
+        return client
+
+    def wait(self, done, limit_ms):
+        """Waits until something holds; returns how many milliseconds that took, None: longer than the limit."""
+        began_ns = self.timeline.now_ns
+        return (self.timeline.now_ns - began_ns) / MS if self.timeline.run_until(done, int(limit_ms * MS)) else None
+
+    def wait_for(self, clients, limit_ms):
+        """Waits until these clients have ended."""
+        return self.wait(lambda: all(client.done for client in clients), limit_ms)
+
+    def set_rate(self, rate, node_id=None):
+        """The rate of all links between nodes, or of those of one node, from now on."""
+        for pair in self.network.rates:
+            if node_id is None or node_id in pair:
+                self.network.rates[pair] = rate
+        for end, stream in self.network.streams.items():
+            stream.pipe.rate = self.network.rates[end.node_id, self.network.receiver_of(*end)]
+
+    def kill(self, host):
+        """A process dies for good."""
+        self.adversary.processes.dead = {host.id}
+        self.adversary.crash(host)
+
+    def check_cost(self, faults, memory_bytes_max=None):
+        """The judge of cost, on all that clients asked for."""
+        commands = sum(len(one.history) + len(one.unanswered) + 1 for one in self.clients)
+        self.cost.check(
+            commands=commands,
+            slots=self.slots - self.slots_before,
+            elections=self.elections - self.elections_before,
+            faults=faults,
+            memory_bytes_max=memory_bytes_max or 64 * MIB,
+        )
+
+    def costs(self):
+        """In one line, for who reads a failure."""
+        return (
+            f"{self.cost.carried_bytes / 1e6:.1f} MB carried, {self.cost.ratio:.2f} times what is needed; "
+            f"{self.elections - self.elections_before} elections; {self.slots - self.slots_before} slots; "
+            f"at most {self.cost.memory_bytes / MIB:.1f} MiB held"
+        )
+
+
+def latencies_ms(client, writes=True):
+    """How long the puts (or the other operations) of a client took, sorted."""
+    took = [one for one in client.history if (len(one.command) > 30) == writes or not writes]
+    return sorted((one.answered_ns - one.invoked_ns) / MS for one in took)

@@ -210,6 +210,10 @@ class SimulatedClient:
             self.session.connected()
         self.look_for_end()
 
+    def on_bytes(self) -> None:
+        """While bytes pass the node is not silent, however long a value is on its way."""
+        self.heard_ns = self.timeline.now_ns
+
     def on_closed(self) -> None:
         """The link is gone."""
         self.node_id = NO_NODE

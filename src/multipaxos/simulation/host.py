@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from multipaxos.config.charter import Charter
 from multipaxos.errors import DamagedDirectory
+from multipaxos.judges.cost import Cost
 from multipaxos.machine.key_value import KeyValue
 from multipaxos.machine.machine import Machine
 from multipaxos.machine.python_machine import PythonMachine
@@ -26,7 +27,7 @@ from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.disk import Disk
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.scenario import Scenario
-from multipaxos.simulation.shell import Act, nothing, wake
+from multipaxos.simulation.shell import Act, nothing, uncut, wake
 from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.simulation.tried_machine import TriedMachine
 from multipaxos.transport.handshake import NodeHandshake
@@ -83,6 +84,7 @@ class Host:
         network: Network,
         watcher: Watcher,
         on_end: Callable[[Host], None],
+        cost: Cost | None = None,
     ) -> None:
         self.id = id
         self.scenario = scenario
@@ -91,6 +93,7 @@ class Host:
         self.network = network
         self.watcher = watcher
         self.on_end = on_end
+        self.cost = cost
         self.core: Node | None = None
         self.machine = KeyValue()
         self.run: Run | None = None  # of a user's machine, which runs beside the core
@@ -234,7 +237,7 @@ class Host:
             self.backlog.append(act)
             return
         now_ns = self.timeline.now_ns
-        wake(self.core, act, self.clock_ns(now_ns), now_ns + self.calendar_offset_ns, self)
+        wake(self.core, act, self.clock_ns(now_ns), now_ns + self.calendar_offset_ns, self, self.on_bulk)
         if self.core is not None:
             self.watcher.on_step(self.id, self.core)
 
@@ -268,10 +271,26 @@ class Host:
 
     def on_frames(self, link: int, frames: list[bytes]) -> None:
         """The core sends frames."""
-        for frame in frames:
-            message = codec.decode_message(frame)
-            self.watcher.on_send(self.id, message, frame)
+        for frame, message in self.shown(link, frames):
             self.network.send(self.id, link, str(message["kind"]), frame)
+
+    def on_bulk(self, link: int, pieces: list[bytes]) -> None:
+        """The core sends bulk: in pieces where the link has a rate; else whole and at once."""
+        frames = self.shown(link, uncut(pieces))
+        if self.network.send_bulk(self.id, link, pieces):
+            return
+        for frame, message in frames:
+            self.network.send(self.id, link, str(message["kind"]), frame)
+        self.later(0, lambda: self.wake(lambda core: core.link_backlog(link, 0)))
+
+    def shown(self, link: int, frames: list[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
+        """Frames with what they say, after the judges have seen them."""
+        decoded = [(frame, codec.decode_message(frame)) for frame in frames]
+        for frame, message in decoded:
+            self.watcher.on_send(self.id, message, frame)
+            if self.cost is not None:
+                self.cost.on_send(self.id, self.network.receiver_of(self.id, link), message, len(frame))
+        return decoded
 
     def on_read(self, read: Read) -> None:
         """Reads now, answers later."""
@@ -331,6 +350,14 @@ class Host:
         """The batch is on the disk."""
         self.disk.commit(batch.meta, batch.records)
         self.watcher.on_commit(self.id)
+
+    # -- what it costs
+    def weigh(self) -> None:
+        """Tells the judge of cost what this process holds."""
+        if self.core is not None and self.cost is not None:
+            memory = self.core.status()["memory_bytes"]
+            assert isinstance(memory, int)
+            self.cost.on_memory(memory + self.network.waiting_bytes(self.id))
 
     # -- clocks
     def clock_ns(self, world_ns: int) -> int:

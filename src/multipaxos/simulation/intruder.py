@@ -77,5 +77,8 @@ class Intruder:
             if sequence == GUESSED and status in DONE:
                 raise Violation(f"a guessed command was answered with {ReplyStatus(status).name.lower()}")
 
+    def on_bytes(self) -> None:
+        """He does not wait."""
+
     def on_closed(self) -> None:
         """His link is gone; he comes back on another one."""

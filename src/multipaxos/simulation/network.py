@@ -7,24 +7,30 @@ Every frame travels on its own: it may be lost, repeated, delayed, and so overta
 all frames, one way or both, and its links stay up: no node notices. A pair that is stalled keeps its frames, as TCP
 does: they arrive late, all together and in any order. A link that breaks is noticed by one side at once, by the other
 later. A frame may arrive once more on a later link of the two same disks (a replay).
+A link with a rate is another matter: it is a stream of bytes, as TCP is (`pipe`). Nothing is lost, repeated or
+overtaken on it; a pair that is cut or stalled keeps its bytes, and loses the link if that lasts. Each process learns
+from such a link what still waits on it; links without a rate hold nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from multipaxos.config.members import NODES_MAX
 from multipaxos.node.node import Node
 from multipaxos.simulation.chance import Chance
+from multipaxos.simulation.pipe import Sent
 from multipaxos.simulation.shell import Act
+from multipaxos.simulation.stream import Stream
 from multipaxos.simulation.timeline import MS, Timeline
 from multipaxos.transport.handshake import Failure, NodeHandshake
 
 TRACE_FRAMES = 4000  # kept for the diagram of a failure
+KEPT_BYTES = 16 << 10  # longer frames are neither kept nor replayed
+CLIENT = -1  # in a pair that names a rate: any client
 PAST_FRAMES = 200  # kept of each pair of nodes, and of clients, to be replayed
 SAMPLE = 5  # one of so many frames between nodes is kept for that
 REDIAL_NS = 50 * MS
@@ -72,6 +78,9 @@ class Caller(Protocol):
     def on_frame(self, frame: bytes) -> None:
         """A frame arrives."""
 
+    def on_bytes(self) -> None:
+        """Bytes of its link have left, or have arrived; only on a link with a rate."""
+
     def on_closed(self) -> None:
         """Its link is gone."""
 
@@ -81,18 +90,6 @@ class End(NamedTuple):
 
     node_id: int
     link: int
-
-
-@dataclass(slots=True)
-class Sent:
-    """One frame on its way, for the diagram of a failure."""
-
-    sent_ns: int
-    source: str
-    target: str
-    frame: bytes
-    kind: str
-    arrived_ns: int | None = None
 
 
 class Past(NamedTuple):
@@ -121,12 +118,22 @@ def link_up(core: Node, link: int, handshake: NodeHandshake) -> None:
 
 
 class Network:
-    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated."""
+    """All links of a run. `reliable_clients`: frames of clients, and to them, are neither lost nor repeated. `rates`:
+    (from, to) -> bytes a second, of the pairs whose links have a rate; both directions of a link have one, or none."""
 
-    def __init__(self, timeline: Timeline, chance: Chance, reliable_clients: bool = False) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        chance: Chance,
+        reliable_clients: bool = False,
+        rates: Mapping[Pair, int] | None = None,
+    ) -> None:
         self.timeline = timeline
         self.chance = chance
         self.reliable_clients = reliable_clients
+        self.rates = dict(rates or {})
+        self.streams: dict[End, Stream] = {}  # ends at nodes of links with a rate
+        self.uploads: dict[End, Stream] = {}  # ends at nodes of links with a rate -> what a client sends there
         self.endpoints: list[Endpoint] = []  # the place of a node is its id
         self.next_link = 1
         self.peers: dict[End, End] = {}  # each end of a link between nodes -> its other end
@@ -170,6 +177,9 @@ class Network:
         self.peers[end_a] = end_b
         self.peers[end_b] = end_a
         self.opening[end_b] = []
+        for end, other in ((end_a, end_b), (end_b, end_a)):
+            if (end.node_id, other.node_id) in self.rates:
+                self.streams[end] = self.stream_from(end, other.node_id, partial(self.to_peer, other))
         self.timeline.note(a, f"linked to node {b}")
         one.wake(lambda core: link_up(core, end_a.link, dialler))
         self.send_hello(end_b, acceptor, last_hello)
@@ -213,17 +223,24 @@ class Network:
         client = self.clients.pop(end, None)
         if client is not None:
             client.on_closed()
-        other = self.peers.pop(end, None)
-        self.opening.pop(end, None)
+        other = self.forget(end)
         self.endpoints[node_id].wake(lambda core: core.link_down(link))
         if other is not None:
             self.timeline.after(self.chance.notice_ns(), lambda: self.notice(other))
             self.dial(node_id, other.node_id, self.chance.random.randint(MS, REDIAL_NS))
 
+    def forget(self, end: End) -> End | None:
+        """This end is gone, with all that waits there; returns the other end, if it was one between nodes."""
+        self.opening.pop(end, None)
+        for streams in (self.streams, self.uploads):
+            stream = streams.pop(end, None)
+            if stream is not None:
+                stream.pipe.stop()
+        return self.peers.pop(end, None)
+
     def notice(self, end: End) -> None:
         """The other side notices that its link is gone, if it lives."""
-        other = self.peers.pop(end, None)
-        self.opening.pop(end, None)
+        other = self.forget(end)
         if other is not None:
             self.endpoints[end.node_id].wake(lambda core: core.link_down(end.link))
             self.dial(end.node_id, other.node_id, REDIAL_NS)
@@ -233,21 +250,64 @@ class Network:
         for end in [end for end in self.peers if end.node_id == node_id]:
             self.close(*end)
         for end in [end for end in self.clients if end.node_id == node_id]:
+            self.forget(end)
             self.clients.pop(end).on_closed()
 
     def connect_client(self, client: Caller, node_id: int) -> int:
         """Links a client to a node; returns the link's number."""
         link = self.next_link
         self.next_link += 1
-        self.clients[End(node_id, link)] = client
+        end = End(node_id, link)
+        self.clients[end] = client
+        if (node_id, CLIENT) in self.rates:
+            self.streams[end] = self.stream_from(end, CLIENT, lambda _, ended: self.to_caller(end, ended))
+            rate = self.rates[CLIENT, node_id]
+            self.uploads[end] = Stream(self.timeline, self.chance, rate, lambda chunk, _: self.upload(end, chunk))
         self.endpoints[node_id].wake(lambda core: core.link_up(link, -1, 0))
         return link
+
+    def stream_from(self, end: End, to: int, deliver: Callable[[bytes, list[Sent]], None]) -> Stream:
+        """What a node sends on one of its links. The core hears how much waits in a wake-up of its own."""
+        pair, node = (end.node_id, to), self.endpoints[end.node_id]
+
+        def on_fallen(backlog: int) -> None:
+            self.timeline.after(0, lambda: node.wake(lambda core: core.link_backlog(end.link, backlog)))
+
+        def on_deaf() -> None:
+            if end in self.streams:
+                self.timeline.note(end.node_id, f"link {end.link} is closed: nothing was acknowledged")
+                self.close(*end)
+
+        return Stream(
+            self.timeline,
+            self.chance,
+            self.rates[pair],
+            deliver,
+            held=lambda: pair in self.cut or pair in self.stalled,
+            on_fallen=on_fallen,
+            on_deaf=on_deaf,
+        )
+
+    def receiver_of(self, node_id: int, link: int) -> int:
+        """The node at the other end of a link; CLIENT: a client, or nobody."""
+        other = self.peers.get(End(node_id, link))
+        return CLIENT if other is None else other.node_id
+
+    def waiting_bytes(self, node_id: int) -> int:
+        """What a node's process holds for all its links."""
+        return sum(one.pipe.waiting_bytes for end, one in self.streams.items() if end.node_id == node_id)
 
     # -- frames
     def send(self, node_id: int, link: int, kind: str, frame: bytes) -> None:
         """A node sends a frame, to a client or to a peer."""
         end = End(node_id, link)
         client = self.clients.get(end)
+        stream = self.streams.get(end)
+        if stream is not None:
+            target = client.name if client is not None else NAMES[self.peers[end].node_id]
+            self.messages += client is None
+            stream.pipe.write(self.trace_of(NAMES[node_id], target, frame, kind))
+            return
         if client is not None:
             self.carry(NAMES[node_id], client.name, frame, "response", lambda: self.to_client(end, frame))
             return
@@ -262,13 +322,31 @@ class Network:
         deliver = None if pair in self.cut else lambda: self.to_node(other, frame, number)
         self.carry(NAMES[node_id], NAMES[other.node_id], frame, kind, deliver, self.stalled.get(pair))
 
+    def send_bulk(self, node_id: int, link: int, pieces: list[bytes]) -> bool:
+        """A node sends bulk to a peer; False where the link has no rate, and whole frames are sent."""
+        end = End(node_id, link)
+        stream = self.streams.get(end)
+        if stream is None:
+            return False
+        target = NAMES[self.peers[end].node_id]
+        self.messages += len(pieces)
+        stream.pipe.write_bulk([self.trace_of(NAMES[node_id], target, piece, "piece") for piece in pieces])
+        return True
+
     def send_request(self, client: Caller, node_id: int, link: int, frame: bytes) -> None:
         """A client sends a frame."""
-        self.requests.append(frame)
+        if len(frame) <= KEPT_BYTES:
+            self.requests.append(frame)
+        stream = self.uploads.get(End(node_id, link))
+        if stream is not None:
+            stream.pipe.write(self.trace_of(client.name, NAMES[node_id], frame, "request"))
+            return
         self.carry(client.name, NAMES[node_id], frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
 
     def keep(self, pair: Pair, kind: str, frame: bytes) -> None:
-        """Keeps a frame between two nodes, to replay it."""
+        """Keeps a frame between two nodes, to replay it, if it is not long."""
+        if len(frame) > KEPT_BYTES:
+            return
         past = self.past.setdefault(pair, deque(maxlen=PAST_FRAMES))
         past.append(Past(self.endpoints[pair[0]].incarnation, self.endpoints[pair[1]].incarnation, kind, frame))
 
@@ -285,6 +363,13 @@ class Network:
             self.travel(sent, partial(self.to_node, end, one.frame, 0))
         return len(chosen)
 
+    def trace_of(self, source: str, target: str, frame: bytes, kind: str) -> Sent:
+        """A frame that leaves now; of long ones the bytes are not kept for a diagram."""
+        sent = Sent(self.timeline.now_ns, source, target, frame, kind)
+        if len(frame) <= KEPT_BYTES:
+            self.trace.append(sent)
+        return sent
+
     def carry(
         self,
         source: str,
@@ -295,8 +380,7 @@ class Network:
         queue: list[tuple[Sent, Callable[[], None]]] | None = None,
     ) -> None:
         """Chance decides what becomes of a frame. `deliver` None: it is lost; with a `queue` it waits there."""
-        sent = Sent(self.timeline.now_ns, source, target, frame, kind)
-        self.trace.append(sent)
+        sent = self.trace_of(source, target, frame, kind)
         if deliver is None:
             return
         reliable = self.reliable_clients and "client" in source + target
@@ -338,6 +422,25 @@ class Network:
         elif end not in self.clients:
             return
         self.endpoints[end.node_id].wake(lambda core: core.receive(end.link, frame))
+
+    def to_peer(self, end: End, chunk: bytes, _: list[Sent]) -> None:
+        """Bytes arrive at a node from a node."""
+        self.to_node(end, chunk, 0)
+
+    def upload(self, end: End, chunk: bytes) -> None:
+        """Bytes of a client arrive at a node, so they have left the client."""
+        client = self.clients.get(end)
+        if client is not None:
+            client.on_bytes()
+            self.to_node(end, chunk, 0)
+
+    def to_caller(self, end: End, ended: list[Sent]) -> None:
+        """Bytes arrive at a client."""
+        client = self.clients.get(end)
+        if client is not None:
+            client.on_bytes()
+            for sent in ended:
+                self.to_client(end, sent.frame)
 
     def to_client(self, end: End, frame: bytes) -> None:
         """A frame arrives at a client, unless its link is gone."""

@@ -25,6 +25,7 @@ class Chooser:
         self.random = chance
         self.keys = [b"key%d" % number for number in range(scenario.keys)]
         self.several = scenario.several
+        self.value_bytes = scenario.value_bytes
         self.trials = TRIALS if scenario.user_machine else 0.0
         self.known: dict[bytes, Value] = {}  # what clients have read last
 
@@ -43,6 +44,8 @@ class Chooser:
 
     def single(self, key: bytes, value: bytes) -> bytes:
         """A command on one key."""
+        if self.value_bytes:
+            return self.sized(key, value)
         if self.random.random() < 0.05:
             value += b"." * LARGE_BYTES
         known = self.known.get(key)
@@ -60,6 +63,16 @@ class Chooser:
         if kind < 0.92:
             return commands.update(key, value)
         return commands.remove(key)
+
+    def sized(self, key: bytes, value: bytes) -> bytes:
+        """A command that writes a value of `value_bytes`, or one that names a version: a value is never named."""
+        known = self.known.get(key)
+        kind = self.random.random()
+        if kind < 0.2 and known is not None:
+            return commands.get(key)
+        if kind < 0.3 and known is not None:
+            return commands.cas(key, known.version, value.ljust(self.value_bytes, b"."))
+        return commands.put(key, value.ljust(self.value_bytes, b"."))
 
     def scan(self) -> bytes:
         """A scan of all keys, perhaps of a part."""

@@ -125,6 +125,17 @@ class Scenario:
     lossy: bool = False
     outlived: int = 0  # how often every disk is lost at once, while the clients live on
     patient: bool = False
+    rate: int = 0  # bytes a second, of each direction of each link between nodes; 0: frames take no time by their size
+    client_rate: int = 0  # the same of links of clients
+    value_bytes: int = 0  # every value has so many; 0: most are short
+
+    @property
+    def rates(self) -> dict[tuple[int, int], int]:
+        """(from, to) -> rate, of nodes by their ids; -1 is any client."""
+        nodes = range(len(self.roles))
+        between = {(a, b): self.rate for a in nodes for b in nodes if a != b}
+        clients = {pair: self.client_rate for a in nodes for pair in ((a, -1), (-1, a))}
+        return {pair: rate for pair, rate in (between | clients).items() if rate}
 
     @property
     def semantics(self) -> Semantics:

@@ -17,6 +17,7 @@ from multipaxos.node.output import ApplyJob, Batch, Event, Read
 from multipaxos.wire import codec
 
 Act = Callable[[Node], None]
+OnBulk = Callable[[int, list[bytes]], None]  # of a link, frames none of which is longer than a cut
 
 
 class Effects(Protocol):
@@ -44,24 +45,27 @@ class Effects(Protocol):
         """The core has stopped promising: its process has to end."""
 
 
-def wake(core: Node, act: Act, now_ns: int, utc_ns: int, effects: Effects) -> None:
+def wake(core: Node, act: Act, now_ns: int, utc_ns: int, effects: Effects, on_bulk: OnBulk | None = None) -> None:
     """One wake-up: `tick`, `act` (one verb, or nothing), the output."""
     core.tick(now_ns, utc_ns)
     act(core)
-    carry_out(core, effects)
+    carry_out(core, effects, on_bulk)
 
 
-def carry_out(core: Node, effects: Effects) -> None:
-    """Takes one output and carries it out."""
+def carry_out(core: Node, effects: Effects, on_bulk: OnBulk | None = None) -> None:
+    """Takes one output and carries it out. Bulk leaves at once and whole, if nobody else takes it (`on_bulk`)."""
     output = core.output()
     effects.on_events(output.events)
     for link, reason in output.closes:
         effects.on_close(link, reason)
     for link, data in output.writes:
         effects.on_frames(link, whole_frames(data))
-    for link, frames in output.bulk:
-        effects.on_frames(link, uncut(frames))
-        core.link_backlog(link, 0)
+    for link, pieces in output.bulk:
+        if on_bulk is not None:
+            on_bulk(link, pieces)
+        else:
+            effects.on_frames(link, uncut(pieces))
+            core.link_backlog(link, 0)
     for read in output.reads:
         effects.on_read(read)
     if output.batch is not None:
@@ -70,6 +74,8 @@ def carry_out(core: Node, effects: Effects) -> None:
         effects.on_job(output.job)
     if output.failed:
         effects.on_failed(output.failed)
+    if output.bulk and on_bulk is None:
+        carry_out(core, effects)  # a core that hears that all has left goes on
 
 
 def nothing(core: Node) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from multipaxos.errors import MultipaxosError
+from multipaxos.judges.cost import Cost
 from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
 from multipaxos.judges.oracle import Oracle
@@ -42,7 +43,8 @@ class World:
         self.scenario = scenario
         self.timeline = Timeline(MS)
         self.chance = Chance(seed, scenario.faults)
-        self.network = self.network_type(self.timeline, self.chance, reliable_clients=scenario.patient)
+        self.network = self.network_type(self.timeline, self.chance, scenario.patient, scenario.rates)
+        self.cost = Cost() if scenario.rates else None
         self.cluster = Cluster(scenario, self.timeline, self.chance, self.network)
         self.hosts = self.cluster.hosts
         self.clients = self.cluster.clients
@@ -65,19 +67,20 @@ class World:
             network=self.network,
             watcher=self.oracle,
             on_end=self.adversary.crash,
+            cost=self.cost,
         )
         self.hosts.append(host)
         self.network.endpoints.append(host)
 
-    def add_client(self, id: int) -> SimulatedClient:
-        """One more client, which begins at once."""
+    def add_client(self, id: int, scenario: Scenario | None = None) -> SimulatedClient:
+        """One more client, which begins at once. `scenario`: of its load, if that is another one."""
         client = SimulatedClient(
             id,
-            scenario=self.scenario,
+            scenario=scenario or self.scenario,
             timeline=self.timeline,
             chance=self.chance,
             network=self.network,
-            chooser=self.chooser,
+            chooser=Chooser(scenario, self.chance.random) if scenario else self.chooser,
             on_expired=self.oracle.on_expired,
             on_opinion=self.on_opinion,
         )
