@@ -1,9 +1,9 @@
-"""A cluster's machines as network namespaces with links of a given rate: for `tools/limits.py`.
+"""A cluster's machines as network namespaces with links of a given rate: for `tools/limits`.
 
 Theory. Each node has a namespace, this process has one too, and a bridge in one more namespace joins them. A bucket
 (HTB) at both ends of a link gives it its rate; behind each bucket lies a queue of QUEUE_S, as in a small switch. The
-kernel counts what each namespace sends, and these counts are the bytes carried. `hold_back` puts a filter before a
-namespace: what holds data is dropped, and bare acknowledgements pass, so that a node can send and hears nothing.
+kernel counts what each namespace sends, and these counts are the bytes carried. `take_in` lets the kernel of a host
+take what others send to a process that is stopped.
 
 Rules. The machine's own network is not touched, and no packet leaves these namespaces. `Net` is a context manager that
 removes what it made. This thread is inside of the client's namespace meanwhile, so every process that it starts is too.
@@ -31,19 +31,15 @@ CLONE_NEWNET = 0x40000000
 PORT = 7400
 BURST_BYTES = 15_000
 QUEUE_S, QUEUE_BYTES_MIN = 0.05, 64 << 10
-BARE_BYTES_MAX = 90  # an IPv4 packet with TCP's head and options, and no data
-
-# Classic BPF at a namespace's entry: IPv4 packets from the hosts that are named and longer than BARE_BYTES_MAX go.
-LOAD_HALF, LOAD_WORD, JUMP_EQUAL, JUMP_ABOVE, RETURN = 0x28, 0x20, 0x15, 0x25, 0x06
-TYPE_AT, LENGTH_AT, SOURCE_AT, IPV4 = 12, 16, 26, 0x0800
-DROP, GO_ON = 2, 0xFFFFFFFF
 
 
-def call(*words: str) -> str:
-    """Runs a command; returns what it said. Raises ConfigurationError with its words if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+def call(words: str, *more: str) -> str:
+    """Runs a command, given by its words and by `more` words that may hold blanks; returns what it said. Raises
+    ConfigurationError with what it said if it fails."""
+    command = [*words.split(), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     if done.returncode:
-        raise ConfigurationError(f"{' '.join(words)}: {done.stderr.strip() or 'failed'}")
+        raise ConfigurationError(f"{' '.join(command)}: {done.stderr.strip() or 'failed'}")
     return done.stdout
 
 
@@ -82,17 +78,17 @@ class Net:
         self._remove()
 
     def _build(self) -> None:
-        call("ip", "netns", "add", self.bridge)
-        call("ip", "-n", self.bridge, "link", "add", "name", "hub", "type", "bridge")
-        call("ip", "-n", self.bridge, "link", "set", "hub", "up")
+        call(f"ip netns add {self.bridge}")
+        here = f"ip -n {self.bridge} link"
+        call(f"{here} add name hub type bridge")
+        call(f"{here} set hub up")
         for index, name in enumerate(self.names):
-            call("ip", "netns", "add", name)
-            wire = ["type", "veth", "peer", "name", "wire", "netns", name]
-            call("ip", "-n", self.bridge, "link", "add", "name", f"p{index}", *wire)
-            call("ip", "-n", self.bridge, "link", "set", f"p{index}", "master", "hub", "up")
-            call("ip", "-n", name, "address", "add", f"{host(index)}/24", "dev", "wire")
-            call("ip", "-n", name, "link", "set", "lo", "up")
-            call("ip", "-n", name, "link", "set", "wire", "up")
+            call(f"ip netns add {name}")
+            call(f"{here} add name p{index} type veth peer name wire netns {name}")
+            call(f"{here} set p{index} master hub up")
+            call(f"ip -n {name} address add {host(index)}/24 dev wire")
+            call(f"ip -n {name} link set lo up")
+            call(f"ip -n {name} link set wire up")
             self.shape(index, self.rates[index])
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         entered = os.open(f"/run/netns/{self.names[-1]}", os.O_RDONLY)
@@ -105,29 +101,19 @@ class Net:
             return
         queue_bytes = max(QUEUE_BYTES_MIN, round(rate_bytes_s * QUEUE_S))
         for space, device in ((self.names[index], "wire"), (self.bridge, f"p{index}")):
-            call("ip", "-n", space, "link", "set", device, "gso_max_segs", "1")
-            tc = ["tc", "-n", space]
-            call(*tc, *f"qdisc add dev {device} root handle 1: htb default 1".split())
+            call(f"ip -n {space} link set {device} gso_max_segs 1")
+            call(f"tc -n {space} qdisc add dev {device} root handle 1: htb default 1")
             rate = f"rate {round(rate_bytes_s * 8)}bit burst {BURST_BYTES} quantum 60000"
-            call(*tc, *f"class add dev {device} parent 1: classid 1:1 htb {rate}".split())
-            call(*tc, *f"qdisc add dev {device} parent 1:1 bfifo limit {queue_bytes}".split())
+            call(f"tc -n {space} class add dev {device} parent 1: classid 1:1 htb {rate}")
+            call(f"tc -n {space} qdisc add dev {device} parent 1:1 bfifo limit {queue_bytes}")
 
-    def hold_back(self, index: int, others: Sequence[int]) -> None:
-        """From now on this host gets no data from the others, only their acknowledgements."""
-        code = [(LOAD_HALF, 0, 0, TYPE_AT), (JUMP_EQUAL, 1, 0, IPV4), (RETURN, 0, 0, GO_ON)]
-        for other in others:
-            source = int.from_bytes(bytes(map(int, host(other).split("."))), "big")
-            code += [(LOAD_WORD, 0, 0, SOURCE_AT), (JUMP_EQUAL, 0, 3, source)]
-            code += [(LOAD_HALF, 0, 0, LENGTH_AT), (JUMP_ABOVE, 0, 1, BARE_BYTES_MAX), (RETURN, 0, 0, DROP)]
-        code.append((RETURN, 0, 0, GO_ON))
-        text = ",".join([str(len(code)), *(" ".join(map(str, each)) for each in code)])
-        tc = ["tc", "-n", self.names[index]]
-        call(*tc, *"qdisc add dev wire clsact".split())
-        call(*tc, *"filter add dev wire ingress pref 1 protocol all bpf direct-action bytecode".split(), text)
+    def take_in(self, index: int, size_bytes: int) -> None:
+        """From now on the kernel takes so many bytes for each new connection of this host, read or not."""
+        call(f"ip netns exec {self.names[index]} sysctl -q -w", f"net.ipv4.tcp_rmem=4096 {size_bytes} {size_bytes}")
 
     def sent_bytes(self) -> list[int]:
         """What each host has sent up to now, heads of packets included."""
-        rows: list[Any] = [json.loads(call("ip", "-s", "-j", "-n", name, "link", "show", "wire")) for name in self.names]
+        rows: list[Any] = [json.loads(call(f"ip -s -j -n {name} link show wire")) for name in self.names]
         return [int(row[0]["stats64"]["tx"]["bytes"]) for row in rows]
 
     def _remove(self) -> None:
@@ -137,7 +123,7 @@ class Net:
             self._home = -1
         for name in [*self.names, self.bridge]:
             if Path("/run/netns", name).exists():
-                call("ip", "netns", "delete", name)
+                call(f"ip netns delete {name}")
 
 
 def _enter(space: int) -> None:

@@ -1,4 +1,4 @@
-"""Floods by one who reaches the port of a node and proves nothing: ``python tools/floods.py partial HOST:PORT``.
+"""Floods by one who reaches the port of a node and proves nothing: ``python tools/limits/floods.py partial HOST:PORT``.
 
 Theory. Each flood is a way to make nodes hold memory or time that nobody owes: frames that never end, answers that are
 never read, answers that sessions keep, sessions opened for nothing, questions for the status, frames in a layout that
@@ -183,9 +183,27 @@ def foreign(address: tuple[str, int], end_s: float) -> list[Wire]:
 
 
 def void(address: tuple[str, int], end_s: float) -> list[Wire]:
-    """Commands of a session that ended, or never was: they can do nothing."""
-    void_ = [(1, index + 1, int(CommandKind.APPLY), 0, b"12345678") for index in range(AT_ONCE)]
-    return _repeated(address, end_s, codec.encode_request(void_))
+    """Commands that can do nothing: of a session that never was, to end it, and repeats of answered ones."""
+    wire = Wire(address)
+    session = opened(wire)
+    apply, close = int(CommandKind.APPLY), int(CommandKind.CLOSE_SESSION)
+    unknown = [(1, index + 1, apply, 0, b"12345678") for index in range(AT_ONCE)]
+    ended = [(1, index + 1, close, 0, b"") for index in range(AT_ONCE)]
+    written = [(session.id, 1, apply, 0, commands.put(b"opened", b""), session.nonce)] * AT_ONCE
+    read = [(session.id, 2, apply, 0, commands.get(b"opened"), session.nonce)] * AT_ONCE
+    frames = [codec.encode_request(each) for each in (unknown, ended, written, read)]
+    return [wire, *_repeated(address, end_s, b"".join(frames))]
+
+
+def ahead(address: tuple[str, int], end_s: float) -> list[Wire]:
+    """Commands of a session before their turn, which only the log can judge: each may take a slot."""
+    wire = Wire(address)
+    session = opened(wire)
+    early = [
+        (session.id, 100 + index, int(CommandKind.APPLY), 0, commands.get(b"opened"), session.nonce)
+        for index in range(AT_ONCE)
+    ]
+    return [wire, *_repeated(address, end_s, codec.encode_request(early))]
 
 
 def _repeated(address: tuple[str, int], end_s: float, frames: bytes) -> list[Wire]:
@@ -205,6 +223,7 @@ FLOODS: dict[str, Callable[[tuple[str, int], float], list[Wire]]] = {
     "status": status,
     "foreign": foreign,
     "void": void,
+    "ahead": ahead,
 }
 
 
