@@ -163,7 +163,7 @@ def openings(address: tuple[str, int], end_s: float) -> list[Wire]:
     wire = Wire(address)
     for _ in range(OPENINGS // AT_ONCE):
         opening = [(0, secrets.randbits(64) or 1, int(CommandKind.OPEN_SESSION), 0, b"") for _ in range(AT_ONCE)]
-        wire.send(codec.encode_request(opening), reading=True)
+        wire.send(codec.encode_request([*opening]), reading=True)
     return [wire]
 
 
@@ -191,8 +191,8 @@ def void(address: tuple[str, int], end_s: float) -> list[Wire]:
     ended = [(1, index + 1, close, 0, b"") for index in range(AT_ONCE)]
     written = [(session.id, 1, apply, 0, commands.put(b"opened", b""), session.nonce)] * AT_ONCE
     read = [(session.id, 2, apply, 0, commands.get(b"opened"), session.nonce)] * AT_ONCE
-    frames = [codec.encode_request(each) for each in (unknown, ended, written, read)]
-    return [wire, *_repeated(address, end_s, b"".join(frames))]
+    frames = codec.encode_request([*unknown, *ended]) + codec.encode_request([*written, *read])
+    return [wire, *_repeated(address, end_s, frames)]
 
 
 def ahead(address: tuple[str, int], end_s: float) -> list[Wire]:
@@ -203,7 +203,7 @@ def ahead(address: tuple[str, int], end_s: float) -> list[Wire]:
         (session.id, 100 + index, int(CommandKind.APPLY), 0, commands.get(b"opened"), session.nonce)
         for index in range(AT_ONCE)
     ]
-    return [wire, *_repeated(address, end_s, codec.encode_request(early))]
+    return [wire, *_repeated(address, end_s, codec.encode_request([*early]))]
 
 
 def _repeated(address: tuple[str, int], end_s: float, frames: bytes) -> list[Wire]:

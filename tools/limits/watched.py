@@ -160,7 +160,7 @@ def round_of(rows: Sequence[dict[str, Any]]) -> int:
 
 async def slots(cluster: LocalCluster) -> int:
     """How many slots are applied where most are."""
-    return max(row["slot_out"] for row in await statuses(cluster))
+    return max(int(row["slot_out"]) for row in await statuses(cluster))
 
 
 def ratio(during: dict[str, Any], before: dict[str, Any], figure: str) -> float | None:
