@@ -154,7 +154,7 @@ def test_status_shows_the_traffic_of_each_kind_of_link() -> None:
             assert (await caller.call(put(b"k", bytes(5000))))[0] == OK
             after = json.loads((await caller.link.status(2))[1])["traffic"]
             assert before["client"]["links"] == after["client"]["links"] == 1
-            assert after["admin"] == {"links": 0, "received_bytes": 0, "sent_bytes": 0}
+            assert after["admin"] == {"links": 0, "received_bytes": 0, "sent_bytes": 0, "long_turns": 0}
             assert after["peer"]["links"] == 2
             assert after["client"]["received_bytes"] - before["client"]["received_bytes"] > 5000
             assert before["client"]["sent_bytes"] < after["client"]["sent_bytes"]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from multipaxos.config.cluster import Config
 from multipaxos.config.keys import Keys
 from multipaxos.transport.identity import Identity
+from multipaxos.transport.limits import Limits
 from multipaxos.transport.meetings import Life
 from multipaxos.transport.transport import Transport
 from multipaxos.wire.schema import Hello
@@ -60,11 +61,16 @@ def identity_of(config: Config, node_id: int, incarnation: int = 0, process: int
 
 @contextlib.asynccontextmanager
 async def hub(
-    config: Config, node_id: int = 0, incarnation: int = 0, keys: Keys = (), process: int = 0
+    config: Config,
+    node_id: int = 0,
+    incarnation: int = 0,
+    keys: Keys = (),
+    process: int = 0,
+    limits: Limits | None = None,
 ) -> AsyncIterator[tuple[Transport, Listener]]:
     """A transport that listens, and its owner."""
     listener = Listener()
-    made = Transport(config, identity_of(config, node_id, incarnation, process), listener, keys=keys)
+    made = Transport(config, identity_of(config, node_id, incarnation, process), listener, keys=keys, limits=limits)
     await made.start()
     try:
         yield made, listener

@@ -331,6 +331,7 @@ class Running:
             "pid": os.getpid(),
             "links": len(self.transport.links),
             "traffic": {kind: asdict(traffic) for kind, traffic in self.transport.traffic.items()},
+            "held": self.transport.held(),
             "closes": dict(self.transport.closes),
         }
 

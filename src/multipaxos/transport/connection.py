@@ -36,8 +36,11 @@ PEER_NOTSENT_BYTES = CUT_BYTES
 PEER_DEAF_MS = 5000
 # A client whose machine vanished is noticed after a minute and a half; the kernel's own wait is two hours.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-CLIENT_UNSENT_BYTES = 1 << 20  # beyond this the client is not read from
+CLIENT_UNSENT_BYTES = 128 << 10  # beyond this the client is not read from, and counted: see `limits`
 CLIENT_UNSENT_BYTES_MAX = 64 << 20  # beyond this it loses its link: answers to what it had sent before the pause
+# A chunk of this many bytes ends its link's turn: the others are heard before more of it is read. uvloop would read 32
+# chunks of 256,000 bytes from one link in one turn; small commands arrive in smaller chunks.
+TURN_BYTES = 128 << 10
 LINGER_S = 1.0
 TEXT_LOGGED = 300
 
@@ -59,6 +62,7 @@ class Traffic:
     links: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    long_turns: int = 0  # ended by TURN_BYTES
 
 
 class Hub(Protocol):
@@ -71,13 +75,16 @@ class Hub(Protocol):
         """The handshake of a connection that has just been made."""
 
     def connected(self, connection: Connection) -> bool:
-        """Takes note of a connection; False while the hub stops."""
+        """Takes note of a connection; False if it has to end: while the hub stops."""
 
     def up(self, connection: Connection) -> None:
         """The handshake is done: gives the link its number and reports it to the owner."""
 
-    def closing(self, connection: Connection, reason: str) -> None:
-        """The link closes: it is no longer written to."""
+    def closing(self, connection: Connection, reason: str) -> str | None:
+        """The link closes: it is no longer written to. Returns what the log has to say beside it; None: no line."""
+
+    def unread(self, connection: Connection, held_bytes: int) -> None:
+        """A client that does not read holds so many bytes of answers; 0: it reads again."""
 
     def lost(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -97,11 +104,13 @@ class Connection(asyncio.Protocol):
         self.traffic = Traffic()  # from the end of the handshake on that of all links of its kind
         self.write: Callable[[bytes], None] = self._not_connected
         self.lost: asyncio.Future[None] = hub.loop.create_future()
+        self.host = ""  # the address of the other side, without a port
         self._now_s = hub.loop.time
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None  # until the handshake is done; then while unsent bytes linger
         self._closing = False
         self._outbox = Outbox()
+        self._paused = False  # a client that does not read is not read from
         self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
         self._tells = False  # the owner is about to be told of the backlog
 
@@ -126,6 +135,8 @@ class Connection(asyncio.Protocol):
         """Sets the socket's options, and speaks first if we dialled."""
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
+        where = transport.get_extra_info("peername")
+        self.host = str(where[0]) if where else ""
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -147,9 +158,22 @@ class Connection(asyncio.Protocol):
         if self.link:
             self.heard_s = self._now_s()
             self.traffic.received_bytes += len(data)
+            if len(data) >= TURN_BYTES and self.peer_id < 0:
+                self._end_turn()
             self.hub.received(self.link, data)
         else:
             self._shake_hands(data)
+
+    def _end_turn(self) -> None:
+        """Reads on when the others were heard."""
+        assert self._transport is not None
+        self.traffic.long_turns += 1
+        self._transport.pause_reading()
+        self.hub.loop.call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        if self._transport is not None and not (self._closing or self._paused or self._transport.is_closing()):
+            self._transport.resume_reading()
 
     def _shake_hands(self, data: bytes) -> None:
         answer = self.handshake.receive(data)
@@ -226,16 +250,25 @@ class Connection(asyncio.Protocol):
         if self.peer_id >= 0 and self.link:
             self._tell_if(not self._watches)
             return
+        self._paused = True
         self._transport.pause_reading()
         self.write = self._write_while_paused
+        self.hub.unread(self, self.unsent_bytes())
+
+    def unsent_bytes(self) -> int:
+        """What the transport holds and the kernel has not taken."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def _write_while_paused(self, data: bytes) -> None:
-        """Answers to what was read before the pause are bounded too."""
+        """Answers to what was read before the pause are bounded too, for this client and for all of them."""
         assert self._transport is not None
         self._transport.write(data)
-        if self._transport.get_write_buffer_size() > CLIENT_UNSENT_BYTES_MAX:
+        held_bytes = self.unsent_bytes()
+        if held_bytes > CLIENT_UNSENT_BYTES_MAX:
             self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
             self.abort()
+        else:
+            self.hub.unread(self, held_bytes)
 
     def resume_writing(self) -> None:
         """The other side reads again."""
@@ -244,8 +277,10 @@ class Connection(asyncio.Protocol):
         if self.peer_id >= 0 and self.link:
             self._hand_on()
             return
+        self._paused = False
         self.write = self._transport.write
-        self._transport.resume_reading()
+        self.hub.unread(self, 0)
+        self._begin_turn()
 
     # -- end
 
@@ -254,8 +289,10 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._closing:
             return
         self._closing = True
-        log.warning("closing the link to %s: %s%s", self.name, reason, detail and f": {detail[:TEXT_LOGGED]!r}")
-        self.hub.closing(self, reason)
+        beside = self.hub.closing(self, reason)
+        if beside is not None:
+            said = detail and f": {detail[:TEXT_LOGGED]!r}"
+            log.warning("closing the link to %s: %s%s%s", self.name, reason, said, beside)
         self._cancel_timer()
         self._transport.close()
         self._timer = self.hub.loop.call_later(LINGER_S, self.abort)

@@ -40,6 +40,7 @@ NO_ECHO = "a hello without the echo of our nonce"
 
 REFUSED = "refused"
 REFUSED_BY_OTHER = "refused by the other side"
+CROWDED = "a link beyond the limit"
 NO_KEY = "no proof of the cluster's key"
 NO_HANDSHAKE = "bytes that are no handshake"
 TOO_MANY_BYTES = "too many bytes before the handshake"
@@ -148,6 +149,7 @@ class NodeHandshake(_Handshake):
     ) -> None:
         super().__init__(nonce, "peer" if dialled >= 0 else None, keys)
         self.dialled = dialled
+        self.crowded = ""  # why a client or an admin cannot have a link now
         self._identity = identity
         self._meetings = meetings
         self._speaking = speaking
@@ -218,7 +220,7 @@ class NodeHandshake(_Handshake):
         if not self._is_proved():
             return self._unproved()
         if self._kind != "peer":
-            return None
+            return Failure(CROWDED, self.crowded) if self.crowded else None
         misfit = self._identity.peer_misfit(hello, self.dialled) or self._bar(hello)
         return Failure(REFUSED, misfit) if misfit else None
 

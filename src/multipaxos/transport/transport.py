@@ -10,6 +10,7 @@ Rules.
 - Two nodes have one link. The node with the lower id dials, and dials again after a growing, random pause. A newer link
   replaces an older one, but one that speaks only if the same process is at the other end of both.
 - A hello tells the slots that this node refuses. If they have changed before the handshake is done, it becomes no link.
+- Connections are bounded in all, without a handshake, and by address, see `limits`; links of peers are not among them.
 - Each link is reported to the owner once when it is up and once when it is down, in that order. A link that replaces
   another is reported as up after the other is reported as down.
 """
@@ -32,6 +33,16 @@ from multipaxos.errors import ConfigurationError
 from multipaxos.transport.connection import Connection, Traffic
 from multipaxos.transport.handshake import NodeHandshake
 from multipaxos.transport.identity import Identity
+from multipaxos.transport.limits import (
+    TOO_MANY_HALF_OPEN,
+    TOO_MANY_LINKS,
+    TOO_MUCH_UNREAD,
+    Crowd,
+    Limits,
+    LogLimit,
+    Unread,
+    raised_descriptors,
+)
 from multipaxos.transport.meetings import Life, Meetings
 from multipaxos.wire.schema import Hello, LinkKind
 
@@ -68,7 +79,7 @@ class Owner(Protocol):
 
 class Transport:
     """All links of a node. `listen`: the (host, port) to listen on, if it is not the node's address. `keys`: the
-    cluster's.
+    cluster's. `limits`: others than the usual ones.
 
     `start` raises ConfigurationError if that place cannot be listened on.
     """
@@ -80,7 +91,14 @@ class Transport:
         owner: Owner,
         listen: tuple[str, int] | None = None,
         keys: Keys = (),
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
+        self.links_max = self.limits.links  # or fewer, if the process has few descriptors
+        self.half_open: Crowd[Connection] = Crowd()
+        self.strangers: Crowd[Connection] = Crowd()  # links of clients and admins
+        self.unread_answers: Unread[Connection] = Unread(self.limits.unread_bytes, Connection.unsent_bytes)
+        self.log_limit = LogLimit(self.limits)
         self.config = config
         self.identity = identity
         self.keys = keys
@@ -105,6 +123,8 @@ class Transport:
 
     async def start(self, when_bound: Callable[[], None] = lambda: None) -> None:
         """Listens, then dials. `when_bound` is called when the place is this node's, before anything is received."""
+        spare = raised_descriptors() - self.limits.half_open - self.limits.descriptors_kept - 2 * len(self.config.nodes)
+        self.links_max = max(1, min(self.limits.links, spare))
         try:
             self._server = await self.loop.create_server(
                 lambda: Connection(self), *self.listen, reuse_address=True, start_serving=False
@@ -177,10 +197,43 @@ class Transport:
     def connected(self, connection: Connection) -> bool:
         """See `Hub`."""
         self.connections.add(connection)
+        if connection.handshake.dialled < 0:
+            self._admit(connection)
         return not self._stopping
+
+    def _admit(self, connection: Connection) -> None:
+        """Somebody has connected. What its handshake has to answer, if it is no peer, is known now."""
+        host = connection.host
+        theirs, everybody = self.strangers.of(host), self.strangers.count
+        if theirs >= self.limits.links_of_address or (everybody >= self.links_max and theirs >= self.strangers.most()):
+            connection.handshake.crowded = (
+                f"this node has {everybody} links, {theirs} of them from {host}: close some, or use another node"
+            )
+        self.half_open.add(host, connection)
+        if self.half_open.count > self.limits.half_open:
+            self._throw_out(self.half_open.first_of_most(), TOO_MANY_HALF_OPEN)
+
+    def _throw_out(self, connection: Connection, reason: str) -> None:
+        connection.close(reason)
+        connection.abort()
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """The connection counts no more."""
+        host = connection.host
+        self.half_open.discard(host, connection)
+        self.strangers.discard(host, connection)
+        self.unread_answers.note(connection, 0)
+
+    def unread(self, connection: Connection, held_bytes: int) -> None:
+        """See `Hub`."""
+        greatest = self.unread_answers.note(connection, held_bytes)
+        if greatest is not None:
+            self._throw_out(greatest, TOO_MUCH_UNREAD)
 
     def up(self, connection: Connection) -> None:
         """See `Hub`."""
+        self.half_open.discard(connection.host, connection)
         if connection.peer_id >= 0 and connection.handshake.told_slots != self.owner.refused_slots():
             connection.close(OTHER_SLOTS)
             return
@@ -195,20 +248,26 @@ class Transport:
         older = self.peers.get(peer_id)
         if peer_id >= 0:
             self.peers[peer_id] = connection
+        else:
+            if self.strangers.count >= self.links_max:
+                self._throw_out(self.strangers.first_of_most(lambda each: each.heard_s), TOO_MANY_LINKS)
+            self.strangers.add(connection.host, connection)
         if older is not None:
             older.close("replaced by a newer link")
             older.abort()
             self._down(older)
         self.owner.link_up(connection.link, other)
 
-    def closing(self, connection: Connection, reason: str) -> None:
+    def closing(self, connection: Connection, reason: str) -> str | None:
         """See `Hub`. The link is reported as down later, because the owner may be writing now."""
         self.closes[reason] += 1
         self.links.pop(connection.link, None)
+        return self.log_limit.allows(reason, self.loop.time())
 
     def lost(self, connection: Connection) -> None:
         """See `Hub`."""
         self.connections.discard(connection)
+        self._forget(connection)
         if connection.link:
             self._down(connection)
 
@@ -216,6 +275,17 @@ class Transport:
         """See `Hub`."""
         if connection.link in self._announced:
             self.owner.link_backlog(connection.link, backlog)
+
+    def held(self) -> dict[str, int]:
+        """How far the limits are reached, for the status."""
+        return {
+            "links_of_clients": self.strangers.count,
+            "links_of_clients_max": self.links_max,
+            "links_of_one_address": self.strangers.most(),
+            "half_open": self.half_open.count,
+            "unread_bytes": self.unread_answers.sum_bytes,
+            "log_lines_left_out": self.log_limit.left_out,
+        }
 
     def _down(self, connection: Connection) -> None:
         """A link is gone: it is reported to the owner, once."""
