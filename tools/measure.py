@@ -5,7 +5,9 @@ median, least and greatest value. A failover is timed from the signal to the lea
 the signal is acknowledged, for two kinds of clients: those that were writing all along, and one that is made at that
 moment. Each run of a failover ends with a check of what was promised; if a promise does not hold, the run gives an
 error instead of a number. `kept` shows what one-shot clients that die without closing their sessions leave in the
-memory of the nodes: the growth of the resident memory of the largest node, also after a restart.
+memory of the nodes: the growth of the resident memory of the largest node, also after a restart. `gather` has one
+`Client` put all of a list at once, and compares the rate with that of tasks that put in a loop through the same
+`Client`; this process's greatest resident memory, so far, stands beside it.
 
 Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
 process is started here and ended here. The exit code is 0, or 1 if a promise did not hold.
@@ -17,13 +19,14 @@ import asyncio
 import json
 import os
 import platform
+import resource
 import secrets
 import shutil
 import signal
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,7 @@ NODES = 3
 BEFORE_S, AFTER_S = 0.5, 0.5
 RESTART_WRITES = 100_000
 ONE_SHOTS = 400
+LOOPS = 1000
 MIB = 1 << 20
 
 Figures = dict[str, float]
@@ -137,6 +141,45 @@ def load(storage: str, outstanding: int) -> Measurement:
         return {"per_s": result["throughput_per_s"], **latency}
 
     return measure
+
+
+# -- many calls of one client
+
+
+def gather(count: int) -> Measurement:
+    """So many puts at once through one `Client`, all of them answered; before and after that LOOPS tasks that put in a
+    loop, as many in all."""
+
+    async def measure(directory: Path, duration_s: float) -> Figures:
+        async with fresh(directory, "memory") as cluster, Client(cluster.addresses) as client:
+
+            async def put(i: int) -> None:
+                await client.put(b"key %d" % (i % 1000), b"v" * 64)
+
+            async def loop() -> None:
+                for i in range(count // LOOPS):
+                    await put(i)
+
+            await client.put(b"first", b"1")
+            before_s = await timed_s(loop() for _ in range(LOOPS))
+            gathered_s = await timed_s(put(i) for i in range(count))
+            after_s = await timed_s(loop() for _ in range(LOOPS))
+        loops_per_s = 2 * count / (before_s + after_s)
+        return {
+            "gather_per_s": count / gathered_s,
+            "loops_per_s": loops_per_s,
+            "ratio_percent": 100 * count / gathered_s / loops_per_s,
+            "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+    return measure
+
+
+async def timed_s(calls: Iterable[Coroutine[Any, Any, None]]) -> float:
+    """How long all of them take together."""
+    began_s = time.monotonic()
+    await asyncio.gather(*calls)
+    return time.monotonic() - began_s
 
 
 # -- restart
@@ -234,6 +277,7 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
     "throughput": {f"memory, {n} outstanding": load("memory", n) for n in (1, 100, 1000, 10000)},
     "latency": {"memory, 1 outstanding": load("memory", 1)},
     "durable": {f"lmdb, {n} outstanding": load("lmdb", n) for n in (1, 100, 1000, 10000)},
+    "gather": {f"{n:,} puts at once": gather(n) for n in (100_000, 1_000_000)},
     "kept": {
         f"{ONE_SHOTS} clients get 1 MiB": kept(commands.get(b"key")),
         f"{ONE_SHOTS} clients' cas answers 1 MiB": kept(commands.cas(b"key", b"other", b"new")),

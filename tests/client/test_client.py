@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,6 +14,7 @@ import pytest
 
 from multipaxos import commands
 from multipaxos.client import client as client_module
+from multipaxos.client import patience as patience_module
 from multipaxos.client.client import Client
 from multipaxos.client.discovery import fetch_status
 from multipaxos.errors import (
@@ -195,14 +198,16 @@ class Moody:
 
 
 def with_moody(
-    handle: Callable[[dict[str, object], Callable[[bytes], None]], None], story: Callable[[Client], Awaitable[None]]
+    handle: Callable[[dict[str, object], Callable[[bytes], None]], None],
+    story: Callable[[Client], Awaitable[None]],
+    retry_s: float = 0.1,
 ) -> None:
     """Plays the story with a client of a moody server."""
 
     async def run() -> None:
         server = await asyncio.start_server(Moody(handle).serve, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()[:2]
-        async with Client([address], timeout_s=PATIENCE_S, retry_s=0.1) as kv:
+        async with Client([address], timeout_s=PATIENCE_S, retry_s=retry_s) as kv:
             await story(kv)
         server.close()
         await server.wait_closed()
@@ -406,6 +411,185 @@ def test_overloaded_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [wait.result() for wait in waits] == [9, 9, 9]
 
     with_moody(handle, story)
+
+
+class Counter:
+    """A server that keeps requests until the test answers them. `values`: those that came, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self.held: list[Callable[[], None]] = []
+
+    def handle(self, message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        """Opens sessions, and keeps commands."""
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command))
+            elif command["kind"] == 4:
+                write(codec.encode_response(3, [(command["sequence"], 9, 0, b"")]))
+            else:
+                self.values.append(command["payload"][4:])
+                answer = codec.encode_response(3, [(command["sequence"], 9, 0, b"\0")])
+                self.held.append(lambda answer=answer: write(answer))  # type: ignore[misc]
+
+    def answer(self) -> None:
+        """Answers the oldest command."""
+        self.held.pop(0)()
+
+
+def begin(kv: Client, values: list[int], **how: float) -> list[asyncio.Future[int]]:
+    """Puts at once."""
+    return [asyncio.ensure_future(kv.put(b"k", b"%d" % value, **how)) for value in values]
+
+
+def test_waiters_get_room_first_in_first_out_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer lets one in; three answers in one turn let three in."""
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 3)
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        calls = begin(kv, list(range(8)))
+        await until(lambda: len(server.held) == 3)
+        late = begin(kv, [8])
+        server.answer()
+        await until(lambda: len(server.held) == 3)
+        assert server.values == [b"0", b"1", b"2", b"3"]
+        for _ in range(3):
+            server.answer()
+        await until(lambda: len(server.held) == 3)
+        while not all(call.done() for call in calls + late):
+            if server.held:
+                server.answer()
+            await asyncio.sleep(0)
+        assert server.values == [b"%d" % i for i in range(9)]
+        assert len(kv._queue) == 0
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_the_default_time_out_counts_from_room_and_a_callers_from_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in flight at a time: each answer takes a third of the time-out, all together four of it."""
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 1)
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        kv.timeout_s = 0.6
+        calls = begin(kv, list(range(12)))
+        await asyncio.sleep(0)
+        impatient = begin(kv, [12], timeout_s=0.05)
+        began_s = asyncio.get_running_loop().time()
+        while not all(call.done() for call in calls):
+            await until(lambda: server.held or all(call.done() for call in calls))
+            await asyncio.sleep(0.2)
+            while server.held:
+                server.answer()
+        assert [call.result() for call in calls] == [9] * 12
+        assert asyncio.get_running_loop().time() - began_s > 2 * kv.timeout_s
+        with pytest.raises(NoQuorum, match=r"no answer in 0\.05 s"):
+            await impatient[0]
+        assert server.values == [b"%d" % i for i in range(12)]  # what timed out before it had room was not sent
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_nobody_waits_for_room_for_ever_when_nothing_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 1)
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        kv.timeout_s = 0.2
+        sent, waiting = begin(kv, [0, 1])
+        with pytest.raises(NoQuorum, match="may yet take effect"):
+            await sent
+        with pytest.raises(NoQuorum, match="was not sent"):
+            await waiting
+        assert server.values == [b"0"]
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_a_cancelled_call_that_had_no_room_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 1)
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        first, second, third = begin(kv, [0, 1, 2])
+        await until(lambda: server.held)
+        second.cancel()
+        server.answer()
+        await until(lambda: server.held)
+        server.answer()
+        assert (await first, await third, server.values) == (9, 9, [b"0", b"2"])
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_time_in_which_the_loop_did_not_run_is_nobodys_silence() -> None:
+    """The answer has arrived meanwhile: neither is the link left nor does the call time out."""
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        kv.timeout_s = 0.4
+        (call,) = begin(kv, [0])
+        await until(lambda: server.held)
+        server.answer()
+        time.sleep(1.0)  # noqa: ASYNC251
+        assert (await call, server.values) == (9, [b"0"])
+
+    with_moody(server.handle, story, retry_s=0.3)
+
+
+def test_a_slow_upload_arrives_over_one_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes several times as long as a node may be silent."""
+    monkeypatch.setattr(patience_module, "CARRIED_BYTES_PER_S", 1 << 40)
+    links = 0
+    server = Counter()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal links
+        links += 1
+        slow = asyncio.StreamReader(limit=1 << 16)
+        serving = asyncio.ensure_future(Moody(server.handle).serve(slow, writer))
+        while data := await reader.read(1 << 14):
+            slow.feed_data(data)
+            if len(data) == 1 << 14:
+                await asyncio.sleep(0.02)
+            while server.held:
+                server.answer()
+        slow.feed_eof()
+        await serving
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+            served = await asyncio.start_server(serve, sock=listening, limit=1 << 14)
+            async with Client([listening.getsockname()[:2]], timeout_s=PATIENCE_S, retry_s=0.3) as kv:
+                began_s = asyncio.get_running_loop().time()
+                call = asyncio.ensure_future(kv.put(b"k", b"v" * (1 << 20)))
+                while not call.done():
+                    await asyncio.sleep(0.01)
+                    while server.held:
+                        server.answer()
+                assert await call == 9
+                assert asyncio.get_running_loop().time() - began_s > 2 * kv.retry_s
+            served.close()
+            await served.wait_closed()
+
+    asyncio.run(run())
+    assert links == 1
+
+
+def test_many_calls_at_once_are_all_answered() -> None:
+    """More than there is room for, many times over."""
+
+    async def story(kv: Client) -> None:
+        count = 4 * client_module.OUTSTANDING_MAX
+        versions = await asyncio.gather(*(kv.put(b"k%d" % (i % 100), b"v") for i in range(count)))
+        assert versions == sorted(versions)
+        assert len(set(versions)) == count
+        assert (len(kv._queue), len(kv._waiting), len(kv._due)) == (0, 0, 0)
+
+    on_cluster(story)
 
 
 def test_nothing_is_left_behind() -> None:

@@ -187,6 +187,41 @@ def test_large_commands_are_split_over_requests() -> None:
     assert len(frames) > 1
 
 
+def in_steps(count: int) -> tuple[Session, Cluster]:
+    """An open session that sends in steps, with so many commands of 200,000 bytes."""
+    session, cluster = Session(99, 16, in_steps=True), Cluster()
+    session.connected()
+    for response in cluster.answer(session.output()):
+        session.receive(response)
+    for _ in range(count):
+        session.submit(b"x" * 200_000)
+    return session, cluster
+
+
+def test_a_new_link_gets_one_request_until_it_answers() -> None:
+    session, cluster = in_steps(6)
+    for _ in range(2):
+        first = session.output()
+        assert (len(codec.split(first)[0]), session.sent) == (1, 2)
+        assert session.output() == b""
+        session.connected()  # the node was left: no more than one request went to it
+    for response in cluster.answer(session.output()):
+        session.receive(response)
+    steps = [len(codec.decode_message(session.output())["commands"]) for _ in range(2)]
+    assert (steps, session.sent, session.output()) == ([2, 2], 6, b"")
+
+
+def test_what_would_be_ahead_is_not_sent() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.output()
+    session.receive(codec.encode_response(1, [(1, 0, OVERLOADED, b"")]))
+    session.submit(b"b")
+    assert session.output() == b""
+    session.rewind()
+    assert [c["sequence"] for c in codec.decode_message(session.output())["commands"]] == [1, 2]
+
+
 @given(st.integers(0, 2**32), st.integers(1, 60))
 @settings(max_examples=150, deadline=None)
 def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> None:

@@ -29,6 +29,7 @@ cdef class Session:
     cdef readonly bint rewind_wanted  # an answer was `ahead` or `overloaded`: pause, then call rewind()
     cdef uint16_t kind               # of its commands
     cdef bint opening_sent, closing, closing_sent
+    cdef bint in_steps, is_new_link  # is_new_link: nothing was answered on it
     cdef Pending* ring
     cdef uint64_t capacity
     cdef Bytes incoming, outgoing

@@ -10,6 +10,9 @@ Rules.
 - An answer counts once; repetitions are expected and dropped.
 - A command that is answered `ahead` or `overloaded` was not applied: after a pause, all unanswered commands are sent
   again from the first (`rewind`).
+  Until then nothing is sent, because all of it would be ahead.
+- With `in_steps`, `output` gives one request at a time, and on a new link the second one only after an answer: what a
+  node cannot use - it does not lead, or is about to be left - is not sent to it in full.
 - `expired` ends the session; the outcome of its unanswered commands is unknown, with one exception. Let the first of
   them be answered `expired` without a slot: the node that received it did not propose it. If all of them were sent on
   this link only, this was the only time that the first was sent; so it was never applied, and the later ones, which
@@ -39,20 +42,22 @@ globals().update(UNACKNOWLEDGED_MAX=UNACKNOWLEDGED_MAX)
 
 cdef class Session:
     """One session. `nonce`: random, never 0. `capacity`: how many commands may be in flight, a power of two up to
-    UNACKNOWLEDGED_MAX. `settings`: its commands are settings, for a link of an admin, and not for the machine."""
+    UNACKNOWLEDGED_MAX. `settings`: its commands are settings, for a link of an admin, and not for the machine.
+    `in_steps`: see the module; after an output that is not empty, ask for the next one while `sent` is below `last`."""
 
     def __cinit__(self):
         memset(&self.incoming, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
         self.replies = []
 
-    def __init__(self, uint64_t nonce, uint64_t capacity=UNACKNOWLEDGED_MAX, bint settings=False):
+    def __init__(self, uint64_t nonce, uint64_t capacity=UNACKNOWLEDGED_MAX, bint settings=False, bint in_steps=False):
         if self.ring != NULL:
             raise RuntimeError("a session is initialized once")
         if capacity & (capacity - 1) or not 0 < capacity <= UNACKNOWLEDGED_MAX:
             raise ValueError(f"capacity must be a power of two up to {<int>UNACKNOWLEDGED_MAX}, not {capacity}")
         self.nonce = nonce
         self.kind = SETTING if settings else APPLY
+        self.in_steps = in_steps
         self.capacity = capacity
         self.ring = <Pending*>calloc(capacity, sizeof(Pending))
         if self.ring == NULL:
@@ -131,6 +136,7 @@ cdef class Session:
         self.incoming.size = 0
         self.outgoing.size = 0
         self.opening_sent = False
+        self.is_new_link = True
         self.rewind()
 
     def rewind(self):
@@ -162,7 +168,9 @@ cdef class Session:
                 self.put_one(CLOSE_SESSION, self.last + 1, <uint32_t>(self.last - self.acknowledged))
                 self.closing_sent = True
             return 0
-        if self.sent == self.last:
+        if self.sent == self.last or self.rewind_wanted:
+            return 0
+        if self.in_steps and self.is_new_link and self.sent > self.acknowledged:
             return 0
         commands = <Command*>malloc(RUN_SLOTS_MAX * sizeof(Command))
         if commands == NULL:
@@ -183,6 +191,8 @@ cdef class Session:
                 if count == RUN_SLOTS_MAX or size >= RUN_BYTES or (count and self.sent == self.last):
                     put_request(&self.outgoing, commands, count)
                     count, size = 0, 0
+                    if self.in_steps:
+                        break
         finally:
             free(commands)
         return 0
@@ -270,6 +280,7 @@ cdef class Session:
             self.rewind_wanted = True
             return 0
         pending.answered = True
+        self.is_new_link = False
         self.unanswered -= 1
         self.unanswered_bytes -= pending.size
         self.on_answer(pending, reply)

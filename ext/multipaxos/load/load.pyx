@@ -76,7 +76,7 @@ cdef class Load(Session):
     def __init__(self, uint64_t nonce, *, uint64_t outstanding=1, double rate_per_s=0, bint poisson=False,
                  uint32_t key_size=8, uint32_t value_size=64, uint64_t keys=1000, double zipf=0, uint64_t seed=1,
                  double read_share=0, uint16_t client=0):
-        super().__init__(nonce)
+        super().__init__(nonce, in_steps=True)
         self.histogram = Histogram()
         self.outstanding = min(outstanding, self.capacity)
         self.interval_ps = <uint64_t>(1e12 / rate_per_s) if rate_per_s > 0 else 0

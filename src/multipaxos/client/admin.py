@@ -32,7 +32,7 @@ class AdminClient(Client):
 
     @staticmethod
     def _new_session() -> Session:
-        return Session(secrets.randbits(64) or 1, settings=True)
+        return Session(secrets.randbits(64) or 1, settings=True, in_steps=True)
 
     async def _dial(self, address: tuple[str, int], lost: asyncio.Event) -> ClientLink:
         try:
@@ -45,7 +45,7 @@ class AdminClient(Client):
         """Has the setting decided; (slot, the number in force after it). Raises Refused if a node does not know the
         number or is not linked, HandshakeRefused, NoQuorum."""
         try:
-            slot, answer = await self._call(encode_setting(name, value), None)
+            slot, answer = self._checked(await self._begin(encode_setting(name, value), None))
         except Refused:
             await self._renew_session()
             raise

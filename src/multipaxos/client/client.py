@@ -7,11 +7,17 @@ commands submitted in one turn of the event loop are sent in one write.
 Rules.
 - A command keeps its sequence number over every change of link or leader, and takes effect at most once.
 - A time-out or a cancellation ends the wait only: the command stays in the session, and its answer is dropped.
-- If a command is unanswered and the node is silent for `retry_s`, the client leaves the node and avoids it for a while.
-  It waits longer with each node that is silent, until one answers: an answer may take longer than `retry_s`.
-- The commands in flight are bounded by number and bytes. Beyond that a call waits for room, or raises Overloaded with
-  ``wait=False``.
+- If a command is unanswered and the node is silent for too long (`patience`), the client leaves the node and avoids it
+  for a while.
+- The commands in flight are bounded by number and bytes. Beyond that a call waits for room (`waiting`), or raises
+  Overloaded with ``wait=False``; each answer lets as many calls in as fit. The client's own time-out counts from the
+  moment when a call gets room, a caller's from the call. While the cluster answers nothing at all, no call waits for
+  room for longer than the client's time-out.
+- A link gets one request's bytes at a time, the next when the kernel has taken them: what waits here can still go to
+  another node. On a new link the second request waits for the first answer (`Session`).
 - A node that ends a link soon after its start has refused it.
+- Time-outs and patience count the time in which the event loop ran (`_awake_s`): while it was busy with something else,
+  or the process was stopped, answers could arrive and not be read. A caller's own time-out counts all time.
 - If the session has expired, the commands in flight fail with SessionExpired; later calls use a new session. If none of
   them was applied or ever will be, they go on in the new session instead: so a client that was idle for long sees no
   error.
@@ -24,46 +30,44 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
-from multipaxos import commands
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.one_cluster import OneCluster
-from multipaxos.client.route import REFUSED_S, RETRY_MAX_S, Route
+from multipaxos.client.patience import Patience
+from multipaxos.client.route import REFUSED_S, Route
 from multipaxos.client.session import Session
+from multipaxos.client.store import Store
+from multipaxos.client.waiting import Queue, Reply
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
-    CompareFailed,
     ConfigurationError,
     HandshakeRefused,
-    KeyExists,
     MultipaxosError,
     NoQuorum,
-    NoSuchKey,
     Overloaded,
-    Refused,
     SessionExpired,
     TooLarge,
 )
-from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError, ReplyStatus
+from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError
 
 POLL_S = 0.02
+LATE_S = 0.1
 CLOSE_S = 1.0  # a client that ends waits so long for its session to be closed
 OUTSTANDING_MAX = 8192
-OUTSTANDING_BYTES_MAX = 32 << 20
-REPLY_OK, REPLY_REFUSED = int(ReplyStatus.OK), int(ReplyStatus.REFUSED)
-REPORT = "this is a bug in multipaxos, please report it"
+OUTSTANDING_BYTES_MAX = 8 << 20  # two copies of them take 7 s on a link of 20 Mbit/s: less than the default time-out
 
 
-class Client:
+class Client(Store):
     """A client of a cluster, ``async with Client("host:port,host:port,...") as kv:``.
 
-    `timeout_s`: how long a call waits for its answer before it raises NoQuorum. `retry_s`: how long a node may be
-    silent before the client tries another. All calls belong to one session, so they take effect in the order in which
-    they were made; but a read whose answer is lost is executed again, and may see later calls that were in flight.
+    `timeout_s`: how long a call waits for its answer before it raises NoQuorum, from the moment when there is room for
+    it. `retry_s`: how long a node may be silent before the client tries another. All calls belong to one session, so
+    they take effect in the order in which they were made; but a read whose answer is lost is executed again, and may
+    see later calls that were in flight.
     """
 
     def __init__(
@@ -73,18 +77,23 @@ class Client:
         self.timeout_s = timeout_s
         self.retry_s = retry_s
         self._session = self._new_session()
-        self._waiting: dict[int, asyncio.Future[tuple[int, int, bytes]]] = {}  # sequence -> (status, slot, answer)
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}  # by sequence: the calls in flight
+        self._due: deque[tuple[float, asyncio.Future[Reply]]] = deque()  # when those time out whose caller did not say
+        self._queue = Queue()  # the calls that wait for room
         self._cluster = OneCluster()
         self._refusal: ConfigurationError | None = None
         self._route = Route(self.addresses, retry_s, secrets.randbelow(len(self.addresses)))
         self._link: ClientLink | None = None
         self._lost = asyncio.Event()
         self._work = asyncio.Event()
-        self._room = asyncio.Event()
         self._flushing = False
         self._up_s = 0.0  # when the present link came up
-        self._heard_s = 0.0
-        self._patience_s = retry_s  # of the present link: grows while nodes are silent
+        self._patience = Patience(retry_s)
+        self._answers = 0  # so far
+        self._awake_s = 0.0  # for so long the loop ran while there was something to do; see _tick
+        self._answered_s = 0.0  # when the last answer came, by _awake_s
+        self._ticked_s = 0.0
+        self._ticking: asyncio.TimerHandle | None = None
         self._tending: asyncio.Task[None] | None = None
         self._closed = False
         self._trouble = "no node was reached"
@@ -110,11 +119,12 @@ class Client:
             await asyncio.gather(self._tending, return_exceptions=True)
             self._tending = None
             await self._close_session()
+        if self._ticking is not None:
+            self._ticking.cancel()
         if self._link is not None:
             self._link.close()
             self._link = None
         self._fail_all(ClientClosed("the client was closed before the answer arrived: the outcome is unknown"))
-        self._room.set()
 
     async def _close_session(self) -> None:
         """Tells the cluster that the session ends, if there is a link for it."""
@@ -135,9 +145,13 @@ class Client:
 
     @staticmethod
     def _new_session() -> Session:
-        return Session(secrets.randbits(64) or 1)
+        return Session(secrets.randbits(64) or 1, in_steps=True)
 
     def _fail_all(self, error: MultipaxosError) -> None:
+        self._fail_in_flight(error)
+        self._queue.fail(error)
+
+    def _fail_in_flight(self, error: MultipaxosError) -> None:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -148,70 +162,99 @@ class Client:
     async def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> bytes:
         """Applies a command to the replicated machine and returns the machine's answer. Raises Refused if the machine
         raised, NoQuorum, SessionExpired, TooLarge, Overloaded (only with ``wait=False``), ClientClosed."""
-        return (await self._call(command, timeout_s, wait))[1]
+        return self._checked(await self._begin(command, timeout_s, wait))[1]
 
-    async def _call(self, command: bytes, timeout_s: float | None, wait: bool = True) -> tuple[int, bytes]:
-        """(slot, answer)"""
+    def _begin(self, command: bytes, timeout_s: float | None, wait: bool = True) -> asyncio.Future[Reply]:
+        """Submits the command, or lets it wait for room."""
         if self._closed or self._tending is None:
             raise ClientClosed("the client is not open: use it in `async with`")
         if self._refusal is not None:
             raise self._refusal
         if len(command) > PAYLOAD_BYTES_MAX:
             raise TooLarge(f"a command of {len(command)} bytes is over the limit of {PAYLOAD_BYTES_MAX}: split it")
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                if self._is_full(len(command)):
-                    await self._wait_for_room(len(command), wait)
-                status, slot, answer = await self._submit(command)
-        except TimeoutError:
-            raise NoQuorum(
-                f"no answer in {limit_s:g} s ({self._trouble}); the command may yet take effect, once: "
-                "look at `multipaxos status`, then ask again"
-            ) from None
-        if status == REPLY_REFUSED:
-            raise Refused(answer.decode("utf-8", "replace"))
-        if status != REPLY_OK:
-            raise MultipaxosError(f"the cluster discarded this answer before it arrived (status {status}); {REPORT}")
-        return slot, answer
+        fits = not self._queue and self._fits(command)
+        if not fits and not wait:
+            raise Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them")
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        if timeout_s is not None:
+            timer = self._loop.call_later(timeout_s, self._time_out, future, timeout_s)
+            future.add_done_callback(lambda _: timer.cancel())
+        if fits:
+            self._submit(future, command, timeout_s is None)
+        elif timeout_s is None:
+            self._queue.add(future, command, self._awake_s)
+        else:
+            self._queue.add(future, command)
+        return future
 
-    async def _wait_for_room(self, size_bytes: int, wait: bool) -> None:
-        while self._is_full(size_bytes):
-            if not wait:
-                raise Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them")
-            self._room.clear()
-            await self._room.wait()
+    def _time_out(self, future: asyncio.Future[Reply], limit_s: float) -> None:
+        if not future.done():
+            future.set_exception(
+                NoQuorum(
+                    f"no answer in {limit_s:g} s ({self._trouble}); the command may yet take effect, once: "
+                    "look at `multipaxos status`, then ask again"
+                )
+            )
 
-    def _is_full(self, size_bytes: int) -> bool:
-        if self._closed:
-            raise ClientClosed("the client was closed")
+    def _fits(self, command: bytes) -> bool:
         session = self._session
-        return session.last - session.acknowledged >= OUTSTANDING_MAX or (
-            session.unanswered_bytes > 0 and session.unanswered_bytes + size_bytes > OUTSTANDING_BYTES_MAX
+        return session.last - session.acknowledged < OUTSTANDING_MAX and (
+            not session.unanswered_bytes or session.unanswered_bytes + len(command) <= OUTSTANDING_BYTES_MAX
         )
 
-    def _submit(self, command: bytes) -> asyncio.Future[tuple[int, int, bytes]]:
-        future: asyncio.Future[tuple[int, int, bytes]] = self._loop.create_future()
+    def _submit(self, future: asyncio.Future[Reply], command: bytes, is_timed: bool) -> None:
+        """There is room for the command. `is_timed`: the client's own time-out counts from now."""
         self._waiting[self._session.submit(command)] = future
+        if is_timed:
+            self._due.append((self._awake_s + self.timeout_s, future))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        return future
+
+    def _let_in(self) -> None:
+        """As many of the calls that wait as there is room for."""
+        queue = self._queue
+        while queue and self._fits(queue.next_command):
+            future, command, is_timed = queue.pop()
+            if not future.done():
+                self._submit(future, command, is_timed)
+
+    def _tick(self) -> None:
+        """Counts time while there is something to do, and ends the calls that have waited for too long."""
+        now_s = self._loop.time()
+        self._awake_s += min(now_s - self._ticked_s, LATE_S)
+        self._ticked_s = now_s
+        while self._due and (self._due[0][0] <= self._awake_s or self._due[0][1].done()):
+            self._time_out(self._due.popleft()[1], self.timeout_s)
+        began_s = self._awake_s - self.timeout_s
+        if self._queue and self._answered_s <= began_s:
+            error = NoQuorum(
+                f"nothing was answered in {self.timeout_s:g} s ({self._trouble}), so the command had no room "
+                "and was not sent: look at `multipaxos status`, then ask again"
+            )
+            self._queue.end_before(began_s, error)
+        busy = self._session.unanswered or self._due or self._queue
+        self._ticking = self._loop.call_later(POLL_S, self._tick) if busy else None
 
     def _flush(self) -> None:
-        """One write for all that was submitted in this turn of the loop."""
+        """One write for all that was submitted in this turn of the loop, up to a request; then the next turn."""
         self._flushing = False
         if self._session.unanswered and not self._work.is_set():
-            self._heard_s = self._loop.time()
+            self._patience.begin(self._awake_s, self._session.last)
             self._work.set()
+            if self._ticking is None:
+                self._ticked_s = self._loop.time()
+                self._ticking = self._loop.call_later(POLL_S, self._tick)
             self._leave_follower()
-        if self._link is not None and not self._lost.is_set():
+        if self._link is not None and not self._lost.is_set() and not self._link.paused:
             out = self._session.output()
             if out:
                 self._link.write(out)
+                if self._session.sent < self._session.last:
+                    self._flushing = True
+                    self._loop.call_soon(self._flush)
 
     def _on_data(self, data: bytes) -> None:
-        self._heard_s = self._loop.time()
         try:
             replies = self._session.receive(data)
         except CodecError as error:
@@ -219,16 +262,18 @@ class Client:
             self._drop_link()
             return
         if replies:
-            self._patience_s = self.retry_s
-        for sequence, status, slot, answer in replies:
-            future = self._waiting.pop(sequence, None)
+            self._answers += len(replies)
+            self._answered_s = self._awake_s
+        for reply in replies:
+            future = self._waiting.pop(reply[0], None)
             if future is not None and not future.done():
-                future.set_result((status, slot, answer))
-        if not self._room.is_set():
-            self._room.set()
+                future.set_result(reply)
+        while self._due and self._due[0][1].done():
+            self._due.popleft()
+        self._let_in()
         if self._session.closed:
             self._lost.set()
-        elif self._closed or self._session.sent < self._session.last:
+        elif self._closed or (self._session.sent < self._session.last and not self._flushing):
             self._flush()
 
     # -- the link
@@ -251,14 +296,19 @@ class Client:
 
     def _look_after(self, link: ClientLink) -> None:
         """Leaves a node that is silent; sends again what the cluster could not take."""
-        now_s = self._loop.time()
-        if now_s - self._heard_s > self._patience_s:
+        now_s, session, patience = self._awake_s, self._session, self._patience
+        unsent_bytes = link.unsent_bytes()
+        patience.look(
+            now_s, answers=self._answers, received_bytes=link.received_bytes, written_bytes=link.written_bytes,
+            unsent_bytes=unsent_bytes, sent=session.sent, last=session.last,
+        )  # fmt: skip
+        if patience.is_over(now_s, session.unanswered_bytes):
             self._trouble = f"node {link.node_id} is silent"
-            self._route.avoid_silent(self._route.address_of[link.node_id], now_s)
+            self._route.avoid_silent(self._route.address_of[link.node_id], self._loop.time())
             self._drop_link()
-            self._patience_s = min(self._patience_s * 1.5, RETRY_MAX_S)
-        elif self._session.rewind_wanted:
-            self._session.rewind()
+            patience.lose()
+        elif session.rewind_wanted and patience.may_rewind(now_s, unsent_bytes):
+            session.rewind()
             self._flush()
 
     async def _note_end(self, link: ClientLink) -> None:
@@ -292,7 +342,7 @@ class Client:
         """A new session, which takes over what the old one had in flight if none of it was or will be applied."""
         old, self._session = self._session, self._new_session()
         if not old.untouched:
-            self._fail_all(
+            self._fail_in_flight(
                 SessionExpired("the cluster no longer knows this session: the outcome of what was in flight is unknown")
             )
         waiting, self._waiting = self._waiting, {}
@@ -300,8 +350,8 @@ class Client:
             future = waiting.get(sequence)
             if future is not None and not future.done():
                 self._waiting[self._session.submit(command)] = future
+        self._let_in()
         self._drop_link()
-        self._room.set()
 
     def _drop_link(self) -> None:
         if self._link is not None:
@@ -329,15 +379,17 @@ class Client:
                 self._route.avoid_refused(address, self._loop.time())
             lost.set()
             return
-        self._heard_s = self._loop.time()
+        up_s = self._loop.time()
         if not self._is_of_our_cluster(link, address):
             link.close()
             lost.set()
             return
-        self._route.met(link.node_id, address, self._heard_s - began_s)
-        self._up_s = self._heard_s
+        self._route.met(link.node_id, address, up_s - began_s)
+        self._up_s = up_s
         self._link = link
+        link.on_room = self._flush
         self._session.connected()
+        self._patience.begin(self._awake_s, self._session.last)
         self._flush()
 
     def _is_of_our_cluster(self, link: ClientLink, address: tuple[str, int]) -> bool:
@@ -355,95 +407,3 @@ class Client:
         self._trouble = f"{address[0]}:{address[1]}: node {link.node_id} does not know its cluster yet"
         self._route.avoid_refused(address, self._loop.time())
         return False
-
-    # -- the key-value store
-
-    async def _store(self, command: bytes, timeout_s: float | None) -> Any:
-        slot, answer = await self._call(command, timeout_s)
-        try:
-            return commands.read_answer(command, answer, slot)
-        except ValueError as error:
-            raise MultipaxosError(
-                f"the command was applied, and its answer is none of the key-value store's ({error}): if the nodes run "
-                "a machine of your own, use Client.apply"
-            ) from None
-
-    async def get(self, key: bytes, *, timeout_s: float | None = None) -> bytes | None:
-        """The value, linearizable; None if the key does not exist."""
-        answer = await self._store(commands.get(key), timeout_s)
-        return answer.value if isinstance(answer, commands.Value) else None
-
-    async def get_versioned(self, key: bytes, *, timeout_s: float | None = None) -> tuple[bytes, int] | None:
-        """(value, version), or None if the key does not exist. The version is the slot that last changed the key."""
-        answer = await self._store(commands.get(key), timeout_s)
-        return (answer.value, answer.version) if isinstance(answer, commands.Value) else None
-
-    async def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets the key, whether or not it exists; returns its version."""
-        return _version(await self._store(commands.put(key, value), timeout_s), key)
-
-    async def create(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets a key that does not exist; returns its version. Raises KeyExists."""
-        return _version(await self._store(commands.create(key, value), timeout_s), key)
-
-    async def update(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets a key that exists; returns its version. Raises NoSuchKey."""
-        return _version(await self._store(commands.update(key, value), timeout_s), key)
-
-    async def remove(self, key: bytes, *, timeout_s: float | None = None) -> None:
-        """Removes a key. Raises NoSuchKey."""
-        _version(await self._store(commands.remove(key), timeout_s), key)
-
-    async def cas(self, key: bytes, expected: bytes | int, new: bytes, *, timeout_s: float | None = None) -> int:
-        """Sets the key if its value (or, given an int, its version) is `expected`; returns the new version. Raises
-        NoSuchKey, or CompareFailed with the present value and version."""
-        return _version(await self._store(commands.cas(key, expected, new), timeout_s), key)
-
-    async def scan(
-        self, prefix: bytes, limit: int = 0, after: bytes = b"", *, timeout_s: float | None = None
-    ) -> commands.Pairs:
-        """(key, value, version) of the keys with the prefix, after `after`, in key order. If `limit` (0: none) or the
-        size of an answer cut the list, `more` is true: go on after the last key."""
-        answer = await self._store(commands.scan(prefix, limit, after), timeout_s)
-        assert isinstance(answer, commands.Pairs)
-        return answer
-
-    async def scan_all(self, prefix: bytes) -> AsyncIterator[tuple[bytes, bytes, int]]:
-        """(key, value, version) of all keys with the prefix, page by page; each page shows a moment of its own."""
-        after = b""
-        while True:
-            page = await self.scan(prefix, 0, after)
-            for pair in page.pairs:
-                yield pair
-            if not page.more:
-                return
-            after = page.pairs[-1][0]
-
-    async def transact(
-        self,
-        compares: Iterable[bytes],
-        then: Iterable[bytes],
-        otherwise: Iterable[bytes] = (),
-        *,
-        timeout_s: float | None = None,
-    ) -> commands.Transacted:
-        """Applies `then` if all compares hold, else `otherwise`: in one slot, all or nothing. The parts are made with
-        `multipaxos.commands`."""
-        answer = await self._store(commands.transact(list(compares), list(then), list(otherwise)), timeout_s)
-        assert isinstance(answer, commands.Transacted)
-        return answer
-
-
-def _version(answer: object, key: bytes) -> int:
-    """The version that a write gave, or the error that says why it did not."""
-    if isinstance(answer, commands.Written):
-        return answer.version
-    if isinstance(answer, commands.Exists):
-        raise KeyExists(f"key {key!r} exists: use put or update")
-    if isinstance(answer, commands.NotFound):
-        raise NoSuchKey(f"no key {key!r}: use put or create")
-    if isinstance(answer, commands.Mismatch):
-        raise CompareFailed(
-            f"key {key!r} is at version {answer.version}, not as expected", answer.value, answer.version
-        )
-    raise MultipaxosError(f"an answer of an unexpected kind, {answer!r}; {REPORT}")

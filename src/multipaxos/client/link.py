@@ -3,14 +3,20 @@
 Theory. The client, the load generator and the command line use the same link. The handshake is that of
 `transport.handshake`; this file carries its bytes.
 
-Rules. `on_data` gets every chunk that arrives after the handshake. `on_lost` is called once, when the link is gone.
+Rules.
+- `on_data` gets every chunk that arrives after the handshake. `on_lost` is called once, when the link is gone.
+- The link is `paused` while the kernel takes no more; `on_room` is called when it does again. The kernel is to hold
+  little that it has not sent (UNSENT_BYTES): what is in it cannot be taken back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import secrets
 import socket
+import struct
+import termios
 from collections.abc import Callable
 from typing import cast
 
@@ -21,6 +27,7 @@ from multipaxos.transport.handshake import ClientHandshake, Failure
 from multipaxos.wire.schema import Hello, LinkKind
 
 CONNECT_S = 1.0
+UNSENT_BYTES = 128 << 10
 
 
 class ClientLink(asyncio.Protocol):
@@ -38,23 +45,39 @@ class ClientLink(asyncio.Protocol):
         self.on_lost = on_lost
         self.ready: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.node_id = -1
-        self.write: Callable[[bytes], None]
-        self.paused = False  # the node does not read: what is written now waits in memory
+        self.on_room: Callable[[], None] = lambda: None
+        self.paused = False  # what is written now waits in memory
+        self.written_bytes = self.received_bytes = 0
         self._handshake = ClientHandshake(kind, secrets.randbits(63) | 1, keys=keys)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Sends the first hello."""
         self._transport = cast(asyncio.Transport, transport)
-        self.write = self._transport.write
         if reaches_itself(transport):
             self._fail(ConnectionRefusedError("nobody listens there: the socket reached itself"))
             return
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.write(self._handshake.open())
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes. There must have been a connection."""
+        assert self._transport is not None
+        self.written_bytes += len(data)
+        self._transport.write(data)
+
+    def unsent_bytes(self) -> int:
+        """How much of what was written has not arrived in the node's kernel."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        there = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return self._transport.get_write_buffer_size() + int(struct.unpack("i", there)[0])
 
     def data_received(self, data: bytes) -> None:
         """Passes a chunk to the owner, or to the handshake before that is done."""
+        self.received_bytes += len(data)
         if self.node_id >= 0:
             self.on_data(data)
         elif self._handshake.failure is None:
@@ -93,12 +116,13 @@ class ClientLink(asyncio.Protocol):
             self.ready.exception()  # the caller may have stopped waiting for it
 
     def pause_writing(self) -> None:
-        """The node does not read."""
+        """The kernel takes no more."""
         self.paused = True
 
     def resume_writing(self) -> None:
-        """The node reads again."""
+        """The kernel takes more."""
         self.paused = False
+        self.on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The link is gone."""

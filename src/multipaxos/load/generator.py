@@ -1,10 +1,10 @@
 """The front of the load generator: one process with one session drives a compiled `Load` and reports its histogram.
 
-Theory. The generator is a client like any other: it follows the leader, and when its link breaks or stays silent it
-sends the unanswered commands again over a new link. In the end it closes its session. A warm-up of WARM_UP_S is not
-counted. Latencies are counted in C, in HdrHistogram's buckets. With `records` every operation is kept too, including
-those of the warm-up and those that are never answered. A load with records can be ended early (`stop`), and waits up to
-DRAIN_S for the last answers.
+Theory. The generator is a client like any other: it follows the leader, and when its link breaks or stays silent
+(`client.patience` says for how long) it sends the unanswered commands again over a new link. In the end it closes its
+session. A warm-up of WARM_UP_S is not counted. Latencies are counted in C, in HdrHistogram's buckets. With `records`
+every operation is kept too, including those of the warm-up and those that are never answered. A load with records can
+be ended early (`stop`), and waits up to DRAIN_S for the last answers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from multipaxos.client.client import CLOSE_S
 from multipaxos.client.discovery import fetch_statuses, find_leader
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.one_cluster import OneCluster
+from multipaxos.client.patience import Patience
 from multipaxos.errors import HandshakeRefused, SessionExpired
 from multipaxos.load.load import Load
 from multipaxos.load.operation_log import OperationLog
 from multipaxos.load.timerfd import Timer
 
 WARM_UP_S = 1.0
-SILENCE_S = 0.5  # without an answer while commands are unanswered: then the link is replaced
+SILENCE_S = 0.5  # of a node while commands are unanswered: then the link is replaced
+POLL_S = 0.02
 DRAIN_S = 2.0
 RECORDS_EVERY_S = 0.05
 CONNECT_S = 30.0  # at the start
@@ -79,6 +81,7 @@ class Generator:
         self.link: ClientLink | None = None
         self.reconnects = 0
         self._cluster = OneCluster()
+        self._patience = Patience(SILENCE_S)
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
@@ -92,6 +95,8 @@ class Generator:
         out = self.load.pump(time.monotonic_ns(), data)
         if out and self.link is not None:
             self.link.write(out)
+            if self.load.sent < self.load.last:
+                self.loop.call_soon(self.pump)
         if self.load.draining and not self.load.unanswered:
             self._drained.set()
         if self.load.closed:
@@ -115,37 +120,55 @@ class Generator:
                 pass
             if self.load.expired:
                 raise SessionExpired("the cluster was founded again meanwhile: start the benchmark again")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(POLL_S)
         self.load.connected()
-        self.link.write(self.load.pump(time.monotonic_ns()))
+        self._patience.begin(self.loop.time(), self.load.last)
+        link.on_room = self.pump
+        self.pump()
 
     async def tend(self) -> None:
         """Reconnects for ever: when the link breaks, or stays silent while commands are unanswered.
 
         Raises SessionExpired, NoQuorum.
         """
-        answered, since = self.load.answered, self.loop.time()
         while True:
             if self.load.expired:
                 raise SessionExpired("the cluster no longer knows this session; start the benchmark again")
-            if self.load.rewind_wanted:
-                self.load.rewind()
-                self.pump()
-            if self.load.answered != answered or not self.load.unanswered:
-                answered, since = self.load.answered, self.loop.time()
-            if self._lost.is_set() or self.loop.time() - since > SILENCE_S:
+            if not self.load.unanswered:
+                self._patience.begin(self.loop.time(), self.load.last)
+            if self._lost.is_set() or (self.link is not None and self._is_silent(self.link)):
                 self.reconnects += 1
                 if self.link is not None:
                     self.link.close()
                 await self.connect(RECONNECT_S)
-                since = self.loop.time()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(POLL_S)
+
+    def _is_silent(self, link: ClientLink) -> bool:
+        """Has the node been silent for too long? If not, what the cluster could not take is sent again when it is
+        time."""
+        now_s, load, patience = self.loop.time(), self.load, self._patience
+        unsent_bytes = link.unsent_bytes()
+        patience.look(
+            now_s, answers=load.answered, received_bytes=link.received_bytes, written_bytes=link.written_bytes,
+            unsent_bytes=unsent_bytes, sent=load.sent, last=load.last,
+        )  # fmt: skip
+        if load.unanswered and patience.is_over(now_s, load.unanswered_bytes):
+            patience.lose()
+            return True
+        if load.rewind_wanted and patience.may_rewind(now_s, unsent_bytes):
+            load.rewind()
+            self.pump()
+        return False
 
     def pump(self) -> None:
-        """Sends the commands that are due."""
+        """Sends the commands that are due, a request at a time, while the kernel takes them."""
+        if self.link is None or self.link.paused:
+            return
         out = self.load.pump(time.monotonic_ns())
-        if out and self.link is not None and not self.link.paused:
+        if out:
             self.link.write(out)
+            if self.load.sent < self.load.last:
+                self.loop.call_soon(self.pump)
 
     def pace(self) -> Timer:
         """A timer that sends the commands of an open loop when they are due."""
