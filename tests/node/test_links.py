@@ -220,3 +220,57 @@ class TestPieces:
         one.client(1)
         one.receive(1, cut_of(LONG, WHOLE)[0])
         assert "peer" in one.closed[1]
+
+
+class TestBegunFrames:
+    """Frames that clients have begun and do not end."""
+
+    LIMIT_BYTES = 128 << 20
+    LIMIT_MS = 60_000
+
+    def head(self, size: int) -> bytes:
+        """The beginning of a frame of `size` bytes, its first word."""
+        return struct.pack("<II", 0, size // 8 - 1)
+
+    def test_three_hundred_of_them_hold_a_bounded_sum_and_who_holds_least_stays(self) -> None:
+        one = OneNode()
+        one.client(1)
+        request = codec.encode_request([command(1, 1, bytes(1 << 12))])
+        one.receive(1, request[:1000])
+        begun = self.head(codec.FRAME_BYTES_MAX) + bytes(3 << 20)
+        for link in range(2000, 2300):
+            one.client(link)
+            one.receive(link, begun)
+            assert one.core.status()["partial_bytes"] <= self.LIMIT_BYTES
+        assert 1 not in one.closed
+        assert len(one.closed) == 300 - (self.LIMIT_BYTES - 1000) // len(begun)
+        assert set(one.closed.values()) == {"too many bytes of frames that were begun, in all"}
+        for link in range(2000, 2300):
+            one.core.link_down(link)
+        assert one.core.status()["partial_bytes"] < 1 << 11
+        one.receive(1, request[1000:])
+        assert 1 not in one.closed
+        assert one.core.status()["partial_bytes"] == 0, "what it held is free when the frame is whole"
+
+    def test_a_frame_has_to_end_in_time(self) -> None:
+        one = OneNode()
+        request = codec.encode_request([command(1, 1)])
+        for link in (1, 2):
+            one.client(link)
+            one.receive(link, request[:-8])
+        one.tick(self.LIMIT_MS - 1)
+        one.receive(1, request[-8:-7])
+        one.receive(2, request[-8:] + request[:8])
+        assert not one.closed
+        one.tick(200)
+        assert one.closed == {1: "a frame that was begun and did not end in time"}
+        one.tick(self.LIMIT_MS - 201)
+        assert 2 not in one.closed, "its time began with the frame that is pending now"
+        one.tick(200)
+        assert 2 in one.closed
+        assert one.core.status()["partial_bytes"] == 0
+
+    def test_peers_are_not_counted(self) -> None:
+        one = OneNode()
+        one.receive(101, self.head(1 << 20) + bytes(1 << 16))
+        assert one.core.status()["partial_bytes"] == 0

@@ -9,8 +9,10 @@ from multipaxos.wire.messages cimport FRAME_BYTES_MAX, RUN_BYTES_MAX
 cdef extern from *:
     """
     #define NEVER UINT64_MAX
+    #define FRAME_NS UINT64_C(60000000000)
     """
     const uint64_t NEVER             # the due time of a timer that is off
+    const uint64_t FRAME_NS          # in which a client's frame has to come: the longest one at 70 KB a second
 
 cdef enum:
     MILLISECOND_NS = 1000000
@@ -23,9 +25,11 @@ cdef enum:
     FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
     FETCH_ENTRIES = 4096             # of one answer to a fetch
     ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run
+    PARTIAL_BYTES_MAX = 128 << 20    # memory of frames that clients have begun: some 64 values of 1 MiB
     RESEND_BYTES = 256 << 10         # that a leader sends again to one acceptor at a time
 
 cdef enum:                           # the relations
+    PARTIAL_FRAMES_FIT = 1 // (PARTIAL_BYTES_MAX >= 16 * FRAME_BYTES_MAX)
     DECISIONS_TRAVEL_BEFORE_RETRIES = 1 // (DECISION_DELAY_NS < RETRY_NS)
     FETCHES_FIT_FRAMES = 1 // (2 * FETCH_BYTES + FETCH_ENTRIES * ENTRY_BYTES_MAX < FRAME_BYTES_MAX)
     A_FETCHED_RUN_FITS_A_FRAME = 1 // (RUN_BYTES_MAX + FETCH_ENTRIES * ENTRY_BYTES_MAX < FRAME_BYTES_MAX)

@@ -26,6 +26,8 @@ cdef class Link:
     cdef uint64_t unsent             # bytes of bulk that were handed out, and are not known to have reached the kernel
     cdef Bytes arriving              # the beginning of a frame that comes in pieces
     cdef uint32_t arriving_left      # bytes of it that are still to come
+    cdef size_t partial_bytes        # memory of `pending` that is counted, of a client
+    cdef uint64_t begun_ns           # when the frame was begun that is pending
     # What is known of the peer.
     cdef uint64_t slot_out           # as it last reported
     cdef uint64_t heard_ns           # when it last reported that
@@ -44,6 +46,8 @@ cdef class Links:
     cdef list closes                 # [(link id, reason)] since the last output
     cdef dict status_requests        # by link id: the nonce of the newest request since the last output
     cdef readonly uint64_t bad_frames
+    cdef readonly uint64_t partial_bytes     # of all clients' links: memory of the frames that they have begun
+    cdef uint64_t partial_due_ns     # when a frame may have been begun for too long
 
     cdef Link add(self, Link link)
     cdef int set_founders(self, tuple founders) except -1
@@ -59,3 +63,5 @@ cdef class Links:
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1
     cdef list take_status_requests(self)
     cdef list take_closes(self)
+    cdef int on_partial(self, Link link, bint ended, uint64_t now_ns) except -1
+    cdef int end_partial(self, uint64_t now_ns) except -1

@@ -16,6 +16,8 @@ Rules.
 - The frames of one queue keep their order; control overtakes bulk.
 - A frame of more than CUT_BYTES travels in pieces, each a frame of its own. Its pieces come in order, and those of the
   next frame after them. A piece is no longer than CUT_BYTES and its frame is longer, so a piece holds no piece.
+- Frames that clients have begun are bounded in memory, for all clients together, and in time. Where it is too much, the
+  link that holds most is closed; its client sends the frame again. Peers are few, and the protocol needs their frames.
 - A bad frame closes its link and touches nothing else. The link is down at once: nothing more is received from it or
   sent on it. The node then tells the organs that the peer is gone.
 """
@@ -26,6 +28,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from multipaxos.node.limits cimport FRAME_NS, NEVER, PARTIAL_BYTES_MAX
 from multipaxos.node.output cimport NOTHING
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
@@ -76,6 +79,7 @@ cdef class Links:
         self.peers = [None] * nodes
         self.closes = []
         self.status_requests = {}
+        self.partial_due_ns = NEVER
 
     cdef Link add(self, Link link):
         """A handshake is done. Returns the older link of the same peer, which is closed by this, or None."""
@@ -107,6 +111,7 @@ cdef class Links:
         cdef Link link = self.links.pop(id, None)
         if link is not None:
             link.is_up = False
+            self.partial_bytes -= link.partial_bytes
             if link.node_id >= 0:
                 self.peers[link.node_id] = None
         self.status_requests.pop(id, None)
@@ -134,6 +139,39 @@ cdef class Links:
             self.refuse(link, "an oversized frame" if fault == OVERSIZED else "a malformed frame header")
             return 0
         return length if length <= size else 0
+
+    cdef int on_partial(self, Link link, bint ended, uint64_t now_ns) except -1:
+        """Bytes of a frame are pending on a link, or no longer. `ended`: a frame before it has ended now."""
+        cdef Link other, greatest = link
+        if link.node_id >= 0 or not link.is_up or not (link.pending.size or link.partial_bytes):
+            return 0
+        if not link.pending.size:
+            bytes_free(&link.pending)
+        elif ended or not link.partial_bytes:
+            link.begun_ns = now_ns
+            self.partial_due_ns = min(self.partial_due_ns, now_ns + FRAME_NS)
+        self.partial_bytes += link.pending.room
+        self.partial_bytes -= link.partial_bytes
+        link.partial_bytes = link.pending.room
+        if self.partial_bytes > PARTIAL_BYTES_MAX:
+            for other in self.links.values():
+                if other.partial_bytes > greatest.partial_bytes:
+                    greatest = other
+            self.close(greatest, "too many bytes of frames that were begun, in all")
+        return 0
+
+    cdef int end_partial(self, uint64_t now_ns) except -1:
+        """Closes the links on which a frame was begun too long ago. Pings are the clock of this."""
+        cdef Link link
+        self.partial_due_ns = NEVER
+        for link in list(self.links.values()):
+            if not link.partial_bytes:
+                continue
+            if now_ns >= link.begun_ns + FRAME_NS:
+                self.close(link, "a frame that was begun and did not end in time")
+            else:
+                self.partial_due_ns = min(self.partial_due_ns, link.begun_ns + FRAME_NS)
+        return 0
 
     cdef bytes on_piece(self, Link link, const Message* piece, size_t size):
         """The next piece of a frame, itself a frame of `size` bytes. Returns the frame when it is whole; None before
@@ -220,9 +258,14 @@ cdef class Links:
         return closes
 
     def invariants(self):
-        """A peer has one link, which is up and stands under the peer's own id."""
+        """A peer has one link, which is up and stands under its own id. What begun frames hold is counted."""
         cdef Link link
+        cdef uint64_t partial_bytes = 0
         cdef int i
+        for link in self.links.values():
+            partial_bytes += link.partial_bytes
+        if partial_bytes != self.partial_bytes:
+            raise InvariantViolation(f"frames begun hold {partial_bytes} bytes, and {self.partial_bytes} are counted")
         for i in range(len(self.peers)):
             link = self.peers[i]
             if link is not None and (link.node_id != i or not link.is_up):

@@ -138,6 +138,7 @@ cdef class Node:
             self.settle_wakeup()
             if used < size and source.is_up:
                 bytes_put(&source.pending, start + used, size - used)
+        self.links.on_partial(source, used > 0, self.context.now_ns)
         if self.flattened:
             self.flattened.clear()
 
@@ -146,10 +147,9 @@ cdef class Node:
         cdef bint first = self.context.now_ns == 0
         if now_ns < self.context.now_ns or self.failed:
             return
-        self.context.now_ns = now_ns
+        self.context.now_ns, self.context.utc_ns = now_ns, utc_ns
         if first:
             self.start_timers()
-        self.context.utc_ns = utc_ns
         if now_ns >= self.due_ns():
             self.on_timers()
             self.settle_wakeup()

@@ -74,6 +74,8 @@ cdef class Pings:
         cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= ballot
         cdef uint64_t[ACCEPTORS_MAX] processes
         cdef int i
+        if self.context.now_ns >= self.links.partial_due_ns:
+            self.links.end_partial(self.context.now_ns)
         if to_all:
             self.all_due_ns = self.context.now_ns + TO_ALL * self.interval_ns
             self.comparing.tell()
