@@ -120,7 +120,9 @@ def test_digest_leaves_out_what_may_differ():
     moved = GOOD.replace("127.0.0.1:7400", "10.0.0.1:9").replace('["acceptor", "replica"]', '["replica", "acceptor"]')
     assert Config.parse(moved).charter().digest() == config.charter().digest()
     assert (
-        dataclasses.replace(config, election_timeout_ms=1000, ping_interval_ms=9).charter().digest()
+        dataclasses.replace(config, election_timeout_ms=1000, ping_interval_ms=9, in_flight_bytes=1 << 20)
+        .charter()
+        .digest()
         == config.charter().digest()
     )
     shuffled = dataclasses.replace(config, nodes=config.nodes[::-1])
@@ -160,6 +162,7 @@ def test_digest_is_the_same_in_another_process():
         ('"majority"', '"majority"\nwindow = 32', 4, "64 to 65536"),
         ('"majority"', '"majority"\nwindow = true', 4, "power of two"),
         ('"majority"', '"majority"\nelection_timeout_ms = 0', 4, "whole number"),
+        ('"majority"', '"majority"\nin_flight_bytes = 9', 4, "must be a whole number, 65536 to 67108864"),
         ('"majority"', '"majority"\nping_interval_ms = 1.5', 4, "whole number"),
         ('"majority"', '"majority"\nelection_timeout_ms = 199', 4, "at least twice ping_interval_ms = 100"),
         ('"majority"', '"majority"\nkey_file = 5', 4, "key_file = 5 must be the path of a file"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from multipaxos.storage.records import by_key, cut
 from multipaxos.wire import codec
 from multipaxos.wire.codec import SLOTS_END
@@ -126,10 +128,49 @@ class TestQuestions:
         one = OneNode(nodes=5)
         one.send(1, "pong", ballot=0, slot_out=9)
         one.sent.clear()
-        for _ in range(20):
-            one.tick(120)
+        for _ in range(8):
+            one.tick(1700)
         asked = {peer: len(one.from_peer(peer, "fetch")) for peer in range(1, 5)}
-        assert set(asked.values()) == {5}
+        assert set(asked.values()) == {2}
+
+    def test_questions_that_are_not_answered_become_rarer(self) -> None:
+        one = OneNode()
+        one.send(1, "pong", ballot=0, slot_out=9)
+        moments = []
+        for _ in range(400):
+            one.tick(10)
+            if any(one.from_peer(peer, "fetch") for peer in (1, 2)):
+                moments.append(one.now_ns)
+        waits = [later - earlier for earlier, later in pairwise(moments)]
+        assert waits == sorted(waits)
+        assert waits[-1] >= 8 * waits[0]
+
+    def test_nothing_is_asked_again_while_the_answer_arrives(self) -> None:
+        one = OneNode()
+        one.send(1, "pong", ballot=0, slot_out=2)
+        assert len(one.from_peer(1, "fetch")) == 1
+        frame = codec.encode_phase2a(ballot(1, 1), 1, 5, (0, 1, 1), [command(9, 1, bytes(90_000))])
+        answer = codec.encode("fetched", first=1, end=2, mark=1, pvalues=[{"first": 1, "end": 2, "run": frame}])
+        for at in range(0, len(answer), 10_000):
+            one.receive(101, answer[at : at + 10_000])
+            one.tick(60)
+            assert [one.from_peer(peer, "fetch") for peer in (1, 2)] == [[], []]
+        assert one.core.slot_out == 2
+
+    def test_an_answer_that_waits_for_its_link_is_not_given_again(self) -> None:
+        one = OneNode(linked=False)
+        one.keeps_bulk = True
+        one.link(1)
+        one.link(2)
+        payload = bytes(90_000)
+        one.phase2a(1, ballot(1, 1), 1, [command(9, 1, payload)], decided=(0, 1, 1))
+        one.send(1, "decision", ballot=ballot(1, 1), first=1, end=2)
+        for _ in range(3):
+            one.send(2, "fetch", first=1, end=2)
+        assert len(one.from_peer(2, "fetched")) == 1
+        one.left(102)
+        one.send(2, "fetch", first=1, end=2)
+        assert len(one.from_peer(2, "fetched")) == 1
 
     def test_a_peer_that_has_forgotten_the_slots_is_not_asked_again(self) -> None:
         one = OneNode()

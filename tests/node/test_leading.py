@@ -184,7 +184,9 @@ class TestCommanders:
         one.request(1, command(0, 77, b"", OPEN_SESSION))
         one.accept(2, ballot(3, 0), 1, 2)
         one.sent.clear()
-        one.tick(150)
+        one.tick(110)
+        assert one.from_peer(1, "phase2a") == [], "it may not have arrived yet"
+        one.wait_for_repeats()
         assert [m["ballot"] for m in one.from_peer(1, "phase2a")] == [at]
 
     def test_commanders_ask_our_own_acceptor_again(self) -> None:

@@ -93,7 +93,7 @@ def test_no_stranger_is_asked_for_what_is_missing() -> None:
     one = node()
     one.send(2, "decision", ballot=ballot(1, 2), first=1, end=9)
     for _ in range(5):
-        one.tick(150)
+        one.tick(900)
     assert one.take(STRANGER, "fetch") == []
     assert len(one.from_peer(2, "fetch")) >= 4
 

@@ -209,14 +209,17 @@ def test_no_vote_beyond_the_ring():
 
 
 def test_a_large_promise_comes_in_parts():
-    """Each part says which slots it covers; together they hold all, and only the last ends at the top."""
+    """Each part is asked for and says which slots it covers; together they hold all, and only the last ends at the top."""
     node = OneNode()
     large = b"v" * 600_000
     for slot in range(1, 6):
         node.phase2a(1, B1, slot, [command(9, slot, large)])
-    node.send(2, "phase1a", ballot=B2, first=1)
-    node.sync()
-    parts = node.from_peer(2, "phase1b")
+    parts = []
+    while not parts or parts[-1]["end"] != codec.SLOTS_END:
+        node.send(2, "phase1a", ballot=B2, first=1, part=parts[-1]["end"] if parts else 1)
+        node.sync()
+        (part,) = node.from_peer(2, "phase1b")
+        parts.append(part)
     assert len(parts) > 1
     assert [part["first"] for part in parts[1:]] == [part["end"] for part in parts[:-1]]
     assert parts[-1]["end"] == codec.SLOTS_END

@@ -197,7 +197,7 @@ def test_a_resent_phase_2a_keeps_its_time():
     node.lead()
     requested(node, COMMANDS[0])
     first = proposed(node)
-    node.tick(300)
+    node.wait_for_repeats()
     assert proposed(node) == first
 
 
@@ -357,7 +357,7 @@ def test_commanders_ask_again_on_a_timer_only_acceptors_that_have_not_voted():
     requested(node, COMMANDS[0])
     node.accept(1, at, 1, 2)
     node.sent.clear()
-    node.tick(150)
+    node.wait_for_repeats()
     assert proposed(node, 1) == {}
     assert set(proposed(node, 2)) == {1}
 

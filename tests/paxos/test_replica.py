@@ -230,7 +230,7 @@ def test_requests_go_to_the_leader_and_again_to_the_next_one():
     node.phase2a(2, B2, 2, COMMANDS[1:2])
     assert nonces(node.from_peer(2, "request")) == [903]
     for _ in range(8):
-        node.send(2, "pong", ballot=B2, nonce=1, slot_out=1, leading=True, quorum=True, **NO_WATERMARK)
+        node.send(2, "pong", ballot=B2, nonce=node.now_ns, slot_out=1, leading=True, quorum=True, **NO_WATERMARK)
         node.tick(100)
     assert node.from_peer(1, "request") == []
     assert set(nonces(node.from_peer(2, "request"))) == {903}, "what is not seen applied is sent again"
@@ -425,7 +425,7 @@ def test_a_lost_forward_is_repeated_also_while_others_follow_it():
     assert nonces(node.from_peer(1, "request")) == [71]
     for nonce in range(72, 90):
         node.tick(50)
-        node.send(1, "pong", ballot=B1, slot_out=2, leading=True, quorum=True, **NO_WATERMARK)
+        node.send(1, "pong", ballot=B1, nonce=node.now_ns, slot_out=2, leading=True, quorum=True, **NO_WATERMARK)
         node.request(1, command(0, nonce, b"", OPEN_SESSION))
     assert nonces(node.from_peer(1, "request")).count(71) == 1
 

@@ -4,6 +4,7 @@
   before that state is on the disk: it waits for the newest write that has begun, and for the next one if the state has
   changed since. A commander's 2a leaves at once.
 - A ballot is written when it is promised or scouted for; a ballot that came with a 2a is known by the pvalue it left.
+- An acceptor's answer to a leader's newest 1a replaces one that waits.
 - A write takes the state as it is when the write begins. There is one write at a time; when it ends, all that it took
   is stable.
 - A crash takes back everything that is not stable. Answers that were held are gone, and were never sent.
@@ -43,14 +44,16 @@ class Disk:
         self.state = state
         self.stable = self.taken = state()
         self.begun = self.durable = 0
-        self.held: list[tuple[int, Stable, Callable[[], None]]] = []
+        self.held: list[tuple[int, Stable, Callable[[], None], object]] = []
 
-    def hold(self, leave: Callable[[], None]) -> None:
+    def hold(self, leave: Callable[[], None], key: object = None) -> None:
         """Something that rests on the present state waits: for the newest write that has begun, or, if the state has
-        changed since, for the next one. Then `leave` is called."""
+        changed since, for the next one. Then `leave` is called. It replaces what waits with the same `key`."""
+        if key is not None:
+            self.held = [one for one in self.held if one[3] != key]
         state = self.state()
         is_taken = state[:2] == self.taken[:2]
-        self.held.append((self.begun if is_taken else self.begun + 1, state, leave))
+        self.held.append((self.begun if is_taken else self.begun + 1, state, leave, key))
 
     def write(self) -> None:
         """A write begins."""
@@ -65,12 +68,12 @@ class Disk:
     def release(self) -> None:
         """Everything leaves that rests only on what a crash cannot lose."""
         held, self.held = self.held, []
-        for write, rests, leave in held:
+        for write, rests, leave, key in held:
             if write <= self.durable:
                 assert self.stable.covers(rests), f"{rests} could still be lost, {self.stable} not"
                 leave()
             else:
-                self.held.append((write, rests, leave))
+                self.held.append((write, rests, leave, key))
 
     def crash(self) -> Stable:
         """A crash; returns what the machine begins with again."""

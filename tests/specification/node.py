@@ -90,7 +90,9 @@ class Node(Network):
     def send(self, envelope: Envelope) -> None:
         """What rests on the disk waits for it."""
         leaves = machine_of(envelope.to) != self.number
-        if isinstance(envelope.message, (P1b, P2b)) or (isinstance(envelope.message, P1a) and leaves):
+        if isinstance(envelope.message, P1b):
+            self.disk.hold(lambda: self.leave(envelope), machine_of(envelope.to))
+        elif isinstance(envelope.message, P2b) or (isinstance(envelope.message, P1a) and leaves):
             self.disk.hold(lambda: self.leave(envelope))
         else:
             self.leave(envelope)

@@ -122,7 +122,7 @@ class TestCommander:
         node.client()
         node.request(1, command(0, 77, b"", OPEN_SESSION))
         node.request(1, command(0, 78, b"", OPEN_SESSION))
-        node.tick(150)
+        node.wait_for_repeats()
         sent = node.from_peer(1, "phase2a")
         by_slot: dict[int, set[int]] = {}
         for message in sent:

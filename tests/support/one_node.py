@@ -45,6 +45,13 @@ def command(
     return session, sequence, kind, unacknowledged, payload, 0 if kind in (NOOP, OPEN_SESSION) else nonce
 
 
+def run_with(one: OneNode, at: int, payloads: list[bytes]) -> None:
+    """The node holds these commands, accepted at a peer's ballot from slot 1 on, and all is durable."""
+    for slot, payload in enumerate(payloads, 1):
+        one.phase2a(at & 0xFFFFFF, at, slot, [command(9, slot, payload)])
+    one.sync()
+
+
 class OneNode:
     """A core with `nodes` - 1 peers, all linked, founded unless `founded` is false. `slow`: a job of the machine waits
     for `finish`; else it is done at once. `inside`: there are no jobs, see `PythonMachine`."""
@@ -65,9 +72,11 @@ class OneNode:
         journal: StateMachine | None = None,
         slow: bool = False,
         inside: bool = False,
+        in_flight_bytes: int = 8 << 20,
     ) -> None:
         self.id = node
         self.nodes = nodes
+        self.keeps_bulk = False  # the network takes what is handed out only when a test says so, with `left`
         self.incarnations = [1000 + i for i in range(nodes)]
         self.now_ns = 1000 * MS
         self.meta = dict(meta or {})
@@ -80,6 +89,7 @@ class OneNode:
         self.job: ApplyJob | None = None
         self.roles = roles or [ALL_ROLES] * nodes
         voters = [i for i, role in enumerate(self.roles) if role & ACCEPTOR]
+        self.in_flight_bytes = in_flight_bytes
         self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, versions)
         self.batch: Batch | None = None
         self.reads: list[Read] = []
@@ -112,6 +122,7 @@ class OneNode:
             flatten=flatten,
             window=window,
             versions=versions,
+            in_flight_bytes=self.in_flight_bytes,
         )
 
     # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives
@@ -151,6 +162,18 @@ class OneNode:
             ]
         self.receive(100 + peer, codec.encode(kind, **fields))
 
+    def answer_ping(self, peer: int) -> None:
+        """A peer answers a ping that it got just now: all that was sent to it has arrived."""
+        self.send(peer, "pong", nonce=self.now_ns, slot_out=1)
+
+    def wait_for_repeats(self) -> None:
+        """Lets time pass in which all peers answer pings: what they have not answered is sent again."""
+        for _ in range(4):
+            self.tick(110)
+            for peer in range(self.nodes):
+                if peer != self.id:
+                    self.answer_ping(peer)
+
     def phase2a(
         self,
         peer: int,
@@ -171,7 +194,16 @@ class OneNode:
 
     def collect(self) -> None:
         """Takes one output of the core."""
-        carry_out(self.core, self)
+        carry_out(self.core, self, self.keep_bulk if self.keeps_bulk else None)
+
+    def left(self, link: int, backlog: int = 0) -> None:
+        """All but so many bytes have left on a link."""
+        self.core.link_backlog(link, backlog)
+        self.collect()
+
+    def keep_bulk(self, link: int, frames: list[bytes]) -> None:
+        """Bulk that leaves when the test says so."""
+        self.on_frames(link, codec.uncut(frames)[0])
 
     # -- the effects of the core
     def on_events(self, events: Sequence[Event]) -> None:

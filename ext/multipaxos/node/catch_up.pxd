@@ -1,7 +1,7 @@
 # Both ends of a fetch: see catch_up.pyx.
 cimport cython
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from multipaxos.node.context cimport Context
 from multipaxos.node.journal cimport Journal
@@ -10,7 +10,7 @@ from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport Read
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.replica cimport Replica
-from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.messages cimport Message, Pvalues, Watermark
 from multipaxos.wire.record cimport Judgement
 
 
@@ -37,6 +37,7 @@ cdef class CatchUp:
     cdef int asked                   # the peer that was asked last
     cdef uint64_t fetching           # first slot of the fetch that is on its way; 0: none
     cdef uint64_t fetch_due_ns       # the next fetch
+    cdef uint64_t wait_ns            # from a fetch to the next one, if no answer comes
     # what peers lack
     cdef dict lookups                # token -> Lookup
     cdef set damaged                 # indexes of the records that were reported to be damaged
@@ -54,6 +55,9 @@ cdef class CatchUp:
     cdef int on_link_down(self, Link link) except -1
     cdef uint64_t due_ns(self) noexcept
     cdef int on_fetch(self, Link link, const Message* message) except -1
+    cdef int on_room(self, Link link) except -1
+    cdef int answer(self, Link link, uint64_t first, uint64_t end) except -1
+    cdef int send(self, Link link, uint64_t first, uint64_t end, const Pvalues* entries, uint32_t count) except -1
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int look_up(self, Link link, uint64_t first, uint64_t end) except -1
     cdef int on_read(self, uint64_t token, bint ok, object data) except -1

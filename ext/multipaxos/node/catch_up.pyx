@@ -17,7 +17,9 @@ Rules.
 - A damaged record is not sent, nor is what an older one says of its slots: an answer ends before it. Where nothing can
   be sent, no answer is: the peer asks another one.
 - What was decided in a former life is sent from the disk also where our own replica is stuck at a hole below it.
-- At most one read of the log is under way for a peer.
+- At most one read of the log is under way for a peer, and one fetch of it waits: the newest.
+- A fetch is repeated after a time that doubles, to the next peer, and not while bytes of an answer are arriving. It is
+  not answered twice while the answer waits for the link.
 """
 
 cimport cython
@@ -30,7 +32,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from multipaxos.node.context cimport Context
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
-from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RING_DELAY_NS
+from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RETRY_NS_MAX, RING_DELAY_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport NOTHING, Read
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -68,6 +70,7 @@ cdef class CatchUp:
         self.acceptor = acceptor
         self.replica = replica
         self.source = -1
+        self.wait_ns = RETRY_NS
         self.lookups = {}
         self.damaged = set()
         self.reads = []
@@ -137,9 +140,13 @@ cdef class CatchUp:
         return 0
 
     cdef int fetch(self) except -1:
-        """Asks for the first gap in the decisions."""
-        cdef Link link = self.whom_to_ask()
+        """Asks for the first gap in the decisions, unless the answer to the last question is arriving."""
+        cdef Link link = self.links.peers[self.asked]
         cdef uint64_t end, first = self.replica.undecided
+        if self.fetching and link is not None and self.leading.is_arriving(link):
+            self.fetch_due_ns = self.context.now_ns + RETRY_NS
+            return 0
+        link = self.whom_to_ask()
         if link is None:
             self.fetch_due_ns = self.context.now_ns + RETRY_NS
             return 0
@@ -150,7 +157,8 @@ cdef class CatchUp:
             return 0                     # no room until what we have is durable
         put_fetch(&link.outgoing, first, self.replica.end_of_decisions(end))
         self.fetching = first
-        self.fetch_due_ns = self.context.now_ns + RETRY_NS
+        self.fetch_due_ns = self.context.now_ns + self.wait_ns
+        self.wait_ns = min(2 * self.wait_ns, <uint64_t>RETRY_NS_MAX)
         self.asked = link.node_id
         self.source = -1                 # if no answer comes, the next peer is asked
         return 0
@@ -195,14 +203,16 @@ cdef class CatchUp:
         if message.first == self.fetching:
             self.fetching = 0            # once: a repeated answer must not ask for the next stretch twice
             self.fetch_due_ns = 0
+            self.wait_ns = RETRY_NS
             self.source = link.node_id if message.end > message.first else -1
         return 0
 
     cdef int on_link_down(self, Link link) except -1:
-        """A peer that was ahead is gone: another one is asked at once."""
-        if self.source == link.node_id:
+        """A peer that was ahead, or was asked, is gone: another one is asked at once."""
+        if self.source == link.node_id or (self.fetching and self.asked == link.node_id):
             self.source = -1
             self.fetch_due_ns = 0
+            self.wait_ns = RETRY_NS
         return 0
 
     cdef uint64_t due_ns(self) noexcept:
@@ -211,18 +221,38 @@ cdef class CatchUp:
     # == what peers lack
 
     cdef int on_fetch(self, Link link, const Message* message) except -1:
-        """A peer asks for decisions."""
-        cdef uint64_t end = min(message.end, max(self.replica.undecided, self.journal.decided_before))
-        if message.first < 1 or message.first >= end:
+        """A peer asks for decisions: it is answered now, or when its link has room, or not at all if the same answer
+        still waits for the link."""
+        if message.first == link.answered_first and not link.has_left(link.answered_place):
             return 0
-        if message.first < self.acceptor.mark and not self.context.is_replica:
-            put_fetched(&link.bulk, message.first, message.first, self.acceptor.mark, NULL, 0)
+        link.asked_first, link.asked_end = message.first, message.end
+        return self.on_room(link)
+
+    cdef int on_room(self, Link link) except -1:
+        """Answers the fetch that waits, if there is one and the link has room."""
+        cdef uint64_t first = link.asked_first
+        if not first or not link.has_room():
             return 0
-        if message.first >= self.replica.undecided:
-            return self.look_up(link, message.first, end)
-        if message.first >= self.replica.decisions.base:
-            return self.answer_fetch(link, message.first, min(end, self.replica.undecided))
-        return self.look_up(link, message.first, min(end, self.replica.decisions.base))
+        link.asked_first = 0
+        return self.answer(link, first, link.asked_end)
+
+    cdef int answer(self, Link link, uint64_t first, uint64_t end) except -1:
+        end = min(end, max(self.replica.undecided, self.journal.decided_before))
+        if first >= end:
+            return 0
+        if first < self.acceptor.mark and not self.context.is_replica:
+            return self.send(link, first, first, NULL, 0)
+        if first >= self.replica.undecided:
+            return self.look_up(link, first, end)
+        if first >= self.replica.decisions.base:
+            return self.answer_fetch(link, first, min(end, self.replica.undecided))
+        return self.look_up(link, first, min(end, self.replica.decisions.base))
+
+    cdef int send(self, Link link, uint64_t first, uint64_t end, const Pvalues* entries, uint32_t count) except -1:
+        """The answer to a fetch from `first` on."""
+        put_fetched(&link.bulk, first, end, self.acceptor.mark, entries, count)
+        link.answered_first, link.answered_place = first, link.place()
+        return 0
 
     cdef int answer_fetch(self, Link link, uint64_t first, uint64_t end) except -1:
         """Sends decisions from memory."""
@@ -249,7 +279,7 @@ cdef class CatchUp:
                 entries[count].run, entries[count].size = run.frame, run.size
                 size += pvalues_bytes(&entries[count])
                 count += 1
-            put_fetched(&link.bulk, first, slot, self.acceptor.mark, entries, count)
+            self.send(link, first, slot, entries, count)
         finally:
             free(entries)
         return 0
@@ -313,7 +343,7 @@ cdef class CatchUp:
                     count += 1
                 slot += 1
             if count:
-                put_fetched(&link.bulk, first, slot, self.acceptor.mark, entries, count)
+                self.send(link, first, slot, entries, count)
         finally:
             free(entries)
         return 0

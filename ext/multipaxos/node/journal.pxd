@@ -41,6 +41,7 @@ cdef class Journal:
     cdef uint64_t idle_due_ns        # META_DECIDED is put then, if nothing is decided until then
     cdef readonly uint64_t emitted_out   # `undecided` of the replica when the newest batch was closed
     cdef readonly uint64_t durable_out   # the same when the newest durable batch was closed
+    cdef uint64_t kept_slot, kept_until_ns   # slots from there on stay in memory until then; 0 ns: none has to
     # answers of our acceptor
     cdef Ack* acks                   # that wait
     cdef uint64_t acks_count, acks_room
@@ -66,5 +67,6 @@ cdef class Journal:
     cdef int release_acks(self) except -1
     cdef int put_released(self, const Ack* ack) except -1
     cdef list release_promises(self)
-    cdef void drop_applied(self, uint64_t ring_bytes) noexcept
+    cdef void keep(self, uint64_t slot, uint64_t until_ns) noexcept
+    cdef void drop_applied(self, uint64_t ring_bytes, uint64_t now_ns) noexcept
     cdef void drop_below(self, uint64_t slot) noexcept

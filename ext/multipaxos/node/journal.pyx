@@ -175,9 +175,12 @@ cdef class Journal:
         return 0
 
     cdef int hold_promise(self, int node_id, bytes data) except -1:
-        """A phase 1b of our acceptor for the leader on `node_id`."""
+        """A phase 1b of our acceptor for the leader on `node_id`; it replaces one that waits."""
+        cdef Promise promise
+        self.promises = [promise for promise in self.promises if promise.node_id != node_id]
         self.promises.append(Promise(self.ticket(), node_id, data))
         return 0
+
 
     cdef int release_acks(self) except -1:
         """Moves the acks whose batch is durable to `released`, in order; acks of neighbouring runs become one."""
@@ -221,7 +224,13 @@ cdef class Journal:
         return durable
 
     # -- memory
-    cdef void drop_applied(self, uint64_t ring_bytes) noexcept:
+    cdef void keep(self, uint64_t slot, uint64_t until_ns) noexcept:
+        """The slots from `slot` on do not leave memory before that time, unless they are too large: a scout pulls
+        them."""
+        self.kept_slot = min(self.kept_slot, slot) if self.kept_until_ns else slot
+        self.kept_until_ns = until_ns
+
+    cdef void drop_applied(self, uint64_t ring_bytes, uint64_t now_ns) noexcept:
         """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is
         applied, and durable, and a META_DECIDED above it is durable too."""
         cdef uint64_t window = self.replica.window
@@ -229,6 +238,10 @@ cdef class Journal:
         cdef uint64_t keep = window // 16 if large else 2 * window
         cdef uint64_t enough = self.acceptor.accepted.base + keep + window // 8  # smaller steps do not pay
         cdef uint64_t out = min(self.durable_out, self.replica.slot_out)
+        if now_ns >= self.kept_until_ns:
+            self.kept_until_ns = 0
+        elif not large:
+            out = min(out, self.kept_slot + keep)
         if out > enough:
             self.drop_below(out - keep)
 

@@ -1,7 +1,7 @@
 """Leading: our own leader, its scout and its commanders, joined to links and disk.
 
-Theory. `paxos.leader` is the pure role. This organ sends what its scout and commanders ask, hands them the answers,
-sends again what was not answered, and reports what is decided. It also knows the ballots that were seen, because a
+Theory. `paxos.leader` is the pure role. This organ sends what its scout asks, hands it and the commanders the answers,
+and reports what is decided; `delivery` sends the phases 2a. It also knows the ballots that were seen, because a
 higher one ends our own attempt or reign.
 
 A node keeps the highest ballot in several senses; each is needed:
@@ -18,6 +18,10 @@ A node keeps the highest ballot in several senses; each is needed:
 Rules.
 - If any message shows a higher ballot, our leader is preempted before anything else is done with that message.
 - A scout's phase 1a waits until its ballot is durable. A phase 2a leaves at once.
+- A scout asks each acceptor for one part of its answer at a time; a part that comes brings the next question. It asks
+  again after a time that doubles, unless bytes of the answer are arriving.
+- A scout goes on although slots are decided meanwhile. It gives way to a new attempt, which begins at a higher slot,
+  only if it does not get on: an acceptor refused it as too far behind, or no part has come for a time-out.
 - A node does not scout while a peer that it heard lately is more than WINDOW ahead: it fetches from that peer first.
 - A decision waits DECISION_DELAY_NS for a phase 2a to travel on; a peer with clients that wait gets it at once.
 - A node whose replica differs from a majority (`agreement`) neither scouts nor leads.
@@ -30,21 +34,23 @@ from libc.stdint cimport uint64_t
 
 from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.context cimport Context
+from multipaxos.node.delivery cimport Delivery
 from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
-from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RESEND_BYTES, RETRY_NS
+from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RETRY_NS, RETRY_NS_MAX
 from multipaxos.node.links cimport Link, Links
-from multipaxos.paxos.acceptor cimport Acceptor, Vote
+from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport LEAP_MAX, ROUND_MAX, ballot_leader, ballot_round, is_ballot
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport ACCEPTOR
+from multipaxos.paxos.scout cimport Scout
 from multipaxos.paxos.slots cimport Ring, Row
 from multipaxos.paxos.verdict cimport MALFORMED
-from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
-from multipaxos.wire.messages cimport CUT_BYTES, Message, Watermark
-from multipaxos.wire.run cimport Run, run_drop, set_watermark
+from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_take
+from multipaxos.wire.messages cimport Message, Watermark
+from multipaxos.wire.run cimport Run, run_drop
 from multipaxos.wire.writing cimport put_decision, put_leading, put_phase1a
 
 from multipaxos.errors import InvariantViolation
@@ -53,12 +59,12 @@ from multipaxos.paxos.ballot import describe
 
 @cython.final
 cdef class Leading:
-    """`known_ballot`: the highest ballot that the disk held."""
+    """`in_flight_bytes`: nothing more is proposed while the proposals that are not decided hold as many."""
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
                   Joining joining not None, Election election not None, Agreement agreement not None,
                   Acceptor acceptor not None, Leader leader not None, Replica replica not None,
-                  uint64_t known_ballot):
+                  uint64_t in_flight_bytes):
         self.context = context
         self.links = links
         self.journal = journal
@@ -69,8 +75,10 @@ cdef class Leading:
         self.leader = leader
         self.commanders = leader.commanders
         self.replica = replica
-        self.known_ballot = leader.ballot = known_ballot
+        self.known_ballot = leader.ballot = max(journal.ballot_put, acceptor.ballot_num)  # that the disk held
         self.decision_due_ns = NEVER
+        self.delivery = Delivery(context, links, journal, acceptor, leader)
+        self.in_flight_bytes = in_flight_bytes
 
     # == ballots
 
@@ -128,40 +136,55 @@ cdef class Leading:
     cdef Link scout(self):
         """Begins an attempt and returns None. If we are far behind a peer that was heard lately, begins none and
         returns that peer: we fetch from it first."""
-        cdef Bytes promise = Bytes(NULL, 0, 0)
         cdef Link link
         for link in self.links.peers:
             if (link is not None and link.slot_out > self.replica.slot_out + self.context.window
                     and self.context.now_ns - link.heard_ns <= 2 * self.election.timeout_ns):
                 self.election.soon(self.context.now_ns)
                 return link
+        self.is_refused = False
         self.leader.begin_scout(max(self.known_ballot, self.acceptor.ballot_num), self.replica.slot_out)
         self.known_ballot = self.leader.ballot
         self.journal.put_ballot(self.leader.ballot)
         self.scout_ticket = self.journal.ticket()
+        self.scout_wait_ns = RETRY_NS
         self.scout_due_ns = self.context.now_ns + RETRY_NS
+        self.got_on_ns = self.context.now_ns
         if self.acceptor.adopt(self.leader.ballot) and self.acceptor.may_promise(self.replica.slot_out):
-            try:
-                self.acceptor.answer_phase1a(&promise, self.replica.slot_out)
-                self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
-            finally:
-                bytes_free(&promise)
+            self.promise_own()
         self.context.note("scouting", self.leader.ballot, self.replica.slot_out,
                           f"scouting at ballot {describe(self.leader.ballot)} from slot {self.replica.slot_out}")
         return None
 
     cdef int send_scout(self) except -1:
-        """Phase 1a to every acceptor whose answer is not complete; the ballot is durable."""
+        """Phase 1a to every acceptor whose answer is not complete and not arriving; the ballot is durable."""
         cdef Link link
-        cdef int i
-        if self.leader.state != SCOUTING:
-            return 0
-        for i in range(self.context.nodes):
-            link = self.links.peers[i]
-            if (link is not None and self.context.roles[i] & ACCEPTOR
-                    and not self.leader.scout.answered >> i & 1):
-                put_phase1a(&link.outgoing, self.leader.ballot, self.leader.scout.first, self.leader.scout.first)
+        if self.leader.state == SCOUTING and not self.scout_ticket:
+            for link in self.links.peers:
+                if link is not None and not self.is_arriving(link):
+                    self.ask(link)
         return 0
+
+    cdef int ask(self, Link link) except -1:
+        """Asks an acceptor for the next part of its answer, if its answer is not complete."""
+        cdef Scout scout = self.leader.scout
+        if self.context.roles[link.node_id] & ACCEPTOR and not scout.answered >> link.node_id & 1:
+            put_phase1a(&link.outgoing, self.leader.ballot, scout.first, scout.covered[link.node_id])
+        return 0
+
+    cdef bint is_arriving(self, Link link) noexcept:
+        """Have bytes of a frame that is not whole come lately?"""
+        return link.arrived_ns and self.context.now_ns - link.arrived_ns < RETRY_NS
+
+    cdef int promise_own(self) except -1:
+        """The next part of our own acceptor's answer to our scout."""
+        cdef Bytes promise = Bytes(NULL, 0, 0)
+        cdef Scout scout = self.leader.scout
+        try:
+            self.acceptor.answer_phase1a(&promise, max(scout.first, scout.covered[self.context.node_id]))
+            return self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
+        finally:
+            bytes_free(&promise)
 
     cdef int on_durable(self) except -1:
         """Asks the acceptors once the scout's ballot is durable."""
@@ -171,23 +194,45 @@ cdef class Leading:
         return 0
 
     cdef int on_phase1b(self, Link link, const Message* message) except -1:
+        cdef uint64_t covered
         self.see_ballot(message.ballot)
+        if self.leader.state != SCOUTING:
+            return 0
+        covered = self.leader.scout.covered[link.node_id]
         if self.leader.on_phase1b(link.node_id, message) == MALFORMED:
             return self.links.refuse(link, "a phase1b whose pvalues are not pvalues")
+        if self.leader.scout.covered[link.node_id] > covered:
+            self.scout_wait_ns = RETRY_NS
+            self.got_on_ns = self.context.now_ns
+            if not self.scout_ticket:
+                self.ask(link)
+        return 0
+
+    cdef int on_own_promise(self, const Message* message) except -1:
+        """A part of our own acceptor's answer is durable."""
+        cdef uint64_t ballot = self.leader.ballot
+        if self.leader.state != SCOUTING or message.ballot != ballot:
+            return 0
+        self.leader.on_phase1b(self.context.node_id, message)
+        if not self.leader.scout.answered >> self.context.node_id & 1 and message.first < message.end:
+            self.promise_own()
+        return 0
+
+    cdef int on_refused(self, Link link, uint64_t slot_out) except -1:
+        """A pong in place of a promise: our scout is too far behind for this acceptor."""
+        if self.leader.state == SCOUTING and slot_out > self.leader.scout.first:
+            self.is_refused = True
         return 0
 
     cdef int on_adopted(self) except -1:
         """The scout has its quorum: this node leads."""
         cdef Link link
-        cdef uint64_t i, answered = self.leader.scout.answered
+        cdef uint64_t answered = self.leader.scout.answered
         self.leader.adopt_proposals(self.context.utc_ns)
         self.adopted_ns = self.context.now_ns
         self.election.begin_reign(self.leader.ballot, answered, self.context.now_ns)
         self.election.heard(self.context.now_ns)
-        self.resend_due_ns = self.context.now_ns + RETRY_NS
-        for i in range(self.leader.unsent_count):
-            self.send_run(self.leader.unsent[i])
-        self.leader.drop_unsent()
+        self.delivery.begin_reign()
         self.context.note("adopted", self.leader.ballot, self.commanders.start,
                           f"adopted at ballot {describe(self.leader.ballot)}: start {self.commanders.start}, "
                           f"proposed again up to slot {self.commanders.slot_end - 1}")
@@ -224,42 +269,17 @@ cdef class Leading:
         cdef Ring ring = self.commanders.proposals
         cdef Run* run
         if self.commanders.decided_end == self.commanders.slot_end:
-            self.resend_due_ns = self.context.now_ns + RETRY_NS
-        while True:
+            self.delivery.on_progress()
+        while ring.bytes < self.in_flight_bytes:
             run = self.replica.propose(self.leader.ballot, self.commanders.slot_end, ring.base + ring.capacity,
                                        self.context.utc_ns)
             if run == NULL:
                 return 0
             try:
                 self.commanders.propose(run)
-                self.send_run(run)
+                self.delivery.send(run)
             finally:
                 run_drop(run)
-
-    cdef int send_run(self, Run* run) except -1:
-        """A commander's phase 2a for every slot of the run, to all nodes."""
-        cdef Link link
-        for link in self.links.peers:
-            if link is not None:
-                self.send_run_to(link, run)
-        return self.accept_own(run)
-
-    cdef int send_run_to(self, Link link, Run* run) except -1:
-        cdef Watermark watermark = self.commanders.watermark()
-        cdef Bytes* queue = &link.bulk if run.size > CUT_BYTES else &link.outgoing
-        cdef size_t at = queue.size
-        bytes_put(queue, run.frame, run.size)
-        set_watermark(queue.data + at, &watermark)
-        link.reported_end = watermark.end
-        return 0
-
-    cdef int accept_own(self, Run* run) except -1:
-        """Our own acceptor accepts (or learns) a run of our own leader."""
-        cdef Vote vote = self.acceptor.on_phase2a(run)
-        if vote.changed:
-            self.journal.record(run, vote.first, vote.end)
-        if self.acceptor.voting and vote.accepted:
-            self.journal.hold_ack(self.context.node_id, run.ballot, vote.first, vote.end)
         return 0
 
     cdef int on_decided(self) except -1:
@@ -278,52 +298,21 @@ cdef class Leading:
             self.replica.decide(row.run, slot, upto)
             slot = upto
         self.commanders.proposals.advance(end)
-        self.resend_due_ns = self.context.now_ns + RETRY_NS
+        self.delivery.on_progress()
         if self.decision_due_ns == NEVER:
             self.decision_due_ns = self.context.now_ns + DECISION_DELAY_NS
-        return 0
-
-    cdef int resend(self) except -1:
-        """Commanders ask again every acceptor that has not voted for the slots in flight; our own acceptor too, because
-        its ring may have been too far behind."""
-        cdef Link link
-        for link in self.links.peers:
-            if link is not None:
-                self.resend_to(link)
-        self.resend_to_self()
-        self.resend_due_ns = self.context.now_ns + RETRY_NS
-        return 0
-
-    cdef int resend_to_self(self) except -1:
-        cdef uint64_t slot
-        cdef Row* row
-        cdef Run* last = NULL
-        for slot in range(self.commanders.decided_end, self.commanders.slot_end):
-            row = self.commanders.proposals.find(slot)
-            if row != NULL and row.run != last and not row.votes >> self.context.node_id & 1:
-                last = row.run
-                self.accept_own(last)
-        return 0
-
-    cdef int resend_to(self, Link link) except -1:
-        cdef uint64_t slot = self.commanders.decided_end, bytes_sent = 0
-        cdef Row* row
-        cdef Run* last = NULL
-        while slot < self.commanders.slot_end and bytes_sent < RESEND_BYTES:
-            row = self.commanders.proposals.find(slot)
-            if row != NULL and row.run != last and not row.votes >> link.node_id & 1:
-                last = row.run
-                self.send_run_to(link, last)
-                bytes_sent += last.size
-            slot += 1
         return 0
 
     cdef int send_decisions(self, bint to_all) except -1:
         """Sends the watermark by itself: to all peers that lack it, or only to those of them with clients that wait."""
         cdef Link link
         cdef Watermark watermark = self.commanders.watermark()
+        cdef uint64_t end = watermark.end
         for link in self.links.peers:
-            if link is not None and link.reported_end < watermark.end and (
+            if link is None:
+                continue
+            watermark.end = max(watermark.first, link.told_end(end))
+            if link.reported_end < watermark.end and (
                     to_all or (link.forwarded_ns and self.context.now_ns - link.forwarded_ns < FORWARDER_NS)):
                 put_decision(&link.outgoing, &watermark)
                 link.reported_end = watermark.end
@@ -372,11 +361,20 @@ cdef class Leading:
     cdef int greet(self, Link link) except -1:
         """Sends to a peer with a new link what the broken link may have lost."""
         if self.leader.state == ACTIVE:
-            self.resend_to(link)
+            self.delivery.greet(link)
             link.reported_end = 0
             self.send_decisions(True)
         elif self.leader.state == SCOUTING and not self.scout_ticket:
-            self.send_scout()
+            self.ask(link)
+        return 0
+
+    cdef int on_room(self, Link link) except -1:
+        """The backlog of a link has fallen: what is owed to it goes on, and it may be told more."""
+        if self.leader.state != ACTIVE or link.node_id < 0:
+            return 0
+        self.delivery.pump(link)
+        if self.decision_due_ns == NEVER and link.reported_end < link.told_end(self.commanders.decided_end):
+            self.decision_due_ns = self.context.now_ns + DECISION_DELAY_NS
         return 0
 
     cdef int on_link_down(self, Link link) except -1:
@@ -399,11 +397,6 @@ cdef class Leading:
     cdef uint64_t decision_due(self) noexcept:
         return self.decision_due_ns if self.leader.state == ACTIVE else NEVER
 
-    cdef uint64_t resend_due(self) noexcept:
-        if self.leader.state == ACTIVE and self.commanders.decided_end < self.commanders.slot_end:
-            return self.resend_due_ns
-        return NEVER
-
     cdef uint64_t scout_due(self) noexcept:
         """When a scout sends again, or a passive leader begins to scout."""
         if self.leader.state == SCOUTING:
@@ -413,28 +406,29 @@ cdef class Leading:
         return NEVER
 
     cdef uint64_t due_ns(self) noexcept:
-        return min(self.decision_due(), min(self.resend_due(), self.scout_due()))
+        return min(self.decision_due(), min(self.delivery.due_ns(), self.scout_due()))
 
     cdef Link on_due(self):
         """Runs the timers that are due; returns the peer that we have to fetch from before we scout, or None."""
         if self.context.now_ns >= self.decision_due():
             self.send_decisions(True)
-        if self.context.now_ns >= self.resend_due():
-            self.resend()
+        if self.context.now_ns >= self.delivery.due_ns():
+            self.delivery.repeat()
         if self.context.now_ns >= self.scout_due():
             return self.on_scout_due()
         return None
 
     cdef Link on_scout_due(self):
-        """A passive leader scouts. A scout sends phase 1a again, or gives way to a new attempt if slots were decided
-        meanwhile, because `first` is fixed for a scout's life."""
+        """A passive leader scouts. A scout asks again, or gives way to a new attempt if it does not get on and would
+        begin at a higher slot; `first` is fixed for a scout's life."""
         if self.leader.state == PASSIVE:
             return self.scout()
-        self.scout_due_ns = self.context.now_ns + RETRY_NS
-        if self.replica.slot_out > self.leader.scout.first and self.has_round():
+        self.scout_due_ns = self.context.now_ns + self.scout_wait_ns
+        self.scout_wait_ns = min(2 * self.scout_wait_ns, <uint64_t>RETRY_NS_MAX)
+        if (self.replica.slot_out > self.leader.scout.first and self.has_round()
+                and (self.is_refused or self.context.now_ns - self.got_on_ns >= self.election.timeout_ns)):
             return self.scout()
-        if not self.scout_ticket:
-            self.send_scout()
+        self.send_scout()
         return None
 
     def invariants(self):
@@ -443,5 +437,6 @@ cdef class Leading:
         if self.known_ballot < max(self.leader.ballot, self.leading_ballot):
             raise InvariantViolation(f"known_ballot {self.known_ballot} is below the leader's {self.leader.ballot} or "
                                      f"leading_ballot {self.leading_ballot}")
+        self.delivery.invariants()
         if self.scout_ticket and self.leader.state == PASSIVE:
             raise InvariantViolation(f"a passive leader waits for its ballot in batch {self.scout_ticket}")

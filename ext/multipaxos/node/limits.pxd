@@ -18,15 +18,23 @@ cdef enum:
     MILLISECOND_NS = 1000000
     DECISION_DELAY_NS = 5 * MILLISECOND_NS     # a decision waits so long for a phase 2a to travel on
     RING_DELAY_NS = 5 * MILLISECOND_NS         # a fetch waits so long for room in the rings
-    RETRY_NS = 100 * MILLISECOND_NS            # scouts, commanders and fetches send again what was not answered
-    FORWARD_RETRY_NS = 500 * MILLISECOND_NS    # a replica forwards again what was not applied
+    RETRY_NS = 100 * MILLISECOND_NS            # scouts, commanders and fetches send again what was not answered,
+    RETRY_NS_MAX = 1600 * MILLISECOND_NS       #   first after RETRY_NS, then each time after twice as long, up to this
+    FORWARD_RETRY_NS = 500 * MILLISECOND_NS    # a replica forwards again what was not applied, likewise,
+    FORWARD_RETRY_NS_MAX = 2000 * MILLISECOND_NS   #   up to this
     FORWARDER_NS = 1000 * MILLISECOND_NS       # a peer that forwarded a request so lately has clients that wait
     IDLE_NS = 1000 * MILLISECOND_NS            # META_DECIDED is put when nothing was decided for so long
     FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
     FETCH_ENTRIES = 4096             # of one answer to a fetch
     ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run
     PARTIAL_BYTES_MAX = 128 << 20    # memory of frames that clients have begun: some 64 values of 1 MiB
-    RESEND_BYTES = 256 << 10         # that a leader sends again to one acceptor at a time
+    IN_FLIGHT_BYTES = 8 << 20        # of undecided proposals: 0.7 s of a link of 100 Mbit/s, and an election carries it
+    BUDGET_BYTES = 128 << 10         # of bulk that may wait on a new link
+    BUDGET_BYTES_MIN = 32 << 10      # on a slow one: half a piece, so that the next one is there when one has left
+    BUDGET_BYTES_MAX = 1 << 20       # on any: what memory and a link that breaks cost for each peer
+
+cdef enum:
+    KEEP_TIMEOUTS = 2                # times the election time-out: so long after a question rings keep what a scout pulls
 
 cdef enum:                           # the relations
     PARTIAL_FRAMES_FIT = 1 // (PARTIAL_BYTES_MAX >= 16 * FRAME_BYTES_MAX)

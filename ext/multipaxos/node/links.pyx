@@ -6,7 +6,8 @@ rest has not come, the bytes that are to leave, and what its peer last reported.
 Bytes leave in two queues. *Control* leaves at once: pings, votes, watermarks, phases 1a, runs of small commands. *Bulk*
 is whatever is long, or repeats what was sent before; the shell hands the next of its pieces to the kernel only when the
 last one has left. So control waits for one piece at most, whatever waits on the link. The shell reports how many bytes
-of bulk wait (`unsent`), and whoever produces bulk waits for that.
+wait (`unsent`), and whoever produces bulk does so only while fewer than `budget` wait: as many as the link has carried
+lately in a quarter of the election time-out. So what a link holds is little in time, however slow it is.
 
 Rules.
 - A peer has at most one link. What is known of a peer is forgotten with its link, because the peer may come back
@@ -14,6 +15,8 @@ Rules.
 - What a peer says of the log counts only if the incarnation that its handshake proved is a founder's, and only once the
   founders are known. Whoever is none may ask.
 - The frames of one queue keep their order; control overtakes bulk.
+- No peer is told that a slot is decided whose phase 2a waits on its link: it would fetch what it is about to get
+  (`told_end`).
 - A frame of more than CUT_BYTES travels in pieces, each a frame of its own. Its pieces come in order, and those of the
   next frame after them. A piece is no longer than CUT_BYTES and its frame is longer, so a piece holds no piece.
 - Frames that clients have begun are bounded in memory, for all clients together, and in time. Where it is too much, the
@@ -28,11 +31,13 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from multipaxos.node.limits cimport FRAME_NS, NEVER, PARTIAL_BYTES_MAX
+from multipaxos.node.limits cimport (
+    BUDGET_BYTES, BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, FRAME_NS, NEVER, PARTIAL_BYTES_MAX,
+)
 from multipaxos.node.output cimport NOTHING
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
-from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault
-from multipaxos.wire.messages cimport CUT_BYTES, FRAME_BYTES_MAX, PIECE_HEAD, Message
+from multipaxos.wire.encoding cimport FINE, FOREIGN, OVERSIZED, PARTIAL, Fault, load64
+from multipaxos.wire.messages cimport BODY, CUT_BYTES, FRAME_BYTES_MAX, PHASE2A, PIECE_HEAD, Message
 from multipaxos.wire.reading cimport frame_size
 from multipaxos.wire.writing cimport put_piece
 
@@ -58,6 +63,8 @@ cdef class Link:
         self.cluster_id = cluster_id
         self.refused_slots = refused_slots
         self.is_up = True
+        self.budget = BUDGET_BYTES
+        self.runs = []
         memset(&self.pending, 0, sizeof(Bytes))
         memset(&self.outgoing, 0, sizeof(Bytes))
         memset(&self.bulk, 0, sizeof(Bytes))
@@ -69,12 +76,19 @@ cdef class Link:
         bytes_free(&self.bulk)
         bytes_free(&self.arriving)
 
+    cdef uint64_t told_end(self, uint64_t end):
+        """Of the slots below `end` those that this peer may be told of."""
+        if self.runs:
+            return min(end, <uint64_t>self.runs[0][1])
+        return min(end, self.uncut_first) if self.uncut_first else end
+
 
 @cython.final
 cdef class Links:
-    """All links of a node in a cluster of `nodes`."""
+    """All links of a node in a cluster of `nodes`; `quarter_ns`: a quarter of the election time-out."""
 
-    def __cinit__(self, int nodes):
+    def __cinit__(self, int nodes, uint64_t quarter_ns=125_000_000):
+        self.quarter_ns = quarter_ns
         self.links = {}
         self.peers = [None] * nodes
         self.closes = []
@@ -196,7 +210,7 @@ cdef class Links:
                 writes.append((link.id, bytes_take(&link.outgoing)))
         return writes
 
-    cdef list take_bulk(self):
+    cdef list take_bulk(self, uint64_t now_ns):
         """[(link id, [frame, ...])] of bulk that are to leave, none of the frames longer than CUT_BYTES."""
         cdef Link link
         cdef list bulk = NOTHING
@@ -204,6 +218,8 @@ cdef class Links:
             if link is not None and link.bulk.size:
                 if bulk is NOTHING:
                     bulk = []
+                if not link.unsent:
+                    link.busy_ns, link.carried = now_ns, 0
                 bulk.append((link.id, self.cut(link)))
         return bulk
 
@@ -213,27 +229,59 @@ cdef class Links:
         cdef const uint8_t* at = link.bulk.data
         cdef const uint8_t* end = at + link.bulk.size
         cdef size_t size
+        cdef uint64_t first, handed = 0
         cdef uint32_t part
         cdef Bytes piece = Bytes(NULL, 0, 0)
         try:
             while at < end:
                 frame_size(at, end - at, &size)
+                if load64(at + 16) == PHASE2A:
+                    first = load64(at + BODY + 8)
+                else:
+                    first = 0
                 if size <= CUT_BYTES:
                     frames.append(PyBytes_FromStringAndSize(<const char*>at, size))
-                    link.unsent += size
+                    handed += size
                     at += size
-                    continue
+                    size = 0
                 while size:
                     part = <uint32_t>min(size, <size_t>(CUT_BYTES - PIECE_HEAD))
                     size -= part
                     put_piece(&piece, <uint32_t>size, at, part)
-                    link.unsent += piece.size
+                    handed += piece.size
                     frames.append(bytes_take(&piece))
                     at += part
+                if first:
+                    link.runs.append((link.handed + handed, first))
+            link.handed += handed
+            link.unsent += handed
+            link.uncut_first = 0
         finally:
             bytes_free(&piece)
             bytes_free(&link.bulk)
         return frames
+
+    cdef int on_backlog(self, Link link, uint64_t backlog, uint64_t now_ns) except -1:
+        """So many bytes wait in the shell. What has left shows how much the link carries."""
+        cdef uint64_t elapsed = now_ns - link.busy_ns
+        if backlog < link.unsent:
+            link.carried += link.unsent - backlog
+        link.unsent = backlog
+        while link.runs and link.has_left(link.runs[0][0]):
+            link.runs.pop(0)
+        if elapsed >= self.quarter_ns:
+            link.budget = <uint64_t>(<double>link.carried * self.quarter_ns / elapsed)
+        elif not backlog and link.carried > link.budget // 2:
+            link.budget *= 2             # that took less than a quarter of the time-out
+        else:
+            return 0
+        link.budget = max(<uint64_t>BUDGET_BYTES_MIN, min(link.budget, <uint64_t>BUDGET_BYTES_MAX))
+        link.busy_ns, link.carried = now_ns, 0
+        return 0
+
+    cdef uint64_t carry_ns(self, Link link, uint64_t size) noexcept:
+        """How long the link takes for so many bytes, by its budget."""
+        return <uint64_t>(<double>size * self.quarter_ns / link.budget)
 
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1:
         """A client asks for the status. Of several requests in one wake-up the newest is answered."""
@@ -256,6 +304,11 @@ cdef class Links:
             return NOTHING
         self.closes = []
         return closes
+
+    # -- for tests
+    def peer(self, int node_id):
+        """The link to a node, or None."""
+        return self.peers[node_id]
 
     def invariants(self):
         """A peer has one link, which is up and stands under its own id. What begun frames hold is counted."""

@@ -37,7 +37,7 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
-from multipaxos.node.limits cimport MILLISECOND_NS
+from multipaxos.node.limits cimport IN_FLIGHT_BYTES, MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob, Output
 from multipaxos.node.pings cimport Pings
@@ -74,12 +74,14 @@ cdef class Node:
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `flatten`:
     rewrites a frame that is laid out differently (bytes to bytes, ValueError if it is no message). `cluster`: its name.
     `window`: a power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
+    `in_flight_bytes`: of undecided proposals, above which a leader proposes nothing.
     `versions`: of the semantics, as far as this program knows them. Raises CorruptLog if `meta` or `records` are not
     what a node writes, LogTooNew if they demand other semantics.
     """
 
     def __init__(self, *, int node_id, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
                  meta, records, flatten, str cluster="", uint64_t window=8192, uint64_t ring_bytes=256 << 20,
+                 uint64_t in_flight_bytes=IN_FLIGHT_BYTES,
                  uint64_t election_timeout_ns=500 * MILLISECOND_NS, uint64_t ping_interval_ns=100 * MILLISECOND_NS,
                  tuple versions not None=known_semantics.VERSIONS):
         cdef uint64_t capacity = RING_WINDOWS * window
@@ -98,14 +100,14 @@ cdef class Node:
                                  founders is not None and context.is_acceptor)
         self.leader = Leader(node_id, quorums, capacity)
         self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, versions)
-        self.links = Links(context.nodes)
+        self.links = Links(context.nodes, election_timeout_ns // 4)
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         self.replica.refuse(output.numbers(meta.get(output.META_REFUSED, b"")))
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.election, founders,
                                number_of(meta, output.META_CLUSTER, 0), self.replica.refused, ping_interval_ns)
         self.leading = Leading(context, self.links, self.journal, self.joining, self.election, agreement,
-                               self.acceptor, self.leader, self.replica, max(ballot, self.acceptor.ballot_num))
+                               self.acceptor, self.leader, self.replica, in_flight_bytes)
         self.catch_up = CatchUp(context, self.links, self.journal, self.leading, self.acceptor, self.replica)
         self.voter = Voting(context, self.links, self.journal, self.leading, self.catch_up, self.election,
                             self.acceptor, self.leader)
@@ -158,7 +160,7 @@ cdef class Node:
         """What is to be done; see `Output`."""
         cdef Output made = Output.__new__(Output)  # without its `__init__`: this is called several times per wake-up
         made.writes = self.links.take_writes()
-        made.bulk = self.links.take_bulk()
+        made.bulk = self.links.take_bulk(self.context.now_ns)
         if not self.failed:
             made.batch = self.journal.next_batch(self.context.now_ns)
             made.job = self.next_job()
@@ -171,7 +173,7 @@ cdef class Node:
         return made
 
     cdef ApplyJob next_job(self):
-        """Commands that the user's machine is to apply now; None while it runs a job, or has nothing to apply."""
+        """Commands that the user's machine is to apply now, or None."""
         if self.replica.jobs is None or not self.replica.jobs.take():
             return None
         self.job_token = self.journal.new_token()
@@ -191,16 +193,15 @@ cdef class Node:
                 self.replica.refuse(self.joining.refused_slots)
             self.release()
             self.settle_wakeup()
-            return
-        if token == self.job_token and token:
+        elif token == self.job_token and token:
             if not ok:
                 self.failed = "the machine stopped: nothing more is applied or promised"
                 return
             self.job_token = 0
             self.replica.jobs.on_answers(data)
             self.settle_wakeup()
-            return
-        self.catch_up.on_read(token, ok, data)
+        else:
+            self.catch_up.on_read(token, ok, data)
 
     def link_up(self, uint64_t link, int node_id, incarnation, **told):
         """A handshake is done; `node_id` -1 is a client. `told`: what its hello told, see `Link`."""
@@ -232,11 +233,13 @@ cdef class Node:
             self.on_peer_gone(gone)
 
     def link_backlog(self, uint64_t link, uint64_t backlog):
-        """Of the bulk that was handed out for the link, all of which it has got, `backlog` bytes have not reached the
-        kernel. The shell says so each time that this becomes less."""
+        """So many bytes of what was handed out have not reached the kernel; see `docs/design.md`."""
         cdef Link peer = self.links.links.get(link)
         if peer is not None and not self.failed:
-            peer.unsent = min(peer.unsent, backlog)
+            self.links.on_backlog(peer, backlog, self.context.now_ns)
+            self.catch_up.on_room(peer)
+            self.leading.on_room(peer)
+            self.settle_wakeup()
 
     # == frames
 
@@ -251,6 +254,7 @@ cdef class Node:
                 used[0] = size
                 return self.on_peer_gone(link)
             if not length:
+                link.arrived_ns = self.context.now_ns
                 return 0
             used[0] += length
         return 0
@@ -303,16 +307,16 @@ cdef class Node:
         return self.on_question(link, message)
 
     cdef int on_piece(self, Link link, const Message* message, size_t size) except -1:
-        """A piece of a longer frame; the frame is handled when it is whole, and kept as long as a chunk would be."""
+        """A piece of a longer frame, which is handled when it is whole."""
         cdef bytes frame = self.links.on_piece(link, message, size)
+        link.arrived_ns = self.context.now_ns
         if frame is None:
             return 0
         self.flattened.append(frame)
         return self.on_frame(link, <const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
 
     cdef int on_stranger(self, Link link, const Message* message) except -1:
-        """A message of a peer that is not known to be a founder: it may ask. No founder's list names it, so it neither
-        scouts nor leads."""
+        """A message of a peer that is no known founder: it may ask, and neither scouts nor leads."""
         if message.kind in (PHASE1A, PHASE2A) and self.links.founders is not None:
             return self.links.refuse(link, "a proposal from an incarnation that founded nothing")
         if message.kind in (PHASE1A, PHASE1B, PHASE2A, PHASE2B, DECISION, FETCHED, PONG):
@@ -324,7 +328,7 @@ cdef class Node:
     cdef int on_question(self, Link link, const Message* message) except -1:
         if message.kind == FETCH:
             return self.catch_up.on_fetch(link, message)
-        if message.kind == FOUNDING:
+        elif message.kind == FOUNDING:
             return self.joining.on_founding(link, message)
         return self.links.refuse(link, f"message {<int>message.kind}, which peers do not send")
 
@@ -359,7 +363,7 @@ cdef class Node:
         return self.due_ns()
 
     cdef int on_timers(self) except -1:
-        """Runs the timers that are due; a fetch that is due is sent when the wake-up settles."""
+        """Runs the timers that are due, but for a fetch: see `settle_wakeup`."""
         cdef Link ahead
         if self.context.now_ns >= self.pings.due_ns():
             self.pings.send_pings()
@@ -367,14 +371,12 @@ cdef class Node:
             self.joining.on_ping_due()
         if self.context.now_ns >= self.leading.due_ns():
             ahead = self.leading.on_due()
-            if ahead is not None:
-                self.catch_up.want_from(ahead)
+            return self.catch_up.want_from(ahead) if ahead is not None else 0
         return 0
 
     # == once per wake-up
 
     cdef int settle_wakeup(self) except -1:
-        """Does what follows from all messages of the wake-up."""
         self.leading.act_on_verdicts()
         while True:
             self.replica.perform()
@@ -389,11 +391,10 @@ cdef class Node:
         self.leading.settle()
         self.catch_up.settle()
         self.journal.settle(self.context.now_ns)
-        self.journal.drop_applied(self.ring_bytes)
+        self.journal.drop_applied(self.ring_bytes, self.context.now_ns)
         return 0
 
     cdef int release(self) except -1:
-        """Sends what waited for batches that are now durable."""
         self.voter.release()
         return self.leading.on_durable()
 

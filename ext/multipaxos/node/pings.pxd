@@ -39,5 +39,6 @@ cdef class Pings:
     cdef Link copy_in(self, Link link, const Message* ping)
     cdef int on_ping(self, Link link, const Message* message) except -1
     cdef int on_pong(self, Link link, const Message* message) except -1
+    cdef bint may_want(self, Link link) noexcept
     cdef void soon(self) noexcept
     cdef uint64_t due_ns(self) noexcept

@@ -10,7 +10,7 @@ Rules.
   gone; a node that leads at a lower one has to learn of it, or we never follow that node.
 - A ping is answered whoever sends it. What it says of ballots, slots and processes counts only where the link counts.
 - An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
-- A node whose leader was preempted pings at once.
+- A node whose leader was preempted pings at once. A node that `delivery` wants to know of is pinged with the others.
 - Every TO_ALL intervals a ping goes to all peers, whoever leads, so that replicas compare their states (`comparing`)
   and every peer compares processes (`copies`).
 """
@@ -30,7 +30,7 @@ from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport ballot_leader
-from multipaxos.paxos.leader cimport ACTIVE, Leader
+from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, Leader
 from multipaxos.paxos.limits cimport ACCEPTORS_MAX
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.wire.messages cimport Message, Watermark
@@ -82,9 +82,10 @@ cdef class Pings:
         for i in range(self.context.nodes):
             processes[i] = self.process_of(i) or self.copies.refused_lately(i, self.context.now_ns)
         for link in self.links.peers:
-            if link is not None and (to_all or link.node_id == leader):
+            if link is not None and (to_all or link.must_ping or link.node_id == leader):
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
                          self.replica.slot_out, voting, agreement.slot, agreement.hash, processes, self.context.nodes)
+                link.must_ping = False
         self.leading.preempted_ns = 0
         self.ping_due_ns = self.context.now_ns + self.interval_ns
         return 0
@@ -129,9 +130,10 @@ cdef class Pings:
         memset(&watermark, 0, sizeof(Watermark))
         if leading:
             watermark = self.leader.commanders.watermark()
+            watermark.end = max(watermark.first, link.told_end(watermark.end))
             link.reported_end = watermark.end
         put_pong(&link.outgoing, self.leader.ballot if leading else self.leading.known_ballot, nonce,
-                 self.replica.slot_out, leading, quorum, &watermark, 0)
+                 link.told_end(self.replica.slot_out), leading, quorum, &watermark, 0)
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:
@@ -144,9 +146,19 @@ cdef class Pings:
             self.leading.see_leading(message.ballot)
             self.election.heard(self.context.now_ns)
             self.led_ns = self.context.now_ns
+        elif not message.nonce:
+            self.leading.on_refused(link, message.slot_out)
         if message.leading:
             self.catch_up.on_watermark(link, &message.decided)
-        return self.catch_up.want(message.slot_out, link.node_id) if link.is_up else 0
+        self.leading.delivery.on_missing(link, message.missing)
+        return self.catch_up.want(message.slot_out, link.node_id) if link.is_up and self.may_want(link) else 0
+
+    cdef bint may_want(self, Link link) noexcept:
+        """Is what this peer has to be fetched now? A node that follows a leader takes that leader's word alone: what
+        others have may be on its way from the leader."""
+        cdef int leader = <int>ballot_leader(self.leading.known_ballot)
+        return (link.node_id == leader or self.leader.state != PASSIVE or leader >= self.context.nodes
+                or self.links.peers[leader] is None or self.context.now_ns - self.led_ns > self.election.timeout_ns)
 
     cdef void soon(self) noexcept:
         """Pings with the next wake-up."""

@@ -22,11 +22,15 @@ cdef class Serving:
     cdef Changing changing
     cdef Leader leader
     cdef Replica replica
-    cdef uint64_t forward_due_ns     # requests that were forwarded are forwarded again
+    cdef uint64_t forward_due_ns     # requests that were forwarded are forwarded again,
+    cdef uint64_t forward_wait_ns    #   and then after so long
+    cdef uint64_t forwarded_head     # the queue began there when `forward_wait_ns` was set; NEVER: it was empty
+    cdef uint64_t forwarded_ns       # nothing waits for the link since then; 0: something did
 
     cdef int on_link_up(self, Link link) except -1
     cdef int on_differs(self) except -1
     cdef int on_request(self, Link link, const Message* message) except -1
     cdef int settle(self) except -1
     cdef int forward(self) except -1
+    cdef int forward_again(self, Link link) except -1
     cdef int put_answers(self) except -1

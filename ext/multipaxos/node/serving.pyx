@@ -2,8 +2,8 @@
 
 Rules.
 - While our leader is not active, our replica's requests are forwarded to the replica beside the leader that we know,
-  and kept until they are applied here. The link may break, so they are forwarded again after a while, and to every new
-  leader.
+  and kept until they are applied here. They are forwarded as far as the link has room; again on a new link, to every
+  new leader, and after a while if they have arrived and are not applied.
 - A node without a machine keeps no request: the node that forwarded it keeps it.
 - A replica that differs from a majority (`agreement`) answers no client.
 - Settings come on links of admins, and from the peers to which admins gave them (`changing`).
@@ -18,7 +18,7 @@ from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.changing cimport Changing
 from multipaxos.node.context cimport Context
 from multipaxos.node.leading cimport Leading
-from multipaxos.node.limits cimport FORWARD_RETRY_NS
+from multipaxos.node.limits cimport FORWARD_RETRY_NS, FORWARD_RETRY_NS_MAX, NEVER
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.ballot cimport ballot_leader
@@ -43,6 +43,7 @@ cdef class Serving:
         self.changing = Changing(context, links, replica)
         self.leader = leader
         self.replica = replica
+        self.forwarded_head = NEVER
 
     cdef int on_link_up(self, Link link) except -1:
         """A client is sent the leader's ballot. When a peer connects, waiting requests are forwarded again: the
@@ -86,6 +87,8 @@ cdef class Serving:
             self.replica.retire(self.context.utc_ns)
             if self.leader.state == PASSIVE and requests.waiting():
                 self.forward()
+        else:
+            self.forwarded_head = NEVER
         if self.replica.answers.count:
             self.put_answers()
         return 0
@@ -103,11 +106,29 @@ cdef class Serving:
         link = self.links.peers[leader]
         if link is None:
             return 0
-        if self.context.now_ns >= self.forward_due_ns:
-            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS
-            if self.context.utc_ns >= self.replica.requests.oldest_ns() + FORWARD_RETRY_NS:
-                self.replica.requests.forward_again()  # the leader's replica may not have received them
-        self.replica.put_forward(&link.bulk, self.context.utc_ns)
+        self.forward_again(link)
+        while link.has_room() and self.replica.put_forward(&link.bulk, self.context.utc_ns):
+            pass
+        return 0
+
+    cdef int forward_again(self, Link link) except -1:
+        """The leader's replica may have dropped what was forwarded: it is forwarded again after a time that doubles
+        while nothing of it is applied, once it has arrived there. That time is longer where there is much to carry."""
+        cdef Requests requests = self.replica.requests
+        if requests.head != self.forwarded_head:
+            self.forwarded_head = requests.head
+            self.forward_wait_ns = FORWARD_RETRY_NS
+            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS + 4 * self.links.carry_ns(link, requests.bytes)
+            self.forwarded_ns = 0
+        if link.waiting():
+            self.forwarded_ns = 0
+        elif not self.forwarded_ns:
+            self.forwarded_ns = self.context.now_ns
+        elif self.context.now_ns >= self.forward_due_ns and link.alive_ns >= self.forwarded_ns:
+            self.forward_wait_ns = min(2 * self.forward_wait_ns, <uint64_t>FORWARD_RETRY_NS_MAX)
+            self.forward_due_ns = self.context.now_ns + self.forward_wait_ns
+            self.forwarded_ns = 0
+            requests.forward_again()
         return 0
 
     cdef int put_answers(self) except -1:

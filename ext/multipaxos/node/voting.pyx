@@ -9,6 +9,10 @@ Rules.
 - A phase 1a from a scout so far behind that part of what it asks for is on disk only, or more than WINDOW below our
   mark, is not adopted: this node sends a pong, and the scout's node fetches first. To refuse a promise is always safe.
   So is a phase 1a that asks for a slot of a hole: our pong says up to where we have caught up.
+- A phase 1b is pulled: a phase 1a asks for the part from one slot on, and gets that part alone. The
+  answer to a leader's newest question replaces one that waits for the disk; while it waits for the link the same
+  question is not answered again.
+- While parts of an answer are pulled the rings keep the slots from the scout's first on (`Journal.keep`).
 - A refusal of an old ballot covers no slot: otherwise that leader's next scout could count it as a complete answer
   without pvalues.
 - A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
@@ -26,6 +30,7 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.journal cimport Ack, Journal, Promise
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
+from multipaxos.node.limits cimport KEEP_TIMEOUTS, NEVER
 from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport Leader
@@ -37,6 +42,8 @@ from multipaxos.wire.run cimport Run, run_drop, run_from
 from multipaxos.wire.writing cimport put_phase1b, put_phase2b
 
 from multipaxos.errors import InvariantViolation
+
+cdef uint64_t UNKNOWN = NEVER      # a place that is not known yet: the frame waits for the disk
 
 
 @cython.final
@@ -63,23 +70,34 @@ cdef class Voting:
             return self.links.refuse(link, "a phase1a for another leader's ballot")
         if self.is_too_far_behind(message):
             return 1
+        if self.is_on_its_way(link, message):
+            return 0
         self.leading.see_ballot(message.ballot)
         if self.acceptor.adopt(message.ballot):
             self.election.heard(self.context.now_ns)
         self.journal.put_ballot(self.acceptor.ballot_num)
         try:
             if message.ballot == self.acceptor.ballot_num:
-                self.acceptor.answer_phase1a(&answer, message.first)
+                self.journal.keep(message.first, self.context.now_ns + KEEP_TIMEOUTS * self.election.timeout_ns)
+                self.acceptor.answer_phase1a(&answer, max(message.first, message.part))
+                link.promised_ballot, link.promised_part = message.ballot, message.part
+                link.promised_place = UNKNOWN
             else:
                 put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark, NULL, 0)
             return self.journal.hold_promise(link.node_id, bytes_take(&answer))
         finally:
             bytes_free(&answer)
 
+    cdef bint is_on_its_way(self, Link link, const Message* message) noexcept:
+        """Was this part sent already, and waits for the link?"""
+        return (link.promised_ballot == message.ballot and link.promised_part == message.part
+                and message.ballot == self.acceptor.ballot_num and link.promised_place != UNKNOWN
+                and not link.has_left(link.promised_place))
+
     cdef bint is_too_far_behind(self, const Message* message) noexcept:
         if message.ballot < self.acceptor.ballot_num:
             return False                 # it is refused anyway
-        return (max(message.first, self.acceptor.mark) < self.acceptor.accepted.base
+        return (max(message.first, message.part, self.acceptor.mark) < self.acceptor.accepted.base
                 or message.first + self.context.window < self.acceptor.mark
                 or not self.acceptor.may_promise(message.first))
 
@@ -114,8 +132,11 @@ cdef class Voting:
             for i in range(self.journal.released_count):
                 self.put_ack(&self.journal.released[i])
         if self.journal.promises:
-            for promise in self.journal.release_promises():
-                self.put_promise(promise.node_id, promise.data)
+            released = self.journal.release_promises()
+            while released:              # a part of our own answer brings about the next one, which waits for nothing
+                for promise in released:
+                    self.put_promise(promise.node_id, promise.data)
+                released = self.journal.release_promises()
         return 0
 
     cdef int put_ack(self, const Ack* ack) except -1:
@@ -134,6 +155,7 @@ cdef class Voting:
         link = self.links.peers[node_id]
         if link is not None:
             bytes_put(&link.bulk, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            link.promised_place = link.place()
         return 0
 
     cdef int own_promise(self, bytes data) except -1:
@@ -142,7 +164,7 @@ cdef class Voting:
         cdef size_t size = PyBytes_GET_SIZE(data), length = 0
         cdef Message message
         while size and frame_size(at, size, &length) == FINE and decode(at, length, &message) == FINE:
-            self.leader.on_phase1b(self.context.node_id, &message)
+            self.leading.on_own_promise(&message)
             at += length
             size -= length
         return 0

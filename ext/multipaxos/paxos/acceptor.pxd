@@ -28,4 +28,4 @@ cdef class Acceptor:
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef bint may_promise(self, uint64_t first) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
-    cdef int answer_phase1a(self, Bytes* out, uint64_t first) except -1
+    cdef int answer_phase1a(self, Bytes* out, uint64_t part) except -1

@@ -108,12 +108,12 @@ cdef class Acceptor:
                     self.end = slot + 1
         return changed
 
-    cdef int answer_phase1a(self, Bytes* out, uint64_t first) except -1:
-        """Appends the phase 1b for ballot_num: every pvalue held at or above `first`, in as many parts as are
-        needed. Pvalues are named by their run and the slots of the run in which the ring holds it."""
+    cdef int answer_phase1a(self, Bytes* out, uint64_t part) except -1:
+        """Appends the part of the phase 1b for ballot_num that begins at the slot `part`: the pvalues held from there
+        on, as many as fit. Pvalues are named by their run and the slots of the run in which the ring holds it."""
         cdef Pvalues* entries = <Pvalues*>malloc(PART_ENTRIES * sizeof(Pvalues))
-        cdef uint64_t slot = max(first, self.mark, self.accepted.base)
-        cdef uint64_t part_first = first
+        cdef uint64_t slot = max(part, self.mark, self.accepted.base)
+        cdef uint64_t end = SLOTS_END
         cdef uint64_t part_bytes = 0
         cdef uint32_t count = 0
         cdef Row* row
@@ -129,15 +129,15 @@ cdef class Acceptor:
                     entries[count - 1].end = slot + 1
                 else:
                     if count and (part_bytes + row.run.size > PROMISE_BYTES or count == PART_ENTRIES):
-                        put_phase1b(out, self.ballot_num, part_first, slot, self.mark, entries, count)
-                        part_first, part_bytes, count = slot, 0, 0
+                        end = slot
+                        break
                     previous = row.run
                     entries[count].first, entries[count].end = slot, slot + 1
                     entries[count].run, entries[count].size = previous.frame, previous.size
                     part_bytes += pvalues_bytes(&entries[count])
                     count += 1
                 slot += 1
-            put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark, entries, count)
+            put_phase1b(out, self.ballot_num, part, end, self.mark, entries, count)
         finally:
             free(entries)
         return 0

@@ -92,7 +92,8 @@ cdef class Replica:
         return self.requests.retire(utc_ns, self.slot_out)
 
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1:
-        """Appends the requests that were not yet forwarded, for the replica beside the active leader."""
+        """Appends a frame of requests that were not yet forwarded, for the replica beside the active leader. Returns 1,
+        or 0 if there are none."""
         self.retire(utc_ns)
         return self.requests.put_forward(out)
 

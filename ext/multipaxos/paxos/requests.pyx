@@ -253,7 +253,8 @@ cdef class Requests:
 
     # -- forwarding and proposing
     cdef int put_forward(self, Bytes* out) except -1:
-        """Appends the requests that were not yet forwarded, for the replica beside the active leader."""
+        """Appends one frame of requests that were not yet forwarded, for the replica beside the active leader. Returns
+        1, or 0 if there are none."""
         cdef Command* commands
         cdef uint32_t count = 0
         cdef uint64_t size = 0
@@ -265,18 +266,16 @@ cdef class Requests:
         if commands == NULL:
             raise MemoryError("no memory to forward requests")
         try:
-            while self.forwarded < self.tail:
+            while self.forwarded < self.tail and count < RUN_SLOTS_MAX and size <= RUN_BYTES:
                 entry = self.at(self.forwarded)
                 run_command(entry.run, entry.slot, &commands[count])
                 size += command_bytes(&commands[count])
                 count += 1
                 self.forwarded += 1
-                if count == RUN_SLOTS_MAX or size > RUN_BYTES or self.forwarded == self.tail:
-                    put_request(out, commands, count)
-                    count, size = 0, 0
+            put_request(out, commands, count)
         finally:
             free(commands)
-        return 0
+        return 1
 
     cdef uint32_t gather(self, Command* commands, uint64_t room) noexcept:
         """Views of up to `room` of the next commands that need a slot, as many as fit one run: first those that wait,

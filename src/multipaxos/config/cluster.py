@@ -8,6 +8,7 @@ Every node of a cluster is given the same TOML file::
     window = 8192              # optional; PMMC's WINDOW: a power of two, 64 to 65536
     election_timeout_ms = 500  # optional
     ping_interval_ms = 100     # optional
+    in_flight_bytes = 8388608  # optional; of undecided commands, which an election has to carry over every link
     key_file = "cluster.key"   # the cluster's key; needed unless all addresses are of this machine alone
 
     [[node]]
@@ -18,7 +19,7 @@ Every node of a cluster is given the same TOML file::
 Rules.
 - A Config that cannot be run is refused when it is made; quorums that need not intersect are among what is refused.
 - What the nodes must agree on for safety is the `charter`, which data directories keep and nodes compare. Addresses,
-  times and the place of the key file may differ between nodes.
+  times, `in_flight_bytes` and the place of the key file may differ between nodes.
 - A `key_file` that is not absolute lies beside the TOML file.
 - A wrong entry is refused with its file and line, and a misspelt name with the nearest known name.
 """
@@ -38,6 +39,9 @@ from multipaxos.paxos.quorum import QuorumSystem
 
 WINDOW_DEFAULT, WINDOW_MIN, WINDOW_MAX = 8192, 64, 65536
 TIME_MAX_MS = 3_600_000
+# What an election carries over the slowest link: 8 MiB take 0.7 s at 100 Mbit/s. At the most a quarter of the memory
+# that slots may take.
+IN_FLIGHT_BYTES_DEFAULT, IN_FLIGHT_BYTES_MIN, IN_FLIGHT_BYTES_MAX = 8 << 20, 1 << 16, 64 << 20
 NAME_BYTES_MAX = 255
 
 
@@ -70,6 +74,7 @@ class Config:
     window: int = WINDOW_DEFAULT
     election_timeout_ms: int = 500
     ping_interval_ms: int = 100
+    in_flight_bytes: int = IN_FLIGHT_BYTES_DEFAULT
     key_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -142,6 +147,7 @@ class Config:
             f"window = {self.window}",
             f"election_timeout_ms = {self.election_timeout_ms}",
             f"ping_interval_ms = {self.ping_interval_ms}",
+            f"in_flight_bytes = {self.in_flight_bytes}",
         ]
         if self.key_file is not None:
             lines.append(f"key_file = {toml_string(str(self.key_file))}")
@@ -220,6 +226,12 @@ def _check_cluster(config: Config) -> None:
         )
     _check_time("election_timeout_ms", config.election_timeout_ms)
     _check_time("ping_interval_ms", config.ping_interval_ms)
+    in_flight = config.in_flight_bytes
+    if not is_whole(in_flight) or not IN_FLIGHT_BYTES_MIN <= in_flight <= IN_FLIGHT_BYTES_MAX:
+        raise Misfit(
+            Place("cluster", key="in_flight_bytes"),
+            f"in_flight_bytes = {in_flight!r} must be a whole number, {IN_FLIGHT_BYTES_MIN} to {IN_FLIGHT_BYTES_MAX}",
+        )
     if config.election_timeout_ms < 2 * config.ping_interval_ms:
         raise Misfit(
             Place("cluster", key="election_timeout_ms"),

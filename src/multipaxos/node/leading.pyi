@@ -2,6 +2,7 @@ from typing import final
 
 from multipaxos.node.agreement import Agreement
 from multipaxos.node.context import Context
+from multipaxos.node.delivery import Delivery
 from multipaxos.node.election import Election
 from multipaxos.node.joining import Joining
 from multipaxos.node.journal import Journal
@@ -12,6 +13,10 @@ from multipaxos.paxos.replica import Replica
 
 @final
 class Leading:
+    @property
+    def delivery(self) -> Delivery: ...
+    @property
+    def in_flight_bytes(self) -> int: ...
     @property
     def known_ballot(self) -> int: ...
     @property
@@ -27,6 +32,6 @@ class Leading:
         acceptor: Acceptor,
         leader: Leader,
         replica: Replica,
-        known_ballot: int,
+        in_flight_bytes: int,
     ) -> Leading: ...
     def invariants(self) -> None: ...

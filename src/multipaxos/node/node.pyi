@@ -79,6 +79,7 @@ class Node:
         cluster: str = "",
         window: int = 8192,
         ring_bytes: int = ...,
+        in_flight_bytes: int = ...,
         election_timeout_ns: int = ...,
         ping_interval_ns: int = ...,
         versions: tuple[Semantics, ...] = ...,

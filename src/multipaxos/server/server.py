@@ -167,6 +167,7 @@ class Server:
             flatten=flatten,
             cluster=self.config.name,
             window=self.config.window,
+            in_flight_bytes=self.config.in_flight_bytes,
             election_timeout_ns=self.config.election_timeout_ms * 1_000_000,
             ping_interval_ns=self.config.ping_interval_ms * 1_000_000,
         )
