@@ -209,7 +209,7 @@ def test_no_vote_beyond_the_ring():
 
 
 def test_a_large_promise_comes_in_parts():
-    """Each part is asked for and says which slots it covers; together they hold all, and only the last ends at the top."""
+    """Each part is asked for and says which slots it covers; they hold all, and only the last ends at the top."""
     node = OneNode()
     large = b"v" * 600_000
     for slot in range(1, 6):
@@ -265,6 +265,7 @@ def test_a_refusal_covers_no_slot():
     node.phase2a(2, B2, 1, COMMANDS[:2])
     newer = ballot(9, 1)
     node.send(1, "phase1a", ballot=newer, first=1)
+    node.sync()
     node.send(1, "phase1a", ballot=B3, first=1)
     node.sync()
     promise, refusal = node.from_peer(1, "phase1b")

@@ -181,7 +181,6 @@ cdef class Journal:
         self.promises.append(Promise(self.ticket(), node_id, data))
         return 0
 
-
     cdef int release_acks(self) except -1:
         """Moves the acks whose batch is durable to `released`, in order; acks of neighbouring runs become one."""
         cdef uint64_t i, kept = 0

@@ -19,9 +19,9 @@ cdef enum:
     DECISION_DELAY_NS = 5 * MILLISECOND_NS     # a decision waits so long for a phase 2a to travel on
     RING_DELAY_NS = 5 * MILLISECOND_NS         # a fetch waits so long for room in the rings
     RETRY_NS = 100 * MILLISECOND_NS            # scouts, commanders and fetches send again what was not answered,
-    RETRY_NS_MAX = 1600 * MILLISECOND_NS       #   first after RETRY_NS, then each time after twice as long, up to this
+    RETRY_NS_MAX = 1600 * MILLISECOND_NS       # first after RETRY_NS, then each time after twice as long, up to this
     FORWARD_RETRY_NS = 500 * MILLISECOND_NS    # a replica forwards again what was not applied, likewise,
-    FORWARD_RETRY_NS_MAX = 2000 * MILLISECOND_NS   #   up to this
+    FORWARD_RETRY_NS_MAX = 2000 * MILLISECOND_NS   # up to this
     FORWARDER_NS = 1000 * MILLISECOND_NS       # a peer that forwarded a request so lately has clients that wait
     IDLE_NS = 1000 * MILLISECOND_NS            # META_DECIDED is put when nothing was decided for so long
     FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
@@ -34,7 +34,7 @@ cdef enum:
     BUDGET_BYTES_MAX = 1 << 20       # on any: what memory and a link that breaks cost for each peer
 
 cdef enum:
-    KEEP_TIMEOUTS = 2                # times the election time-out: so long after a question rings keep what a scout pulls
+    KEEP_TIMEOUTS = 2                # election time-outs that rings keep what a scout pulls, after its last question
 
 cdef enum:                           # the relations
     PARTIAL_FRAMES_FIT = 1 // (PARTIAL_BYTES_MAX >= 16 * FRAME_BYTES_MAX)

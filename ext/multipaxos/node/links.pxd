@@ -46,7 +46,7 @@ cdef class Link:
     # What was sent to it, and is not repeated behind its own copy.
     cdef uint64_t sent_end           # phases 2a of this reign: those of the slots below were sent to it
     cdef uint64_t probe_ns           # a ping that left then shows, when it is answered, that they have arrived;
-    cdef uint64_t probe_end          #   those of the slots below this. 0: no such ping was sent
+    cdef uint64_t probe_end          # those of the slots below this. 0: no such ping was sent
     cdef bint must_ping              # such a ping is to leave now
     cdef uint64_t asked_first        # a fetch of [asked_first, asked_end) waits for room on this link; 0: none
     cdef uint64_t asked_end
