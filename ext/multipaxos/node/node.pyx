@@ -364,15 +364,14 @@ cdef class Node:
 
     cdef int on_timers(self) except -1:
         """Runs the timers that are due, but for a fetch: see `settle_wakeup`."""
-        cdef Link ahead
+        cdef Link ahead = None
         if self.context.now_ns >= self.pings.due_ns():
             self.pings.send_pings()
             self.leading.on_ping_due()
             self.joining.on_ping_due()
         if self.context.now_ns >= self.leading.due_ns():
             ahead = self.leading.on_due()
-            return self.catch_up.want_from(ahead) if ahead is not None else 0
-        return 0
+        return self.catch_up.want_from(ahead) if ahead is not None else 0
 
     # == once per wake-up
 
