@@ -7,7 +7,9 @@ moment. Each run of a failover ends with a check of what was promised; if a prom
 error instead of a number. `kept` shows what one-shot clients that die without closing their sessions leave in the
 memory of the nodes: the growth of the resident memory of the largest node, also after a restart. `gather` has one
 `Client` put all of a list at once, and compares the rate with that of tasks that put in a loop through the same
-`Client`; this process's greatest resident memory, so far, stands beside it.
+`Client`. Beside them stand the rate at which asyncio gathers as many coroutines that wait for one future each, with no
+cluster, which is what the tasks themselves cost, and this process's greatest resident memory so far. Most of that cost
+is Python's garbage collector, which walks over all tasks again and again: so there is a case without it.
 
 Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
 process is started here and ended here. The exit code is 0, or 1 if a promise did not hold.
@@ -16,6 +18,7 @@ process is started here and ended here. The exit code is 0, or 1 if a promise di
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -146,15 +149,15 @@ def load(storage: str, outstanding: int) -> Measurement:
 # -- many calls of one client
 
 
-def gather(count: int) -> Measurement:
+def gather(count: int, *, collects: bool = True) -> Measurement:
     """So many puts at once through one `Client`, all of them answered; before and after that LOOPS tasks that put in a
-    loop, as many in all."""
+    loop, as many in all. `collects`: with Python's garbage collector."""
 
     async def measure(directory: Path, duration_s: float) -> Figures:
         async with fresh(directory, "memory") as cluster, Client(cluster.addresses) as client:
 
-            async def put(i: int) -> None:
-                await client.put(b"key %d" % (i % 1000), b"v" * 64)
+            def put(i: int) -> Coroutine[Any, Any, int]:
+                return client.put(b"key %d" % (i % 1000), b"v" * 64)
 
             async def loop() -> None:
                 for i in range(count // LOOPS):
@@ -162,20 +165,45 @@ def gather(count: int) -> Measurement:
 
             await client.put(b"first", b"1")
             before_s = await timed_s(loop() for _ in range(LOOPS))
-            gathered_s = await timed_s(put(i) for i in range(count))
+            if not collects:
+                gc.disable()
+            try:
+                gathered_s = await timed_s(put(i) for i in range(count))
+                tasks_s = await tasks_alone_s(count)
+            finally:
+                gc.enable()
             after_s = await timed_s(loop() for _ in range(LOOPS))
         loops_per_s = 2 * count / (before_s + after_s)
         return {
             "gather_per_s": count / gathered_s,
             "loops_per_s": loops_per_s,
             "ratio_percent": 100 * count / gathered_s / loops_per_s,
+            "tasks_alone_per_s": count / tasks_s,
             "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
 
     return measure
 
 
-async def timed_s(calls: Iterable[Coroutine[Any, Any, None]]) -> float:
+async def tasks_alone_s(count: int) -> float:
+    """How long asyncio takes for so many coroutines at once that wait for one future each."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[None]] = []
+
+    async def wait() -> None:
+        futures.append(loop.create_future())
+        await futures[-1]
+
+    async def answer() -> None:
+        for first in range(0, count, 100):
+            for future in futures[first : first + 100]:
+                future.set_result(None)
+            await asyncio.sleep(0)
+
+    return await timed_s([*(wait() for _ in range(count)), answer()])
+
+
+async def timed_s(calls: Iterable[Coroutine[Any, Any, Any]]) -> float:
     """How long all of them take together."""
     began_s = time.monotonic()
     await asyncio.gather(*calls)
@@ -277,7 +305,11 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
     "throughput": {f"memory, {n} outstanding": load("memory", n) for n in (1, 100, 1000, 10000)},
     "latency": {"memory, 1 outstanding": load("memory", 1)},
     "durable": {f"lmdb, {n} outstanding": load("lmdb", n) for n in (1, 100, 1000, 10000)},
-    "gather": {f"{n:,} puts at once": gather(n) for n in (100_000, 1_000_000)},
+    "gather": {
+        "100,000 puts at once": gather(100_000),
+        "100,000 puts at once, no garbage collector": gather(100_000, collects=False),
+        "1,000,000 puts at once": gather(1_000_000),
+    },
     "kept": {
         f"{ONE_SHOTS} clients get 1 MiB": kept(commands.get(b"key")),
         f"{ONE_SHOTS} clients' cas answers 1 MiB": kept(commands.cas(b"key", b"other", b"new")),
