@@ -71,7 +71,9 @@ def words(verdict: Verdict) -> str:
 
 def again(verdict: Verdict) -> str:
     """The command that runs the same plan once more."""
-    return f"python -m tests.torture --seed {verdict.seed} --duration {verdict.duration_s:g} --nodes {verdict.nodes}"
+    rate = f" --rate {verdict.rate}" if verdict.rate else ""
+    plan = f"--seed {verdict.seed} --duration {verdict.duration_s:g} --nodes {verdict.nodes}"
+    return f"python -m tests.torture {plan}{rate}"
 
 
 def report(verdict: Verdict, directory: Path, as_json: bool) -> None:
@@ -99,14 +101,15 @@ def check(path: Path) -> None:
 @click.option("--duration", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds of faults.")
 @click.option("--seed", type=int, help="Of the plan of faults; default: a random one, which is printed.")
 @click.option("--nodes", type=click.IntRange(2, 9), default=3, show_default=True)
+@click.option("--rate", type=click.IntRange(0), default=0, help="Bytes a second of each link; 0: unlimited.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--check", "history", type=click.Path(path_type=Path), help="Judge the history in a file instead.")
-def main(duration: float, seed: int | None, nodes: int, as_json: bool, history: Path | None) -> None:
+def main(duration: float, seed: int | None, nodes: int, rate: int, as_json: bool, history: Path | None) -> None:
     """Torture a cluster of real processes, and judge what its clients saw."""
     if history is not None:
         check(history)
         return
-    options = Options(secrets.randbits(32) if seed is None else seed, duration, nodes)
+    options = Options(secrets.randbits(32) if seed is None else seed, duration, nodes, rate=rate)
     click.echo(f"seed {options.seed}", err=True)
     try:
         with kept_if_it_fails("multipaxos-torture-") as directory:

@@ -10,6 +10,7 @@ Rules.
   learns that only when the cut heals.
 - The bytes that wait are bounded: above the bound the proxy does not read from the source, which then feels
   back-pressure.
+- With a `rate` each direction of each link carries so many bytes a second; what waits for that waits here.
 - A cut took effect if it has held something back. A reset is a TCP reset of a link that was open.
 """
 
@@ -30,6 +31,7 @@ CLIENT = -1
 WAITING_BYTES = 1 << 20
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds
 STOP_S = 10.0
+SLICE_S = 0.005  # a rate is kept in slices of so long
 
 Pair = tuple[int, int]
 Address = tuple[str, int]
@@ -53,6 +55,7 @@ class Flow:
         self.target: asyncio.Transport | None = None
         self.blocked = False  # the target's own buffer is full
         self._paused = False
+        self._slice: asyncio.TimerHandle | None = None  # the wire is busy until then
 
     def feed(self, data: bytes) -> None:
         """Adds bytes that the source has sent."""
@@ -74,11 +77,23 @@ class Flow:
         self.regulate()
 
     def _deliver(self, target: asyncio.Transport) -> None:
-        if self.waiting and not target.is_closing():
-            target.write(bytes(self.waiting))
-        self.waiting.clear()
-        if self.ended:
+        if self._slice is not None and not target.is_closing():
+            return
+        rate = self.network.rate
+        size = max(1, int(rate * SLICE_S)) if rate and not target.is_closing() else len(self.waiting)
+        part = bytes(self.waiting[:size])
+        del self.waiting[:size]
+        if part and not target.is_closing():
+            target.write(part)
+            if rate:
+                self._slice = asyncio.get_running_loop().call_later(len(part) / rate, self._next_slice)
+        if self.ended and not self.waiting:
             target.close()
+
+    def _next_slice(self) -> None:
+        """The wire is free."""
+        self._slice = None
+        self.push()
 
     def regulate(self) -> None:
         """Reads from the source only while there is room for more bytes."""
@@ -201,9 +216,11 @@ class Cut:
 
 
 class Network:
-    """The proxy of a whole cluster. `fronts`: its own address for each node; `nodes`: the nodes' real addresses."""
+    """The proxy of a whole cluster. `fronts`: its own address for each node; `nodes`: the nodes' real addresses;
+    `rate`: bytes a second of each direction of each link, 0: as many as there are."""
 
-    def __init__(self, fronts: Sequence[Address], nodes: Sequence[Address]) -> None:
+    def __init__(self, fronts: Sequence[Address], nodes: Sequence[Address], rate: int = 0) -> None:
+        self.rate = rate
         self.fronts = fronts
         self.nodes = nodes
         self.cuts: Counter[Pair] = Counter()

@@ -52,6 +52,7 @@ class Options:
     nodes: int = 3
     storage: str = "lmdb"
     kinds: Sequence[str] = faults.KINDS
+    rate: int = 0  # bytes a second of each direction of each link; 0: as many as there are
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Verdict:
     duration_s: float
     nodes: int
     storage: str
+    rate: int = 0
     operations: int = 0
     acknowledged: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
@@ -100,12 +102,12 @@ class Torture:
         fronts = [(node.host, node.port) for node in self.config.nodes]
         behind = [(host, port + options.nodes) for host, port in fronts]
         self.cluster = Cluster(self.config, directory, options.storage, listen=behind)
-        self.network = Network(fronts, behind)
+        self.network = Network(fronts, behind, options.rate)
         self.watch = Watch(self.cluster)
         self.adversary = Adversary(self.cluster, self.network, self.watch, self.note)
         self.workload = Workload(fronts, options.seed)
         self.began_s = time.monotonic()
-        self.verdict = Verdict(options.seed, options.duration_s, options.nodes, options.storage)
+        self.verdict = Verdict(options.seed, options.duration_s, options.nodes, options.storage, options.rate)
         self.settled_ns: int | None = None  # when the reads of all keys began
 
     def note(self, what: str) -> None:

@@ -37,11 +37,11 @@ class Node:
 class Bench:
     """Node 1 behind the proxy; `link` is a link of node 0 to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int = 0) -> None:
         self.config: Config = local_config(2)
         behind = [(node.host, node.port) for node in local_config(2).nodes]
         self.node = Node()
-        self.network = Network([(node.host, node.port) for node in self.config.nodes], behind)
+        self.network = Network([(node.host, node.port) for node in self.config.nodes], behind, rate)
 
     async def __aenter__(self) -> Bench:
         self.server = await asyncio.start_server(self.node.serve, *self.network.nodes[1])
@@ -63,6 +63,22 @@ class Bench:
         await self.network.stop()
         assert not self.network.links
         self.server.close()
+
+
+def test_with_a_rate_bytes_take_time_and_arrive_as_they_were_sent() -> None:
+    """The end of the link comes after them."""
+
+    async def main() -> None:
+        rate, sent = 1 << 20, Random(1).randbytes(200_000)
+        async with Bench(rate) as bench:
+            began_s = asyncio.get_running_loop().time()
+            bench.link.send(sent)
+            bench.link.close()
+            await until(lambda: bench.node.ended)
+            assert bench.node.received == sent
+            assert asyncio.get_running_loop().time() - began_s > 0.9 * len(sent) / rate
+
+    run(main())
 
 
 def test_what_a_cut_holds_back_comes_when_it_heals() -> None:
