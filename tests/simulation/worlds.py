@@ -55,6 +55,7 @@ def search(seeds, host=Host, network=Network):
 
 
 MIB = 1 << 20
+GIGABYTE = 1_000_000_000
 WEIGHED_NS = 20 * MS  # how often it is asked what processes hold
 
 
@@ -62,8 +63,8 @@ class Slow(World):
     """A cluster on links with a rate, which leads before it is loaded. Faults are made by hand."""
 
     def __init__(self, seed=1, *, nodes=3, rate, value_bytes=MIB, **changes):
-        changes = {"ring_bytes": 256 * MIB, "window": 8192, "patience_ns": 3000 * MS, "clients": 0} | changes
-        super().__init__(seed, cluster(nodes, rate=rate, value_bytes=value_bytes, hostile_ns=1, **changes))
+        usual = {"ring_bytes": 256 * MIB, "window": 8192, "patience_ns": 3000 * MS, "client_rate": GIGABYTE}
+        super().__init__(seed, cluster(nodes, rate=rate, value_bytes=value_bytes, hostile_ns=1, **(usual | changes)))
         assert self.timeline.run_until(lambda: self.is_founded() and self.leader() is not None, 20_000 * MS)
         self.timeline.run_for(200 * MS)
         self.elections_before = self.elections
@@ -81,11 +82,9 @@ class Slow(World):
         return max(self.oracle.chosen, default=0)
 
     def leader(self):
-        """The host that leads, if every living host knows that."""
-        status = [host.core.status() for host in self.hosts if host.core is not None]
-        leads = {one["leader"] for one in status}
-        host = self.hosts[leads.pop()] if len(leads) == 1 and None not in leads else None
-        return host if host is not None and host.core is not None and host.core.status()["leading"] else None
+        """The host that leads; None: there is none, or several."""
+        leading = [host for host in self.hosts if host.core is not None and host.core.status()["leading"]]
+        return leading[0] if len(leading) == 1 else None
 
     def follower(self):
         return next(host for host in self.hosts if host.core is not None and host is not self.leader())
@@ -127,6 +126,11 @@ class Slow(World):
         self.adversary.processes.dead = {host.id}
         self.adversary.crash(host)
 
+    def bring_back(self, host):
+        """It starts again, from its disk."""
+        self.adversary.processes.dead = set()
+        self.adversary.restart(host)
+
     def check_cost(self, faults, memory_bytes_max=None):
         """The judge of cost, on all that clients asked for."""
         commands = sum(len(one.history) + len(one.unanswered) + 1 for one in self.clients)
@@ -147,7 +151,7 @@ class Slow(World):
         )
 
 
-def latencies_ms(client, writes=True):
-    """How long the puts (or the other operations) of a client took, sorted."""
-    took = [one for one in client.history if (len(one.command) > 30) == writes or not writes]
+def latencies_ms(client, bytes_min):
+    """How long the operations of a client took whose commands have at least so many bytes, sorted."""
+    took = [one for one in client.history if len(one.command) >= bytes_min]
     return sorted((one.answered_ns - one.invoked_ns) / MS for one in took)

@@ -202,6 +202,7 @@ class Host:
             flatten=flatten,
             window=scenario.window,
             ring_bytes=scenario.ring_bytes,
+            in_flight_bytes=scenario.in_flight_bytes,
             versions=(scenario.semantics,),
             election_timeout_ns=scenario.election_timeout_ns,
             ping_interval_ns=scenario.election_timeout_ns // 5,

@@ -128,6 +128,7 @@ class Scenario:
     rate: int = 0  # bytes a second, of each direction of each link between nodes; 0: frames take no time by their size
     client_rate: int = 0  # the same of links of clients
     value_bytes: int = 0  # every value has so many; 0: most are short
+    in_flight_bytes: int = 8 << 20  # that a leader proposes before they are decided
 
     @property
     def rates(self) -> dict[tuple[int, int], int]:
