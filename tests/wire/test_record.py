@@ -29,6 +29,11 @@ VALUE = make_record(12, 15, 4, RUN)
 # -- the layout
 
 
+def below(value: bytes, slot: int) -> bool:
+    """What the header of a record says."""
+    return ends_below(value[:HEADER_BYTES], len(value), slot)
+
+
 def test_the_layout() -> None:
     expected = struct.pack("<QQQII", 12, 15, 4, len(RUN), sum_of(RUN))
     expected += struct.pack("<II", sum_of(expected), 0)
@@ -62,11 +67,11 @@ def test_a_record_with_a_flipped_byte_says_nothing() -> None:
 
 
 def test_only_a_whole_header_says_where_a_record_ends() -> None:
-    assert [ends_below(VALUE, slot) for slot in (14, 15, 16)] == [False, True, True]
-    assert ends_below(flipped(VALUE, HEADER_BYTES), 15)
+    assert [below(VALUE, slot) for slot in (14, 15, 16)] == [False, True, True]
+    assert below(flipped(VALUE, HEADER_BYTES), 15)
     for at in range(HEADER_BYTES):
-        assert not ends_below(flipped(VALUE, at), SLOTS_END), at
-    assert not ends_below(VALUE[: HEADER_BYTES - 1], SLOTS_END)
+        assert not below(flipped(VALUE, at), SLOTS_END), at
+    assert not below(VALUE[: HEADER_BYTES - 1], SLOTS_END)
 
 
 # -- the judgement
@@ -121,4 +126,4 @@ def test_slots_that_no_record_covers_are_damage(first: int, end: int) -> None:
     value = make_record(first, end, 1, b"no phase2a")
     assert judgement_of(first, 1, value)[0] != "whole"
     assert parts_of(value) is None
-    assert not ends_below(value, SLOTS_END)
+    assert not below(value, SLOTS_END)

@@ -110,10 +110,10 @@ def parts_of(bytes value not None):
     return header.first, header.end, header.index, frame
 
 
-def ends_below(bytes value not None, uint64_t slot):
-    """Is it certain that a record covers only slots below `slot`?"""
+def ends_below(bytes head not None, size_t size, uint64_t slot):
+    """Is it certain that a record of `size` bytes that begins with `head` covers only slots below `slot`?"""
     cdef RecordHeader header
-    return take_header(&header, value) and is_header_whole(&header, len(value)) and header.end <= slot
+    return take_header(&header, head) and is_header_whole(&header, size) and header.end <= slot
 
 
 @cython.final

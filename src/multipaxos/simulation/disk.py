@@ -121,7 +121,7 @@ class Disk(MemoryStorage):
 
     def collect(self, mark: int) -> None:
         """Forgets everything below `mark`, which is decided; the highest ballot is kept."""
-        kept: list[Record] = [record for record in super().records() if not ends_below(record[2], mark)]
+        kept: list[Record] = [record for record in super().records() if not ends_below(record[2], len(record[2]), mark)]
         numbers = {META_BALLOT: self.promised, META_MARK: mark, META_DECIDED: max(mark, self.decided)}
         self.commit({key: number.to_bytes(8, "little") for key, number in numbers.items()}, b"")
         self._indexed = kept

@@ -132,15 +132,16 @@ class LmdbStorage:
         try:
             with self._environment.begin(db=self._log) as transaction:
                 for key, value in transaction.cursor():
-                    yield self._record(key, value)
+                    yield *self._slots(key), value
         except lmdb.Error as error:
             raise CorruptLog(f"{self.directory}: {error}") from error
 
-    def _record(self, key: bytes, value: bytes) -> Record:
+    def _slots(self, key: bytes) -> tuple[int, int]:
+        """(first, index) of a key of the log."""
         if len(key) != KEY.size:
             raise CorruptLog(f"{self.directory}: a key of the log has {len(key)} bytes")
         first, index = KEY.unpack(key)
-        return first, index, value
+        return first, index
 
     def commit(self, meta: Mapping[bytes, bytes], records: bytes) -> None:
         """Makes a batch durable in one transaction, synced. Thread-safe. Raises StorageError."""
@@ -182,11 +183,11 @@ class LmdbStorage:
 
     def read(self, first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
         """(covered_end, records), see `Storage.read`. Thread-safe."""
-        with self._map_lock, self._environment.begin(db=self._log) as transaction:
+        with self._map_lock, self._environment.begin(db=self._log, buffers=True) as transaction:
             cursor = transaction.cursor()
             if not cursor.set_range(KEY.pack(lowest_first(first), 0)):
                 return end, []
-            return cut((self._record(key, value) for key, value in cursor), first, end, max_bytes)
+            return cut(((*self._slots(key), value) for key, value in cursor), first, end, max_bytes)
 
     def close(self) -> None:
         """Closes the environment and releases the directory. Closing twice is harmless."""

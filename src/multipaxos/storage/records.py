@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from multipaxos.wire.codec import RUN_SLOTS_MAX
-from multipaxos.wire.record import ends_below
+from multipaxos.wire.record import HEADER_BYTES, ends_below
 
 Record = tuple[int, int, bytes]  # the key (first, index), and the record's bytes
 
@@ -29,17 +29,23 @@ def lowest_first(slot: int) -> int:
     return max(0, slot + 1 - RUN_SLOTS_MAX)
 
 
-def cut(records: Iterable[Record], first: int, end: int, max_bytes: int) -> tuple[int, list[Record]]:
-    """What `Storage.read` returns, from records that are sorted and begin at `lowest_first(first)` or below."""
+def cut(
+    records: Iterable[tuple[int, int, bytes]] | Iterable[tuple[int, int, memoryview]],
+    first: int,
+    end: int,
+    max_bytes: int,
+) -> tuple[int, list[Record]]:
+    """What `Storage.read` returns, from records that are sorted and begin at `lowest_first(first)` or below. Of one
+    that is not wanted no more than the header is read: those below `first` may be a thousand large ones."""
     taken: list[Record] = []
     size = 0
-    for record in records:
-        if record[0] >= end:
+    for at, index, value in records:
+        if at >= end:
             break
-        if ends_below(record[2], first):
+        if at < first and ends_below(bytes(value[:HEADER_BYTES]), len(value), first):
             continue
-        if size >= max_bytes and record[0] > first:
-            return record[0], taken
-        taken.append(record)
-        size += len(record[2])
+        if size >= max_bytes and at > first:
+            return at, taken
+        taken.append((at, index, bytes(value)))
+        size += len(value)
     return end, taken
