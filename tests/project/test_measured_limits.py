@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,8 +128,20 @@ def test_namespaces_are_removed(part: Callable[[str], ModuleType]) -> None:
     assert not any(Path("/run/netns", name).exists() for name in names)
 
 
-def test_a_cluster_over_the_ceiling_is_ended_and_that_is_said() -> None:
-    command = [sys.executable, str(LIMITS), "beside", "--quick", "--ceiling", "64"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CASE_S)
-    assert done.returncode == 0, done.stderr
-    assert '"failed"' in done.stdout
+def test_a_cluster_over_the_ceiling_is_ended(part: Callable[[str], ModuleType]) -> None:
+    watched = part("watched")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    async def follow() -> None:
+        watch = watched.Watch(SimpleNamespace(processes={0: process}), ceiling_mib=1)
+        await asyncio.to_thread(process.wait, CASE_S)
+        with pytest.raises(watched.Over, match="holds"):
+            watch.check()
+        assert watch.peak_mib >= watch.held_peak_mib > 1
+
+    try:
+        asyncio.run(follow())
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL

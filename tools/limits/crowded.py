@@ -88,11 +88,11 @@ async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
             round_before, start_mib = await rounds(cluster), watch.now_mib()
             slots_before, peaks, ratios, errors, puts = await slots(cluster), [], [], 0, 0
             for _ in range(2):
-                watch.peak_mib = 0.0
+                watch.held_peak_mib = 0.0
                 good = await Probe.start(cluster.addresses, sizes.seconds + 2)
                 told = await _run_flood(name, cluster.addresses[await cluster.leader()], sizes.seconds)
                 during = await good.result()
-                peaks.append(watch.peak_mib)
+                peaks.append(watch.held_peak_mib)
                 ratios.append(ratio(during, before, "p99_ms"))
                 puts += during["count"]
                 errors += sum(during["errors"].values())

@@ -131,6 +131,7 @@ async def _undecided(rows: Rows, sizes: Sizes, net: Net, cluster: LocalCluster, 
     while time.monotonic() < end_s and sent < wanted:
         await asyncio.sleep(LOOK_S)
         sent = net.sent_bytes()[leader] - sent_before
+    rows.add("sent_mib", sent / MIB)
     cluster.signal(leader, signal.SIGSTOP)
     for each in followers:
         cluster.signal(each, signal.SIGCONT)
@@ -162,7 +163,7 @@ async def behind(rows: Rows, sizes: Sizes, value_bytes: int) -> None:
             others = [address for node_id, address in enumerate(cluster.addresses) if node_id != follower]
             await _fill(others, sizes.behind_mib, value_bytes)
             watch.check()
-            rows.add("rss_before_mib", watch.now_mib())
+            rows.add("held_before_mib", watch.now_mib())
             cluster.kill(leader)
             killed_s = time.monotonic()
             cluster.signal(follower, signal.SIGCONT)

@@ -74,27 +74,35 @@ class Rows:
 
 
 class Watch:
-    """Follows the resident memory of every node; over the ceiling it ends the nodes and remembers that."""
+    """Follows the memory of every node; over the ceiling it ends the nodes and remembers that.
+
+    Resident memory holds pages of the log's file that the kernel may take back at any time, up to the whole file. So
+    the ceiling is of what a node holds itself, and both are reported.
+    """
 
     def __init__(self, cluster: LocalCluster, ceiling_mib: float) -> None:
         self.cluster = cluster
         self.ceiling_mib = ceiling_mib
-        self.peak_mib = 0.0
+        self.peak_mib = 0.0  # resident
+        self.held_peak_mib = 0.0  # without pages of files
         self.over = False
         self._task = asyncio.create_task(self._follow())
 
     def now_mib(self) -> float:
-        """Of the node that has most, now."""
-        found = [0.0]
+        """What the node that has most holds now, without pages of files."""
+        resident_mib, held_mib = 0.0, 0.0
         for each in self.cluster.processes.values():
             with contextlib.suppress(OSError, IndexError):
-                found.append(int(Path(f"/proc/{each.pid}/statm").read_text().split()[1]) * PAGE / MIB)
-        return max(found)
+                resident, shared = map(int, Path(f"/proc/{each.pid}/statm").read_text().split()[1:3])
+                resident_mib = max(resident_mib, resident * PAGE / MIB)
+                held_mib = max(held_mib, (resident - shared) * PAGE / MIB)
+        self.peak_mib = max(self.peak_mib, resident_mib)
+        self.held_peak_mib = max(self.held_peak_mib, held_mib)
+        return held_mib
 
     async def _follow(self) -> None:
         while True:
-            self.peak_mib = max(self.peak_mib, self.now_mib())
-            if self.peak_mib > self.ceiling_mib:
+            if self.now_mib() > self.ceiling_mib:
                 self.over = True
                 for each in self.cluster.processes.values():
                     each.kill()
@@ -104,7 +112,7 @@ class Watch:
     def check(self) -> None:
         """Raises Over if the nodes were ended."""
         if self.over:
-            raise Over(f"a node has {self.peak_mib:,.0f} MiB")
+            raise Over(f"a node holds {self.held_peak_mib:,.0f} MiB")
 
     def end(self) -> None:
         """Follows no longer."""
@@ -125,6 +133,7 @@ async def watched(rows: Rows, cluster: LocalCluster) -> AsyncIterator[Watch]:
         finally:
             watch.end()
             rows.add("rss_peak_mib", watch.peak_mib)
+            rows.add("held_peak_mib", watch.held_peak_mib)
 
 
 @asynccontextmanager
