@@ -73,9 +73,10 @@ SLIPS = [
     ),
     Slip(
         "our own vote counted before its sync",
-        "node/leading",
+        "node/delivery",
         "            self.journal.hold_ack(self.context.node_id, run.ballot, vote.first, vote.end)\n        return 0",
-        "            self.on_own_ack(run.ballot, vote.first, vote.end)\n        return 0",
+        "            self.leader.on_phase2b(self.context.node_id, run.ballot, vote.first, vote.end, 1)\n"
+        "        return 0",
     ),
     Slip(
         "a phase 1a sent before its ballot is durable",
@@ -110,8 +111,8 @@ SLIPS = [
     Slip(
         "a phase 1b without its mark",
         "paxos/acceptor",
-        "put_phase1b(out, self.ballot_num, part_first, SLOTS_END, self.mark,",
-        "put_phase1b(out, self.ballot_num, part_first, SLOTS_END, 1,",
+        "put_phase1b(out, self.ballot_num, part, end, self.mark,",
+        "put_phase1b(out, self.ballot_num, part, end, 1,",
     ),
     Slip(
         "proposals below start kept",
