@@ -25,7 +25,9 @@ from multipaxos.local_cluster import LocalCluster
 
 MBIT = 1_000_000 / 8
 KERNEL_BYTES = 256 << 20
-PATIENT_MS, ACCEPTING_S = 2500, 1.5  # so that nobody gives up meanwhile; a dead process is noticed at once
+UNDECIDED_BYTES = 64 << 20  # the most that may be in flight
+SENDING_S, ACCEPTING_S = 3.0, 1.5
+PATIENT = {"election_timeout_ms": 5000}  # so that nobody gives up meanwhile
 
 
 # -- 1 large values on slow links
@@ -109,7 +111,9 @@ async def undecided(rows: Rows, sizes: Sizes, value_bytes: int) -> None:
         for index in range(NODES):
             net.take_in(index, KERNEL_BYTES)
         async with directory() as path:
-            cluster = PlacedCluster(net, config_of(NODES, window=window, election_timeout_ms=PATIENT_MS), path)
+            cluster = PlacedCluster(
+                net, config_of(NODES, window=window, in_flight_bytes=UNDECIDED_BYTES, **PATIENT), path
+            )
             async with watched(rows, cluster) as watch:
                 await _undecided(rows, sizes, net, cluster, [os.urandom(value_bytes)] * count)
                 watch.check()
@@ -127,7 +131,7 @@ async def _undecided(rows: Rows, sizes: Sizes, net: Net, cluster: LocalCluster, 
         cluster.signal(each, signal.SIGSTOP)
     for index, raw in enumerate(raws):
         raw.send([commands.put(b"undecided %d" % at, values[at]) for at in range(index, len(values), len(raws))])
-    sent, end_s = 0, time.monotonic() + PATIENT_MS / 1000 - LOOK_S
+    sent, end_s = 0, time.monotonic() + SENDING_S
     while time.monotonic() < end_s and sent < wanted:
         await asyncio.sleep(LOOK_S)
         sent = net.sent_bytes()[leader] - sent_before
