@@ -10,7 +10,9 @@ dropped it for want of room, which it says (`on_missing`), or for some other rea
 it did not vote yet, say. For the last case there is a timer.
 
 Rules.
-- A run leaves as control only if it is short and nothing before it is owed to the link; else it is bulk.
+- A run leaves as control only if it is short and nothing before it is owed to the link; else it is bulk. Short is what
+  is no longer than a cut, or what the link carries in a small part of the time-out: to cut a run and put it together
+  again costs more than the few milliseconds for which control waits behind it there.
 - The timer doubles as long as nothing is decided. It repeats to a node only what has arrived there: nothing waits for
   the link, and a ping that was sent after it was answered. So nothing is ever repeated behind its own copy.
 - sent_end of a link never lies above the leader's slot_end.
@@ -32,6 +34,9 @@ from multipaxos.wire.messages cimport CUT_BYTES, Watermark
 from multipaxos.wire.run cimport Run, set_watermark
 
 from multipaxos.errors import InvariantViolation
+
+cdef enum:
+    SHORT_SHARE = 8                  # of the budget: a thirty-second of the time-out
 
 
 @cython.final
@@ -65,7 +70,7 @@ cdef class Delivery:
         cdef Link link
         for link in self.links.peers:
             if link is not None and link.sent_end == run.first and link.has_room():
-                self.put(link, run, run.size <= CUT_BYTES)
+                self.put(link, run, run.size <= max(<uint64_t>CUT_BYTES, link.budget // SHORT_SHARE))
                 link.sent_end = run.first + run.count
         return self.accept_own(run)
 

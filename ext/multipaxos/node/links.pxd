@@ -71,13 +71,18 @@ cdef class Link:
     cdef inline bint has_left(self, uint64_t place) noexcept:
         return self.handed >= place + self.unsent
 
-    cdef uint64_t told_end(self, uint64_t end)
+    # Of the slots below `end` those that this peer may be told of.
+    cdef inline uint64_t told_end(self, uint64_t end) except? 0:
+        return self.first_waiting(end) if self.uncut_first or self.runs else end
+
+    cdef uint64_t first_waiting(self, uint64_t end) except? 0
 
 
 @cython.final
 cdef class Links:
     cdef dict links                  # by link id, clients and peers
     cdef list peers                  # by node id: Link or None
+    cdef bint has_bulk               # did the last `take_writes` see bulk?
     cdef readonly tuple founders     # by node id: their incarnations; None: not known
     cdef list closes                 # [(link id, reason)] since the last output
     cdef dict status_requests        # by link id: the nonce of the newest request since the last output

@@ -76,11 +76,9 @@ cdef class Link:
         bytes_free(&self.bulk)
         bytes_free(&self.arriving)
 
-    cdef uint64_t told_end(self, uint64_t end):
-        """Of the slots below `end` those that this peer may be told of."""
-        if self.runs:
-            return min(end, <uint64_t>self.runs[0][1])
-        return min(end, self.uncut_first) if self.uncut_first else end
+    cdef uint64_t first_waiting(self, uint64_t end) except? 0:
+        """The first slot whose phase 2a waits here, at most `end`; there is one."""
+        return min(end, <uint64_t>self.runs[0][1] if self.runs else self.uncut_first)
 
 
 @cython.final
@@ -203,15 +201,19 @@ cdef class Links:
         """[(link id, bytes)] of control that are to leave."""
         cdef Link link
         cdef list writes = NOTHING
+        self.has_bulk = False
         for link in self.links.values():
             if link.outgoing.size:
                 if writes is NOTHING:
                     writes = []
                 writes.append((link.id, bytes_take(&link.outgoing)))
+            if link.bulk.size:
+                self.has_bulk = True
         return writes
 
     cdef list take_bulk(self, uint64_t now_ns):
-        """[(link id, [frame, ...])] of bulk that are to leave, none of the frames longer than CUT_BYTES."""
+        """[(link id, [frame, ...])] of bulk that are to leave, none of the frames longer than CUT_BYTES. Where
+        `has_bulk` is false there are none."""
         cdef Link link
         cdef list bulk = NOTHING
         for link in self.peers:

@@ -39,7 +39,7 @@ from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.limits cimport IN_FLIGHT_BYTES, MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
-from multipaxos.node.output cimport ApplyJob, Output
+from multipaxos.node.output cimport NOTHING, ApplyJob, Output
 from multipaxos.node.pings cimport Pings
 from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.report cimport Report
@@ -160,7 +160,7 @@ cdef class Node:
         """What is to be done; see `Output`."""
         cdef Output made = Output.__new__(Output)  # without its `__init__`: this is called several times per wake-up
         made.writes = self.links.take_writes()
-        made.bulk = self.links.take_bulk(self.context.now_ns)
+        made.bulk = self.links.take_bulk(self.context.now_ns) if self.links.has_bulk else NOTHING
         if not self.failed:
             made.batch = self.journal.next_batch(self.context.now_ns)
             made.job = self.next_job()
