@@ -253,6 +253,30 @@ def test_a_node_that_closes_every_link_is_asked_with_pauses() -> None:
     assert 2 <= len(requests) <= 0.5 / client_module.POLL_S + 1
 
 
+def test_a_call_times_out_that_begins_when_the_client_has_just_stopped_to_count_time() -> None:
+    """Between two calls nothing is unanswered: time is counted again from the next one on."""
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        for command in message["commands"]:  # type: ignore[attr-defined]
+            if command["kind"] == 2:
+                write(opened(command))
+            elif command["sequence"] == 1:
+                write(codec.encode_response(3, [(1, 10, 0, b"\0")]))
+
+    async def story(kv: Client) -> None:
+        await kv.put(b"k", b"answered")
+        assert kv._ticking is not None
+        kv._ticking.cancel()
+        kv._tick()
+        assert kv._ticking is None
+        assert kv._work.is_set()
+        kv.timeout_s = 0.2
+        with pytest.raises(NoQuorum):
+            await asyncio.wait_for(kv.put(b"k", b"never answered"), 10)
+
+    with_moody(handle, story)
+
+
 def test_an_expired_session_is_reported_and_a_new_one_goes_on() -> None:
     """SessionExpired for what was in flight; the next call opens a new session."""
 

@@ -239,12 +239,12 @@ class Client(Store):
     def _flush(self) -> None:
         """One write for all that was submitted in this turn of the loop, up to a request; then the next turn."""
         self._flushing = False
+        if self._session.unanswered and self._ticking is None:  # it may have ended while `_work` is still set
+            self._ticked_s = self._loop.time()
+            self._ticking = self._loop.call_later(POLL_S, self._tick)
         if self._session.unanswered and not self._work.is_set():
             self._patience.begin(self._awake_s, self._session.last)
             self._work.set()
-            if self._ticking is None:
-                self._ticked_s = self._loop.time()
-                self._ticking = self._loop.call_later(POLL_S, self._tick)
             self._leave_follower()
         if self._link is not None and not self._lost.is_set() and not self._link.paused:
             out = self._session.output()
