@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def children() -> set[int]:
     """The processes that this one has started and not yet waited for."""
     found = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended meanwhile: its children are another one's
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

@@ -191,7 +191,7 @@ class Workload:
         invoked_ns = time.monotonic_ns()
         try:
             # `put`, `get` and the others call this too; it returns the version of a `remove`, and raises for no answer.
-            answer = await client._store(command, limit_s)
+            answer = client._read(command, await client._begin(command, limit_s))
         except NoQuorum:
             self.unknown["gave up"] += 1
         except ClientClosed:

@@ -25,8 +25,7 @@ from evaluation.model import Spec
 from evaluation.processes import wait_for
 from evaluation.provenance import version_of
 from evaluation.systems import POLL_S, START_S, Ground, Settings, System
-from multipaxos.cli.status import status_rows
-from multipaxos.client.discovery import fetch_statuses
+from multipaxos.cli.status import fetch_rows
 from multipaxos.config.cluster import Config, Grid, Quorum, Sizes
 from multipaxos.config.keys import write_new_key
 from multipaxos.config.members import ROLES, Member
@@ -126,7 +125,7 @@ class Multipaxos(System):
         addresses = [(node.host, node.port) for node in self.config.nodes]
         return namespaces.inside(
             self.network.clients[0].pid,
-            lambda: status_rows(addresses, asyncio.run(fetch_statuses(addresses))),
+            lambda: asyncio.run(fetch_rows(addresses)),
         )
 
     def leader(self) -> int:
