@@ -57,10 +57,6 @@ cdef class Requests:
     cdef inline uint64_t waiting(self) noexcept:
         return self.tail - self.head
 
-    # When the head of the queue came, in nanoseconds of UTC; the queue is not empty.
-    cdef inline uint64_t oldest_ns(self) noexcept:
-        return self.at(self.head).run.time_ns
-
     # The leader that this node follows is another one, or may not have received what was forwarded.
     cdef inline void forward_again(self) noexcept:
         self.forwarded = self.head
