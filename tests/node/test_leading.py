@@ -50,6 +50,39 @@ class TestScout:
         one.receive(201, codec.encode("phase1b", ballot=at, first=1, end=SLOTS_END, mark=1))
         assert not one.core.status()["leading"]
 
+    def test_parts_of_its_own_answer_end_where_decided_slots_have_left_memory(self) -> None:
+        """Slots are decided while our own acceptor answers part by part. What it accepted in them has left its memory
+        before it came to that part: an answer without it would lead to no-ops in the place of decided commands."""
+        one = OneNode(window=64)
+        at = ballot(1, 1)
+        large = b"v" * (1 << 20)
+        log = [command(0, 900 + slot, b"", OPEN_SESSION) for slot in range(1, 203)]
+        for slot in (1, 2, 3):
+            one.phase2a(1, at, slot, [command(7, slot, large)])
+        one.phase2a(1, at, 4, log[3:200])
+        one.sync()
+
+        def durable() -> None:
+            batch, one.batch = one.batch, None
+            assert batch is not None
+            one.commit(batch)
+            one.core.done(batch.token, True)
+            one.collect()
+
+        while not any(event.kind == "scouting" for event in one.events):
+            one.tick(50)
+        one.send(1, "decision", ballot=at, first=1, end=201)
+        assert one.core.slot_out == 201
+        for slot in (201, 202):  # something new is gathered, so the next part waits for the next batch
+            one.send(1, "fetched", first=slot, end=slot + 1, mark=1, pvalues=[entry(run_of(at, slot, log[slot - 1]), slot, slot + 1)])
+            durable()
+        one.sync()
+        one.promise(2, one.core.leader.ballot)
+        assert not one.core.status()["leading"]
+        one.tick(400)
+        one.sync()
+        assert [event.slot for event in one.events if event.kind == "scouting"][-1] == 203
+
     def test_a_scout_asks_again(self) -> None:
         one = OneNode()
         one.begin_scout()

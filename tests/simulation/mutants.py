@@ -285,8 +285,8 @@ SLIPS = [
     Slip(
         "a promise over a hole",
         "paxos/acceptor",
-        "        return first >= self.holes.end\n",
-        "        return True\n",
+        "        return first >= self.holes.end and",
+        "        return",
     ),
     Slip(
         "a vote in a hole",

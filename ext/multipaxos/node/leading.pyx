@@ -150,7 +150,7 @@ cdef class Leading:
         self.scout_wait_ns = RETRY_NS
         self.scout_due_ns = self.context.now_ns + RETRY_NS
         self.got_on_ns = self.context.now_ns
-        if self.acceptor.adopt(self.leader.ballot) and self.acceptor.may_promise(self.replica.slot_out):
+        if self.acceptor.adopt(self.leader.ballot):
             self.promise_own()
         self.context.note("scouting", self.leader.ballot, self.replica.slot_out,
                           f"scouting at ballot {describe(self.leader.ballot)} from slot {self.replica.slot_out}")
@@ -177,11 +177,15 @@ cdef class Leading:
         return link.arrived_ns and self.context.now_ns - link.arrived_ns < RETRY_NS
 
     cdef int promise_own(self) except -1:
-        """The next part of our own acceptor's answer to our scout."""
+        """The next part of our own acceptor's answer to our scout; none where it can no longer tell what it has
+        accepted."""
         cdef Bytes promise = Bytes(NULL, 0, 0)
-        cdef Scout scout = self.leader.scout
+        cdef uint64_t part = self.leader.scout.covered[self.context.node_id]
+        if not self.acceptor.may_promise(self.leader.scout.first, part):
+            self.is_refused = True
+            return 0
         try:
-            self.acceptor.answer_phase1a(&promise, max(scout.first, scout.covered[self.context.node_id]))
+            self.acceptor.answer_phase1a(&promise, part)
             return self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
         finally:
             bytes_free(&promise)

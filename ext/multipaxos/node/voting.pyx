@@ -97,9 +97,8 @@ cdef class Voting:
     cdef bint is_too_far_behind(self, const Message* message) noexcept:
         if message.ballot < self.acceptor.ballot_num:
             return False                 # it is refused anyway
-        return (max(message.first, message.part, self.acceptor.mark) < self.acceptor.accepted.base
-                or message.first + self.context.window < self.acceptor.mark
-                or not self.acceptor.may_promise(message.first))
+        return (message.first + self.context.window < self.acceptor.mark
+                or not self.acceptor.may_promise(message.first, max(message.first, message.part)))
 
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
         cdef Run* run

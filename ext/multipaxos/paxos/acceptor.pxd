@@ -26,6 +26,6 @@ cdef class Acceptor:
     cdef bint adopt(self, uint64_t ballot) noexcept
     cdef Vote on_phase2a(self, Run* run) noexcept
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
-    cdef bint may_promise(self, uint64_t first) noexcept
+    cdef bint may_promise(self, uint64_t first, uint64_t part) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
     cdef int answer_phase1a(self, Bytes* out, uint64_t part) except -1

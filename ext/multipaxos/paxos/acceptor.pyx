@@ -89,9 +89,10 @@ cdef class Acceptor:
             self.holes.fill(first, min(end, self.accepted.base + self.accepted.capacity))
         return changed
 
-    cdef bint may_promise(self, uint64_t first) noexcept:
-        """Can it tell what it has accepted from `first` on?"""
-        return first >= self.holes.end
+    cdef bint may_promise(self, uint64_t first, uint64_t part) noexcept:
+        """Can it tell a scout that begins at `first` what it has accepted from `part` on? Not if that has a hole, nor
+        if decided slots of it have left memory."""
+        return first >= self.holes.end and max(part, self.mark) >= self.accepted.base
 
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept:
         """Puts the run into the rows of [first, end) that hold nothing, or a lower ballot; true if there are any."""
