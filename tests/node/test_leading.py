@@ -74,7 +74,14 @@ class TestScout:
         one.send(1, "decision", ballot=at, first=1, end=201)
         assert one.core.slot_out == 201
         for slot in (201, 202):  # something new is gathered, so the next part waits for the next batch
-            one.send(1, "fetched", first=slot, end=slot + 1, mark=1, pvalues=[entry(run_of(at, slot, log[slot - 1]), slot, slot + 1)])
+            one.send(
+                1,
+                "fetched",
+                first=slot,
+                end=slot + 1,
+                mark=1,
+                pvalues=[entry(run_of(at, slot, log[slot - 1]), slot, slot + 1)],
+            )
             durable()
         one.sync()
         one.promise(2, one.core.leader.ballot)

@@ -289,6 +289,12 @@ SLIPS = [
         "        return",
     ),
     Slip(
+        "parts of an answer whose slots have left memory",
+        "paxos/acceptor",
+        " and max(part, self.mark) >= self.accepted.base\n",
+        "\n",
+    ),
+    Slip(
         "a vote in a hole",
         "paxos/acceptor",
         "        if first < self.holes.end:\n            clear =",

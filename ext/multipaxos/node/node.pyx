@@ -47,7 +47,7 @@ from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.leader cimport ACTIVE, Leader
-from multipaxos.paxos.limits cimport RING_WINDOWS, SPAN_MAX
+from multipaxos.paxos.limits cimport PROMISE_BYTES, RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport REPLICA
@@ -74,14 +74,14 @@ cdef class Node:
     `roles`: of every node, bits 1 replica, 2 leader, 4 acceptor. `meta`, `records`: what the storage holds. `flatten`:
     rewrites a frame that is laid out differently (bytes to bytes, ValueError if it is no message). `cluster`: its name.
     `window`: a power of two, one value for the whole cluster. `ring_bytes`: what the slots kept in memory may take.
-    `in_flight_bytes`: of undecided proposals, above which a leader proposes nothing.
+    `in_flight_bytes`: of undecided proposals, above which a leader proposes nothing; `part_bytes`: of a phase 1b.
     `versions`: of the semantics, as far as this program knows them. Raises CorruptLog if `meta` or `records` are not
     what a node writes, LogTooNew if they demand other semantics.
     """
 
     def __init__(self, *, int node_id, roles, QuorumSystem quorums not None, incarnation, seed, Machine machine,
                  meta, records, flatten, str cluster="", uint64_t window=8192, uint64_t ring_bytes=256 << 20,
-                 uint64_t in_flight_bytes=IN_FLIGHT_BYTES,
+                 uint64_t in_flight_bytes=IN_FLIGHT_BYTES, uint64_t part_bytes=PROMISE_BYTES,
                  uint64_t election_timeout_ns=500 * MILLISECOND_NS, uint64_t ping_interval_ns=100 * MILLISECOND_NS,
                  tuple versions not None=known_semantics.VERSIONS):
         cdef uint64_t capacity = RING_WINDOWS * window
@@ -97,7 +97,7 @@ cdef class Node:
         self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),
-                                 founders is not None and context.is_acceptor)
+                                 founders is not None and context.is_acceptor, part_bytes)
         self.leader = Leader(node_id, quorums, capacity)
         self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, versions)
         self.links = Links(context.nodes, election_timeout_ns // 4)

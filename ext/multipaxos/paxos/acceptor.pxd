@@ -22,6 +22,7 @@ cdef class Acceptor:
     cdef readonly bint voting
     cdef readonly Ring accepted
     cdef readonly Holes holes
+    cdef uint64_t part_bytes         # of one part of a phase 1b, or one run
 
     cdef bint adopt(self, uint64_t ballot) noexcept
     cdef Vote on_phase2a(self, Run* run) noexcept

@@ -43,15 +43,18 @@ cdef enum:
 
 @cython.final
 cdef class Acceptor:
-    """One acceptor. `capacity` is the number of slots that its ring spans, a power of two."""
+    """One acceptor. `capacity` is the number of slots that its ring spans, a power of two; a part of a phase 1b has at
+    most `part_bytes`, or one run."""
 
-    def __cinit__(self, uint64_t capacity, uint64_t ballot_num=0, uint64_t mark=1, bint voting=False):
+    def __cinit__(self, uint64_t capacity, uint64_t ballot_num=0, uint64_t mark=1, bint voting=False,
+                  uint64_t part_bytes=PROMISE_BYTES):
         self.accepted = Ring(capacity)
         self.holes = Holes()
         self.ballot_num = ballot_num
         self.mark = mark
         self.end = mark
         self.voting = voting
+        self.part_bytes = part_bytes
 
     def set_voting(self):
         """From now on it adopts and accepts, because its voter record is durable. It holds nothing yet: a node learns
@@ -129,7 +132,7 @@ cdef class Acceptor:
                 elif row.run == previous:
                     entries[count - 1].end = slot + 1
                 else:
-                    if count and (part_bytes + row.run.size > PROMISE_BYTES or count == PART_ENTRIES):
+                    if count and (part_bytes + row.run.size > self.part_bytes or count == PART_ENTRIES):
                         end = slot
                         break
                     previous = row.run

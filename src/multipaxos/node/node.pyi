@@ -80,6 +80,7 @@ class Node:
         window: int = 8192,
         ring_bytes: int = ...,
         in_flight_bytes: int = ...,
+        part_bytes: int = ...,
         election_timeout_ns: int = ...,
         ping_interval_ns: int = ...,
         versions: tuple[Semantics, ...] = ...,

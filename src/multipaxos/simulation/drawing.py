@@ -25,6 +25,7 @@ MISTAKEN_SEED = 2  # of eight
 MISTAKE_NS = 700 * MS
 OUTLIVED_SEED = 11  # of twenty: clients outlive their cluster
 CROWDED_SEED = 57  # of a hundred
+PARTS_SEED, PART_BYTES = 2, 200  # of three: answers to scouts come in many parts
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
 
@@ -32,9 +33,12 @@ VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "f
 def scenario(seed: int) -> Scenario:
     """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
     hundredth clients open sessions by the thousand; in every twenty-fifth disks are lost while clusters are founded; in
-    every eighth an operator starts nodes with a wrong configuration."""
+    every eighth an operator starts nodes with a wrong configuration; in every third acceptors answer scouts in small
+    parts."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
+    if seed % 3 == PARTS_SEED:
+        drawn = replace(drawn, part_bytes=PART_BYTES)
     if seed % 10 == USER_SEED:
         drawn = with_user_machine(chance, drawn, two=seed // 10 % 5 == 0)
     if seed % 8 == MISTAKEN_SEED:

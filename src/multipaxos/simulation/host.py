@@ -203,6 +203,7 @@ class Host:
             window=scenario.window,
             ring_bytes=scenario.ring_bytes,
             in_flight_bytes=scenario.in_flight_bytes,
+            part_bytes=scenario.part_bytes,
             versions=(scenario.semantics,),
             election_timeout_ns=scenario.election_timeout_ns,
             ping_interval_ns=scenario.election_timeout_ns // 5,

@@ -129,6 +129,7 @@ class Scenario:
     client_rate: int = 0  # the same of links of clients
     value_bytes: int = 0  # every value has so many; 0: most are short
     in_flight_bytes: int = 8 << 20  # that a leader proposes before they are decided
+    part_bytes: int = 1 << 20  # of a phase 1b
 
     @property
     def rates(self) -> dict[tuple[int, int], int]:
