@@ -33,6 +33,40 @@ class TestVoting:
         assert one.core.acceptor.pvalues() == []
 
 
+class TestRoom:
+    """What found no room in the ring, 16 slots where WINDOW is 4."""
+
+    def pong(self, one: OneNode, peer: int = 1) -> int:
+        """What the answer to a ping says of missing pvalues."""
+        one.send(peer, "ping", ballot=ballot(1, peer), nonce=one.now_ns, slot_out=1)
+        (pong,) = one.from_peer(peer, "pong")
+        return int(pong["missing"])
+
+    def full(self) -> OneNode:
+        """Follows node 1, whose slots 17 to 20 found no room."""
+        one = OneNode(window=4)
+        for first in (1, 6, 11, 16):
+            one.phase2a(1, ballot(1, 1), first, [command(9, first + i, b"x") for i in range(5)])
+            one.sync()
+        one.sent.clear()
+        return one
+
+    def test_its_leader_is_told_once_there_is_room_for_an_eighth_of_the_ring(self) -> None:
+        one = self.full()
+        assert self.pong(one) == 0
+        one.send(1, "decision", ballot=ballot(1, 1), first=1, end=17)
+        one.sync()
+        assert [self.pong(one), self.pong(one)] == [17, 0]
+
+    def test_nobody_else_is_told_and_the_next_leader_sends_all_anyway(self) -> None:
+        one = self.full()
+        one.send(1, "decision", ballot=ballot(1, 1), first=1, end=17)
+        one.sync()
+        assert self.pong(one, 2) == 0
+        one.phase2a(2, ballot(2, 2), 17, [command(9, 17, b"x")])
+        assert self.pong(one, 2) == 0
+
+
 class TestScoutsBehind:
     """A scout too far behind is sent a pong that shows how far the acceptor is."""
 

@@ -125,6 +125,7 @@ cdef class Pings:
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
         """Reports how far we are and whether we lead; also to a scout that is too far behind, in place of a promise."""
         cdef Watermark watermark
+        cdef uint64_t missing = 0
         cdef bint leading = self.leader.state == ACTIVE
         cdef bint quorum = self.election.has_quorum(self.context.now_ns, self.election.timeout_ns)
         memset(&watermark, 0, sizeof(Watermark))
@@ -132,8 +133,10 @@ cdef class Pings:
             watermark = self.leader.commanders.watermark()
             watermark.end = max(watermark.first, link.told_end(watermark.end))
             link.reported_end = watermark.end
+        if <int>ballot_leader(self.acceptor.ballot_num) == link.node_id:
+            missing = self.acceptor.take_dropped()
         put_pong(&link.outgoing, self.leader.ballot if leading else self.leading.known_ballot, nonce,
-                 link.told_end(self.replica.slot_out), leading, quorum, &watermark, 0)
+                 link.told_end(self.replica.slot_out), leading, quorum, &watermark, missing)
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:

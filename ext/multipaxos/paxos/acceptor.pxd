@@ -22,10 +22,12 @@ cdef class Acceptor:
     cdef readonly bint voting
     cdef readonly Ring accepted
     cdef readonly Holes holes
+    cdef uint64_t dropped            # the first slot of this ballot that found no room, if that was not told; 0: none
     cdef uint64_t part_bytes         # of one part of a phase 1b, or one run
 
     cdef bint adopt(self, uint64_t ballot) noexcept
     cdef Vote on_phase2a(self, Run* run) noexcept
+    cdef uint64_t take_dropped(self) noexcept
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef bint may_promise(self, uint64_t first, uint64_t part) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept

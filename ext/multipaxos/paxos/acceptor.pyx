@@ -66,6 +66,7 @@ cdef class Acceptor:
         if not self.voting or ballot <= self.ballot_num:
             return False
         self.ballot_num = ballot
+        self.dropped = 0                 # its leader sends all that is undecided
         return True
 
     cdef Vote on_phase2a(self, Run* run) noexcept:
@@ -76,12 +77,23 @@ cdef class Acceptor:
         if run.ballot < self.ballot_num and self.voting:
             return Vote(False, False, run.first, run.first)
         self.adopt(run.ballot)
+        if end < run.first + run.count and self.voting:
+            self.dropped = min(self.dropped or SLOTS_END, max(end, run.first))
         if first < self.holes.end:
             clear = self.holes.clear_of(first, end)
             first, end = clear.first, clear.end
         if first >= end:
             return Vote(True, False, run.first, run.first)
         return Vote(True, self.hold(run, first, end), first, end)
+
+    cdef uint64_t take_dropped(self) noexcept:
+        """From which slot on the leader is to send again, as there is room now for an eighth of the ring; 0: from
+        none."""
+        cdef uint64_t slot = self.dropped
+        if not slot or slot + self.accepted.capacity // 8 > self.accepted.base + self.accepted.capacity:
+            return 0
+        self.dropped = 0
+        return slot
 
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1:
         """Holds decided pvalues; true if any of them was not yet held at this ballot or a higher one."""
