@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -31,7 +32,7 @@ class Echo(StateMachine):
         return iter([])
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        raise NotImplementedError(list(chunks))
+        assert list(chunks) == []  # it has no state
 
 
 class Counter(StateMachine):
@@ -57,7 +58,7 @@ class Counter(StateMachine):
         yield repr(sorted(self.sums.items())).encode()
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        raise NotImplementedError(list(chunks))
+        self.sums = dict(ast.literal_eval(b"".join(chunks).decode()))
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])

@@ -10,6 +10,7 @@ second <adopted> of one ballot would spawn its commanders twice, against C1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from tests.specification.terms import Adopted, Chosen, Id, Preempted
@@ -25,7 +26,7 @@ class Envelope(NamedTuple):
     sender: Id
 
 
-class Process:
+class Process(ABC):
     """A process of a figure: its state, and its turn of the loop."""
 
     def __init__(self, id: Id, network: Network) -> None:
@@ -35,9 +36,9 @@ class Process:
     def start(self) -> None:
         """The part of the figure before its loop."""
 
+    @abstractmethod
     def receive(self, message: Any) -> None:
         """One turn of the loop: `switch receive()`."""
-        raise NotImplementedError
 
     def send(self, to: Id, message: Any) -> None:
         """`send(to, message)`."""
