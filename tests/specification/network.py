@@ -33,7 +33,7 @@ class Process(ABC):
         self.id = id
         self.network = network
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 (most figures have no such part)
         """The part of the figure before its loop."""
 
     @abstractmethod
