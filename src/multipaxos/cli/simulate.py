@@ -6,6 +6,7 @@ reported with the command that runs its seed again and the file of its diagram.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from multipaxos.simulation.drawing import scenario
 from multipaxos.simulation.report import Result, Total, add_up, run_seed, story
 from multipaxos.simulation.world import World
 
+OBJECTS_BETWEEN_COLLECTIONS = 50_000  # some 40 MiB
 SHARE = 8  # seeds that a process takes at a time
 
 
@@ -85,13 +87,19 @@ def simulate(seeds: range, as_json: bool, jobs: int, first: bool, diagrams: Path
 def run(seeds: range, jobs: int) -> Iterator[Result]:
     """The results, in the order of the seeds."""
     if jobs == 1 or len(seeds) == 1:
+        collect_seldom()
         yield from map(run_seed, seeds)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=collect_seldom) as pool:
         try:
             yield from pool.map(run_seed, seeds, chunksize=max(1, min(SHARE, len(seeds) // jobs)))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def collect_seldom() -> None:
+    """A world makes many objects and few circles: the collector would look at them again and again in vain."""
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def tell_story(seeds: range) -> None:

@@ -263,10 +263,13 @@ class Oracle:
             ballot = codec.decode_phase2a(pvalues["run"])[0]
             self.check_accepted(node_id, ballot, pvalues["first"], pvalues["end"])
             named.update(dict.fromkeys(range(pvalues["first"], pvalues["end"]), ballot))
-        begin = max(message["first"], message["mark"])
+        begin, end, promised = max(message["first"], message["mark"]), message["end"], message["ballot"]
         for slot, ballot in self.voted.get(node_id, {}).items():
-            shown = self.answers_for(node_id, slot, named.get(slot, 0))
-            if begin <= slot < message["end"] and shown < ballot < message["ballot"]:
+            if (
+                begin <= slot < end
+                and ballot < promised
+                and self.answers_for(node_id, slot, named.get(slot, 0)) < ballot
+            ):
                 raise Violation(
                     f"A3: node {node_id} promises and leaves out its vote for slot {slot} at {describe(ballot)}"
                 )

@@ -371,7 +371,8 @@ class Host:
         if self.core is None:
             return
         wait_ns = self.core.next_tick_ns() - self.clock_ns(self.timeline.now_ns)
-        wait_ns = wait_ns * MILLION // (MILLION + self.clock_ppm)
+        if self.clock_ppm:
+            wait_ns = wait_ns * MILLION // (MILLION + self.clock_ppm)
         self.later(min(max(SLEEP_MIN_NS, wait_ns), SLEEP_MAX_NS), self.on_tick)
 
     def on_tick(self) -> None:

@@ -55,9 +55,11 @@ def wake(core: Node, act: Act, now_ns: int, utc_ns: int, effects: Effects, on_bu
 def carry_out(core: Node, effects: Effects, on_bulk: OnBulk | None = None) -> None:
     """Takes one output and carries it out. Bulk leaves at once and whole, if nobody else takes it (`on_bulk`)."""
     output = core.output()
-    effects.on_events(output.events)
-    for link, reason in output.closes:
-        effects.on_close(link, reason)
+    is_plain = output.is_plain  # as most are
+    if not is_plain:
+        effects.on_events(output.events)
+        for link, reason in output.closes:
+            effects.on_close(link, reason)
     for link, data in output.writes:
         effects.on_frames(link, whole_frames(data))
     for link, pieces in output.bulk:
@@ -66,14 +68,15 @@ def carry_out(core: Node, effects: Effects, on_bulk: OnBulk | None = None) -> No
         else:
             effects.on_frames(link, uncut(pieces))
             core.link_backlog(link, 0)
-    for read in output.reads:
+    for read in () if is_plain else output.reads:
         effects.on_read(read)
     if output.batch is not None:
         effects.on_batch(output.batch)
-    if output.job is not None:
-        effects.on_job(output.job)
-    if output.failed:
-        effects.on_failed(output.failed)
+    if not is_plain:
+        if output.job is not None:
+            effects.on_job(output.job)
+        if output.failed:
+            effects.on_failed(output.failed)
     if output.bulk and on_bulk is None:
         carry_out(core, effects)  # a core that hears that all has left goes on
 
