@@ -56,8 +56,8 @@ def carry_out(core: Node, effects: Effects, on_bulk: OnBulk | None = None) -> No
     """Takes one output and carries it out. Bulk leaves at once and whole, if nobody else takes it (`on_bulk`)."""
     output = core.output()
     is_plain = output.is_plain  # as most are
+    effects.on_events(output.events)  # always, and first: some effects look at the core here
     if not is_plain:
-        effects.on_events(output.events)
         for link, reason in output.closes:
             effects.on_close(link, reason)
     for link, data in output.writes:
