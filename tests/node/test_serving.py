@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from multipaxos.wire import codec
+from tests.support.journal import Journal
 from tests.support.one_node import OPEN_SESSION, OneNode, ballot, command
 
 NONCE = 77
@@ -188,3 +189,107 @@ class TestClients:
         assert one.core.status()["requests"] == (1 << 16) + 1 - 8
         one.request(1, command(1, 1, b"a"))
         assert not one.failed
+
+
+MIB = 1 << 20
+
+
+class TestUnread:
+    """A client that does not read what is answered gets no further long answers, and loses none."""
+
+    def reader(self, *sizes: int, sessions: int = 1) -> OneNode:
+        """A follower with that many sessions, each of which has applied commands with answers of these sizes; client
+        n asks in session n."""
+        journal = Journal()
+        journal.apply = lambda command, context: b"a" * int(command)  # type: ignore[method-assign]
+        one = OneNode(journal=journal, inside=True)  # all that is decided is applied in one wake-up
+        at = ballot(5, 1)
+        one.phase2a(1, at, 1, [command(0, NONCE + n, b"", OPEN_SESSION) for n in range(sessions)])
+        one.send(1, "decision", ballot=at, first=1, end=1 + sessions)
+        for n in range(sessions):
+            one.client(1 + n)
+        self.each = [(n, 1 + i, b"%d" % size) for n in range(sessions) for i, size in enumerate(sizes)]
+        return one
+
+    def ask(self, one: OneNode, link: int) -> None:
+        """The client asks for all of its answers, in one frame."""
+        mine = [(sequence, text) for n, sequence, text in self.each if n == link - 1]
+        one.request(
+            link,
+            *[
+                command(link, sequence, text, unacknowledged=sequence - 1, nonce=NONCE + link - 1)
+                for sequence, text in mine
+            ],
+        )
+
+    def decide(self, one: OneNode, first: int) -> None:
+        """What all of them asked is decided at once."""
+        commands = [
+            command(1 + n, sequence, text, unacknowledged=sequence - 1, nonce=NONCE + n)
+            for n, sequence, text in self.each
+        ]
+        at = ballot(5, 1)
+        one.phase2a(1, at, first, commands)
+        one.send(1, "decision", ballot=at, first=first, end=first + len(commands))
+
+    def given(self, one: OneNode, link: int) -> tuple[list[int], int]:
+        """The sequences that were answered `overloaded`, and the bytes of all answers, since the last call."""
+        replies = [reply for m in one.take(link, "response") for reply in m["replies"]]
+        refused = [reply["sequence"] for reply in replies if reply["status"] == STATUS.OVERLOADED]
+        return refused, sum(len(reply["data"]) for reply in replies)
+
+    def test_a_link_holds_a_bounded_number_of_bytes_and_short_answers_go_on(self) -> None:
+        one = self.reader(*[MIB] * 10, 100)
+        self.ask(one, 1)
+        self.decide(one, 2)
+        refused, size = self.given(one, 1)
+        assert (refused, size) == ([9, 10], 8 * MIB + 100)
+        assert one.core.status()["withheld_answers"] == 2
+
+    def test_what_the_shell_says_of_a_link_counts_until_it_reads_again(self) -> None:
+        one = self.reader(*[MIB] * 4)
+        self.ask(one, 1)
+        one.left(1, 8 * MIB - 1)
+        self.decide(one, 2)
+        assert self.given(one, 1) == ([1, 2, 3, 4], 0)
+        self.ask(one, 1)
+        refused, size = self.given(one, 1)
+        assert (refused, size) == ([], 4 * MIB), "the first answers, as the table keeps them"
+
+    def test_a_link_that_holds_little_gets_its_answer_whatever_others_hold(self) -> None:
+        one = self.reader(MIB, 2048, sessions=12)
+        for link in range(1, 13):
+            self.ask(one, link)
+        for link in range(1, 10):
+            one.left(link, 7 * MIB + 1)
+        one.left(10, MIB)
+        self.decide(one, 13)
+        got = {link: self.given(one, link) for link in range(1, 13)}
+        assert [link for link, (refused, _) in got.items() if not refused] == [11, 12], "who held nothing"
+        assert got[10] == ([1, 2], 0), "the sum is reached: nobody who holds anything gets more"
+        for link in range(1, 11):
+            one.left(link)
+        for link in range(1, 11):
+            self.ask(one, link)
+            assert self.given(one, link) == ([], MIB + 2048)
+
+    def test_one_wake_up_gives_a_bounded_sum(self) -> None:
+        one = self.reader(*[MIB] * 4, sessions=20)
+        for link in range(1, 21):
+            self.ask(one, link)
+        self.decide(one, 21)
+        sizes = [self.given(one, link)[1] for link in range(1, 21)]
+        assert sum(sizes) == 64 * MIB
+
+    def test_a_link_that_is_gone_holds_nothing(self) -> None:
+        one = self.reader(MIB, MIB)
+        one.left(1, 70 * MIB)
+        one.core.link_down(1)
+        one.left(1, 70 * MIB)
+        one.client(2)
+        one.left(2, 1)
+        one.core.invariants()
+        self.each = [(0, n, b"%d" % MIB) for n in (1, 2)]
+        one.request(2, command(1, 1, b"%d" % MIB))
+        self.decide(one, 2)
+        assert self.given(one, 2) == ([], 2 * MIB)

@@ -98,6 +98,19 @@ def test_a_foreign_frame_is_valid_and_not_in_the_layout_of_the_codec(
     assert len(codec.decode_request(schema.flatten(frame))) == 10
 
 
+def test_a_process_ends_with_the_one_that_started_it(part: Callable[[str], ModuleType]) -> None:
+    starts = "import subprocess, tied; subprocess.Popen([*tied.tied(), 'sh', '-c', 'echo up; exec sleep 1000']).wait()"
+    process = subprocess.Popen([sys.executable, "-c", starts], cwd=LIMITS, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+    process.wait()
+    assert process.stdout.read() == "", "the pipe ends when the last process does that has it"
+    process.stdout.close()
+    gone = subprocess.run([sys.executable, LIMITS / "tied.py", "1", "echo", "up"], capture_output=True, timeout=CASE_S)
+    assert gone.stdout == b"", "its parent is another process"
+
+
 def test_a_flood_is_measured() -> None:
     found = figures("flood", "--only", "status")
     assert found["sent_mib"]["value"] > 0

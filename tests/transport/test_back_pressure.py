@@ -97,6 +97,63 @@ def test_answers_to_what_was_read_before_the_pause_are_bounded_too(monkeypatch: 
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
+def test_the_owner_is_told_what_a_client_does_not_read(uv: bool) -> None:
+    config = local_config()
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            link = await stuffed(config, client_hello())
+            await until(lambda: listener.up)
+            served = made.links[1]
+            while held(served) <= connection.CLIENT_UNSENT_BYTES:
+                assert not listener.backlogs
+                served.write(bytes(1 << 16))
+            assert not listener.backlogs, "the owner is writing now"
+            await until(lambda: listener.backlogs)
+            assert listener.backlogs[1] == [held(served)]
+            for _ in range(3):
+                served.write(bytes(1 << 16))
+            await until(lambda: len(listener.backlogs[1]) == 2)
+            assert listener.backlogs[1][1] == held(served)
+            while listener.backlogs[1][-1]:
+                await link.reader.read(1 << 16)
+            assert len(listener.backlogs[1]) == 3
+            link.close()
+
+    run(main(), uv=uv)
+
+
+def test_a_client_that_reads_nothing_for_long_loses_its_link_and_a_slow_one_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = local_config()
+    monkeypatch.setattr(connection, "CLIENT_DEAF_S", 0.2)
+
+    async def main() -> None:
+        async with hub(config, 1) as (made, listener):
+            deaf, slow = [await stuffed(config, client_hello()) for _ in range(2)]
+            await until(lambda: len(listener.up) == 2)
+            for link in made.links.values():
+                link.write(bytes(24 << 20))
+
+            async def read_slowly() -> None:
+                while 1 in made.links:
+                    await slow.reader.read(1 << 16)
+
+            await asyncio.wait_for(read_slowly(), 30)
+            assert held(made.links[2]) > connection.CLIENT_UNSENT_BYTES, "it has not read all of it"
+            assert made.closes == {connection.DEAF_CLIENT: 1}
+            await until(lambda: 1 not in listener.up)
+            while held(made.links[2]):
+                await slow.reader.read(1 << 16)
+            assert made.links[2]._timer is None, "nobody judges a client that reads"
+            for link in (deaf, slow):
+                link.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
 def test_control_waits_for_one_cut_of_bulk_and_a_slow_peer_keeps_its_link(uv: bool) -> None:
     config = local_config()
     pieces = [b"b" * CUT_BYTES] * 512

@@ -8,8 +8,8 @@ busy machine counts and ratios say more than times. Elections are counted as the
 grew. What a good client sees is measured by a process of its own (`probe`), and floods are processes too (`floods`).
 
 Rules. A cluster whose largest node is over `--ceiling` is ended, and the case says so instead of the rest of its
-figures. Every process is started here and ended here, by its id; namespaces are removed. `--quick` makes small sizes,
-which show that a case runs, and say nothing about the bars.
+figures. Every process is started here and ended here, by its id, or by the kernel where this one is killed (`tied`);
+namespaces are removed. `--quick` makes small sizes, which show that a case runs, and say nothing about the bars.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from floods import BIG
 from probe import Probe, quantile
+from tied import tied
 from watched import MIB, Rows, Sizes, directory, local, ratio, rounds, slots, watched
 
 from multipaxos import commands
@@ -108,8 +109,16 @@ async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
 
 
 async def _run_flood(name: str, address: tuple[str, int], seconds: float) -> dict[str, Any]:
-    words = [str(Path(__file__).with_name("floods.py")), name, f"{address[0]}:{address[1]}", "--seconds", str(seconds)]
-    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
+    words = [
+        *tied(),
+        sys.executable,
+        str(Path(__file__).with_name("floods.py")),
+        name,
+        f"{address[0]}:{address[1]}",
+        "--seconds",
+        str(seconds),
+    ]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     try:
         said, _ = await asyncio.wait_for(process.communicate(), 60 + 4 * seconds)
     except TimeoutError:

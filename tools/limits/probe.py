@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import uvloop
+from tied import tied
 
 from multipaxos.client.client import Client
 from multipaxos.errors import MultipaxosError
@@ -70,9 +71,16 @@ class Probe:
         cls, addresses: list[tuple[str, int]], seconds: float, value_bytes: int = 16, pause_s: float = 0.0
     ) -> Probe:
         """Starts it; its measurement begins when its first put is answered."""
-        words = [__file__, ",".join(f"{host}:{port}" for host, port in addresses), "--seconds", str(seconds)]
+        words = [
+            *tied(),
+            sys.executable,
+            __file__,
+            ",".join(f"{host}:{port}" for host, port in addresses),
+            "--seconds",
+            str(seconds),
+        ]
         words += ["--value-bytes", str(value_bytes), "--pause", str(pause_s)]
-        return cls(await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE))
+        return cls(await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE))
 
     async def result(self) -> dict[str, Any]:
         """What it printed; waits for its end."""

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tied import tied
+
 from multipaxos.config.cluster import Config
 from multipaxos.config.members import Member
 from multipaxos.errors import ConfigurationError
@@ -148,5 +150,5 @@ class PlacedCluster(LocalCluster):
         self.net = net
 
     def command(self, node_id: int) -> list[str]:
-        """`ip netns exec` becomes the node, so the process id is the node's."""
-        return ["ip", "netns", "exec", self.net.names[node_id], *super().command(node_id)]
+        """`tied` becomes `ip netns exec` and that becomes the node, so the process id is the node's."""
+        return [*tied(), "ip", "netns", "exec", self.net.names[node_id], *super().command(node_id)]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from tied import tied
 
 from multipaxos.client.client import Client
 from multipaxos.client.discovery import fetch_statuses
@@ -146,9 +147,17 @@ async def directory() -> AsyncIterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+class TiedCluster(LocalCluster):
+    """A cluster whose nodes end with this process."""
+
+    def command(self, node_id: int) -> list[str]:
+        """See `tied`."""
+        return [*tied(), *super().command(node_id)]
+
+
 def local(path: Path, **settings: Any) -> LocalCluster:
     """Three nodes on LMDB at free ports of the loopback."""
-    return LocalCluster(replace(Config.local(NODES, free_base_port(NODES)), **settings), path)
+    return TiedCluster(replace(Config.local(NODES, free_base_port(NODES)), **settings), path)
 
 
 async def statuses(cluster: LocalCluster, limit_s: float = 20.0) -> list[dict[str, Any]]:

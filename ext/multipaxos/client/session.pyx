@@ -8,8 +8,8 @@ Rules.
 - First the session is opened, by a nonce: a repeated opening gives the same id. Every command carries both.
 - A session belongs to one cluster (`met`): where another one is met it has expired.
 - An answer counts once; repetitions are expected and dropped.
-- A command that is answered `ahead` or `overloaded` was not applied: after a pause, all unanswered commands are sent
-  again from the first (`rewind`).
+- A command that is answered `ahead` or `overloaded` was not applied, or its answer was too long for what waits unread:
+  after a pause, all unanswered commands are sent again from the first (`rewind`).
   Until then nothing is sent, because all of it would be ahead.
 - With `in_steps`, `output` gives one request at a time, and on a new link the second one only after an answer: what a
   node cannot use - it does not lead, or is about to be left - is not sent to it in full.

@@ -92,8 +92,7 @@ cdef class Node:
         if capacity + window > SPAN_MAX:
             raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
         self.flatten, self.flattened = flatten, []
-        self.ring_bytes, self.failed = ring_bytes, ""
-        self.machine = machine
+        self.machine, self.ring_bytes, self.failed = machine, ring_bytes, ""
         self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),
@@ -124,8 +123,7 @@ cdef class Node:
         """A whole chunk as the socket gave it."""
         cdef Link source = self.links.links.get(link)
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
-        cdef size_t size = PyBytes_GET_SIZE(data)
-        cdef size_t used = 0
+        cdef size_t size = PyBytes_GET_SIZE(data), used = 0
         if source is None or self.failed:
             return
         if source.pending.size:
@@ -205,8 +203,7 @@ cdef class Node:
 
     def link_up(self, uint64_t link, int node_id, incarnation, **told):
         """A handshake is done; `node_id` -1 is a client. `told`: what its hello told, see `Link`."""
-        cdef Link new = Link(link, node_id, incarnation, **told)
-        cdef Link old
+        cdef Link old, new = Link(link, node_id, incarnation, **told)
         if self.failed:
             return
         old = self.links.add(new)
@@ -229,13 +226,16 @@ cdef class Node:
     def link_down(self, uint64_t link):
         """The connection is gone."""
         cdef Link gone = self.links.drop(link)
+        self.replica.answers.note_unread(link, 0)
         if gone is not None:
             self.on_peer_gone(gone)
 
     def link_backlog(self, uint64_t link, uint64_t backlog):
         """So many bytes of what was handed out have not reached the kernel; see `docs/design.md`."""
         cdef Link peer = self.links.links.get(link)
-        if peer is not None and not self.failed:
+        if peer is not None and peer.node_id < 0:
+            self.replica.answers.note_unread(link, backlog)
+        elif peer is not None and not self.failed:
             self.links.on_backlog(peer, backlog, self.context.now_ns)
             self.catch_up.on_room(peer)
             self.leading.on_room(peer)

@@ -72,6 +72,7 @@ cdef class Report:
             "kept_bytes": self.replica.sessions.kept_bytes,
             "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.bytes,
             "partial_bytes": self.links.partial_bytes,
+            "withheld_answers": self.replica.answers.withheld,
             "bad_frames": self.links.bad_frames,
             "peers": [link.node_id for link in self.links.peers if link is not None],
         }

@@ -13,8 +13,12 @@ Rules.
 - An answer is copied when it is reported: the table may drop it within the same wake-up.
 - A link gets the answers of a session only if it knows the session's nonce.
 - Answers that are sent again are bounded per wake-up (REPORT_BYTES_MAX), because clients may ask for them as often as
-  they like, and so are answers to reads that are executed again. Answers to other commands that are applied now are
-  bounded by what is proposed.
+  they like, and so are answers to reads that are executed again.
+- A link that does not read gets no further long answers, but `overloaded` in their place: its client sends the commands
+  again when it has read what waits for it. A read is then executed again, and another command's answer is kept. So a
+  link holds UNREAD_BYTES_MAX at most, and all links together UNREAD_BYTES_SUM: beyond that only a link that held
+  nothing before this wake-up gets long answers. What a link holds is what the shell has reported (`note_unread`), and
+  the answers of this wake-up.
 - `unknown` and `nonces` are bounded: they start again from nothing when they are full, and clients ask again.
 """
 
@@ -25,13 +29,17 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from multipaxos.paxos.array cimport array_grow
-from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX
+from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX, UNREAD_BYTES_MAX, UNREAD_BYTES_SUM
 from multipaxos.paxos.session_table cimport Outcome, status_without_session
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
 from multipaxos.wire.messages cimport OPEN_SESSION, OVERLOADED, RUN_SLOTS_MAX, Command, Reply
 from multipaxos.wire.writing cimport put_response
 
 from multipaxos.errors import InvariantViolation
+
+
+cdef enum:
+    KEPT_ROOM = 1 << 20              # of `data`, between wake-ups
 
 
 cdef int remember(dict links, object key, uint64_t link) except -1:
@@ -49,6 +57,7 @@ cdef class Answers:
     def __cinit__(self):
         self.unknown = {}
         self.nonces = {}
+        self.unread, self.given = {}, {}
         memset(&self.data, 0, sizeof(Bytes))
 
     def __dealloc__(self):
@@ -93,7 +102,29 @@ cdef class Answers:
             return 0
         if outcome.again and not self.may_repeat(outcome.size):
             return self.report_status(outcome.link, command, OVERLOADED, 0)  # the client asks again, after a pause
+        if self.is_long(outcome.size) and not self.may_give(outcome.link, outcome.size):
+            self.withheld += 1
+            return self.report_status(outcome.link, command, OVERLOADED, 0)
         return self.report(outcome.link, outcome, command.sequence)
+
+    cdef bint may_give(self, uint64_t link, uint64_t size) except -1:
+        """May this link get a long answer now? Then it holds it from now on."""
+        cdef uint64_t held = self.unread.get(link, 0), given = self.given.get(link, 0)
+        cdef uint64_t others = self.data.size if held == given else self.unread_bytes
+        if (held and held + size > UNREAD_BYTES_MAX) or (others and others + size > UNREAD_BYTES_SUM):
+            return False
+        self.unread[link] = held + size
+        self.unread_bytes += size
+        self.given[link] = given + size
+        return True
+
+    cdef int note_unread(self, uint64_t link, uint64_t held_bytes) except -1:
+        """A link holds so many bytes of answers that it has not read; 0: none, or it is gone. Between wake-ups."""
+        self.unread_bytes += held_bytes
+        self.unread_bytes -= <uint64_t>self.unread.pop(link, 0)
+        if held_bytes:
+            self.unread[link] = held_bytes
+        return 0
 
     cdef int report_opened(self, const Command* command, const Outcome* outcome) except -1:
         """A session was opened, or a nonce asked for again: the link that waits for it gets its answers from now on."""
@@ -145,10 +176,18 @@ cdef class Answers:
             free(replies)
         return at
 
-    cdef void clear(self) noexcept:
-        """All reports of this wake-up are put, or their links are gone."""
+    cdef int clear(self) except -1:
+        """All reports of this wake-up are put, or their links are gone. What a link does not read of them the shell
+        will report."""
         self.count = 0
+        if self.data.room > KEPT_ROOM:
+            bytes_free(&self.data)
         self.data.size = 0
+        if self.given:
+            for link, size in self.given.items():
+                self.note_unread(link, <uint64_t>self.unread[link] - <uint64_t>size)
+            self.given.clear()
+        return 0
 
     def invariants(self):
         """Between wake-ups no answer waits, and what is remembered is bounded."""
@@ -156,3 +195,5 @@ cdef class Answers:
             raise InvariantViolation(f"{self.count} answers were left unsent when the wake-up ended")
         if len(self.unknown) > UNKNOWN_MAX or len(self.nonces) > UNKNOWN_MAX:
             raise InvariantViolation(f"more than {UNKNOWN_MAX} links wait for sessions that are not known")
+        if self.given or sum(self.unread.values()) != self.unread_bytes:
+            raise InvariantViolation(f"links hold {self.unread} bytes of answers, and {self.unread_bytes} are counted")

@@ -2,7 +2,7 @@
 #
 # A relation is an enumerator 1 // (condition): where the condition does not hold the C compiler stops at the division
 # by zero. Limits of the wire (frames, runs, keys, values) are in wire/messages.pxd.
-from multipaxos.wire.messages cimport FRAME_BYTES_MAX, RUN_BYTES_MAX, RUN_SLOTS_MAX
+from multipaxos.wire.messages cimport FRAME_BYTES_MAX, RUN_BYTES_MAX, RUN_SLOTS_MAX, VALUE_BYTES_MAX
 
 cdef enum:
     ACCEPTORS_MAX = 64               # a vote mask has one bit for each
@@ -17,6 +17,9 @@ cdef enum:
     REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`
     REQUESTS_BYTES_MAX = 64 << 20
     REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up
+    LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
+    UNREAD_BYTES_MAX = 8 << 20       # on one link: eight large values, which the fastest link takes in milliseconds
+    UNREAD_BYTES_SUM = 64 << 20      # on all links: what is beyond this is given only to links that hold nothing
     UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
 
     # A job of a machine that runs elsewhere.
@@ -35,3 +38,5 @@ cdef enum:                           # the relations
     ONE_SESSION_FITS_THE_QUEUE = 1 // (UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
     ONE_RUN_FITS_A_SESSION = 1 // (UNACKNOWLEDGED_MAX - RUN_SLOTS_MAX >= 0)
     SCOUTS_MERGE_WHAT_RINGS_HOLD = 1 // ((RING_WINDOWS + 1) * WINDOW_MAX <= SPAN_MAX)
+    A_LARGE_VALUE_CAN_BE_READ = 1 // (UNREAD_BYTES_MAX >= VALUE_BYTES_MAX)
+    SOME_LINKS_FIT_THE_SUM = 1 // (UNREAD_BYTES_SUM >= 8 * UNREAD_BYTES_MAX)

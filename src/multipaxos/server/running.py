@@ -176,7 +176,8 @@ class Running:
         self._wake(lambda: self.core.link_down(link))
 
     def link_backlog(self, link: int, backlog: int) -> None:
-        """Something of what waited for a peer has reached the kernel, or more waits than should."""
+        """Something of what waited for a peer has reached the kernel, or more waits than should. A client does not
+        read, or reads again."""
         self._wake(lambda: self.core.link_backlog(link, backlog))
 
     def _on_timer(self) -> None:

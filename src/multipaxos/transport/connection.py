@@ -4,8 +4,9 @@ Theory. A connection belongs to a hub, which is all that it knows of the rest of
 the connection becomes a link; a link has a number, and its chunks go to the hub's owner as they arrive.
 
 Rules.
-- Back-pressure by bytes: a client that does not read its answers is not read from. A peer is always read from, because
-  otherwise two nodes could wait for each other.
+- Back-pressure by bytes: a client that does not read its answers is not read from, the owner is told how much it holds,
+  and if it reads nothing for CLIENT_DEAF_S it loses its link. A peer is always read from, because otherwise two nodes
+  could wait for each other.
 - Control is written at once. Bulk for a peer passes through an `Outbox`, so control waits for one cut of it at most;
   the kernel's own queue of bytes that it has not sent is held to PEER_NOTSENT_BYTES. The owner is told when what waits
   for a peer has become less, or more than one cut, and bounds by that what it gives.
@@ -38,6 +39,9 @@ PEER_DEAF_MS = 5000
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 CLIENT_UNSENT_BYTES = 128 << 10  # beyond this the client is not read from, and counted: see `limits`
 CLIENT_UNSENT_BYTES_MAX = 64 << 20  # beyond this it loses its link: answers to what it had sent before the pause
+# A client that works reads something in this time, on any link; one that does not comes again and loses no answer.
+CLIENT_DEAF_S = 30.0
+DEAF_CLIENT = "a client that read no answer for too long"
 # A chunk of this many bytes ends its link's turn: the others are heard before more of it is read. uvloop would read 32
 # chunks of 256,000 bytes from one link in one turn; small commands arrive in smaller chunks.
 TURN_BYTES = 128 << 10
@@ -90,7 +94,8 @@ class Hub(Protocol):
         """The connection is gone."""
 
     def backlog(self, connection: Connection, backlog: int) -> None:
-        """What waits for a peer, in bytes: it has become less, or more than one cut."""
+        """What waits for a peer, in bytes: it has become less, or more than one cut. Of a client: what it does not
+        read, or 0."""
 
 
 class Connection(asyncio.Protocol):
@@ -107,10 +112,12 @@ class Connection(asyncio.Protocol):
         self.host = ""  # the address of the other side, without a port
         self._now_s = hub.loop.time
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None  # until the handshake is done; then while unsent bytes linger
+        # of the handshake; then of a client that does not read; then while unsent bytes linger
+        self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._outbox = Outbox()
         self._paused = False  # a client that does not read is not read from
+        self._unread_bytes = 0  # of such a client, if nothing is read: then it has read nothing in this time
         self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
         self._tells = False  # the owner is about to be told of the backlog
 
@@ -239,7 +246,8 @@ class Connection(asyncio.Protocol):
     def _tell(self) -> None:
         self._tells = False
         if self._transport is not None and not self._closing:
-            self.hub.backlog(self, self._outbox.backlog(self._transport.get_write_buffer_size()))
+            held_bytes = self.unsent_bytes() if self.peer_id >= 0 or self._paused else 0
+            self.hub.backlog(self, self._outbox.backlog(held_bytes))
 
     # -- back-pressure
 
@@ -253,7 +261,21 @@ class Connection(asyncio.Protocol):
         self._paused = True
         self._transport.pause_reading()
         self.write = self._write_while_paused
-        self.hub.unread(self, self.unsent_bytes())
+        self._unread_bytes = self.unsent_bytes()
+        if self.link:
+            self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
+        self._tell_if(True)
+        self.hub.unread(self, self._unread_bytes)
+
+    def _judge_reader(self) -> None:
+        """A client that has read nothing for a while loses its link."""
+        held_bytes = self.unsent_bytes()
+        if held_bytes >= self._unread_bytes:
+            self.close(DEAF_CLIENT)
+            self.abort()
+        else:
+            self._unread_bytes = held_bytes
+            self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
 
     def unsent_bytes(self) -> int:
         """What the transport holds and the kernel has not taken."""
@@ -263,6 +285,8 @@ class Connection(asyncio.Protocol):
         """Answers to what was read before the pause are bounded too, for this client and for all of them."""
         assert self._transport is not None
         self._transport.write(data)
+        self._unread_bytes += len(data)
+        self._tell_if(True)
         held_bytes = self.unsent_bytes()
         if held_bytes > CLIENT_UNSENT_BYTES_MAX:
             self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
@@ -279,6 +303,9 @@ class Connection(asyncio.Protocol):
             return
         self._paused = False
         self.write = self._transport.write
+        if self.link:
+            self._cancel_timer()
+        self._tell_if(True)
         self.hub.unread(self, 0)
         self._begin_turn()
 

@@ -68,7 +68,8 @@ class Owner(Protocol):
         """A link is gone."""
 
     def link_backlog(self, link: int, backlog: int) -> None:
-        """What waits for a peer and has not reached the kernel, in bytes: it has become less, or more than one cut."""
+        """What waits for a peer and has not reached the kernel, in bytes: it has become less, or more than one cut.
+        Of a client: what it does not read, or 0."""
 
     def cluster_id(self) -> int:
         """The id of the cluster, 0 while the node has none."""
