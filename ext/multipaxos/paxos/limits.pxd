@@ -18,7 +18,7 @@ cdef enum:
     REQUESTS_BYTES_MAX = 64 << 20
     REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up
     LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
-    UNREAD_BYTES_MAX = 8 << 20       # on one link: eight large values, which the fastest link takes in milliseconds
+    UNREAD_BYTES_MAX = 8 << 20       # on one link: seven large values, which a fast link takes in milliseconds
     UNREAD_BYTES_SUM = 64 << 20      # on all links: what is beyond this is given only to links that hold nothing
     UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
 
