@@ -50,10 +50,10 @@ SLIPS = [
     Slip(
         "a ballot promised that left no trace on the disk",
         "node/voting",
-        "        if self.acceptor.adopt(message.ballot):\n"
         "            self.election.heard(self.context.now_ns)\n"
+        "        elif message.ballot == self.pulled_ballot and message.part > self.pulled_part:\n"
+        "            self.election.passive(self.context.now_ns)\n"
         "        self.journal.put_ballot(self.acceptor.ballot_num)\n",
-        "        if self.acceptor.adopt(message.ballot):\n"
         "            self.election.heard(self.context.now_ns)\n"
         "            self.journal.put_ballot(self.acceptor.ballot_num)\n",
     ),
@@ -214,8 +214,8 @@ SLIPS = [
     Slip(
         "a wiped node that votes",
         "node/node",
-        "founders is not None and context.is_acceptor)",
-        "context.is_acceptor)",
+        "founders is not None and context.is_acceptor, part_bytes)",
+        "context.is_acceptor, part_bytes)",
         more=(
             (
                 "node/links",

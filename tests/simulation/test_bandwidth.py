@@ -38,7 +38,8 @@ def test_large_values_one_at_a_time(mbit):
     world.check_cost(faults=0)
 
 
-def test_64_mib_accepted_and_undecided_when_the_leader_dies():
+@pytest.mark.parametrize("rate", [GIGABYTE, 1000 * MBIT])
+def test_64_mib_accepted_and_undecided_when_the_leader_dies(rate):
     """The next leader has to carry them twice: to itself in phases 1b, and from itself in phases 2a. The cost
     is not judged: votes were lost before, so there were two faults, and clients repeat all that was undecided."""
     world = Slow(rate=GIGABYTE, in_flight_bytes=128 * MIB, ring_bytes=512 * MIB)
@@ -49,6 +50,7 @@ def test_64_mib_accepted_and_undecided_when_the_leader_dies():
     world.timeline.run_for(300 * MS)
     assert min(host.core.status()["memory_bytes"] for host in world.hosts) > 64 * MIB
     world.network.cut.clear()
+    world.set_rate(rate)
     world.kill(leader)
     took_ms = wait_for_an_answer(world, clients)
     assert took_ms is not None, world.costs()
@@ -138,4 +140,13 @@ def test_a_value_that_takes_long_to_upload():
     client = world.writer(3)
     assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
     assert puts_ms(client)[-1] < 1100
+    world.check_cost(faults=0)
+
+
+def test_a_link_on_which_a_cut_takes_longer_than_the_time_out():
+    """A pong waits behind a cut of the value: bytes that arrive are the sign that the leader is waited for."""
+    world = Slow(rate=MBIT // 2, value_bytes=256 << 10, patience_ns=30_000 * MS)
+    client = world.writer(2)
+    assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
+    assert puts_ms(client)[-1] < 2 * (256 << 10) * 1000 / (MBIT // 2)
     world.check_cost(faults=0)

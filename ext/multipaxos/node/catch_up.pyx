@@ -143,7 +143,7 @@ cdef class CatchUp:
         """Asks for the first gap in the decisions, unless the answer to the last question is arriving."""
         cdef Link link = self.links.peers[self.asked]
         cdef uint64_t end, first = self.replica.undecided
-        if self.fetching and link is not None and self.leading.is_arriving(link):
+        if self.fetching and link is not None and self.leading.patience.is_arriving(link):
             self.fetch_due_ns = self.context.now_ns + RETRY_NS
             return 0
         link = self.whom_to_ask()

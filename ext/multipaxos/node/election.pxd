@@ -16,9 +16,11 @@ cdef class Election:
     cdef QuorumSystem quorums
     cdef uint64_t reign              # the ballot at which this node leads; 0: it does not
     cdef uint64_t[ACCEPTORS_MAX] contact_ns  # by node id: its last sign of life at that ballot; 0: none
+    cdef uint64_t[ACCEPTORS_MAX] arrived_ns  # when bytes of a frame came from it that was not whole then
 
     cpdef uint64_t random(self, uint64_t below) noexcept
     cpdef void heard(self, uint64_t now_ns) noexcept
+    cpdef bint put_off(self, uint64_t bytes_ns, uint64_t sign_ns, uint64_t now_ns) noexcept
     cpdef void suspect(self, uint64_t now_ns) noexcept
     cpdef void passive(self, uint64_t now_ns) noexcept
     cpdef void preempted(self, uint64_t now_ns, bint scouting) noexcept

@@ -10,6 +10,9 @@ The winner in turn notes when each acceptor last showed that it follows the winn
 without a phase-2 quorum of recent contacts cannot decide anything: it does not claim to have a quorum, and after a
 while its node steps down.
 
+On a slow link a sign may be late because bytes of something longer come first. So bytes are a sign too, a weak one:
+they count for as long, but only for PATIENT_TIMEOUTS after the last true sign.
+
 Rules.
 - Randomness comes from the seed alone.
 - A lost connection to the leader is a suspicion, not a verdict: it shortens the wait to a fraction of the time-out, in
@@ -24,6 +27,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from multipaxos.node.limits cimport PATIENT_TIMEOUTS
 from multipaxos.paxos.limits cimport ACCEPTORS_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.random cimport random_bits
@@ -61,6 +65,16 @@ cdef class Election:
         """Another node may lead and gets time to show it. Called at each sign of a leader and when this node starts."""
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
+    cpdef bint put_off(self, uint64_t bytes_ns, uint64_t sign_ns, uint64_t now_ns) noexcept:
+        """Bytes were seen last at `bytes_ns`, and the last true sign at `sign_ns`. Returns whether the election waits
+        on because of these bytes."""
+        cdef uint64_t due_ns = min(bytes_ns + self.timeout_ns + self.random(self.timeout_ns // 2 + 1),
+                                   sign_ns + PATIENT_TIMEOUTS * self.timeout_ns)
+        if due_ns <= now_ns:
+            return False
+        self.due_ns = due_ns
+        return True
+
     cpdef void suspect(self, uint64_t now_ns) noexcept:
         """The connection to the winner broke."""
         cdef uint64_t due = now_ns + self.timeout_ns // 5 + self.random(self.timeout_ns * 3 // 10 + 1)
@@ -85,6 +99,7 @@ cdef class Election:
         cdef int i
         self.reign = ballot
         memset(self.contact_ns, 0, sizeof(self.contact_ns))
+        memset(self.arrived_ns, 0, sizeof(self.arrived_ns))
         for i in range(ACCEPTORS_MAX):
             if votes >> i & 1:
                 self.contact_ns[i] = now_ns
@@ -95,12 +110,15 @@ cdef class Election:
             self.contact_ns[acceptor] = now_ns
 
     cpdef bint has_quorum(self, uint64_t now_ns, uint64_t timeout_ns) noexcept:
-        """Does this node lead, and has a phase-2 quorum shown within `timeout_ns` that it follows its ballot?"""
+        """Does this node lead, and has a phase-2 quorum shown within `timeout_ns` that it follows its ballot? Of an
+        acceptor that is not silent an older sign counts too."""
         cdef uint64_t votes = 0
         cdef int i
         if not self.reign:
             return False
         for i in range(ACCEPTORS_MAX):
-            if self.contact_ns[i] and now_ns - self.contact_ns[i] <= timeout_ns:
+            if self.contact_ns[i] and (now_ns - self.contact_ns[i] <= timeout_ns
+                                       or (now_ns - self.contact_ns[i] <= PATIENT_TIMEOUTS * self.timeout_ns
+                                           and now_ns - self.arrived_ns[i] <= timeout_ns)):
                 votes |= <uint64_t>1 << i
         return self.quorums.is_phase2(votes)

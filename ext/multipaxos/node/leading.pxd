@@ -10,6 +10,7 @@ from multipaxos.node.election cimport Election
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.links cimport Link, Links
+from multipaxos.node.patience cimport Patience
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.commander cimport Commanders
 from multipaxos.paxos.leader cimport Leader
@@ -30,6 +31,7 @@ cdef class Leading:
     cdef Commanders commanders       # the leader's
     cdef Replica replica
     cdef readonly Delivery delivery
+    cdef readonly Patience patience
     cdef readonly uint64_t known_ballot      # the highest ballot seen anywhere
     cdef readonly uint64_t leading_ballot    # the highest ballot at which a node was seen to lead
     cdef uint64_t preempted_ns       # when our leader was preempted; 0: `pings` has asked since which node leads
@@ -52,7 +54,6 @@ cdef class Leading:
     cdef Link scout(self)
     cdef int send_scout(self) except -1
     cdef int ask(self, Link link) except -1
-    cdef bint is_arriving(self, Link link) noexcept
     cdef int promise_own(self) except -1
     cdef int on_own_promise(self, const Message* message) except -1
     cdef int on_refused(self, Link link, uint64_t slot_out) except -1

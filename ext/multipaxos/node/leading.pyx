@@ -21,7 +21,8 @@ Rules.
 - A scout asks each acceptor for one part of its answer at a time; a part that comes brings the next question. It asks
   again after a time that doubles, unless bytes of the answer are arriving.
 - A scout goes on although slots are decided meanwhile. It gives way to a new attempt, which begins at a higher slot,
-  only if it does not get on: an acceptor refused it as too far behind, or no part has come for a time-out.
+  only if it does not get on: an acceptor refused it as too far behind, or no part has come for a time-out, nor bytes
+  of one (`patience`).
 - A node does not scout while a peer that it heard lately is more than WINDOW ahead: it fetches from that peer first.
 - A decision waits DECISION_DELAY_NS for a phase 2a to travel on; a peer with clients that wait gets it at once.
 - A node whose replica differs from a majority (`agreement`) neither scouts nor leads.
@@ -40,9 +41,11 @@ from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.limits cimport DECISION_DELAY_NS, FORWARDER_NS, NEVER, RETRY_NS, RETRY_NS_MAX
 from multipaxos.node.links cimport Link, Links
+from multipaxos.node.patience cimport Patience
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.ballot cimport LEAP_MAX, ROUND_MAX, ballot_leader, ballot_round, is_ballot
 from multipaxos.paxos.leader cimport ACTIVE, PASSIVE, SCOUTING, Leader
+from multipaxos.paxos.limits cimport PROMISE_BYTES
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport ACCEPTOR
 from multipaxos.paxos.scout cimport Scout
@@ -78,6 +81,7 @@ cdef class Leading:
         self.known_ballot = leader.ballot = max(journal.ballot_put, acceptor.ballot_num)  # that the disk held
         self.decision_due_ns = NEVER
         self.delivery = Delivery(context, links, journal, acceptor, leader)
+        self.patience = Patience(context, links, election)
         self.in_flight_bytes = in_flight_bytes
 
     # == ballots
@@ -161,7 +165,7 @@ cdef class Leading:
         cdef Link link
         if self.leader.state == SCOUTING and not self.scout_ticket:
             for link in self.links.peers:
-                if link is not None and not self.is_arriving(link):
+                if link is not None and not self.patience.is_arriving(link):
                     self.ask(link)
         return 0
 
@@ -172,10 +176,6 @@ cdef class Leading:
             put_phase1a(&link.outgoing, self.leader.ballot, scout.first, scout.covered[link.node_id])
         return 0
 
-    cdef bint is_arriving(self, Link link) noexcept:
-        """Have bytes of a frame that is not whole come lately?"""
-        return link.arrived_ns and self.context.now_ns - link.arrived_ns < RETRY_NS
-
     cdef int promise_own(self) except -1:
         """The next part of our own acceptor's answer to our scout; none where it can no longer tell what it has
         accepted."""
@@ -185,7 +185,7 @@ cdef class Leading:
             self.is_refused = True
             return 0
         try:
-            self.acceptor.answer_phase1a(&promise, part)
+            self.acceptor.answer_phase1a(&promise, part, PROMISE_BYTES)
             return self.journal.hold_promise(self.context.node_id, bytes_take(&promise))
         finally:
             bytes_free(&promise)
@@ -393,6 +393,7 @@ cdef class Leading:
             return 0
         if self.acceptor.voting:
             self.election.note_contact(self.context.node_id, self.acceptor.ballot_num, self.context.now_ns)
+        self.patience.note_arrivals()
         if (self.context.now_ns - self.adopted_ns > 2 * self.election.timeout_ns
                 and not self.election.has_quorum(self.context.now_ns, 2 * self.election.timeout_ns)):
             self.step_down(0, "no phase-2 quorum answers")
@@ -426,11 +427,11 @@ cdef class Leading:
         """A passive leader scouts. A scout asks again, or gives way to a new attempt if it does not get on and would
         begin at a higher slot; `first` is fixed for a scout's life."""
         if self.leader.state == PASSIVE:
-            return self.scout()
+            return None if self.patience.waits(self.known_ballot) else self.scout()
         self.scout_due_ns = self.context.now_ns + self.scout_wait_ns
         self.scout_wait_ns = min(2 * self.scout_wait_ns, <uint64_t>RETRY_NS_MAX)
         if (self.replica.slot_out > self.leader.scout.first and self.has_round()
-                and (self.is_refused or self.context.now_ns - self.got_on_ns >= self.election.timeout_ns)):
+                and (self.is_refused or self.patience.is_stuck(self.leader.scout, self.got_on_ns))):
             return self.scout()
         self.send_scout()
         return None

@@ -34,6 +34,7 @@ cdef enum:
     BUDGET_BYTES_MAX = 1 << 20       # on any: what memory and a link that breaks cost for each peer
 
 cdef enum:
+    PATIENT_TIMEOUTS = 4             # election time-outs that bytes on their way put off a judgement, after a true sign
     KEEP_TIMEOUTS = 2                # election time-outs that rings keep what a scout pulls, after its last question
 
 cdef enum:                           # the relations

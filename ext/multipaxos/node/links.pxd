@@ -3,6 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from multipaxos.node.limits cimport NEVER
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Message
 
@@ -39,6 +40,8 @@ cdef class Link:
     cdef uint64_t heard_ns           # when it last reported that
     cdef uint64_t arrived_ns         # when bytes of a frame came last that was not whole then
     cdef uint64_t alive_ns           # it lived then, by our clock: it answered a ping that we sent then
+    cdef uint64_t led_ballot         # at which it leads with its quorum, as its last pong said; 0: it said otherwise
+    cdef uint64_t led_ns             # when that pong came
     cdef uint64_t mark               # it has forgotten all slots below, as it reported in answer to a fetch
     cdef uint64_t reported_end       # decisions below this were reported to it in this reign
     cdef uint64_t forwarded_ns       # when it last forwarded a request: it has clients that wait; 0: never
@@ -54,7 +57,9 @@ cdef class Link:
     cdef uint64_t answered_place
     cdef uint64_t promised_ballot    # the part of a phase 1b that was sent last, and `place` after it
     cdef uint64_t promised_part
-    cdef uint64_t promised_place
+    cdef uint64_t promised_place     # NEVER: it waits for the disk
+    cdef uint64_t promised_ns        # when that part was asked for
+    cdef uint64_t left_ns            # when bulk left this link last
 
     # Bytes of bulk that wait here or in the shell.
     cdef inline uint64_t waiting(self) noexcept:
@@ -70,6 +75,10 @@ cdef class Link:
 
     cdef inline bint has_left(self, uint64_t place) noexcept:
         return self.handed >= place + self.unsent
+
+    # Is a part of a phase 1b on its way to this peer?
+    cdef inline bint is_promising(self) noexcept:
+        return self.promised_place != NEVER and not self.has_left(self.promised_place)
 
     # Of the slots below `end` those that this peer may be told of.
     cdef inline uint64_t told_end(self, uint64_t end) except? 0:

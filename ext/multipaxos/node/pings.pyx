@@ -145,7 +145,9 @@ cdef class Pings:
         link.slot_out = message.slot_out
         link.heard_ns = self.context.now_ns
         self.leading.see_ballot(message.ballot)
-        if message.leading and message.quorum and message.ballot >= self.leading.known_ballot:
+        link.led_ns = self.context.now_ns
+        link.led_ballot = message.ballot if message.leading and message.quorum else 0
+        if link.led_ballot >= self.leading.known_ballot and link.led_ballot:
             self.leading.see_leading(message.ballot)
             self.election.heard(self.context.now_ns)
             self.led_ns = self.context.now_ns

@@ -13,6 +13,8 @@ Rules.
   answer to a leader's newest question replaces one that waits for the disk; while it waits for the link the same
   question is not answered again.
 - While parts of an answer are pulled the rings keep the slots from the scout's first on (`Journal.keep`).
+- A scout that asks for a further part than ever before at its ballot gets on: our own election waits, as it does when a
+  ballot is adopted. The same question again is no such sign.
 - A refusal of an old ballot covers no slot: otherwise that leader's next scout could count it as a complete answer
   without pvalues.
 - A node that does not vote answers nothing. It holds the pvalues of a 2a as a learner.
@@ -42,8 +44,6 @@ from multipaxos.wire.run cimport Run, run_drop, run_from
 from multipaxos.wire.writing cimport put_phase1b, put_phase2b
 
 from multipaxos.errors import InvariantViolation
-
-cdef uint64_t UNKNOWN = NEVER      # a place that is not known yet: the frame waits for the disk
 
 
 @cython.final
@@ -75,24 +75,32 @@ cdef class Voting:
         self.leading.see_ballot(message.ballot)
         if self.acceptor.adopt(message.ballot):
             self.election.heard(self.context.now_ns)
+        elif message.ballot == self.pulled_ballot and message.part > self.pulled_part:
+            self.election.passive(self.context.now_ns)
         self.journal.put_ballot(self.acceptor.ballot_num)
         try:
             if message.ballot == self.acceptor.ballot_num:
                 self.journal.keep(message.first, self.context.now_ns + KEEP_TIMEOUTS * self.election.timeout_ns)
-                self.acceptor.answer_phase1a(&answer, max(message.first, message.part))
+                self.acceptor.answer_phase1a(&answer, max(message.first, message.part), link.budget)
+                self.note_pulled(message)
                 link.promised_ballot, link.promised_part = message.ballot, message.part
-                link.promised_place = UNKNOWN
+                link.promised_place, link.promised_ns = NEVER, self.context.now_ns
             else:
                 put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark, NULL, 0)
             return self.journal.hold_promise(link.node_id, bytes_take(&answer))
         finally:
             bytes_free(&answer)
 
+    cdef void note_pulled(self, const Message* message) noexcept:
+        """How far the scout of this ballot has got with our answer."""
+        if message.ballot != self.pulled_ballot:
+            self.pulled_ballot, self.pulled_part = message.ballot, 0
+        self.pulled_part = max(self.pulled_part, message.part)
+
     cdef bint is_on_its_way(self, Link link, const Message* message) noexcept:
         """Was this part sent already, and waits for the link?"""
         return (link.promised_ballot == message.ballot and link.promised_part == message.part
-                and message.ballot == self.acceptor.ballot_num and link.promised_place != UNKNOWN
-                and not link.has_left(link.promised_place))
+                and message.ballot == self.acceptor.ballot_num and link.is_promising())
 
     cdef bint is_too_far_behind(self, const Message* message) noexcept:
         if message.ballot < self.acceptor.ballot_num:

@@ -31,4 +31,4 @@ cdef class Acceptor:
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef bint may_promise(self, uint64_t first, uint64_t part) noexcept
     cdef bint hold(self, Run* run, uint64_t first, uint64_t end) noexcept
-    cdef int answer_phase1a(self, Bytes* out, uint64_t part) except -1
+    cdef int answer_phase1a(self, Bytes* out, uint64_t part, uint64_t bytes_max) except -1

@@ -124,9 +124,10 @@ cdef class Acceptor:
                     self.end = slot + 1
         return changed
 
-    cdef int answer_phase1a(self, Bytes* out, uint64_t part) except -1:
+    cdef int answer_phase1a(self, Bytes* out, uint64_t part, uint64_t bytes_max) except -1:
         """Appends the part of the phase 1b for ballot_num that begins at the slot `part`: the pvalues held from there
-        on, as many as fit. Pvalues are named by their run and the slots of the run in which the ring holds it."""
+        on, as many as fit, at most `bytes_max` or one run. Pvalues are named by their run and the slots of the run in
+        which the ring holds it."""
         cdef Pvalues* entries = <Pvalues*>malloc(PART_ENTRIES * sizeof(Pvalues))
         cdef uint64_t slot = max(part, self.mark, self.accepted.base)
         cdef uint64_t end = SLOTS_END
@@ -134,6 +135,7 @@ cdef class Acceptor:
         cdef uint32_t count = 0
         cdef Row* row
         cdef Run* previous = NULL
+        bytes_max = min(bytes_max, self.part_bytes)
         if entries == NULL:
             raise MemoryError("no memory to answer a phase 1a")
         try:
@@ -144,7 +146,7 @@ cdef class Acceptor:
                 elif row.run == previous:
                     entries[count - 1].end = slot + 1
                 else:
-                    if count and (part_bytes + row.run.size > self.part_bytes or count == PART_ENTRIES):
+                    if count and (part_bytes + row.run.size > bytes_max or count == PART_ENTRIES):
                         end = slot
                         break
                     previous = row.run

@@ -7,6 +7,7 @@ from multipaxos.node.election import Election
 from multipaxos.node.joining import Joining
 from multipaxos.node.journal import Journal
 from multipaxos.node.links import Links
+from multipaxos.node.patience import Patience
 from multipaxos.paxos.acceptor import Acceptor
 from multipaxos.paxos.leader import Leader
 from multipaxos.paxos.replica import Replica
@@ -15,6 +16,8 @@ from multipaxos.paxos.replica import Replica
 class Leading:
     @property
     def delivery(self) -> Delivery: ...
+    @property
+    def patience(self) -> Patience: ...
     @property
     def in_flight_bytes(self) -> int: ...
     @property
