@@ -181,6 +181,11 @@ def transact(compares: Sequence[bytes], then: Sequence[bytes], otherwise: Sequen
     return command
 
 
+def key_of(command: bytes) -> bytes:
+    """The key that a command for one key is about."""
+    return command[3 : 3 + SHORT.unpack_from(command, 1)[0]]
+
+
 def read_answer(command: bytes, answer: bytes, slot: int) -> Answer:
     """The answer to a command; `slot` is the reply's. Raises ValueError for bytes that are no answer to the command."""
     try:

@@ -63,6 +63,10 @@ class NoQuorum(MultipaxosError, TimeoutError):
     """No answer came within the time-out. The command may still take effect: the session repeats it."""
 
 
+class NotSent(NoQuorum):
+    """The time-out came before the client had room for the command, which was not sent: it has no effect."""
+
+
 class SessionExpired(MultipaxosError):
     """The cluster no longer knows the session: the outcome of unanswered commands is unknown."""
 

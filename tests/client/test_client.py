@@ -15,6 +15,7 @@ import pytest
 from multipaxos import commands
 from multipaxos.client import client as client_module
 from multipaxos.client import patience as patience_module
+from multipaxos.client.call import Call
 from multipaxos.client.client import Client
 from multipaxos.client.discovery import fetch_status
 from multipaxos.errors import (
@@ -24,6 +25,7 @@ from multipaxos.errors import (
     KeyExists,
     NoQuorum,
     NoSuchKey,
+    NotSent,
     Overloaded,
     Refused,
     SessionExpired,
@@ -509,7 +511,7 @@ def test_the_default_time_out_counts_from_room_and_a_callers_from_the_call(monke
                 server.answer()
         assert [call.result() for call in calls] == [9] * 12
         assert asyncio.get_running_loop().time() - began_s > 2 * kv.timeout_s
-        with pytest.raises(NoQuorum, match=r"no answer in 0\.05 s"):
+        with pytest.raises(NotSent, match=r"no answer in 0\.05 s.*was not sent"):
             await impatient[0]
         assert server.values == [b"%d" % i for i in range(12)]  # what timed out before it had room was not sent
 
@@ -523,11 +525,50 @@ def test_nobody_waits_for_room_for_ever_when_nothing_is_answered(monkeypatch: py
     async def story(kv: Client) -> None:
         kv.timeout_s = 0.2
         sent, waiting = begin(kv, [0, 1])
-        with pytest.raises(NoQuorum, match="may yet take effect"):
+        with pytest.raises(NoQuorum, match="may yet take effect") as told:
             await sent
-        with pytest.raises(NoQuorum, match="was not sent"):
+        assert not isinstance(told.value, NotSent)
+        with pytest.raises(NotSent, match="was not sent"):
             await waiting
         assert server.values == [b"0"]
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_a_closed_client_says_what_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 1)
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        sent, waiting = begin(kv, [0, 1])
+        await until(lambda: server.held)
+        await kv.close()
+        with pytest.raises(ClientClosed, match="the outcome is unknown"):
+            await sent
+        with pytest.raises(ClientClosed, match="it has no effect"):
+            await waiting
+
+    with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+def test_the_earliest_of_the_callers_time_outs_counts() -> None:
+    """Whatever the order of the calls; all of them share one timer, which ends with the last."""
+    server = Counter()
+
+    async def story(kv: Client) -> None:
+        ended: list[float] = []
+        for timeout_s in (0.2, 0.05, 60.0, 0.1):
+            (call,) = begin(kv, [0], timeout_s=timeout_s)
+            call.add_done_callback(lambda _, timeout_s=timeout_s: ended.append(timeout_s))
+        await until(lambda: len(ended) == 3)
+        assert ended == [0.05, 0.1, 0.2]
+        assert kv._alarm is not None
+        await until(lambda: len(server.held) == 4)
+        while server.held:
+            server.answer()
+        await until(lambda: len(ended) == 4)
+        assert list(kv._deadlines.due(0.0)) == []
+        assert len(kv._deadlines) == 0
 
     with_moody(server.handle, story, retry_s=PATIENCE_S)
 
@@ -612,6 +653,37 @@ def test_many_calls_at_once_are_all_answered() -> None:
         assert versions == sorted(versions)
         assert len(set(versions)) == count
         assert (len(kv._queue), len(kv._waiting), len(kv._due)) == (0, 0, 0)
+
+    on_cluster(story)
+
+
+def test_the_collector_does_not_walk_over_calls_that_wait() -> None:
+    """Nor over answered ones: a million calls at once would cost it their number again and again."""
+    count = 4 * client_module.OUTSTANDING_MAX
+
+    def seen() -> int:
+        return sum(isinstance(each, Call) for each in gc.get_objects())
+
+    async def story(kv: Client) -> None:
+        calls = [kv.put(b"k", b"v") for _ in range(count)]
+        together = asyncio.gather(*calls)
+        assert seen() <= client_module.OUTSTANDING_MAX
+        await together
+        assert seen() == 0
+
+    on_cluster(story)
+
+
+def test_calls_are_tasks_of_a_group_too() -> None:
+    """And can be built in another thread."""
+
+    async def story(kv: Client) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(kv.put(b"k", b"%d" % i)) for i in range(10)]
+        assert sorted(task.result() for task in tasks) == [task.result() for task in tasks]
+        loop = asyncio.get_running_loop()
+        got = await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(kv.get(b"k"), loop).result(PATIENCE_S))
+        assert got == b"9"
 
     on_cluster(story)
 

@@ -25,6 +25,7 @@ from random import Random
 
 from multipaxos import commands
 from multipaxos.client.client import Client
+from multipaxos.client.store import read
 from multipaxos.commands import Answer, Mismatch, Value, Written
 from multipaxos.errors import ClientClosed, MultipaxosError, NoQuorum, SessionExpired
 from multipaxos.judges.history import Operation
@@ -191,7 +192,7 @@ class Workload:
         invoked_ns = time.monotonic_ns()
         try:
             # `put`, `get` and the others call this too; it returns the version of a `remove`, and raises for no answer.
-            answer = client._read(command, await client._begin(command, limit_s))
+            answer = await client._calls.make(read, limit_s, True, bytes, command)
         except NoQuorum:
             self.unknown["gave up"] += 1
         except ClientClosed:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from multipaxos.client.client import Client
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.session import Session
+from multipaxos.client.store import checked
 from multipaxos.config.keys import Keys
 from multipaxos.errors import HandshakeRefused, Refused
 from multipaxos.paxos.settings import encode_setting
@@ -45,8 +46,11 @@ class AdminClient(Client):
         """Has the setting decided; (slot, the number in force after it). Raises Refused if a node does not know the
         number or is not linked, HandshakeRefused, NoQuorum."""
         try:
-            slot, answer = self._checked(await self._begin(encode_setting(name, value), None))
+            return await self._calls.make(_read_change, None, True, encode_setting, name, value)
         except Refused:
             await self._renew_session()
             raise
-        return slot, int.from_bytes(answer, "little")
+
+
+def _read_change(command: bytes, status: int, slot: int, answer: bytes) -> tuple[int, int]:
+    return slot, int.from_bytes(checked(status, answer), "little")

@@ -29,18 +29,22 @@ Rules.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
+from multipaxos.client.call import Call, Calls
+from multipaxos.client.deadlines import Deadlines
 from multipaxos.client.link import ClientLink, dial
 from multipaxos.client.one_cluster import OneCluster
 from multipaxos.client.patience import Patience
 from multipaxos.client.route import REFUSED_S, Route
 from multipaxos.client.session import Session
-from multipaxos.client.store import Store
-from multipaxos.client.waiting import Queue, Reply
+from multipaxos.client.store import Store, checked
+from multipaxos.client.waiting import Queue
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
@@ -48,6 +52,7 @@ from multipaxos.errors import (
     HandshakeRefused,
     MultipaxosError,
     NoQuorum,
+    NotSent,
     Overloaded,
     SessionExpired,
     TooLarge,
@@ -56,6 +61,7 @@ from multipaxos.wire.codec import PAYLOAD_BYTES_MAX, CodecError
 
 POLL_S = 0.02
 LATE_S = 0.1
+HINT = "look at `multipaxos status`, then ask again"
 CLOSE_S = 1.0  # a client that ends waits so long for its session to be closed
 OUTSTANDING_MAX = 8192
 OUTSTANDING_BYTES_MAX = 8 << 20  # two copies of them take 7 s on a link of 20 Mbit/s: less than the default time-out
@@ -77,8 +83,11 @@ class Client(Store):
         self.timeout_s = timeout_s
         self.retry_s = retry_s
         self._session = self._new_session()
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}  # by sequence: the calls in flight
-        self._due: deque[tuple[float, asyncio.Future[Reply]]] = deque()  # when those time out whose caller did not say
+        self._calls = Calls(self._begin)
+        self._waiting: dict[int, Call[Any]] = {}  # by sequence: the calls in flight
+        self._due: deque[Call[Any]] = deque()  # those in flight whose callers did not say how long they wait
+        self._deadlines = Deadlines()  # those whose callers did
+        self._alarm: asyncio.TimerHandle | None = None  # at the earliest of these
         self._queue = Queue()  # the calls that wait for room
         self._cluster = OneCluster()
         self._refusal: ConfigurationError | None = None
@@ -103,6 +112,7 @@ class Client(Store):
 
     async def __aenter__(self) -> Client:
         self._loop = asyncio.get_running_loop()
+        self._calls.open(self._loop)
         self._tending = self._loop.create_task(self._tend())
         return self
 
@@ -119,12 +129,14 @@ class Client(Store):
             await asyncio.gather(self._tending, return_exceptions=True)
             self._tending = None
             await self._close_session()
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for timer in (self._ticking, self._alarm):
+            if timer is not None:
+                timer.cancel()
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._fail_all(ClientClosed("the client was closed before the answer arrived: the outcome is unknown"))
+        self._queue.fail(ClientClosed("the client was closed, and the command was not sent: it has no effect"))
+        self._fail_in_flight(ClientClosed("the client was closed before the answer arrived: the outcome is unknown"))
 
     async def _close_session(self) -> None:
         """Tells the cluster that the session ends, if there is a link for it."""
@@ -153,48 +165,55 @@ class Client(Store):
 
     def _fail_in_flight(self, error: MultipaxosError) -> None:
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(error)
+        for call in waiting.values():
+            call.fail(error)
 
     # -- commands
 
-    async def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> bytes:
+    def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> Call[bytes]:
         """Applies a command to the replicated machine and returns the machine's answer. Raises Refused if the machine
         raised, NoQuorum, SessionExpired, TooLarge, Overloaded (only with ``wait=False``), ClientClosed."""
-        return self._checked(await self._begin(command, timeout_s, wait))[1]
+        return self._calls.make(_read_answer, timeout_s, wait, _payload, command)
 
-    def _begin(self, command: bytes, timeout_s: float | None, wait: bool = True) -> asyncio.Future[Reply]:
+    def _begin(self, call: Call[Any]) -> None:
         """Submits the command, or lets it wait for room."""
         if self._closed or self._tending is None:
-            raise ClientClosed("the client is not open: use it in `async with`")
-        if self._refusal is not None:
-            raise self._refusal
-        if len(command) > PAYLOAD_BYTES_MAX:
-            raise TooLarge(f"a command of {len(command)} bytes is over the limit of {PAYLOAD_BYTES_MAX}: split it")
-        fits = not self._queue and self._fits(command)
-        if not fits and not wait:
-            raise Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them")
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        if timeout_s is not None:
-            timer = self._loop.call_later(timeout_s, self._time_out, future, timeout_s)
-            future.add_done_callback(lambda _: timer.cancel())
-        if fits:
-            self._submit(future, command, timeout_s is None)
-        elif timeout_s is None:
-            self._queue.add(future, command, self._awake_s)
+            call.fail(ClientClosed("the client is not open: use it in `async with`"))
+        elif self._refusal is not None:
+            call.fail(self._refusal)
+        elif not self._queue and self._fits(call.command):
+            self._submit(call)
+        elif call.may_wait:
+            call.since_s = self._awake_s if call.timeout_s is None else math.inf
+            self._queue.add(call)
         else:
-            self._queue.add(future, command)
-        return future
+            call.fail(Overloaded(f"{self._session.unanswered} commands are unanswered: wait for some of them"))
+        if call.timeout_s is not None and not call.done():
+            call.due_s = self._loop.time() + call.timeout_s
+            self._deadlines.add(call)
+            self._set_alarm()
 
-    def _time_out(self, future: asyncio.Future[Reply], limit_s: float) -> None:
-        if not future.done():
-            future.set_exception(
-                NoQuorum(
-                    f"no answer in {limit_s:g} s ({self._trouble}); the command may yet take effect, once: "
-                    "look at `multipaxos status`, then ask again"
-                )
-            )
+    def _set_alarm(self) -> None:
+        """For the earliest of the callers' time-outs."""
+        due_s = self._deadlines.next_s
+        if self._alarm is not None and due_s < self._alarm.when():
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None and due_s < math.inf:
+            self._alarm = self._loop.call_at(due_s, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        for call in self._deadlines.due(self._loop.time()):
+            self._time_out(call, call.timeout_s or 0.0)
+        self._set_alarm()
+
+    def _time_out(self, call: Call[Any], limit_s: float) -> None:
+        said = f"no answer in {limit_s:g} s ({self._trouble})"
+        if call.has_room:
+            call.fail(NoQuorum(f"{said}; the command may yet take effect, once: {HINT}"))
+        else:
+            call.fail(NotSent(f"{said}; the command had no room and was not sent: {HINT}"))
 
     def _fits(self, command: bytes) -> bool:
         session = self._session
@@ -202,11 +221,13 @@ class Client(Store):
             not session.unanswered_bytes or session.unanswered_bytes + len(command) <= OUTSTANDING_BYTES_MAX
         )
 
-    def _submit(self, future: asyncio.Future[Reply], command: bytes, is_timed: bool) -> None:
-        """There is room for the command. `is_timed`: the client's own time-out counts from now."""
-        self._waiting[self._session.submit(command)] = future
-        if is_timed:
-            self._due.append((self._awake_s + self.timeout_s, future))
+    def _submit(self, call: Call[Any]) -> None:
+        """There is room for the command: the client's own time-out counts from now."""
+        self._waiting[self._session.submit(call.command)] = call
+        call.has_room = True
+        if call.timeout_s is None:
+            call.due_s = self._awake_s + self.timeout_s
+            self._due.append(call)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -214,23 +235,21 @@ class Client(Store):
     def _let_in(self) -> None:
         """As many of the calls that wait as there is room for."""
         queue = self._queue
-        while queue and self._fits(queue.next_command):
-            future, command, is_timed = queue.pop()
-            if not future.done():
-                self._submit(future, command, is_timed)
+        while (call := queue.next()) is not None and self._fits(call.command):
+            self._submit(queue.pop())
 
     def _tick(self) -> None:
         """Counts time while there is something to do, and ends the calls that have waited for too long."""
         now_s = self._loop.time()
         self._awake_s += min(now_s - self._ticked_s, LATE_S)
         self._ticked_s = now_s
-        while self._due and (self._due[0][0] <= self._awake_s or self._due[0][1].done()):
-            self._time_out(self._due.popleft()[1], self.timeout_s)
+        while self._due and (self._due[0].due_s <= self._awake_s or self._due[0].done()):
+            self._time_out(self._due.popleft(), self.timeout_s)
         began_s = self._awake_s - self.timeout_s
         if self._queue and self._answered_s <= began_s:
-            error = NoQuorum(
+            error = NotSent(
                 f"nothing was answered in {self.timeout_s:g} s ({self._trouble}), so the command had no room "
-                "and was not sent: look at `multipaxos status`, then ask again"
+                f"and was not sent: {HINT}"
             )
             self._queue.end_before(began_s, error)
         busy = self._session.unanswered or self._due or self._queue
@@ -264,11 +283,11 @@ class Client(Store):
         if replies:
             self._answers += len(replies)
             self._answered_s = self._awake_s
-        for reply in replies:
-            future = self._waiting.pop(reply[0], None)
-            if future is not None and not future.done():
-                future.set_result(reply)
-        while self._due and self._due[0][1].done():
+        for sequence, status, slot, answer in replies:
+            call = self._waiting.pop(sequence, None)
+            if call is not None:
+                call.answer(status, slot, answer)
+        while self._due and self._due[0].done():
             self._due.popleft()
         self._let_in()
         if self._session.closed:
@@ -347,9 +366,9 @@ class Client(Store):
             )
         waiting, self._waiting = self._waiting, {}
         for sequence, command in old.unanswered_commands():
-            future = waiting.get(sequence)
-            if future is not None and not future.done():
-                self._waiting[self._session.submit(command)] = future
+            call = waiting.get(sequence)
+            if call is not None and not call.done():
+                self._waiting[self._session.submit(command)] = call
         self._let_in()
         self._drop_link()
 
@@ -407,3 +426,13 @@ class Client(Store):
         self._trouble = f"{address[0]}:{address[1]}: node {link.node_id} does not know its cluster yet"
         self._route.avoid_refused(address, self._loop.time())
         return False
+
+
+def _payload(command: bytes) -> bytes:
+    if len(command) > PAYLOAD_BYTES_MAX:
+        raise TooLarge(f"a command of {len(command)} bytes is over the limit of {PAYLOAD_BYTES_MAX}: split it")
+    return bytes(command)
+
+
+def _read_answer(command: bytes, status: int, slot: int, answer: bytes) -> bytes:
+    return checked(status, answer)
