@@ -21,6 +21,7 @@ PACKAGES = sorted(path for path in PACKAGE.rglob("__init__.py") if path.parent !
 
 # What the core may import from elsewhere. No clock, no IO, no randomness, no logging, no threads.
 ALLOWED = {
+    "asyncio": {"CancelledError", "InvalidStateError", "_get_running_loop", "get_running_loop"},  # for a client's calls
     "cython": None,
     "libc.stdint": None,
     "libc.string": None,
@@ -44,6 +45,7 @@ ALLOWED = {
     "json": {"dumps", "loads"},
     "math": None,
     "struct": None,
+    "types": {"GenericAlias"},
 }
 HEADERS = {"*", "Python.h", "string.h", "stdint.h", "stdlib.h"}
 FORBIDDEN_CALLS = re.compile(r"\b(open|print|input|eval|exec|compile|__import__)\(")
