@@ -31,3 +31,18 @@ def test_live_sessions():
     assert table.slot_out == 7
     table.apply(7, CLOSE_SESSION, 6, 93, 1, 0, b"")
     assert [table.lives(1, 91), table.lives(1, 92), table.lives(6, 93)] == [True, False, False]
+
+
+def test_sessions_that_applied_nothing_go_first():
+    """Once there are more of them than may be; the one of them that was used least recently."""
+    machine = KeyValue()
+    table = SessionModel(
+        Semantics(sessions_max=3, fresh_sessions_max=1),
+        lambda slot, payload: machine.apply_bytes(slot, 0, 0, payload),
+        machine.reads,
+    )
+    table.apply(1, OPEN_SESSION, 0, 0, 91, 0, b"")
+    table.apply(2, APPLY, 1, 91, 1, 0, b"")
+    for slot in range(3, 9):
+        table.apply(slot, OPEN_SESSION, 0, 0, 90 + slot, 0, b"")
+    assert list(table.live) == [1, 7, 8]

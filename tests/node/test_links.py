@@ -100,6 +100,24 @@ class TestStatus:
         assert one.core.output().status_requests == [(1, 8), (2, 9)]
         assert one.core.output().status_requests == []
 
+    def test_it_is_told_to_some_links_at_a_time(self) -> None:
+        """However many links ask, and however often: a status costs a tenth of a millisecond."""
+        one = OneNode()
+        for link in range(1, 41):
+            one.client(link)
+        for link in range(1, 41):
+            one.core.receive(link, codec.encode("status_request", nonce=link))
+        assert [link for link, _ in one.core.output().status_requests] == list(range(1, 17))
+        assert one.core.output().status_requests == []
+        assert one.core.next_tick_ns() <= one.now_ns + 20_000_000
+        one.core.receive(1, codec.encode("status_request", nonce=99))
+        asked = []
+        for _ in range(2):
+            one.now_ns += 20_000_000
+            one.core.tick(one.now_ns, one.now_ns)
+            asked.append([link for link, _ in one.core.output().status_requests])
+        assert asked == [list(range(17, 33)), [*range(33, 41), 1]]
+
     def test_a_link_that_is_gone_asks_no_more(self) -> None:
         one = OneNode()
         one.client(1)

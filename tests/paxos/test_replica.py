@@ -371,7 +371,7 @@ def test_requests_beyond_their_bound_are_answered_overloaded():
     statuses = [status for _, status in replies(node)]
     assert statuses
     assert set(statuses) == {5}
-    assert node.core.replica.requests.bytes <= (64 << 20) + 2 * len(payload)
+    assert node.core.replica.requests.queue.bytes <= (64 << 20) + 2 * len(payload)
 
 
 def test_a_client_must_not_send_noops():

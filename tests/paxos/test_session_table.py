@@ -28,9 +28,15 @@ class Table:
     """A table with a journal behind it, or with another machine; each call is the next slot."""
 
     def __init__(
-        self, sessions_max: int = 8, kept_bytes_max: int = KEPT_BYTES_MAX, machine: Machine | None = None
+        self,
+        sessions_max: int = 8,
+        kept_bytes_max: int = KEPT_BYTES_MAX,
+        machine: Machine | None = None,
+        fresh_sessions_max: int = 4096,
     ) -> None:
-        self.sessions = SessionTable(Semantics(sessions_max=sessions_max, kept_bytes_max=kept_bytes_max))
+        self.sessions = SessionTable(
+            Semantics(sessions_max=sessions_max, kept_bytes_max=kept_bytes_max, fresh_sessions_max=fresh_sessions_max)
+        )
         self.journal = Journal()
         self.machine = PythonMachine(runner_of(self.journal), inside=True) if machine is None else machine
         self.slot = 0
@@ -204,6 +210,30 @@ class TestEnds:
         assert all(sessions.describe(slot, slot + 5) == (0, 0, 0, slot) for slot in alive)
         again = sessions.apply_command(machine, opened_in_all + 1, 0, evicted + 6, 0, b"", OPEN_SESSION)
         assert again[1] == evicted + 1
+
+    def test_openings_without_end_evict_one_another(self) -> None:
+        """Sessions that have applied nothing go first, once they are many; a use does not change that."""
+        table = Table(8, fresh_sessions_max=2)
+        used = [table.open(n) for n in range(1, 6)]
+        for session in used:
+            table.apply(session, 1)
+        fresh = [table.open(n) for n in range(11, 14)]
+        table.open(11)  # once more: the second is the one that was used least recently now
+        for n in range(21, 100):
+            table.open(n)
+        assert [table.apply(session, 2)[0] for session in used] == [OK] * 5
+        assert [table.apply(session, 1)[0] for session in fresh] == [EXPIRED] * 3
+        table.sessions.invariants()
+
+    def test_a_few_that_are_new_may_evict_one_that_was_used(self) -> None:
+        """Else clients that come at the same time would evict one another for ever, once the table is full."""
+        table = Table(4, fresh_sessions_max=2)
+        used = [table.open(n) for n in range(1, 5)]
+        for session in used:
+            table.apply(session, 1)
+        fresh = [table.open(n) for n in range(11, 13)]
+        assert [table.apply(session, 1)[0] for session in fresh] == [OK] * 2
+        assert [table.apply(session, 2)[0] for session in used] == [EXPIRED, EXPIRED, OK, OK]
 
 
 class TestBounds:
@@ -438,7 +468,7 @@ def test_against_the_model(
     history: list[tuple[int, int, int, bytes, int, int]], kept_bytes_max: int, sessions_max: int
 ) -> None:
     """Dictionaries say the same, and so does a table whose hash is asked for after every step."""
-    semantics = Semantics(sessions_max=sessions_max, kept_bytes_max=kept_bytes_max)
+    semantics = Semantics(sessions_max=sessions_max, kept_bytes_max=kept_bytes_max, fresh_sessions_max=1)
     sessions, often = SessionTable(semantics), SessionTable(semantics)
     machine, another, other = KeyValue(), KeyValue(), KeyValue()
     model = SessionModel(semantics, lambda slot, each: other.apply_bytes(slot, slot, 0, each), other.reads)
@@ -446,7 +476,12 @@ def test_against_the_model(
     for slot, (client, sequence, unacknowledged, payload, kind, wrong) in enumerate(history, 1):
         if kind == CHANGE:
             cost = ANSWER_COST + unacknowledged
-            semantics = Semantics(sessions_max=client, kept_bytes_max=300 * sequence, answer_cost=cost)
+            semantics = Semantics(
+                sessions_max=client,
+                kept_bytes_max=300 * sequence,
+                answer_cost=cost,
+                fresh_sessions_max=unacknowledged % 3,
+            )
             sessions.change(semantics)
             often.change(semantics)
             model.use(semantics)

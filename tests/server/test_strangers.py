@@ -273,7 +273,7 @@ def test_a_node_does_not_start_with_a_key_file_that_others_can_read(tmp_path: Pa
 
 
 def test_a_flood_of_requests_for_status_costs_one_answer(tmp_path: Path) -> None:
-    """For each link and wake-up: 5,000 requests in one chunk are one wake-up, or a few if the kernel cuts it."""
+    """For each link, in a wake-up or 20 ms: 5,000 requests in one chunk are one wake-up, or a few if it is cut."""
     config, _ = with_key(tmp_path)
 
     async def main() -> None:
@@ -295,10 +295,11 @@ def test_a_flood_of_requests_for_status_costs_one_answer(tmp_path: Path) -> None
 
             server.transport.received = count
             link.send(b"".join(encode("status_request", nonce=nonce) for nonce in range(2, 5000)))
-            assert (await link.status(5000))[0] > 1
-            await until(lambda: sum(answers) > chunks)
+            asked = 1
+            while (await link.status(5000))[0] < 5000:
+                asked += 1
             assert max(answers) == 1
-            assert sum(answers) <= chunks + 2
+            assert sum(answers) <= chunks + 1 + asked
             assert chunks < 100
             assert (await ask_status(config, 0))["alive"], "others are answered meanwhile"
             link.close()

@@ -241,7 +241,7 @@ SLIPS = [
         "a command that lost its leader not proposed again",
         "paxos/replica",
         "            if row != NULL and row.run != NULL and not row.flags:\n"
-        "                self.requests.push(row.run, slot, self.slot_out)\n",
+        "                self.requests.queue.push(row.run, slot, self.slot_out)\n",
         "            if row != NULL and row.run != NULL and not row.flags:\n",
     ),
     Slip(
@@ -367,6 +367,12 @@ SLIPS = [
         "paxos/session_table",
         "        self.used(session, context.slot)\n        if command.sequence >",
         "        if session.link:\n            self.used(session, context.slot)\n        if command.sequence >",
+    ),
+    Slip(
+        "openings without end that evict sessions in use",
+        "paxos/session_table",
+        "        return self.fresh_oldest if self.fresh > self.semantics.fresh_sessions_max else self.oldest\n",
+        "        return self.oldest\n",
     ),
     Slip(
         "a sum of answers without a bound",

@@ -6,6 +6,8 @@
   to be decided wait again, and are marked as returned: if such a proposal loses its slot, it is not returned twice.
 - WAKE-UP: it proposes once per wake-up, after it has taken all requests; a request that was performed in the meantime
   is dropped when it comes to the head of the queue.
+- TURNS: which request is next, the paper leaves open. Of those that wait it is any one (`choose`); what comes while
+  none waits is proposed in the order in which it came.
 - SESSIONS: (session, sequence) names a command; one session's commands take effect in sequence; one ahead of its turn
   is void. A session is opened by a command of its own, and is named by that command's slot and its nonce: with another
   nonce there is no such session.
@@ -51,11 +53,13 @@ class AmendedReplica(Replica):
         window: int,
         network: Network,
         clock: Callable[[], int] = lambda: 0,
+        choose: Callable[[int, list[Command]], int] = lambda _slot, _waiting: 0,
     ) -> None:
         super().__init__(id, [leader.id], window, network)
         self.leader = leader
         self.acceptor = acceptor
         self.clock = clock
+        self.choose = choose
         self.time = 0
         self.fresh: list[Command] = []  # requests of this wake-up
         self.returned: set[int] = set()
@@ -101,10 +105,14 @@ class AmendedReplica(Replica):
         """WAKE-UP."""
         if self.leader.active:
             self.propose()
+        self.wait()
+        self.retire()
+
+    def wait(self) -> None:
+        """What came in this wake-up waits with the others."""
         for c in self.fresh:
             self.add_request(c)
         self.fresh = []
-        self.retire()
 
     def propose(self) -> None:
         """ONE PROPOSER, TIME; otherwise as in Figure 1."""
@@ -113,7 +121,12 @@ class AmendedReplica(Replica):
         if self.slot_in < limit:
             self.retire()
         while self.slot_in < limit and (self.requests or self.fresh):
-            c = (self.requests or self.fresh).pop(0)._replace(time=self.clock())
+            if self.requests:
+                self.wait()
+                c = self.requests.pop(self.choose(self.slot_in, self.requests))
+            else:
+                c = self.fresh.pop(0)
+            c = c._replace(time=self.clock())
             self.proposals[self.slot_in] = c
             self.returned.discard(self.slot_in)
             self.send(self.leader.id, Propose(self.slot_in, c))

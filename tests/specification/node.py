@@ -7,7 +7,7 @@ is one `on_...` and then `finish`. `see`: every ballot of a message is shown to 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tests.specification.amended import AmendedAcceptor, AmendedLeader
@@ -51,6 +51,7 @@ class Node(Network):
         self.outbox: list[Envelope] = []
         self.local: deque[Envelope] = deque()
         self.promised = BOTTOM
+        self.choose: Callable[[int, list[Command]], int] = lambda _slot, _waiting: 0
         self.boot()
         self.disk = Disk(self.state)
 
@@ -64,10 +65,16 @@ class Node(Network):
         self.leader = AmendedLeader(
             ("leader", self.number), self.number, self.acceptors, [replica], self, self.phase1, self.phase2
         )
-        self.replica = AmendedReplica(replica, self.leader, self.acceptor, self.window, self, lambda: self.now)
+        self.replica = AmendedReplica(
+            replica, self.leader, self.acceptor, self.window, self, lambda: self.now, self.choice
+        )
         self.leader.on_stop = self.replica.leader_stops
         for process in (self.acceptor, self.leader, self.replica):
             self.spawn(process)
+
+    def choice(self, slot: int, waiting: list[Command]) -> int:
+        """Which of the requests that wait is proposed in a slot."""
+        return self.choose(slot, waiting)
 
     def state(self) -> Stable:
         """The state that a write takes."""
@@ -205,7 +212,7 @@ class Node(Network):
     def on_forwarded(self, commands: Iterable[Command]) -> None:
         """Requests from another machine's replica: a passive machine drops them, because their sender keeps them."""
         if self.leader.active or self.leader.scouting:
-            self.replica.fresh += commands
+            self.replica.fresh += [c for c in commands if not self.replica.was_performed(c)]
 
     def see(self, b: Ballot) -> None:
         """A message shows a ballot."""

@@ -173,6 +173,7 @@ class Pair:
         self.system = SYSTEMS[system]
         self.window = window
         self.spec = Node(number, self.system.acceptors, self.system.phase1, self.system.phase2, window)
+        self.spec.choose = self.chosen
         self.sent: list[tuple[int, bytes]] = []
         self.asked: set[tuple[Any, int]] = set()
         self.boot({}, [])
@@ -321,6 +322,17 @@ class Pair:
         ring = self.core.acceptor.accepted
         self.spec.acceptor.memory = range(ring.base, ring.base + ring.capacity)
         self.check()
+
+    def chosen(self, slot: int, waiting: Sequence[Command]) -> int:
+        """Which of the requests that wait the core has proposed in a slot: the first of its session among them."""
+        proposed = self.core.replica.proposal_at(slot)
+        for place, c in enumerate(waiting):
+            session, sequence, kind, _, payload, nonce = fields_of(c)
+            if proposed == (kind, session, nonce, sequence, payload):
+                if any((other.client, other.nonce) == (c.client, c.nonce) for other in waiting[:place]):
+                    raise Mismatch(f"node {self.number}: {c} came before others of its session")
+                return place
+        raise Mismatch(f"node {self.number}: slot {slot} has {proposed}, which does not wait in the specification")
 
     # -- the comparison
 

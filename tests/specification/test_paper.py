@@ -291,8 +291,7 @@ class TestReplica:
         """R5, section 2.1: slot_in < slot_out + WINDOW for every proposal."""
         node = OneNode(window=64)
         node.lead()
-        node.client()
-        node.request(1, *[command(0, nonce, b"", OPEN_SESSION) for nonce in range(1, 101)])
+        node.request(101, *[command(0, nonce, b"", OPEN_SESSION) for nonce in range(1, 101)])
         assert node.core.replica.slot_in == 65
         assert len(node.core.replica.requests) == 36
 

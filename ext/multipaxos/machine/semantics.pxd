@@ -9,6 +9,7 @@ cdef class Semantics:
     cdef readonly uint64_t version
     # Client sessions.
     cdef readonly uint64_t sessions_max          # live sessions; the least recently used one is evicted
+    cdef readonly uint64_t fresh_sessions_max    # if more have applied nothing, one of these is evicted first
     cdef readonly uint64_t unacknowledged_max    # answers kept for one session; above this its commands are void
     cdef readonly uint64_t answer_bytes_max      # of its unacknowledged answers; above this they are void too
     cdef readonly uint64_t kept_bytes_max        # of all kept answers; above it who keeps most is evicted

@@ -23,13 +23,15 @@ from multipaxos.wire.messages cimport KEY_BYTES_MAX, VALUE_BYTES_MAX
 cdef class Semantics:
     """One version. The defaults are those of version 1; tests make them small."""
 
-    def __init__(self, uint64_t version=1, *, uint64_t sessions_max=65536, uint64_t unacknowledged_max=16384,
-                 uint64_t answer_bytes_max=16 << 20, uint64_t kept_bytes_max=256 << 20, uint64_t answer_cost=192,
-                 uint64_t refusal_bytes=1024, uint64_t key_bytes_max=KEY_BYTES_MAX,
-                 uint64_t value_bytes_max=VALUE_BYTES_MAX, uint64_t scan_bytes=1 << 20,
-                 uint64_t transact_bytes_max=2 << 20, uint64_t machine_answer_bytes_max=VALUE_BYTES_MAX + (64 << 10)):
+    def __init__(self, uint64_t version=1, *, uint64_t sessions_max=65536, uint64_t fresh_sessions_max=4096,
+                 uint64_t unacknowledged_max=16384, uint64_t answer_bytes_max=16 << 20,
+                 uint64_t kept_bytes_max=256 << 20, uint64_t answer_cost=192, uint64_t refusal_bytes=1024,
+                 uint64_t key_bytes_max=KEY_BYTES_MAX, uint64_t value_bytes_max=VALUE_BYTES_MAX,
+                 uint64_t scan_bytes=1 << 20, uint64_t transact_bytes_max=2 << 20,
+                 uint64_t machine_answer_bytes_max=VALUE_BYTES_MAX + (64 << 10)):
         self.version = version
         self.sessions_max = sessions_max
+        self.fresh_sessions_max = fresh_sessions_max
         self.unacknowledged_max = unacknowledged_max
         self.answer_bytes_max = answer_bytes_max
         self.kept_bytes_max = kept_bytes_max

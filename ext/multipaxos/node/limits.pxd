@@ -24,6 +24,13 @@ cdef enum:
     FORWARD_RETRY_NS_MAX = 2000 * MILLISECOND_NS   # up to this
     FORWARDER_NS = 1000 * MILLISECOND_NS       # a peer that forwarded a request so lately has clients that wait
     IDLE_NS = 1000 * MILLISECOND_NS            # META_DECIDED is put when nothing was decided for so long
+    ALLOWANCE_NS = 1000 * MILLISECOND_NS       # what one client may ask for (paxos/limits.pxd) it may so often
+    STATUS_NS = 20 * MILLISECOND_NS            # between two answers to requests for the status
+    STATUS_LINKS_MAX = 16            # that are answered at a time, so that they cost no more than a tenth of the time
+    FOREIGN_NS = 50 * MILLISECOND_NS           # in which all links together may have so many bytes rewritten of frames
+    FOREIGN_BYTES = 128 << 10        # that are laid out in another way: 25 ms, at 6 us a command
+    FOREIGN_FRAME_BYTES = 1 << 10    # that each of them counts beside its own
+    LATE_BYTES_MAX = 2 * FRAME_BYTES_MAX       # that a link whose frames wait for that may have pending
     FETCH_BYTES = 1 << 20            # of one answer to a fetch, or one run
     FETCH_ENTRIES = 4096             # of one answer to a fetch
     ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run

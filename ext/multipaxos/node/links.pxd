@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from multipaxos.node.limits cimport NEVER
+from multipaxos.paxos.requests cimport Allowance
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Message
 
@@ -35,6 +36,9 @@ cdef class Link:
     cdef uint32_t arriving_left      # bytes of it that are still to come
     cdef size_t partial_bytes        # memory of `pending` that is counted, of a client
     cdef uint64_t begun_ns           # when the frame was begun that is pending
+    cdef Allowance allowance         # a client's
+    cdef uint64_t allowance_ns       # when it was given
+    cdef bint is_late                # whole frames are pending: they are read when their turn comes
     # What is known of the peer.
     cdef uint64_t slot_out           # as it last reported
     cdef uint64_t heard_ns           # when it last reported that
@@ -94,6 +98,8 @@ cdef class Links:
     cdef bint has_bulk               # did the last `take_writes` see bulk?
     cdef readonly tuple founders     # by node id: their incarnations; None: not known
     cdef list closes                 # [(link id, reason)] since the last output
+    cdef uint64_t status_ns          # the status is not told before
+    cdef uint64_t status_due_ns      # it is told then
     cdef dict status_requests        # by link id: the nonce of the newest request since the last output
     cdef readonly uint64_t bad_frames
     cdef readonly uint64_t partial_bytes     # of all clients' links: memory of the frames that they have begun
@@ -114,7 +120,7 @@ cdef class Links:
     cdef int on_backlog(self, Link link, uint64_t backlog, uint64_t now_ns) except -1
     cdef uint64_t carry_ns(self, Link link, uint64_t size) noexcept
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1
-    cdef list take_status_requests(self)
+    cdef list take_status_requests(self, uint64_t now_ns)
     cdef list take_closes(self)
     cdef int on_partial(self, Link link, bint ended, uint64_t now_ns) except -1
     cdef int end_partial(self, uint64_t now_ns) except -1

@@ -32,7 +32,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from multipaxos.node.limits cimport (
-    BUDGET_BYTES, BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, FRAME_NS, NEVER, PARTIAL_BYTES_MAX,
+    BUDGET_BYTES, BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, FRAME_NS, NEVER, PARTIAL_BYTES_MAX, STATUS_LINKS_MAX, STATUS_NS,
 )
 from multipaxos.node.output cimport NOTHING
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
@@ -91,6 +91,7 @@ cdef class Links:
         self.peers = [None] * nodes
         self.closes = []
         self.status_requests = {}
+        self.status_due_ns = NEVER
         self.partial_due_ns = NEVER
 
     cdef Link add(self, Link link):
@@ -289,15 +290,19 @@ cdef class Links:
     cdef int on_status_request(self, Link link, uint64_t nonce) except -1:
         """A client asks for the status. Of several requests in one wake-up the newest is answered."""
         self.status_requests[link.id] = nonce
+        self.status_due_ns = self.status_ns
         return 0
 
-    cdef list take_status_requests(self):
-        """[(link id, nonce)] of the clients that have asked for the status since the last call."""
+    cdef list take_status_requests(self, uint64_t now_ns):
+        """[(link id, nonce)] of clients that have asked for the status and are told it now; the others wait."""
         cdef list asked
-        if not self.status_requests:
+        if now_ns < self.status_due_ns:
             return NOTHING
-        asked = list(self.status_requests.items())
-        self.status_requests.clear()
+        self.status_ns = now_ns + STATUS_NS
+        asked = list(self.status_requests.items())[:STATUS_LINKS_MAX]
+        for link, _ in asked:
+            del self.status_requests[link]
+        self.status_due_ns = self.status_ns if self.status_requests else NEVER
         return asked
 
     cdef list take_closes(self):

@@ -8,12 +8,14 @@ from multipaxos.node.catch_up cimport CatchUp
 from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
+from multipaxos.node.foreign cimport Foreign
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport ApplyJob
 from multipaxos.node.pings cimport Pings
+from multipaxos.node.receiving cimport Receiving
 from multipaxos.node.report cimport Report
 from multipaxos.node.serving cimport Serving
 from multipaxos.node.voting cimport Voting
@@ -34,6 +36,8 @@ cdef class Node:
     # the organs
     cdef readonly Context context
     cdef readonly Links links
+    cdef readonly Foreign foreign
+    cdef Receiving receiving
     cdef readonly Journal journal
     cdef readonly Joining joining
     cdef readonly Leading leading
@@ -44,16 +48,14 @@ cdef class Node:
     cdef readonly Comparing comparing
     cdef Report report
     # its own
-    cdef object flatten
-    cdef list flattened              # frames rewritten, or put together: requests are views into them in a wake-up
     cdef uint64_t ring_bytes
     cdef readonly str failed
     cdef uint64_t job_token          # of the job that the machine runs; 0: none
 
     cdef int consume(self, Link link, const uint8_t* data, size_t size, size_t* used) except -1
+    cdef int read_pending(self, Link link) except -1
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1
-    cdef int on_piece(self, Link link, const Message* message, size_t size) except -1
     cdef int on_stranger(self, Link link, const Message* message) except -1
     cdef int on_question(self, Link link, const Message* message) except -1
     cdef int on_founders_ping(self, Link link, const Message* message) except -1

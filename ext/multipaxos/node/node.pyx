@@ -5,8 +5,8 @@ jobs come in by seven verbs, effects go out as data (`Output`). The cast of the 
 pure (`multipaxos.paxos`). Organs join the cast to links and disk, each with its own fields, handlers, timers and
 invariants:
 
-- `context`: who this node is, and what time it is; `links`: connections; `journal`: what has to become durable, and
-  the answers that wait for it; `recovery`: what the disk held;
+- `context`: who this node is, and what time it is; `links`: connections; `receiving`: their bytes become messages;
+- `journal`: what has to become durable, and the answers that wait for it; `recovery`: what the disk held;
 - `joining`: how the node comes to vote; `leading`: our own leader; `voting`: our own acceptor;
 - `catch_up`: decisions that a node lacks; `pings`: which node leads, which are ahead; `serving`: requests and answers;
   `comparing`: replicas that differ; `report`: facts.
@@ -24,9 +24,8 @@ Rules.
 cimport cython
 
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memmove
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from multipaxos.machine.machine cimport Machine
 from multipaxos.node.agreement cimport Agreement
@@ -34,6 +33,7 @@ from multipaxos.node.catch_up cimport CatchUp
 from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.election cimport Election
+from multipaxos.node.foreign cimport Foreign
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
@@ -41,6 +41,7 @@ from multipaxos.node.limits cimport IN_FLIGHT_BYTES, MILLISECOND_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport NOTHING, ApplyJob, Output
 from multipaxos.node.pings cimport Pings
+from multipaxos.node.receiving cimport Received, Receiving
 from multipaxos.node.recovery cimport founders_of, number_of, recover
 from multipaxos.node.report cimport Report
 from multipaxos.node.serving cimport Serving
@@ -51,15 +52,13 @@ from multipaxos.paxos.limits cimport PROMISE_BYTES, RING_WINDOWS, SPAN_MAX
 from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport REPLICA
-from multipaxos.paxos.slots cimport Row
 from multipaxos.wire.buffer cimport bytes_put
-from multipaxos.wire.encoding cimport FINE, FOREIGN, Fault
+from multipaxos.wire.encoding cimport FINE, Fault
 from multipaxos.wire.messages cimport (
     DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PIECE, PING, PONG, REQUEST,
-    STATUS_REQUEST, Command, Message,
+    STATUS_REQUEST, Message,
 )
 from multipaxos.wire.reading cimport decode
-from multipaxos.wire.run cimport run_command
 
 import multipaxos.machine.semantics as known_semantics
 import multipaxos.node.output as output
@@ -91,7 +90,6 @@ cdef class Node:
         cdef Context context
         if capacity + window > SPAN_MAX:
             raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
-        self.flatten, self.flattened = flatten, []
         self.machine, self.ring_bytes, self.failed = machine, ring_bytes, ""
         self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
@@ -100,6 +98,8 @@ cdef class Node:
         self.leader = Leader(node_id, quorums, capacity)
         self.replica = Replica(machine if context.is_replica else None, capacity, window, ring_bytes // 4, versions)
         self.links = Links(context.nodes, election_timeout_ns // 4)
+        self.foreign = Foreign(context, self.links, flatten)
+        self.receiving = Receiving(context, self.links, self.foreign)
         self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
         self.replica.refuse(output.numbers(meta.get(output.META_REFUSED, b"")))
         recover(self.journal, records)
@@ -114,8 +114,8 @@ cdef class Node:
         self.comparing = Comparing(context, self.leading, self.serving, self.replica, agreement)
         self.pings = Pings(context, self.links, self.leading, self.catch_up, self.election, self.comparing,
                            self.acceptor, self.leader, self.replica, ping_interval_ns)
-        self.report = Report(context, self.links, self.joining, self.leading, self.comparing, self.acceptor,
-                             self.leader, self.replica)
+        self.report = Report(context, self.links, self.foreign, self.joining, self.leading, self.comparing,
+                             self.acceptor, self.leader, self.replica)
 
     # == verbs
 
@@ -128,19 +128,20 @@ cdef class Node:
             return
         if source.pending.size:
             bytes_put(&source.pending, start, size)
-            self.consume(source, source.pending.data, source.pending.size, &used)
-            self.settle_wakeup()
-            if used:
-                memmove(source.pending.data, source.pending.data + used, source.pending.size - used)
-                source.pending.size -= used
+            if not source.is_late:
+                self.read_pending(source)
         else:
             self.consume(source, start, size, &used)
             self.settle_wakeup()
-            if used < size and source.is_up:
-                bytes_put(&source.pending, start + used, size - used)
-        self.links.on_partial(source, used > 0, self.context.now_ns)
-        if self.flattened:
-            self.flattened.clear()
+            if used < size or source.partial_bytes or self.receiving.frames:
+                self.receiving.keep(source, start + used, size - used, used > 0)
+
+    cdef int read_pending(self, Link link) except -1:
+        """Handles the whole frames among the bytes that a link has pending."""
+        cdef size_t used = 0
+        self.consume(link, link.pending.data, link.pending.size, &used)
+        self.settle_wakeup()
+        return self.receiving.forget(link, used)
 
     def tick(self, uint64_t now_ns, uint64_t utc_ns):
         """Time: `now_ns` of a clock that counts suspension and never goes back, `utc_ns` of the calendar."""
@@ -165,7 +166,7 @@ cdef class Node:
         made.reads = self.catch_up.take_reads()
         made.closes = self.links.take_closes()
         made.events = self.context.take_events()
-        made.status_requests = self.links.take_status_requests()
+        made.status_requests = self.links.take_status_requests(self.context.now_ns)
         made.failed = self.failed
         made.look()
         return made
@@ -250,6 +251,8 @@ cdef class Node:
             length = self.links.next_frame(link, data + used[0], size - used[0])
             if length:
                 self.on_frame(link, data + used[0], length)
+                if link.is_late:
+                    return 0
             if not link.is_up:           # it was refused
                 used[0] = size
                 return self.on_peer_gone(link)
@@ -260,20 +263,15 @@ cdef class Node:
         return 0
 
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1:
-        cdef Message message
-        cdef Fault fault = decode(frame, size, &message)
-        cdef bytes flat
-        if fault == FOREIGN:
-            try:
-                flat = self.flatten(PyBytes_FromStringAndSize(<const char*>frame, size))
-            except ValueError:
-                return self.links.refuse(link, "a frame that is no message")
-            self.flattened.append(flat)
-            frame, size = <const uint8_t*>PyBytes_AS_STRING(flat), PyBytes_GET_SIZE(flat)
-            fault = decode(frame, size, &message)
-        if fault != FINE:
-            return self.links.refuse(link, "a malformed message")
-        return self.dispatch(link, &message, frame, size)
+        cdef Received received
+        cdef Fault fault = decode(frame, size, &received.message)
+        if fault == FINE and received.message.kind != PIECE:
+            return self.dispatch(link, &received.message, frame, size)
+        if link.node_id < 0 and fault == FINE:
+            return self.links.refuse(link, "a peer's message from a client")
+        if self.receiving.read(link, fault, frame, size, &received):
+            return self.dispatch(link, &received.message, received.frame, received.size)
+        return 0
 
     cdef int dispatch(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1:
         if message.kind == REQUEST:
@@ -282,8 +280,6 @@ cdef class Node:
             if message.kind == STATUS_REQUEST:
                 return self.links.on_status_request(link, message.nonce)
             return self.links.refuse(link, "a peer's message from a client")
-        if message.kind == PIECE:
-            return self.on_piece(link, message, size)
         if not self.leading.may_be(message.ballot) or not self.leading.may_be(message.decided.ballot):
             return self.links.refuse(link, "a ballot that no leader makes")
         if not link.counts:
@@ -305,15 +301,6 @@ cdef class Node:
         if message.kind == FETCHED:
             return self.catch_up.on_fetched(link, message)
         return self.on_question(link, message)
-
-    cdef int on_piece(self, Link link, const Message* message, size_t size) except -1:
-        """A piece of a longer frame, which is handled when it is whole."""
-        cdef bytes frame = self.links.on_piece(link, message, size)
-        link.arrived_ns = self.context.now_ns
-        if frame is None:
-            return 0
-        self.flattened.append(frame)
-        return self.on_frame(link, <const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
 
     cdef int on_stranger(self, Link link, const Message* message) except -1:
         """A message of a peer that is no known founder: it may ask, and neither scouts nor leads."""
@@ -356,7 +343,9 @@ cdef class Node:
         return self.joining.start()
 
     cdef uint64_t due_ns(self) noexcept:
-        return min(min(self.pings.due_ns(), self.leading.due_ns()), min(self.catch_up.due_ns(), self.journal.due_ns()))
+        cdef uint64_t due = min(self.foreign.due_ns, self.links.status_due_ns)
+        due = min(due, min(self.catch_up.due_ns(), self.journal.due_ns()))
+        return min(due, min(self.pings.due_ns(), self.leading.due_ns()))
 
     def next_tick_ns(self):
         """The moment by which `tick` has to be called at the latest."""
@@ -365,6 +354,9 @@ cdef class Node:
     cdef int on_timers(self) except -1:
         """Runs the timers that are due, but for a fetch: see `settle_wakeup`."""
         cdef Link ahead = None
+        for ahead in self.foreign.take_late():
+            if ahead.is_up:
+                self.read_pending(ahead)
         if self.context.now_ns >= self.pings.due_ns():
             self.pings.send_pings()
             self.leading.on_ping_due()
@@ -426,12 +418,7 @@ cdef class Node:
 
     def command_at(self, uint64_t slot):
         """(kind, session, sequence, payload) decided in a slot, or None where it is not in memory."""
-        cdef Row* row = self.replica.decisions.find(slot)
-        cdef Command command
-        if row == NULL or row.run == NULL:
-            return None
-        run_command(row.run, slot, &command)
-        return command.kind, command.session, command.sequence, command.payload[:command.size]
+        return self.replica.decision_at(slot)
 
     def status(self):
         """Facts about this node, for `multipaxos status`."""

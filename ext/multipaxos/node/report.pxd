@@ -3,6 +3,7 @@ cimport cython
 
 from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
+from multipaxos.node.foreign cimport Foreign
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Links
@@ -15,6 +16,7 @@ from multipaxos.paxos.replica cimport Replica
 cdef class Report:
     cdef Context context
     cdef Links links
+    cdef Foreign foreign
     cdef Joining joining
     cdef Leading leading
     cdef Comparing comparing

@@ -10,6 +10,7 @@ from libc.stdint cimport uint64_t
 from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
+from multipaxos.node.foreign cimport Foreign
 from multipaxos.node.joining cimport Joining
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
@@ -24,11 +25,13 @@ from multipaxos.paxos.ballot import describe
 @cython.final
 cdef class Report:
 
-    def __cinit__(self, Context context not None, Links links not None, Joining joining not None,
+    def __cinit__(self, Context context not None, Links links not None, Foreign foreign not None,
+                  Joining joining not None,
                   Leading leading not None, Comparing comparing not None, Acceptor acceptor not None,
                   Leader leader not None, Replica replica not None):
         self.context = context
         self.links = links
+        self.foreign = foreign
         self.joining = joining
         self.leading = leading
         self.comparing = comparing
@@ -67,12 +70,19 @@ cdef class Report:
             "refused_slots": list(self.joining.refused_slots),
             "founded": not self.joining.founding.fresh,
             "requests": len(self.replica.requests),
+            "overloaded": self.replica.requests.overloaded,
+            "void_commands": self.replica.requests.void_commands,
+            "refused_openings": self.replica.requests.refused_openings,
+            "refused_repeats": self.replica.requests.refused_repeats,
             "reproposals": self.replica.reproposals,
             "sessions": self.replica.sessions.count,
+            "fresh_sessions": self.replica.sessions.fresh,
             "kept_bytes": self.replica.sessions.kept_bytes,
-            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.bytes,
+            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.queue.bytes,
             "partial_bytes": self.links.partial_bytes,
             "withheld_answers": self.replica.answers.withheld,
+            "foreign_frames": self.foreign.frames,
+            "late_links": len(self.foreign.late),
             "bad_frames": self.links.bad_frames,
             "peers": [link.node_id for link in self.links.peers if link is not None],
         }

@@ -10,6 +10,7 @@ from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.leader cimport Leader
 from multipaxos.paxos.replica cimport Replica
+from multipaxos.paxos.requests cimport Allowance
 from multipaxos.wire.messages cimport Message
 
 
@@ -30,6 +31,7 @@ cdef class Serving:
     cdef int on_link_up(self, Link link) except -1
     cdef int on_differs(self) except -1
     cdef int on_request(self, Link link, const Message* message) except -1
+    cdef Allowance* allowance(self, Link link) noexcept
     cdef int settle(self) except -1
     cdef int forward(self) except -1
     cdef int forward_again(self, Link link) except -1

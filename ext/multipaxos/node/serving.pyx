@@ -18,13 +18,15 @@ from multipaxos.node.agreement cimport Agreement
 from multipaxos.node.changing cimport Changing
 from multipaxos.node.context cimport Context
 from multipaxos.node.leading cimport Leading
-from multipaxos.node.limits cimport FORWARD_RETRY_NS, FORWARD_RETRY_NS_MAX, NEVER
+from multipaxos.node.limits cimport ALLOWANCE_NS, FORWARD_RETRY_NS, FORWARD_RETRY_NS_MAX, NEVER
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.ballot cimport ballot_leader
 from multipaxos.paxos.leader cimport PASSIVE, Leader
+from multipaxos.paxos.limits cimport OPENINGS_MAX, REPORT_BYTES_MAX
+from multipaxos.paxos.queue cimport Queue
 from multipaxos.paxos.replica cimport Replica
-from multipaxos.paxos.requests cimport Requests
+from multipaxos.paxos.requests cimport Allowance, Requests
 from multipaxos.wire.messages cimport Message
 from multipaxos.wire.writing cimport put_leading
 
@@ -50,7 +52,7 @@ cdef class Serving:
         broken link may have lost some."""
         if link.node_id < 0:
             return put_leading(&link.outgoing, self.leading.leading_ballot)
-        self.replica.requests.forward_again()
+        self.replica.requests.queue.forward_again()
         return 0
 
     cdef int on_differs(self) except -1:
@@ -74,9 +76,18 @@ cdef class Serving:
             return self.links.close(link, NO_ANSWERS)
         if link.node_id >= 0 or link.is_admin:
             refusal = self.changing.judge(&message.commands) if link.is_admin else b""
-        if self.replica.on_request(link.id, link.node_id < 0, &message.commands, refusal):
+        if self.replica.on_request(link.id, self.allowance(link), &message.commands, refusal):
             return self.links.refuse(link, "a request with a command that this link does not carry")
         return 0
+
+    cdef Allowance* allowance(self, Link link) noexcept:
+        """What a client may ask for in this second; NULL for a peer."""
+        if link.node_id >= 0:
+            return NULL
+        if not link.allowance_ns or self.context.now_ns >= link.allowance_ns + ALLOWANCE_NS:
+            link.allowance_ns = self.context.now_ns
+            link.allowance = Allowance(OPENINGS_MAX, REPORT_BYTES_MAX)
+        return &link.allowance
 
     cdef int settle(self) except -1:
         """The end of a wake-up: keeps the requests that got no slot, forwards them, and sends answers."""
@@ -99,7 +110,7 @@ cdef class Serving:
         cdef uint64_t ballot = self.leading.known_ballot
         cdef int leader = <int>ballot_leader(ballot)
         if not self.context.is_replica:
-            self.replica.requests.clear()
+            self.replica.requests.queue.clear()
             return 0
         if not ballot or leader == self.context.node_id or leader >= self.context.nodes:
             return 0
@@ -114,11 +125,11 @@ cdef class Serving:
     cdef int forward_again(self, Link link) except -1:
         """The leader's replica may have dropped what was forwarded: it is forwarded again after a time that doubles
         while nothing of it is applied, once it has arrived there. That time is longer where there is much to carry."""
-        cdef Requests requests = self.replica.requests
-        if requests.head != self.forwarded_head:
-            self.forwarded_head = requests.head
+        cdef Queue queue = self.replica.requests.queue
+        if queue.head != self.forwarded_head:
+            self.forwarded_head = queue.head
             self.forward_wait_ns = FORWARD_RETRY_NS
-            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS + 4 * self.links.carry_ns(link, requests.bytes)
+            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS + 4 * self.links.carry_ns(link, queue.bytes)
             self.forwarded_ns = 0
         if link.waiting():
             self.forwarded_ns = 0
@@ -128,7 +139,7 @@ cdef class Serving:
             self.forward_wait_ns = min(2 * self.forward_wait_ns, <uint64_t>FORWARD_RETRY_NS_MAX)
             self.forward_due_ns = self.context.now_ns + self.forward_wait_ns
             self.forwarded_ns = 0
-            requests.forward_again()
+            queue.forward_again()
         return 0
 
     cdef int put_answers(self) except -1:

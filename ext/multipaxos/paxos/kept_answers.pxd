@@ -27,12 +27,15 @@ cdef struct Session:
     uint64_t name                    # hash of id and nonce
     uint64_t digest                  # of all above, as of the table's last hash
     uint64_t link                    # volatile: the link that asks here, 0: none; not part of the replicated state
+    uint64_t refused                 # volatile: the lowest sequence that was refused here for want of room; 0: none
     uint64_t capacity                # of answers, a power of two
     Answer* answers                  # ring, by sequence
     Session* next_id                 # hash chains
     Session* next_nonce
     Session* older                   # list by slot of last use
     Session* newer
+    Session* fresh_older             # the same list, of those that have applied nothing
+    Session* fresh_newer
     uint64_t rank                    # its place among the sessions that keep much; 0: it is not among them
 
 cdef int keep_answer(Session* session, Semantics semantics, uint16_t status, bint read, uint64_t slot,

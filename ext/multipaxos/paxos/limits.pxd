@@ -14,9 +14,10 @@ cdef enum:
     RINGS_MAX = 1 << 19              # answers that the rings of all sessions have room for, before one shrinks
 
     # One replica's memory for those that ask it. Volatile.
-    REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`
-    REQUESTS_BYTES_MAX = 64 << 20
-    REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up
+    REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`,
+    REQUESTS_BYTES_MAX = 64 << 20    # and one client where what it has waiting is more than what is free of either
+    REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up; to one link, in a second
+    OPENINGS_MAX = 64                # sessions that one link may open in a second; a client needs one
     LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
     UNREAD_BYTES_MAX = 8 << 20       # on one link: seven large values, which a fast link takes in milliseconds
     UNREAD_BYTES_SUM = 64 << 20      # on all links: what is beyond this is given only to links that hold nothing
@@ -35,7 +36,7 @@ cdef enum:                           # the relations
     RUNS_FIT_FRAMES = 1 // (RUN_BYTES_MAX - RUN_BYTES > 0)
     PROMISES_FIT_FRAMES = 1 // (PROMISE_BYTES + RUN_BYTES_MAX <= FRAME_BYTES_MAX)
     UNACKNOWLEDGED_FIT_A_RING = 1 // ((UNACKNOWLEDGED_MAX & (UNACKNOWLEDGED_MAX - 1)) == 0)
-    ONE_SESSION_FITS_THE_QUEUE = 1 // (UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
+    ONE_SESSION_FITS_THE_QUEUE = 1 // (2 * UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
     ONE_RUN_FITS_A_SESSION = 1 // (UNACKNOWLEDGED_MAX - RUN_SLOTS_MAX >= 0)
     SCOUTS_MERGE_WHAT_RINGS_HOLD = 1 // ((RING_WINDOWS + 1) * WINDOW_MAX <= SPAN_MAX)
     A_LARGE_VALUE_CAN_BE_READ = 1 // (UNREAD_BYTES_MAX >= VALUE_BYTES_MAX)

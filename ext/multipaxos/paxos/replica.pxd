@@ -8,7 +8,7 @@ from multipaxos.machine.semantics cimport Semantics
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.jobs cimport Jobs
 from multipaxos.paxos.landmark cimport Landmark
-from multipaxos.paxos.requests cimport Requests
+from multipaxos.paxos.requests cimport Allowance, Requests
 from multipaxos.paxos.session_table cimport SessionTable
 from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring
@@ -40,7 +40,7 @@ cdef class Replica:
     cdef Machine refusing            # stands in for it there
     cdef uint64_t flight_bytes_max
 
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1
+    cdef int on_request(self, uint64_t link, Allowance* allowance, const Commands* commands, bytes refusal) except -1
     cdef int retire(self, uint64_t utc_ns) except -1
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
     cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL

@@ -30,7 +30,7 @@ from multipaxos.machine.python_machine cimport PythonMachine
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.jobs cimport Jobs
 from multipaxos.paxos.landmark cimport Landmark
-from multipaxos.paxos.requests cimport Requests
+from multipaxos.paxos.requests cimport Allowance, Requests
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.paxos.settings cimport Settings
 from multipaxos.paxos.slots cimport Ring, Row
@@ -82,10 +82,10 @@ cdef class Replica:
             self.jobs = Jobs(machine, self.decisions, self.sessions, self.settings)
 
     # -- requests
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, bytes refusal) except -1:
+    cdef int on_request(self, uint64_t link, Allowance* allowance, const Commands* commands, bytes refusal) except -1:
         """PMMC's message `request`, for all commands of a frame. Returns 1 if one is of a kind that this link does not
-        carry; `refusal`: see `Requests.on_request`."""
-        return self.requests.on_request(link, client, commands, self.slot_out, refusal)
+        carry; `allowance`, `refusal`: see `Requests.on_request`."""
+        return self.requests.on_request(link, allowance, commands, self.slot_out, refusal)
 
     cdef int retire(self, uint64_t utc_ns) except -1:
         """Drops from the head of the requests what needs no slot any more."""
@@ -120,7 +120,7 @@ cdef class Replica:
         if commands == NULL:
             raise MemoryError("no memory to propose")
         try:
-            count = self.requests.gather(commands, room)
+            count = self.requests.gather(commands, room, utc_ns, self.slot_out)
             if count == 0:
                 return NULL
             run = run_new(ballot, self.slot_in, utc_ns, commands, count)
@@ -144,9 +144,9 @@ cdef class Replica:
         for slot in range(max(self.slot_out, self.proposals.base), self.slot_in):
             row = self.proposals.find(slot)
             if row != NULL and row.run != NULL and not row.flags:
-                self.requests.push(row.run, slot, self.slot_out)
+                self.requests.queue.push(row.run, slot, self.slot_out)
                 row.flags = ROW_WAITS
-        self.requests.forward_again()
+        self.requests.queue.forward_again()
         return 0
 
     # -- decisions
@@ -241,7 +241,7 @@ cdef class Replica:
             run_command(run, slot, &winner)
             if not same(&mine, &winner) and not own.flags and not self.requests.is_retired(&mine, slot, self.slot_out):
                 self.reproposals += 1
-                self.requests.push(own.run, slot, self.slot_out)
+                self.requests.queue.push(own.run, slot, self.slot_out)
         self.proposals.clear(own)
         return 0
 
@@ -267,7 +267,7 @@ cdef class Replica:
             machine = self.settings
         self.sessions.apply(&command, &context, machine, &outcome)
         if command.kind == OPEN_SESSION:
-            self.requests.note_opened(&command)
+            self.requests.queue.note_opened(&command)
         elif command.kind == SETTING:
             self.follow_settings()
         if self.sessions.evicted:            # commands that their clients have in flight will be answered `expired`
@@ -299,6 +299,24 @@ cdef class Replica:
         return limit
 
     # -- queries
+    def proposal_at(self, uint64_t slot):
+        """(kind, session, nonce, sequence, payload) that this replica has proposed in a slot, or None."""
+        cdef Row* row = self.proposals.find(slot)
+        cdef Command command
+        if row == NULL or row.run == NULL:
+            return None
+        run_command(row.run, slot, &command)
+        return command.kind, command.session, command.nonce, command.sequence, command.payload[:command.size]
+
+    def decision_at(self, uint64_t slot):
+        """(kind, session, sequence, payload) decided in a slot; None where it is not known, or not in memory."""
+        cdef Row* row = self.decisions.find(slot)
+        cdef Command command
+        if row == NULL or row.run == NULL:
+            return None
+        run_command(row.run, slot, &command)
+        return command.kind, command.session, command.sequence, command.payload[:command.size]
+
     def invariants(self):
         """R2, R4: the slot at slot_out is not decided here or waits for a job, and slot_in is not below slot_out."""
         cdef Row* row = self.decisions.find(self.undecided)

@@ -5,15 +5,15 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.kept_answers cimport Session
-from multipaxos.paxos.session_table cimport SessionTable
+from multipaxos.paxos.queue cimport Queue
+from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport Command, Commands
-from multipaxos.wire.run cimport Run
 
-cdef struct Waiting:                 # a request in the queue
-    Run* run                         # that holds its bytes; one reference is held
-    uint64_t slot                    # its place in the run
-    uint64_t since                   # slot_out when it came to the queue
+
+cdef struct Allowance:               # what one client may still ask for, in this second
+    uint64_t openings
+    uint64_t repeated_bytes          # of answers that are kept
 
 
 @cython.final
@@ -21,42 +21,35 @@ cdef class Requests:
     cdef SessionTable sessions
     cdef Answers answers
     cdef bint applies                # are commands applied here? else no session shows what became of them
-    cdef Waiting* queue              # [head, tail), a ring of `room`
-    cdef uint64_t head, tail, room
-    cdef readonly uint64_t bytes     # of the queue
-    cdef uint64_t forwarded          # requests below this one were sent to the leader that this node follows
-    cdef set queued                  # keys of the commands in the queue
-    cdef set opened                  # those of them that open a session, and have done so
+    cdef readonly Queue queue
+    cdef uint64_t* picked            # places of what `gather` gave
+    cdef uint32_t picked_count
     cdef Command* arrived            # requests of this wake-up: views into the chunk, gone with it
     cdef uint64_t arrived_count, arrived_room
     cdef uint64_t arrived_bytes
+    # Since the start.
+    cdef readonly uint64_t refused_openings
+    cdef readonly uint64_t refused_repeats   # answers that were kept and asked for again too often
+    cdef readonly uint64_t overloaded    # commands for which there was no room
+    cdef readonly uint64_t void_commands     # that were answered, or dropped, without a slot
 
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out,
+    cdef int on_request(self, uint64_t link, Allowance* allowance, const Commands* commands, uint64_t slot_out,
                         bytes refusal) except -1
     cdef int refuse_setting(self, uint64_t link, const Command* command, bytes refusal) except -1
-    cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session,
+    cdef int on_command(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                         uint64_t slot_out, bytes refusal) except -1
-    cdef bint answer_again(self, uint64_t link, const Command* command, Session* session,
+    cdef bint has_room(self, const Command* command) noexcept
+    cdef bint answer_opening(self, uint64_t link, Allowance* allowance, uint64_t nonce, Outcome* outcome) except -1
+    cdef bint answer_again(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                            uint64_t slot_out) except -1
     cdef int stash(self, uint64_t utc_ns, uint64_t slot_out) except -1
-    cdef int push(self, Run* run, uint64_t slot, uint64_t slot_out) except -1
-    cdef int pop(self) except -1
-    cdef int clear(self) except -1
-    cdef int note_opened(self, const Command* command) except -1
     cdef bint is_retired(self, const Command* command, uint64_t since, uint64_t slot_out) noexcept
     cdef int retire(self, uint64_t utc_ns, uint64_t slot_out) except -1
     cdef int put_forward(self, Bytes* out) except -1
-    cdef uint32_t gather(self, Command* commands, uint64_t room) noexcept
+    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0
+    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0
     cdef int taken(self, uint32_t count) except -1
-
-    # Request number i of the queue, head <= i < tail.
-    cdef inline Waiting* at(self, uint64_t i) noexcept:
-        return &self.queue[i & (self.room - 1)]
 
     # How many wait in the queue.
     cdef inline uint64_t waiting(self) noexcept:
-        return self.tail - self.head
-
-    # The leader that this node follows is another one, or may not have received what was forwarded.
-    cdef inline void forward_again(self) noexcept:
-        self.forwarded = self.head
+        return self.queue.count

@@ -2,21 +2,25 @@
 
 Theory. A command arrives from a client, or from another replica that forwards it. In the wake-up that brings it, it is
 a view into the chunk (`arrived`). If it gets a slot before the wake-up ends, it is never copied. The others are copied
-in one run into the queue (`stash`), where they wait until the replica proposes them, forwards them to the leader's
-replica, or sees them applied. `gather` gives views of the next commands that need a slot and `taken` removes them.
+in one run into the queue (`stash`), where they wait until the replica proposes them, or sees them applied after it
+forwarded them to the leader's replica. `gather` gives views of the next commands that need a
+slot and `taken` removes them.
 
 Rules.
-- A command waits in the queue once, however often it is sent: otherwise a client that repeats faster than slots are
-  decided would grow the queue without bound.
-- Requests are bounded by number and bytes. Above that a client is answered `overloaded`; a replica that forwards keeps
-  its requests anyway.
+- Requests are bounded by number and bytes, and those of one flow by what is free: so a client that sends without
+  measure has half the queue at most, and there is room for another one's. Above that a client is answered `overloaded`
+  at once; a replica that forwards keeps its requests anyway. What a session sends behind a command that was refused so
+  is refused too: it would be ahead of its turn, and take a slot for nothing.
+- A run or a request frame ends before a command that it has no room for, so a large command is alone in its own, and
+  nothing small waits for its bytes.
 - A request leaves the queue when it gets a slot, when its command was applied, or after ten seconds: then it was void
   (ahead of its turn, say), or its client was answered or is gone. A client that still wants an answer asks again. So
   the head of the queue never holds up the others for ever.
 - A command that this replica has applied is answered from the session table, without a slot: the first answer is final.
   Only a read whose answer was not kept needs a slot again; it is done when it was executed after it came.
 - A client is refused only when its command is applied, with one exception: a session below `slot_out` that is not in
-  the table with this nonce was closed or evicted, or never opened.
+  the table with this nonce was closed or evicted, or never opened. Of what a peer forwards, that is dropped which this
+  replica would retire: the peer retires it when it has applied as much. Whether a sequence is ahead, only the log says.
 - Where nothing is applied (a node without a machine), no session shows what became of a request: it leaves only with a
   slot, by its age, or when the node stops leading, because the replica that forwarded it keeps it.
 """
@@ -28,30 +32,24 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memmove, memset
 
 from multipaxos.paxos.answers cimport Answers
-from multipaxos.paxos.array cimport array_grow, ring_grow
+from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX, RUN_BYTES
 from multipaxos.paxos.kept_answers cimport Answer, Session, answer_data, answer_of
+from multipaxos.paxos.queue cimport Queue, Waiting
 from multipaxos.paxos.session_table cimport Outcome, SessionTable, status_without_session
+from multipaxos.paxos.turns cimport Flow, flow_of
 from multipaxos.wire.buffer cimport Bytes
 from multipaxos.wire.messages cimport (
     ACKNOWLEDGED, APPLY, CLOSE_SESSION, EXPIRED, OPENED, OPEN_SESSION, OVERLOADED, REFUSED, RUN_SLOTS_MAX, SETTING,
     Command, Commands,
 )
 from multipaxos.wire.reading cimport command_at
-from multipaxos.wire.run cimport Run, run_command, run_drop, run_hold, run_new
+from multipaxos.wire.run cimport Run, run_command, run_drop, run_new
 from multipaxos.wire.writing cimport command_bytes, put_request
 
 from multipaxos.errors import InvariantViolation
 
-cdef enum:
-    FIRST_ROOM = 256                 # of the queue
-
 cdef uint64_t AGE_MAX_NS = 10_000_000_000
-
-
-cdef inline object key_of(const Command* command):
-    """Stands for a command: the same command, sent again, has the same key."""
-    return command.session, command.nonce, command.kind, command.sequence
 
 
 @cython.final
@@ -62,19 +60,20 @@ cdef class Requests:
         self.sessions = sessions
         self.answers = answers
         self.applies = applies
-        self.queued, self.opened = set(), set()
+        self.queue = Queue()
+        self.picked = <uint64_t*>malloc(RUN_SLOTS_MAX * sizeof(uint64_t))
+        if self.picked == NULL:
+            raise MemoryError("no memory for requests")
 
     def __dealloc__(self):
-        cdef uint64_t i
-        for i in range(self.head, self.tail):
-            run_drop(self.at(i).run)
-        free(self.queue)
         free(self.arrived)
+        free(self.picked)
 
     # -- arrival
-    cdef int on_request(self, uint64_t link, bint client, const Commands* commands, uint64_t slot_out,
+    cdef int on_request(self, uint64_t link, Allowance* allowance, const Commands* commands, uint64_t slot_out,
                         bytes refusal) except -1:
         """The commands of a frame arrive. Returns 1 if one of them is of a kind that this link does not carry.
+        `allowance`: the client's; NULL: a peer forwards them.
         `refusal`: why settings are refused, empty if they are not; None where the link does not carry settings."""
         cdef Command command
         cdef Session* session = NULL
@@ -89,7 +88,7 @@ cdef class Requests:
                 return 1
             if session == NULL or session.id != command.session or session.nonce != command.nonce:
                 session = self.sessions.find(command.session, command.nonce)
-            self.on_command(link, client, &command, session, slot_out, refusal)
+            self.on_command(link, allowance, &command, session, slot_out, refusal)
         return 0
 
     cdef int refuse_setting(self, uint64_t link, const Command* command, bytes refusal) except -1:
@@ -100,24 +99,62 @@ cdef class Requests:
         outcome.data, outcome.size = refusal, <uint32_t>len(refusal)
         return self.answers.report(link, &outcome, command.sequence)
 
-    cdef int on_command(self, uint64_t link, bint client, const Command* command, Session* session,
+    cdef int on_command(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                         uint64_t slot_out, bytes refusal) except -1:
         """Answers a command of a client, if its answer is known; else it has arrived, or there is no room for it."""
-        if client and self.answer_again(link, command, session, slot_out):
+        if allowance != NULL:
+            if self.answer_again(link, allowance, command, session, slot_out):
+                self.void_commands += 1
+                return 0
+        elif self.is_retired(command, slot_out, slot_out):
+            self.void_commands += 1
             return 0
         if command.kind == SETTING and refusal:
             return self.refuse_setting(link, command, refusal)
         if command.kind == OPEN_SESSION and not command.sequence:
             return 0                     # a peer's; it would open nothing
-        if (self.waiting() + self.arrived_count >= REQUESTS_MAX
-                or self.bytes + self.arrived_bytes > REQUESTS_BYTES_MAX):
-            return self.answers.report_status(link, command, OVERLOADED, 0) if client else 0
+        if not self.has_room(command) or (
+                session != NULL and session.refused > session.last and command.sequence > session.refused):
+            self.overloaded += 1
+            if session != NULL and (session.refused <= session.last or command.sequence < session.refused):
+                session.refused = command.sequence
+            return self.answers.report_status(link, command, OVERLOADED, 0) if allowance != NULL else 0
+        if session != NULL and session.refused:
+            session.refused = 0
         self.arrived[self.arrived_count] = command[0]
         self.arrived_count += 1
         self.arrived_bytes += command_bytes(command)
         return 0
 
-    cdef bint answer_again(self, uint64_t link, const Command* command, Session* session,
+    cdef bint has_room(self, const Command* command) noexcept:
+        """Is there room for a command? Its flow may hold as much as is free."""
+        cdef uint64_t count = self.queue.count + self.arrived_count, bytes = self.queue.bytes + self.arrived_bytes
+        cdef Flow* flow
+        if 2 * count < REQUESTS_MAX and 2 * bytes <= REQUESTS_BYTES_MAX:
+            return True
+        flow = &self.queue.turns.flows[flow_of(command)]
+        return (count + flow.count + self.arrived_count < REQUESTS_MAX
+                and bytes + flow.bytes + self.arrived_bytes <= REQUESTS_BYTES_MAX)
+
+    cdef bint answer_opening(self, uint64_t link, Allowance* allowance, uint64_t nonce, Outcome* outcome) except -1:
+        """What is known of an opening; false: it has to be decided, and this link waits for it."""
+        cdef Session* session = self.sessions.find_nonce(nonce)
+        if session != NULL:
+            session.link = link
+            outcome.status, outcome.session, outcome.slot = OPENED, session.id, session.id
+        elif not nonce:
+            outcome.status = EXPIRED
+        elif not allowance.openings and self.answers.nonces.get(nonce) != link:
+            self.refused_openings += 1
+            outcome.status = OVERLOADED
+        else:
+            if allowance.openings:
+                allowance.openings -= 1
+            self.answers.expect_opening(nonce, link)
+            return False
+        return True
+
+    cdef bint answer_again(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                            uint64_t slot_out) except -1:
         """From now on this link gets the answers of the command's session, or of its opening. True if the answer to
         the command is known, and was reported."""
@@ -126,15 +163,8 @@ cdef class Requests:
         memset(&outcome, 0, sizeof(Outcome))
         outcome.session = command.session
         if command.kind == OPEN_SESSION:
-            session = self.sessions.find_nonce(command.sequence)
-            if session != NULL:
-                session.link = link
-                outcome.status, outcome.session, outcome.slot = OPENED, session.id, session.id
-            elif command.sequence:
-                self.answers.expect_opening(command.sequence, link)
+            if not self.answer_opening(link, allowance, command.sequence, &outcome):
                 return False
-            else:
-                outcome.status = EXPIRED
         elif session == NULL:
             if command.session >= slot_out:
                 self.answers.expect_session(command.session, command.nonce, link)
@@ -148,9 +178,11 @@ cdef class Requests:
             if answer != NULL and answer.read:
                 return False
             outcome.status = ACKNOWLEDGED
-            if answer != NULL and not self.answers.may_repeat(answer.size):
-                outcome.status = OVERLOADED  # of this wake-up's answers: the client asks again, after a pause
+            if answer != NULL and (answer.size > allowance.repeated_bytes or not self.answers.may_repeat(answer.size)):
+                self.refused_repeats += 1
+                outcome.status = OVERLOADED  # the client asks again, after a pause
             elif answer != NULL:
+                allowance.repeated_bytes -= answer.size
                 outcome.status, outcome.slot = answer.status, answer.slot
                 outcome.data, outcome.size = answer_data(answer), answer.size
         self.answers.report(link, &outcome, command.sequence)
@@ -170,7 +202,7 @@ cdef class Requests:
             run = run_new(0, 1, utc_ns, &self.arrived[at], count)
             try:
                 for slot in range(run.first, run.first + count):
-                    self.push(run, slot, slot_out)
+                    self.queue.push(run, slot, slot_out)
             finally:
                 run_drop(run)
             at += count
@@ -178,47 +210,7 @@ cdef class Requests:
         self.arrived_bytes = 0
         return 0
 
-    cdef int push(self, Run* run, uint64_t slot, uint64_t slot_out) except -1:
-        """A command that needs a slot, at the end of the queue, unless it waits there already."""
-        cdef Command command
-        run_command(run, slot, &command)
-        key = key_of(&command)
-        if key in self.queued:
-            return 0
-        if self.waiting() == self.room:
-            self.queue = <Waiting*>ring_grow(self.queue, &self.room, self.head, self.tail, sizeof(Waiting), FIRST_ROOM)
-        self.queued.add(key)
-        self.at(self.tail)[0] = Waiting(run_hold(run), slot, slot_out)
-        self.tail += 1
-        self.bytes += run.size // run.count
-        return 0
-
-    cdef int pop(self) except -1:
-        """The head of the queue leaves."""
-        cdef Waiting* first = self.at(self.head)
-        cdef Command command
-        run_command(first.run, first.slot, &command)
-        key = key_of(&command)
-        self.queued.discard(key)
-        self.opened.discard(key)
-        self.bytes -= first.run.size // first.run.count
-        run_drop(first.run)
-        self.head += 1
-        return 0
-
-    cdef int clear(self) except -1:
-        while self.head < self.tail:
-            self.pop()
-        return 0
-
     # -- what was applied meanwhile
-    cdef int note_opened(self, const Command* command) except -1:
-        """A session was opened. It may be evicted before its request is retired, so the request is marked as done."""
-        key = key_of(command)
-        if key in self.queued:
-            self.opened.add(key)
-        return 0
-
     cdef bint is_retired(self, const Command* command, uint64_t since, uint64_t slot_out) noexcept:
         """Was it applied here since it came, in slot `since` or later?"""
         cdef Session* session
@@ -226,7 +218,7 @@ cdef class Requests:
         if not self.applies:
             return False
         if command.kind == OPEN_SESSION:
-            return key_of(command) in self.opened or self.sessions.find_nonce(command.sequence) != NULL
+            return self.queue.has_opened(command) or self.sessions.find_nonce(command.sequence) != NULL
         session = self.sessions.find(command.session, command.nonce)
         if session == NULL:
             return command.session < slot_out
@@ -239,8 +231,8 @@ cdef class Requests:
         """Drops from the head of the queue what needs no slot any more, and what is too old."""
         cdef Command command
         cdef Waiting* first
-        while self.head < self.tail:
-            first = self.at(self.head)
+        while self.queue.head < self.queue.tail:
+            first = self.queue.at(self.queue.head)
             run_command(first.run, first.slot, &command)
             if self.is_retired(&command, first.since, slot_out):
                 if (self.answers.unknown and command.kind != OPEN_SESSION
@@ -248,63 +240,79 @@ cdef class Requests:
                     self.answers.report_gone(&command, slot_out)
             elif utc_ns < first.run.time_ns + AGE_MAX_NS:
                 return 0
-            self.pop()
+            self.queue.remove(self.queue.head)
         return 0
 
     # -- forwarding and proposing
     cdef int put_forward(self, Bytes* out) except -1:
-        """Appends one frame of requests that were not yet forwarded, for the replica beside the active leader. Returns
-        1, or 0 if there are none."""
+        """Appends one frame of requests that were not yet forwarded, as their turns come, for the replica beside the
+        active leader. Returns 1, or 0 if there are none."""
         cdef Command* commands
-        cdef uint32_t count = 0
+        cdef uint32_t count = 0, bytes
         cdef uint64_t size = 0
-        cdef Waiting* entry
-        self.forwarded = max(self.forwarded, self.head)
-        if self.forwarded == self.tail:
+        if not self.queue.turns.size:
             return 0
         commands = <Command*>malloc(RUN_SLOTS_MAX * sizeof(Command))
         if commands == NULL:
             raise MemoryError("no memory to forward requests")
         try:
-            while self.forwarded < self.tail and count < RUN_SLOTS_MAX and size <= RUN_BYTES:
-                entry = self.at(self.forwarded)
-                run_command(entry.run, entry.slot, &commands[count])
-                size += command_bytes(&commands[count])
+            while self.queue.turns.size and count < RUN_SLOTS_MAX:
+                bytes = self.queue.next_bytes()
+                if count and size + bytes > RUN_BYTES:
+                    break
+                self.queue.take_turn(&commands[count])
+                size += bytes
                 count += 1
-                self.forwarded += 1
             put_request(out, commands, count)
         finally:
             free(commands)
         return 1
 
-    cdef uint32_t gather(self, Command* commands, uint64_t room) noexcept:
-        """Views of up to `room` of the next commands that need a slot, as many as fit one run: first those that wait,
-        then those of this wake-up. Returns their number."""
+    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0:
+        """Views of up to `room` of the next commands that need a slot, as many as fit one run. Returns their number.
+        Where requests wait, those of this wake-up go to the queue and get their turns too."""
         cdef uint32_t count = 0
-        cdef uint64_t size = 0, at = self.head, i = 0
-        while count < room and size < RUN_BYTES and at < self.tail:
-            run_command(self.at(at).run, self.at(at).slot, &commands[count])
-            size += command_bytes(&commands[count])
+        cdef uint64_t size = 0, bytes
+        self.picked_count = 0
+        if self.queue.count:
+            return self.pick(commands, room, utc_ns, slot_out)
+        while count < room and count < self.arrived_count:
+            bytes = command_bytes(&self.arrived[count])
+            if count and size + bytes > RUN_BYTES:
+                break
+            commands[count] = self.arrived[count]
+            size += bytes
             count += 1
-            at += 1
-        while count < room and size < RUN_BYTES and i < self.arrived_count:
-            commands[count] = self.arrived[i]
-            size += command_bytes(&commands[count])
+        return count
+
+    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0:
+        """What `gather` gives of the queue."""
+        cdef uint32_t count = 0, bytes
+        cdef uint64_t size = 0
+        self.stash(utc_ns, slot_out)
+        self.queue.forward_again()             # what was forwarded when another node led waits for a slot here
+        while count < room and self.queue.turns.size:
+            bytes = self.queue.next_bytes()
+            if count and size + bytes > RUN_BYTES:
+                break
+            self.picked[count] = self.queue.take_turn(&commands[count])
+            size += bytes
             count += 1
-            i += 1
+        self.picked_count = count
         return count
 
     cdef int taken(self, uint32_t count) except -1:
-        """The first `count` commands that `gather` gave have their slots."""
+        """The commands that `gather` gave have their slots."""
         cdef uint32_t i
-        while count and self.head < self.tail:
-            self.pop()
-            count -= 1
-        if count:
-            for i in range(count):
-                self.arrived_bytes -= command_bytes(&self.arrived[i])
-            self.arrived_count -= count
-            memmove(self.arrived, self.arrived + count, self.arrived_count * sizeof(Command))
+        if self.picked_count:
+            for i in range(self.picked_count):
+                self.queue.remove(self.picked[i])
+            self.picked_count = 0
+            return 0
+        for i in range(count):
+            self.arrived_bytes -= command_bytes(&self.arrived[i])
+        self.arrived_count -= count
+        memmove(self.arrived, self.arrived + count, self.arrived_count * sizeof(Command))
         return 0
 
     # -- queries
@@ -313,12 +321,7 @@ cdef class Requests:
         return self.waiting()
 
     def invariants(self):
-        """Each request waits once, openings that are done wait, and no view outlives its chunk."""
-        if <uint64_t>len(self.queued) != self.waiting() or not self.opened <= self.queued:
-            raise InvariantViolation(
-                f"{self.waiting()} requests wait, of {len(self.queued)} commands, {len(self.opened)} done")
-        if self.forwarded > self.tail or (self.head == self.tail and self.bytes):
-            raise InvariantViolation(f"the queue of requests ends at {self.tail}, it is forwarded up to "
-                                     f"{self.forwarded} and holds {self.bytes} bytes")
+        """The queue is in order, and no view outlives its chunk."""
+        self.queue.invariants()
         if self.arrived_count or self.arrived_bytes:
             raise InvariantViolation(f"{self.arrived_count} requests are views into a chunk that is gone")

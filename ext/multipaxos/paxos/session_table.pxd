@@ -34,6 +34,9 @@ cdef class SessionTable:
     cdef readonly Semantics semantics
     cdef Session* oldest
     cdef Session* newest
+    cdef Session* fresh_oldest       # of the sessions that have applied nothing
+    cdef Session* fresh_newest
+    cdef readonly uint64_t fresh     # how many these are
     cdef Keepers keepers
     cdef readonly uint64_t rings     # answers that the rings of all sessions have room for
     cdef Bytes scratch
@@ -53,6 +56,9 @@ cdef class SessionTable:
     cdef int repeat(self, Session* session, const Command* command, const Context* context, Machine machine,
                     Outcome* outcome) except -1
     cdef Session* open(self, uint64_t id, uint64_t nonce) except NULL
+    cdef Session* next_to_go(self) noexcept
+    cdef void fresh_in(self, Session* session) noexcept
+    cdef void fresh_out(self, Session* session) noexcept
     cdef int evict(self, Session* session) except -1
     cdef void forget(self, Session* session) noexcept
     cdef void used(self, Session* session, uint64_t slot) noexcept

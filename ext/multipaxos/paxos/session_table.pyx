@@ -17,9 +17,11 @@ Rules of `apply`, for (session, nonce, sequence, unacknowledged):
 - otherwise the machine applies the command, once, and its answer - a refusal too - is kept;
 - closing ends a session, and is `ok` also where there is none; a nonce of 0 opens nothing (`expired`).
 
-Two bounds. A full table evicts the session whose last use lies in the lowest slot. More kept bytes than
-`kept_bytes_max` evict the session that keeps most (`keepers`), until the bound holds. Only `link`, which link asks in
-the session on this replica, is not replicated.
+Two bounds. A full table evicts the session whose last use lies in the lowest slot; if more than `fresh_sessions_max`
+sessions have applied nothing, it evicts that one of these. So whoever opens sessions without end evicts his own, and
+clients that open one each, at the same time, do not evict one another. More kept bytes than `kept_bytes_max` evict the
+session that keeps most (`keepers`), until the bound holds. Only `link`, which link asks in the session on this replica,
+and `refused` are not replicated.
 """
 
 cimport cython
@@ -106,7 +108,7 @@ cdef class SessionTable:
         self.keepers.bound = semantics.kept_bytes_max
         self.keepers.forget_order()
         while self.count > semantics.sessions_max:
-            self.evict(self.oldest)
+            self.evict(self.next_to_go())
         return self.keep_bound()
 
     cdef int keep_bound(self) except -1:
@@ -173,6 +175,8 @@ cdef class SessionTable:
             reads = machine.is_read(command.payload, command.size)
             outcome.status = REFUSED if machine.apply(context, command.payload, command.size, &self.scratch) else OK
             outcome.data, outcome.size = self.scratch.data, <uint32_t>self.scratch.size
+            if not session.last:
+                self.fresh_out(session)
             keep_answer(session, self.semantics, outcome.status, reads, context.slot, outcome.data, outcome.size)
         self.keepers.note(session, before)
         self.rings += session.capacity - room
@@ -237,7 +241,7 @@ cdef class SessionTable:
         cdef Session* session
         cdef uint64_t at
         if self.count >= self.semantics.sessions_max:
-            self.evict(self.oldest)
+            self.evict(self.next_to_go())
         session = <Session*>calloc(1, sizeof(Session))
         if session == NULL:
             raise MemoryError("no memory for a session")
@@ -256,8 +260,36 @@ cdef class SessionTable:
         else:
             self.oldest = session
         self.newest = session
+        self.fresh_in(session)
         self.count += 1
         return session
+
+    cdef Session* next_to_go(self) noexcept:
+        """The session that goes when there are too many."""
+        return self.fresh_oldest if self.fresh > self.semantics.fresh_sessions_max else self.oldest
+
+    cdef void fresh_in(self, Session* session) noexcept:
+        """A session that has applied nothing was used: it is the newest of those."""
+        session.fresh_older = self.fresh_newest
+        session.fresh_newer = NULL
+        if self.fresh_newest != NULL:
+            self.fresh_newest.fresh_newer = session
+        else:
+            self.fresh_oldest = session
+        self.fresh_newest = session
+        self.fresh += 1
+
+    cdef void fresh_out(self, Session* session) noexcept:
+        """It leaves the list of those that have applied nothing."""
+        if session.fresh_older != NULL:
+            session.fresh_older.fresh_newer = session.fresh_newer
+        else:
+            self.fresh_oldest = session.fresh_newer
+        if session.fresh_newer != NULL:
+            session.fresh_newer.fresh_older = session.fresh_older
+        else:
+            self.fresh_newest = session.fresh_older
+        self.fresh -= 1
 
     cdef int evict(self, Session* session) except -1:
         """A session ends that its client did not close."""
@@ -268,6 +300,9 @@ cdef class SessionTable:
     cdef void used(self, Session* session, uint64_t slot) noexcept:
         """The last use of a session is this slot: it moves to the young end of the list."""
         session.used_slot = slot
+        if not session.last and session != self.fresh_newest:
+            self.fresh_out(session)
+            self.fresh_in(session)
         if session == self.newest:
             return
         session.newer.older = session.older
@@ -297,6 +332,8 @@ cdef class SessionTable:
             session.newer.older = session.older
         else:
             self.newest = session.older
+        if not session.last:
+            self.fresh_out(session)
         self.keepers.gone(session)
         self.content -= session.digest
         self.rings -= session.capacity
@@ -318,6 +355,7 @@ cdef class SessionTable:
     def invariants(self):
         """The table is bounded, its list is in the order of use, what is kept adds up, and the heap is one."""
         cdef Session* session = self.oldest
+        cdef Session* fresh = self.fresh_oldest
         cdef uint64_t count = 0, kept = 0, used = 0, rings = 0
         while session != NULL:
             if session.used_slot <= used:
@@ -327,7 +365,13 @@ cdef class SessionTable:
             kept += session.kept_bytes
             rings += session.capacity
             count += 1
+            if not session.last:
+                if session != fresh:
+                    raise InvariantViolation(f"session {session.id} has applied nothing, and is not listed so in order")
+                fresh = fresh.fresh_newer
             session = session.newer
+        if fresh != NULL:
+            raise InvariantViolation(f"session {fresh.id} has applied something, and is listed otherwise")
         if count != self.count or count > self.semantics.sessions_max:
             raise InvariantViolation(f"the table holds {count} sessions, counts {self.count}, and at most "
                                      f"{self.semantics.sessions_max} may live")

@@ -81,7 +81,7 @@ class SessionModel:
         """The bounds that the log says, from the next command on."""
         self.semantics = semantics
         while len(self.live) > semantics.sessions_max:
-            self.forget(self.unused_for_longest())
+            self.forget(self.next_to_go())
         while self.kept_bytes > semantics.kept_bytes_max:
             self.forget(self.keeps_most())
 
@@ -114,9 +114,12 @@ class SessionModel:
         """The session that goes when too much is kept."""
         return max(self.live, key=lambda id: (self.live[id].kept_bytes, -self.live[id].used_slot))
 
-    def unused_for_longest(self) -> int:
-        """The session that goes when there are too many."""
-        return min(self.live, key=lambda id: self.live[id].used_slot)
+    def next_to_go(self) -> int:
+        """The session that goes when there are too many: unused for longest, of those that have applied nothing if
+        these are too many."""
+        fresh = [id for id, session in self.live.items() if not session.last]
+        among = fresh if len(fresh) > self.semantics.fresh_sessions_max else self.live
+        return min(among, key=lambda id: self.live[id].used_slot)
 
     def forget(self, id: int) -> None:
         """The session ends."""
@@ -129,7 +132,7 @@ class SessionModel:
         id = next((id for id, each in self.live.items() if each.nonce == nonce), slot)
         if id not in self.live:
             if len(self.live) >= self.semantics.sessions_max:
-                self.forget(self.unused_for_longest())
+                self.forget(self.next_to_go())
             self.live[id] = LiveSession(nonce, slot)
         self.live[id].used_slot = slot
         return ReplyStatus.OPENED

@@ -7,6 +7,8 @@ class Semantics:
     @property
     def sessions_max(self) -> int: ...
     @property
+    def fresh_sessions_max(self) -> int: ...
+    @property
     def unacknowledged_max(self) -> int: ...
     @property
     def answer_bytes_max(self) -> int: ...
@@ -31,6 +33,7 @@ class Semantics:
         version: int = ...,
         *,
         sessions_max: int = ...,
+        fresh_sessions_max: int = ...,
         unacknowledged_max: int = ...,
         answer_bytes_max: int = ...,
         kept_bytes_max: int = ...,

@@ -7,6 +7,7 @@ from multipaxos.node.catch_up import CatchUp
 from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
 from multipaxos.node.election import Election
+from multipaxos.node.foreign import Foreign
 from multipaxos.node.joining import Joining
 from multipaxos.node.journal import Journal
 from multipaxos.node.leading import Leading
@@ -34,6 +35,8 @@ class Node:
     def election(self) -> Election: ...
     @property
     def context(self) -> Context: ...
+    @property
+    def foreign(self) -> Foreign: ...
     @property
     def links(self) -> Links: ...
     @property

@@ -2,6 +2,7 @@ from typing import final
 
 from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
+from multipaxos.node.foreign import Foreign
 from multipaxos.node.joining import Joining
 from multipaxos.node.leading import Leading
 from multipaxos.node.links import Links
@@ -15,6 +16,7 @@ class Report:
         cls,
         context: Context,
         links: Links,
+        foreign: Foreign,
         joining: Joining,
         leading: Leading,
         comparing: Comparing,

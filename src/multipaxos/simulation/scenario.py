@@ -142,7 +142,8 @@ class Scenario:
     @property
     def semantics(self) -> Semantics:
         """The bounds of what its log says."""
-        return Semantics(sessions_max=self.sessions_max, kept_bytes_max=self.kept_bytes_max)
+        fresh = min(Semantics().fresh_sessions_max, self.sessions_max // 2)
+        return Semantics(sessions_max=self.sessions_max, fresh_sessions_max=fresh, kept_bytes_max=self.kept_bytes_max)
 
     def describe(self) -> str:
         """The scenario in one line."""

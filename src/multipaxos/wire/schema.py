@@ -30,6 +30,7 @@ with importlib.resources.as_file(importlib.resources.files("multipaxos.wire") / 
     SCHEMA: Any = capnp.load(str(_path))
 
 TRAVERSAL_SLACK_WORDS = 64  # tags and landing pads are counted twice; a message has few of them
+FOREIGN_COMMANDS_MAX = 4096  # of a frame in another layout than ours: 25 ms
 NUMBERS = ("incarnations", "processes")  # the fields of messages that are lists of numbers
 LinkKind = Literal["peer", "client", "admin"]
 
@@ -195,9 +196,10 @@ def _fields(body: Any, kind: str, words: int) -> dict[str, Any]:
 
 def _check_count(name: str, items: Any, words: int) -> None:
     """A list of bytes may stand for structs with one small field, or for numbers, and would unfold. Ours have a word or
-    more."""
-    if len(items) > words:
-        raise CodecError(f"{len(items)} {name} in {words} words: close its link", "malformed")
+    more. Each command costs microseconds here, while all links wait: a client sends many of them in several frames."""
+    most = min(words, FOREIGN_COMMANDS_MAX) if name in ("commands", "nonces") else words
+    if len(items) > most:
+        raise CodecError(f"{len(items)} {name} in {words} words, at most {most}: close its link", "malformed")
 
 
 def _resolve_nonces(commands: list[dict[str, Any]], nonces: list[int]) -> None:
