@@ -47,6 +47,9 @@ class Listener:
     def link_backlog(self, link: int, backlog: int) -> None:
         self.backlogs.setdefault(link, []).append(backlog)
 
+    def unread(self, link: int, held_bytes: int) -> None:
+        self.backlogs.setdefault(link, []).append(held_bytes)
+
     def cluster_id(self) -> int:
         return self.id
 

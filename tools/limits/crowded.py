@@ -79,12 +79,14 @@ async def beside(rows: Rows, sizes: Sizes) -> None:
 
 
 async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
-    """The flood twice, at the leader, beside a good client."""
+    """The flood twice, at the leader, beside a good client. First the slots that nodes keep in memory are filled,
+    because the good client alone would fill them too."""
     async with directory() as path:
         cluster = local(path)
         async with watched(rows, cluster) as watch:
             async with Client(cluster.addresses) as client:
                 await client.put(BIG, os.urandom(MIB))
+                await asyncio.gather(*(client.put(b"fill", b"16 bytes of text") for _ in range(sizes.fill)))
             before = await (await Probe.start(cluster.addresses, sizes.seconds)).result()
             round_before, start_mib = await rounds(cluster), watch.now_mib()
             slots_before, peaks, ratios, errors, puts = await slots(cluster), [], [], 0, 0

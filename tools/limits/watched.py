@@ -42,12 +42,15 @@ class Sizes:
     undecided_small: int = 65_000  # of 64 bytes: the greatest window's worth
     behind_mib: int = 300
     learner_behind_mib: int = 40
+    fill: int = 3 * Config.local(NODES, 1).window  # slots; 2 windows stay in memory
     seconds: float = 10.0
     minute_s: float = 60.0
     answer_limit_s: float = 60.0
 
 
-QUICK = Sizes(puts=2, undecided=4, undecided_small=500, behind_mib=4, learner_behind_mib=4, seconds=1.0, minute_s=2.0)
+QUICK = Sizes(
+    puts=2, undecided=4, undecided_small=500, behind_mib=4, learner_behind_mib=4, fill=10, seconds=1.0, minute_s=2.0
+)
 
 
 class Over(MultipaxosError):

@@ -12,8 +12,8 @@ stretch of reports to one link in one session, and calls `clear`.
 Rules.
 - An answer is copied when it is reported: the table may drop it within the same wake-up.
 - A link gets the answers of a session only if it knows the session's nonce.
-- Answers that are sent again are bounded per wake-up (REPORT_BYTES_MAX), because clients may ask for them as often as
-  they like, and so are answers to reads that are executed again.
+- Long answers, and those that are sent again, are bounded per wake-up (REPORT_BYTES_MAX), because clients may ask for
+  them as often as they like.
 - A link that does not read gets no further long answers, but `overloaded` in their place: its client sends the commands
   again when it has read what waits for it. A read is then executed again, and another command's answer is kept. So a
   link holds UNREAD_BYTES_MAX at most, and all links together UNREAD_BYTES_SUM: beyond that only a link that held
@@ -110,8 +110,9 @@ cdef class Answers:
     cdef bint may_give(self, uint64_t link, uint64_t size) except -1:
         """May this link get a long answer now? Then it holds it from now on."""
         cdef uint64_t held = self.unread.get(link, 0), given = self.given.get(link, 0)
-        cdef uint64_t others = self.data.size if held == given else self.unread_bytes
-        if (held and held + size > UNREAD_BYTES_MAX) or (others and others + size > UNREAD_BYTES_SUM):
+        if (held and held + size > UNREAD_BYTES_MAX) or (self.data.size and not self.may_repeat(size)):
+            return False
+        if held != given and self.unread_bytes + size > UNREAD_BYTES_SUM:
             return False
         self.unread[link] = held + size
         self.unread_bytes += size

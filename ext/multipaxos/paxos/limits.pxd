@@ -16,11 +16,12 @@ cdef enum:
     # One replica's memory for those that ask it. Volatile.
     REQUESTS_MAX = 1 << 17           # requests without a slot; above this clients are answered `overloaded`,
     REQUESTS_BYTES_MAX = 64 << 20    # and one client where what it has waiting is more than what is free of either
-    REPORT_BYTES_MAX = 16 << 20      # of answers that are sent again, in one wake-up; to one link, in a second
+    # Of long answers, and of those that are sent again, in one wake-up; of the latter to one link, in a second.
+    REPORT_BYTES_MAX = 16 << 20
     OPENINGS_MAX = 64                # sessions that one link may open in a second; a client needs one
     LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
     UNREAD_BYTES_MAX = 8 << 20       # on one link: seven large values, which a fast link takes in milliseconds
-    UNREAD_BYTES_SUM = 64 << 20      # on all links: what is beyond this is given only to links that hold nothing
+    UNREAD_BYTES_SUM = 32 << 20      # on all links: what is beyond this is given only to links that hold nothing
     UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
 
     # A job of a machine that runs elsewhere.
@@ -39,5 +40,5 @@ cdef enum:                           # the relations
     ONE_SESSION_FITS_THE_QUEUE = 1 // (2 * UNACKNOWLEDGED_MAX <= REQUESTS_MAX)
     ONE_RUN_FITS_A_SESSION = 1 // (UNACKNOWLEDGED_MAX - RUN_SLOTS_MAX >= 0)
     SCOUTS_MERGE_WHAT_RINGS_HOLD = 1 // ((RING_WINDOWS + 1) * WINDOW_MAX <= SPAN_MAX)
-    A_LARGE_VALUE_CAN_BE_READ = 1 // (UNREAD_BYTES_MAX >= VALUE_BYTES_MAX)
-    SOME_LINKS_FIT_THE_SUM = 1 // (UNREAD_BYTES_SUM >= 8 * UNREAD_BYTES_MAX)
+    A_LARGE_VALUE_CAN_BE_READ = 1 // (UNREAD_BYTES_MAX - VALUE_BYTES_MAX >= 0)
+    SOME_LINKS_FIT_THE_SUM = 1 // (UNREAD_BYTES_SUM >= 4 * UNREAD_BYTES_MAX)

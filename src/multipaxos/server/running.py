@@ -176,9 +176,13 @@ class Running:
         self._wake(lambda: self.core.link_down(link))
 
     def link_backlog(self, link: int, backlog: int) -> None:
-        """Something of what waited for a peer has reached the kernel, or more waits than should. A client does not
-        read, or reads again."""
+        """Something of what waited for a peer has reached the kernel, or more waits than should."""
         self._wake(lambda: self.core.link_backlog(link, backlog))
+
+    def unread(self, link: int, held_bytes: int) -> None:
+        """A client does not read, or reads again. The core only takes note: this is no wake-up, and may lie in one."""
+        if self._live:
+            self.core.link_backlog(link, held_bytes)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -94,8 +94,7 @@ class Hub(Protocol):
         """The connection is gone."""
 
     def backlog(self, connection: Connection, backlog: int) -> None:
-        """What waits for a peer, in bytes: it has become less, or more than one cut. Of a client: what it does not
-        read, or 0."""
+        """What waits for a peer, in bytes: it has become less, or more than one cut."""
 
 
 class Connection(asyncio.Protocol):
@@ -246,8 +245,7 @@ class Connection(asyncio.Protocol):
     def _tell(self) -> None:
         self._tells = False
         if self._transport is not None and not self._closing:
-            held_bytes = self.unsent_bytes() if self.peer_id >= 0 or self._paused else 0
-            self.hub.backlog(self, self._outbox.backlog(held_bytes))
+            self.hub.backlog(self, self._outbox.backlog(self._transport.get_write_buffer_size()))
 
     # -- back-pressure
 
@@ -264,7 +262,6 @@ class Connection(asyncio.Protocol):
         self._unread_bytes = self.unsent_bytes()
         if self.link:
             self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
-        self._tell_if(True)
         self.hub.unread(self, self._unread_bytes)
 
     def _judge_reader(self) -> None:
@@ -286,7 +283,6 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(data)
         self._unread_bytes += len(data)
-        self._tell_if(True)
         held_bytes = self.unsent_bytes()
         if held_bytes > CLIENT_UNSENT_BYTES_MAX:
             self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
@@ -305,7 +301,6 @@ class Connection(asyncio.Protocol):
         self.write = self._transport.write
         if self.link:
             self._cancel_timer()
-        self._tell_if(True)
         self.hub.unread(self, 0)
         self._begin_turn()
 

@@ -68,8 +68,10 @@ class Owner(Protocol):
         """A link is gone."""
 
     def link_backlog(self, link: int, backlog: int) -> None:
-        """What waits for a peer and has not reached the kernel, in bytes: it has become less, or more than one cut.
-        Of a client: what it does not read, or 0."""
+        """What waits for a peer and has not reached the kernel, in bytes: it has become less, or more than one cut."""
+
+    def unread(self, link: int, held_bytes: int) -> None:
+        """What a client does not read, in bytes; 0: it reads again. The owner may be writing to the link now."""
 
     def cluster_id(self) -> int:
         """The id of the cluster, 0 while the node has none."""
@@ -228,6 +230,8 @@ class Transport:
 
     def unread(self, connection: Connection, held_bytes: int) -> None:
         """See `Hub`."""
+        if connection.link in self._announced:
+            self.owner.unread(connection.link, held_bytes)
         greatest = self.unread_answers.note(connection, held_bytes)
         if greatest is not None:
             self._throw_out(greatest, TOO_MUCH_UNREAD)
