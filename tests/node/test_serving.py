@@ -257,7 +257,7 @@ class TestUnread:
         assert (refused, size) == ([], 4 * MIB), "the first answers, as the table keeps them"
 
     def test_a_link_that_holds_little_gets_its_answer_whatever_others_hold(self) -> None:
-        one = self.reader(MIB, 2048, sessions=6)
+        one = self.reader(MIB - 2048, 2048, sessions=6)
         for link in range(1, 7):
             self.ask(one, link)
         for link in range(1, 5):
@@ -265,13 +265,13 @@ class TestUnread:
         one.left(5, MIB)
         self.decide(one, 7)
         got = {link: self.given(one, link) for link in range(1, 7)}
-        assert got.pop(6) == ([], MIB + 2048), "it held nothing"
-        assert set(map(str, got.values())) == {str(([1, 2], 0))}, "the sum is reached: who holds anything gets no more"
+        assert got.pop(6) == ([], MIB), "it held nothing"
+        assert set(map(str, got.values())) == {str(([1, 2], 0))}, "the sum is reached, and who holds 1 MiB gets no more"
         for link in range(1, 6):
             one.left(link)
         for link in range(1, 6):
             self.ask(one, link)
-            assert self.given(one, link) == ([], MIB + 2048)
+            assert self.given(one, link) == ([], MIB)
 
     def test_one_wake_up_gives_a_bounded_sum(self) -> None:
         one = self.reader(*[MIB] * 4, sessions=20)

@@ -16,9 +16,8 @@ Rules.
   them as often as they like.
 - A link that does not read gets no further long answers, but `overloaded` in their place: its client sends the commands
   again when it has read what waits for it. A read is then executed again, and another command's answer is kept. So a
-  link holds UNREAD_BYTES_MAX at most, and all links together UNREAD_BYTES_SUM: beyond that only a link that held
-  nothing before this wake-up gets long answers. What a link holds is what the shell has reported (`note_unread`), and
-  the answers of this wake-up.
+  link holds UNREAD_BYTES_MAX at most. Where all links together hold UNREAD_BYTES_SUM each may hold UNREAD_BYTES_LEAST,
+  or one answer. What a link holds is what the shell has reported (`note_unread`), and the answers of this wake-up.
 - `unknown` and `nonces` are bounded: they start again from nothing when they are full, and clients ask again.
 """
 
@@ -29,7 +28,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from multipaxos.paxos.array cimport array_grow
-from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX, UNREAD_BYTES_MAX, UNREAD_BYTES_SUM
+from multipaxos.paxos.limits cimport RUN_BYTES, UNKNOWN_MAX, UNREAD_BYTES_LEAST, UNREAD_BYTES_MAX, UNREAD_BYTES_SUM
 from multipaxos.paxos.session_table cimport Outcome, status_without_session
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put
 from multipaxos.wire.messages cimport OPEN_SESSION, OVERLOADED, RUN_SLOTS_MAX, Command, Reply
@@ -109,14 +108,13 @@ cdef class Answers:
 
     cdef bint may_give(self, uint64_t link, uint64_t size) except -1:
         """May this link get a long answer now? Then it holds it from now on."""
-        cdef uint64_t held = self.unread.get(link, 0), given = self.given.get(link, 0)
-        if (held and held + size > UNREAD_BYTES_MAX) or (self.data.size and not self.may_repeat(size)):
-            return False
-        if held != given and self.unread_bytes + size > UNREAD_BYTES_SUM:
+        cdef uint64_t held = self.unread.get(link, 0)
+        cdef uint64_t bound = UNREAD_BYTES_MAX if self.unread_bytes + size <= UNREAD_BYTES_SUM else UNREAD_BYTES_LEAST
+        if (held and held + size > bound) or (self.data.size and not self.may_repeat(size)):
             return False
         self.unread[link] = held + size
         self.unread_bytes += size
-        self.given[link] = given + size
+        self.given[link] = size + <uint64_t>self.given.get(link, 0)
         return True
 
     cdef int note_unread(self, uint64_t link, uint64_t held_bytes) except -1:

@@ -21,7 +21,8 @@ cdef enum:
     OPENINGS_MAX = 64                # sessions that one link may open in a second; a client needs one
     LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
     UNREAD_BYTES_MAX = 8 << 20       # on one link: seven large values, which a fast link takes in milliseconds
-    UNREAD_BYTES_SUM = 32 << 20      # on all links: what is beyond this is given only to links that hold nothing
+    UNREAD_BYTES_SUM = 32 << 20      # on all links; where they hold so much,
+    UNREAD_BYTES_LEAST = 1 << 20     # each link may hold this
     UNKNOWN_MAX = 1 << 16            # sessions, or nonces of openings, that are not known yet and that a link asks for
 
     # A job of a machine that runs elsewhere.

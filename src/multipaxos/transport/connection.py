@@ -19,8 +19,11 @@ Rules.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -116,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._outbox = Outbox()
         self._paused = False  # a client that does not read is not read from
-        self._unread_bytes = 0  # of such a client, if nothing is read: then it has read nothing in this time
+        self._given_bytes = self._read_bytes = 0  # of a client: all that was written, what it acknowledged of that
         self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
         self._tells = False  # the owner is about to be told of the backlog
 
@@ -204,6 +207,8 @@ class Connection(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_DEAF_MS)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PEER_NOTSENT_BYTES)
             self._transport.set_write_buffer_limits(high=CUT_BYTES, low=0)
+        else:
+            self.write = self._write_to_client
         self.hub.up(self)
 
     # -- bulk, of peers
@@ -258,31 +263,47 @@ class Connection(asyncio.Protocol):
             return
         self._paused = True
         self._transport.pause_reading()
-        self.write = self._write_while_paused
-        self._unread_bytes = self.unsent_bytes()
         if self.link:
-            self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
-        self.hub.unread(self, self._unread_bytes)
+            self._judge_later()
+
+    def _acknowledged_bytes(self) -> int:
+        """Of what was written. The kernel's own queue is asked too: it takes more only when a third of it has left."""
+        assert self._transport is not None
+        raw = self._transport.get_extra_info("socket")
+        in_kernel = int.from_bytes(fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return self._given_bytes - self.unsent_bytes() - in_kernel
+
+    def _judge_later(self) -> None:
+        self._read_bytes = self._acknowledged_bytes()
+        self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
 
     def _judge_reader(self) -> None:
         """A client that has read nothing for a while loses its link."""
-        held_bytes = self.unsent_bytes()
-        if held_bytes >= self._unread_bytes:
+        if self._acknowledged_bytes() > self._read_bytes:
+            self._judge_later()
+        else:
             self.close(DEAF_CLIENT)
             self.abort()
-        else:
-            self._unread_bytes = held_bytes
-            self._timer = self.hub.loop.call_later(CLIENT_DEAF_S, self._judge_reader)
 
     def unsent_bytes(self) -> int:
         """What the transport holds and the kernel has not taken."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    def _write_while_paused(self, data: bytes) -> None:
-        """Answers to what was read before the pause are bounded too, for this client and for all of them."""
-        assert self._transport is not None
-        self._transport.write(data)
-        self._unread_bytes += len(data)
+    def _write_to_client(self, data: bytes) -> None:
+        """Writes in cuts, because uvloop holds what it is given until all of it has left. Answers to what was read
+        before a pause are bounded too, for this client and for all of them."""
+        transport = self._transport
+        assert transport is not None
+        if len(data) <= CUT_BYTES:
+            transport.write(data)
+        else:
+            for at in range(0, len(data), CUT_BYTES):
+                transport.write(data[at : at + CUT_BYTES])
+        self._given_bytes += len(data)
+        if self._paused:
+            self._note_unread()
+
+    def _note_unread(self) -> None:
         held_bytes = self.unsent_bytes()
         if held_bytes > CLIENT_UNSENT_BYTES_MAX:
             self.close(f"more than {CLIENT_UNSENT_BYTES_MAX} bytes of answers unread")
@@ -298,7 +319,6 @@ class Connection(asyncio.Protocol):
             self._hand_on()
             return
         self._paused = False
-        self.write = self._transport.write
         if self.link:
             self._cancel_timer()
         self.hub.unread(self, 0)
