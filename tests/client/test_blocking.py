@@ -10,10 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from multipaxos import commands
+from multipaxos.client import client as client_module
 from multipaxos.client.blocking import BlockingClient
-from multipaxos.errors import ClientClosed, CompareFailed, ConfigurationError, KeyExists, NoQuorum
+from multipaxos.errors import (
+    ClientClosed,
+    CompareFailed,
+    ConfigurationError,
+    KeyExists,
+    NoQuorum,
+    NotSent,
+    Overloaded,
+)
 from tests.client.servers import cluster, nowhere
-from tests.support.link_by_hand import PATIENCE_S
+from tests.support.link_by_hand import PATIENCE_S, until
 
 Addresses = list[tuple[str, int]]
 
@@ -70,6 +79,20 @@ def test_a_closed_client_has_no_thread_and_raises() -> None:
     assert not thread.is_alive()
     with pytest.raises(ClientClosed):
         kv.get(b"k")
+
+
+def test_time_outs_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call's own time-out, a call without room, and one that does not wait for it."""
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 1)
+    with BlockingClient([nowhere()], timeout_s=PATIENCE_S) as kv, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(kv.put, b"k", b"v", timeout_s=1.0)
+        asyncio.run(until(lambda: kv._client._session.unanswered))
+        with pytest.raises(NotSent):
+            kv.put(b"k", b"v", timeout_s=0.05)
+        with pytest.raises(Overloaded):
+            kv.apply(commands.get(b"k"), wait=False)
+        with pytest.raises(NoQuorum, match="may yet take effect"):
+            first.result()
 
 
 def test_a_client_that_cannot_be_made_leaves_no_thread() -> None:

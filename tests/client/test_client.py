@@ -439,6 +439,38 @@ def test_overloaded_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     with_moody(handle, story)
 
 
+def test_a_client_that_is_refused_narrows_what_it_keeps_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And grows again with the answers. Meanwhile a call that does not wait is refused by the client itself."""
+    monkeypatch.setattr(client_module, "OUTSTANDING_MAX", 256)
+    seen: list[int] = []
+    refusals = 3
+
+    def handle(message: dict[str, object], write: Callable[[bytes], None]) -> None:
+        nonlocal refusals
+        found = [command["sequence"] for command in message["commands"] if command["kind"] != 2]  # type: ignore[attr-defined]
+        write(b"".join(opened(each) for each in message["commands"] if each["kind"] == 2))  # type: ignore[attr-defined]
+        seen.append(len(found))
+        if found:
+            status = 5 if refusals else 0
+            refusals -= bool(refusals)
+            write(codec.encode_response(3, [(sequence, 9, status, b"" if status else b"\0") for sequence in found]))
+
+    async def story(kv: Client) -> None:
+        widest = kv._window.commands
+        calls = [kv.put(b"k", b"v") for _ in range(widest)]
+        await until(lambda: kv._window.commands < widest)
+        refused = kv.apply(b"x", wait=False)
+        assert isinstance(refused.exception(), Overloaded)
+        assert await asyncio.gather(*calls) == [9] * widest
+        assert max(seen) <= widest
+        assert widest // 8 < kv._window.commands < widest // 2
+        for _ in range(100):
+            await asyncio.gather(*(kv.put(b"k", b"v") for _ in range(kv._window.commands)))
+        assert kv._window.commands == widest
+
+    with_moody(handle, story, retry_s=PATIENCE_S)
+
+
 class Counter:
     """A server that keeps requests until the test answers them. `values`: those that came, in the order of arrival."""
 

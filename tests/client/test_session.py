@@ -222,6 +222,50 @@ def test_what_would_be_ahead_is_not_sent() -> None:
     assert [c["sequence"] for c in codec.decode_message(session.output())["commands"]] == [1, 2]
 
 
+def sequences(out: bytes) -> list[int]:
+    """Of the commands in some requests."""
+    return [c["sequence"] for frame in codec.split(out)[0] for c in codec.decode_message(frame)["commands"]]
+
+
+@pytest.mark.parametrize(("commands", "size"), [(3, 1 << 30), (1000, 3500)])
+def test_no_more_is_sent_than_the_window_holds(commands: int, size: int) -> None:
+    """Each answer lets the next one out; after a rewind the window is counted anew."""
+    session, cluster = opened()
+    for _ in range(8):
+        session.submit(b"x" * 1000)
+    session.set_window(commands, size)
+    first = session.output()
+    assert (sequences(first), session.sent, session.sent_bytes, session.output()) == ([1, 2, 3], 3, 3000, b"")
+    responses = cluster.answer(codec.split(first)[0][0])
+    session.receive(responses[1])
+    assert (session.sent_bytes, sequences(session.output())) == (2000, [] if commands == 3 else [4])
+    session.receive(responses[0])
+    assert sequences(session.output()) == ([4, 5] if commands == 3 else [5])
+    session.rewind()
+    assert sequences(session.output()) == [3, 4, 5]
+    session.set_window(1000, 1 << 30)
+    assert sequences(session.output()) == [6, 7, 8]
+
+
+def test_one_command_is_sent_however_narrow_the_window_is() -> None:
+    session, _ = opened()
+    for _ in range(2):
+        session.submit(b"x" * 1000)
+    session.set_window(1, 10)
+    assert sequences(session.output()) == [1]
+
+
+def test_a_session_says_whether_the_cluster_had_no_room() -> None:
+    session, _ = opened()
+    session.submit(b"a")
+    session.output()
+    for status in (AHEAD, OVERLOADED):
+        session.receive(codec.encode_response(1, [(1, 0, status, b"")]))
+        assert (session.rewind_wanted, session.overloaded) == (True, status == OVERLOADED)
+    session.rewind()
+    assert not session.overloaded
+
+
 @given(st.integers(0, 2**32), st.integers(1, 60))
 @settings(max_examples=150, deadline=None)
 def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> None:
@@ -233,6 +277,7 @@ def test_every_schedule_gives_each_command_one_answer(seed: int, count: int) -> 
     submitted = 0
     flying: list[bytes] = []
     for step in range(20_000):
+        session.set_window(chance.randint(1, 16), chance.randint(1, 1000))
         calm = step > 2_000
         while submitted < count and session.submit(b"%d" % (submitted + 1)):
             submitted += 1

@@ -20,6 +20,8 @@ cdef class Session:
     cdef readonly uint64_t acknowledged  # all up to here are answered
     cdef readonly uint64_t sent      # all up to here were sent on the present link
     cdef uint64_t exposed            # all up to here were sent earlier, too
+    cdef readonly uint64_t sent_bytes  # of the unanswered ones up to `sent`
+    cdef uint64_t window, window_bytes  # so many are sent and not acknowledged; the first is always sent
     cdef readonly uint64_t unanswered
     cdef readonly uint64_t unanswered_bytes
     cdef readonly uint64_t leading_ballot
@@ -27,6 +29,7 @@ cdef class Session:
     cdef readonly bint untouched     # it has expired, and none of its unanswered commands was applied or ever will be
     cdef readonly bint closed        # the cluster has forgotten it
     cdef readonly bint rewind_wanted  # an answer was `ahead` or `overloaded`: pause, then call rewind()
+    cdef readonly bint overloaded    # it was `overloaded`
     cdef uint16_t kind               # of its commands
     cdef bint opening_sent, closing, closing_sent
     cdef bint in_steps, is_new_link  # is_new_link: nothing was answered on it
@@ -43,4 +46,5 @@ cdef class Session:
     cdef int on_answer(self, Pending* pending, const Reply* reply) except -1
     cdef void note_expired(self, const Reply* reply) noexcept
     cdef int put_requests(self) except -1
+    cdef bint is_window_full(self, const Pending* next_one) noexcept
     cdef int put_one(self, uint16_t kind, uint64_t sequence, uint32_t unacknowledged) except -1

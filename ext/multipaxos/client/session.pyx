@@ -11,6 +11,8 @@ Rules.
 - A command that is answered `ahead` or `overloaded` was not applied, or its answer was too long for what waits unread:
   after a pause, all unanswered commands are sent again from the first (`rewind`).
   Until then nothing is sent, because all of it would be ahead.
+- What is sent and not acknowledged is bounded by a window (`set_window`), which the caller narrows when the cluster has
+  no room. The rest stays here.
 - With `in_steps`, `output` gives one request at a time, and on a new link the second one only after an answer: what a
   node cannot use - it does not lead, or is about to be left - is not sent to it in full.
 - `expired` ends the session; the outcome of its unanswered commands is unknown, with one exception. Let the first of
@@ -58,7 +60,8 @@ cdef class Session:
         self.nonce = nonce
         self.kind = SETTING if settings else APPLY
         self.in_steps = in_steps
-        self.capacity = capacity
+        self.capacity = self.window = capacity
+        self.window_bytes = <uint64_t>-1
         self.ring = <Pending*>calloc(capacity, sizeof(Pending))
         if self.ring == NULL:
             raise MemoryError("no memory for a session")
@@ -106,6 +109,10 @@ cdef class Session:
         self.closing = True
         return bool((self.id or self.opening_sent) and not self.expired)
 
+    def set_window(self, uint64_t commands, uint64_t size):
+        """At most so many commands, of so many bytes, are sent and not acknowledged from now on."""
+        self.window, self.window_bytes = commands, size
+
     def unanswered_commands(self):
         """[(sequence, payload)] of all commands without an answer."""
         cdef uint64_t sequence
@@ -143,8 +150,9 @@ cdef class Session:
         """All unanswered commands are to be sent again."""
         self.exposed = max(self.exposed, self.sent)
         self.sent = self.acknowledged
+        self.sent_bytes = 0
         self.closing_sent = False
-        self.rewind_wanted = False
+        self.rewind_wanted = self.overloaded = False
 
     def output(self):
         """The bytes that are to be written to the link now; often none."""
@@ -177,9 +185,12 @@ cdef class Session:
             raise MemoryError("no memory for a request")
         try:
             while self.sent < self.last:
+                pending = &self.ring[(self.sent + 1) & (self.capacity - 1)]
+                if self.is_window_full(pending):
+                    break
                 self.sent += 1
-                pending = &self.ring[self.sent & (self.capacity - 1)]
                 if not pending.answered:
+                    self.sent_bytes += pending.size
                     commands[count].session, commands[count].nonce = self.id, self.nonce
                     commands[count].sequence = self.sent
                     commands[count].kind = self.kind
@@ -188,14 +199,21 @@ cdef class Session:
                     commands[count].size = pending.size
                     size += pending.size
                     count += 1
-                if count == RUN_SLOTS_MAX or size >= RUN_BYTES or (count and self.sent == self.last):
+                if count == RUN_SLOTS_MAX or size >= RUN_BYTES:
                     put_request(&self.outgoing, commands, count)
                     count, size = 0, 0
                     if self.in_steps:
                         break
+            if count:
+                put_request(&self.outgoing, commands, count)
         finally:
             free(commands)
         return 0
+
+    cdef bint is_window_full(self, const Pending* next_one) noexcept:
+        return self.sent > self.acknowledged and (
+            self.sent - self.acknowledged >= self.window or self.sent_bytes + next_one.size > self.window_bytes
+        )
 
     cdef int put_one(self, uint16_t kind, uint64_t sequence, uint32_t unacknowledged) except -1:
         """The opening or the end of the session."""
@@ -265,7 +283,7 @@ cdef class Session:
         if session != self.id or not self.id:
             return 0
         if self.closing and reply.sequence == self.last + 1:
-            self.rewind_wanted = reply.status == OVERLOADED
+            self.rewind_wanted = self.overloaded = reply.status == OVERLOADED
             self.closed = not self.rewind_wanted
             return 0
         if reply.sequence <= self.acknowledged or reply.sequence > self.last:
@@ -278,8 +296,11 @@ cdef class Session:
             return 0
         if reply.status == AHEAD or reply.status == OVERLOADED:
             self.rewind_wanted = True
+            self.overloaded |= reply.status == OVERLOADED
             return 0
         pending.answered = True
+        if reply.sequence <= self.sent:
+            self.sent_bytes -= pending.size
         self.is_new_link = False
         self.unanswered -= 1
         self.unanswered_bytes -= pending.size

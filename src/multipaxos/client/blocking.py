@@ -23,7 +23,8 @@ class BlockingClient:
     """The client for scripts: ``with BlockingClient("host:port,...") as kv: kv.put(b"k", b"v")``.
 
     Several threads may call it at the same time. `timeout_s`: how long a call waits for its answer before it raises
-    NoQuorum. Every call raises ClientClosed after `close`.
+    NoQuorum, from the moment when there is room for it; that of a call itself counts from the call. Every call raises
+    ClientClosed after `close`.
     """
 
     def __init__(self, cluster: str | Sequence[tuple[str, int]], *, timeout_s: float = 10.0) -> None:
@@ -65,44 +66,51 @@ class BlockingClient:
             self._run(self._client.close())
             self._end()
 
-    def apply(self, command: bytes) -> bytes:
+    def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> bytes:
         """See `Client.apply`."""
-        return self._run(self._client.apply(command))
+        return self._run(self._client.apply(command, timeout_s=timeout_s, wait=wait))
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, *, timeout_s: float | None = None) -> bytes | None:
         """See `Client.get`."""
-        return self._run(self._client.get(key))
+        return self._run(self._client.get(key, timeout_s=timeout_s))
 
-    def get_versioned(self, key: bytes) -> tuple[bytes, int] | None:
+    def get_versioned(self, key: bytes, *, timeout_s: float | None = None) -> tuple[bytes, int] | None:
         """See `Client.get_versioned`."""
-        return self._run(self._client.get_versioned(key))
+        return self._run(self._client.get_versioned(key, timeout_s=timeout_s))
 
-    def put(self, key: bytes, value: bytes) -> int:
+    def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
         """See `Client.put`."""
-        return self._run(self._client.put(key, value))
+        return self._run(self._client.put(key, value, timeout_s=timeout_s))
 
-    def create(self, key: bytes, value: bytes) -> int:
+    def create(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
         """See `Client.create`."""
-        return self._run(self._client.create(key, value))
+        return self._run(self._client.create(key, value, timeout_s=timeout_s))
 
-    def update(self, key: bytes, value: bytes) -> int:
+    def update(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> int:
         """See `Client.update`."""
-        return self._run(self._client.update(key, value))
+        return self._run(self._client.update(key, value, timeout_s=timeout_s))
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, key: bytes, *, timeout_s: float | None = None) -> None:
         """See `Client.remove`."""
-        self._run(self._client.remove(key))
+        self._run(self._client.remove(key, timeout_s=timeout_s))
 
-    def cas(self, key: bytes, expected: bytes | int, new: bytes) -> int:
+    def cas(self, key: bytes, expected: bytes | int, new: bytes, *, timeout_s: float | None = None) -> int:
         """See `Client.cas`."""
-        return self._run(self._client.cas(key, expected, new))
+        return self._run(self._client.cas(key, expected, new, timeout_s=timeout_s))
 
-    def scan(self, prefix: bytes, limit: int = 0, after: bytes = b"") -> commands.Pairs:
+    def scan(
+        self, prefix: bytes, limit: int = 0, after: bytes = b"", *, timeout_s: float | None = None
+    ) -> commands.Pairs:
         """See `Client.scan`."""
-        return self._run(self._client.scan(prefix, limit, after))
+        return self._run(self._client.scan(prefix, limit, after, timeout_s=timeout_s))
 
     def transact(
-        self, compares: Iterable[bytes], then: Iterable[bytes], otherwise: Iterable[bytes] = ()
+        self,
+        compares: Iterable[bytes],
+        then: Iterable[bytes],
+        otherwise: Iterable[bytes] = (),
+        *,
+        timeout_s: float | None = None,
     ) -> commands.Transacted:
         """See `Client.transact`."""
-        return self._run(self._client.transact(compares, then, otherwise))
+        return self._run(self._client.transact(compares, then, otherwise, timeout_s=timeout_s))

@@ -9,7 +9,8 @@ Rules.
 - A time-out or a cancellation ends the wait only: the command stays in the session, and its answer is dropped.
 - If a command is unanswered and the node is silent for too long (`patience`), the client leaves the node and avoids it
   for a while.
-- The commands in flight are bounded by number and bytes. Beyond that a call waits for room (`waiting`), or raises
+- The commands in flight are bounded by number and bytes, and narrower while the cluster has no room (`window`). Beyond
+  that a call waits for room (`waiting`), or raises
   Overloaded with ``wait=False``; each answer lets as many calls in as fit. The client's own time-out counts from the
   moment when a call gets room, a caller's from the call. While the cluster answers nothing at all, no call waits for
   room for longer than the client's time-out.
@@ -45,6 +46,7 @@ from multipaxos.client.route import REFUSED_S, Route
 from multipaxos.client.session import Session
 from multipaxos.client.store import Store, checked
 from multipaxos.client.waiting import Queue
+from multipaxos.client.window import Window
 from multipaxos.config.addresses import parse_cluster
 from multipaxos.errors import (
     ClientClosed,
@@ -89,6 +91,7 @@ class Client(Store):
         self._deadlines = Deadlines()  # those whose callers did
         self._alarm: asyncio.TimerHandle | None = None  # at the earliest of these
         self._queue = Queue()  # the calls that wait for room
+        self._window = Window(OUTSTANDING_MAX, OUTSTANDING_BYTES_MAX)
         self._cluster = OneCluster()
         self._refusal: ConfigurationError | None = None
         self._route = Route(self.addresses, retry_s, secrets.randbelow(len(self.addresses)))
@@ -217,9 +220,7 @@ class Client(Store):
 
     def _fits(self, command: bytes) -> bool:
         session = self._session
-        return session.last - session.acknowledged < OUTSTANDING_MAX and (
-            not session.unanswered_bytes or session.unanswered_bytes + len(command) <= OUTSTANDING_BYTES_MAX
-        )
+        return self._window.has_room(session.last - session.acknowledged, session.unanswered_bytes, len(command))
 
     def _submit(self, call: Call[Any]) -> None:
         """There is room for the command: the client's own time-out counts from now."""
@@ -266,6 +267,7 @@ class Client(Store):
             self._work.set()
             self._leave_follower()
         if self._link is not None and not self._lost.is_set() and not self._link.paused:
+            self._session.set_window(self._window.commands, self._window.bytes)
             out = self._session.output()
             if out:
                 self._link.write(out)
@@ -274,8 +276,10 @@ class Client(Store):
                     self._loop.call_soon(self._flush)
 
     def _on_data(self, data: bytes) -> None:
+        session = self._session
+        was_overloaded, unanswered_bytes = session.overloaded, session.unanswered_bytes
         try:
-            replies = self._session.receive(data)
+            replies = session.receive(data)
         except CodecError as error:
             self._trouble = str(error)
             self._drop_link()
@@ -283,6 +287,9 @@ class Client(Store):
         if replies:
             self._answers += len(replies)
             self._answered_s = self._awake_s
+            self._window.answered(len(replies), unanswered_bytes - session.unanswered_bytes)
+        if session.overloaded and not was_overloaded:
+            self._window.refused()
         for sequence, status, slot, answer in replies:
             call = self._waiting.pop(sequence, None)
             if call is not None:
