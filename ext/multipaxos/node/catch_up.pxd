@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from multipaxos.node.context cimport Context
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
+from multipaxos.node.limits cimport NEVER
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport Read
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -44,6 +45,9 @@ cdef class CatchUp:
     cdef bint has_holes              # of our acceptor, when it was looked at last
     cdef list reads                  # [Read] since the last output
 
+    cdef inline uint64_t due_ns(self) noexcept:
+        return self.fetch_due_ns if self.replica.undecided < self.wanted_end else NEVER
+
     cdef int start(self) except -1
     cdef int want(self, uint64_t end, int source) except -1
     cdef int want_from(self, Link ahead) except -1
@@ -53,7 +57,6 @@ cdef class CatchUp:
     cdef Link whom_to_ask(self)
     cdef int on_fetched(self, Link link, const Message* message) except -1
     cdef int on_link_down(self, Link link) except -1
-    cdef uint64_t due_ns(self) noexcept
     cdef int on_fetch(self, Link link, const Message* message) except -1
     cdef int on_room(self, Link link) except -1
     cdef int answer(self, Link link, uint64_t first, uint64_t end) except -1

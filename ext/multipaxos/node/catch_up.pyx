@@ -32,7 +32,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from multipaxos.node.context cimport Context
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
-from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, NEVER, RETRY_NS, RETRY_NS_MAX, RING_DELAY_NS
+from multipaxos.node.limits cimport FETCH_BYTES, FETCH_ENTRIES, RETRY_NS, RETRY_NS_MAX, RING_DELAY_NS
 from multipaxos.node.links cimport Link, Links
 from multipaxos.node.output cimport NOTHING, Read
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -152,7 +152,7 @@ cdef class CatchUp:
             return 0
         end = min(self.wanted_end, first + self.context.window)
         end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
-        if first >= end:
+        if first >= end or (self.journal.full and not self.journal.is_idle()):
             self.fetch_due_ns = self.context.now_ns + RING_DELAY_NS
             return 0                     # no room until what we have is durable
         put_fetch(&link.outgoing, first, self.replica.end_of_decisions(end))
@@ -214,9 +214,6 @@ cdef class CatchUp:
             self.fetch_due_ns = 0
             self.wait_ns = RETRY_NS
         return 0
-
-    cdef uint64_t due_ns(self) noexcept:
-        return self.fetch_due_ns if self.replica.undecided < self.wanted_end else NEVER
 
     # == what peers lack
 

@@ -20,12 +20,14 @@ cdef class Delivery:
     cdef Acceptor acceptor
     cdef Leader leader
     cdef Commanders commanders       # the leader's
+    cdef uint64_t own_end            # the slots below were given to our own acceptor
     cdef uint64_t wait_ns            # from the last repetition to the next
     cdef uint64_t repeat_due_ns
 
     cdef int begin_reign(self) except -1
     cdef int send(self, Run* run) except -1
     cdef int pump(self, Link link) except -1
+    cdef int pump_own(self) except -1
     cdef int put(self, Link link, Run* run, bint short) except -1
     cdef int accept_own(self, Run* run) except -1
     cdef int greet(self, Link link) except -1

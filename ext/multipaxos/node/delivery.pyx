@@ -15,7 +15,9 @@ Rules.
   again costs more than the few milliseconds for which control waits behind it there.
 - The timer doubles as long as nothing is decided. It repeats to a node only what has arrived there: nothing waits for
   the link, and a ping that was sent after it was answered. So nothing is ever repeated behind its own copy.
-- sent_end of a link never lies above the leader's slot_end.
+- Our own acceptor has such a place too (`own_end`), because its disk may be slow: what is proposed again after an
+  election goes into batches of BUDGET_BYTES_MAX, so that the first of it is voted for while the rest waits.
+- sent_end of a link never lies above the leader's slot_end, nor does own_end.
 """
 
 cimport cython
@@ -24,7 +26,7 @@ from libc.stdint cimport uint64_t
 
 from multipaxos.node.context cimport Context
 from multipaxos.node.journal cimport Journal
-from multipaxos.node.limits cimport NEVER, RETRY_NS, RETRY_NS_MAX
+from multipaxos.node.limits cimport BUDGET_BYTES_MAX, NEVER, RETRY_NS, RETRY_NS_MAX
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.leader cimport ACTIVE, Leader
@@ -55,11 +57,9 @@ cdef class Delivery:
     cdef int begin_reign(self) except -1:
         """Our leader is adopted: what it proposes again goes to all nodes, as far as links have room."""
         cdef Link link
-        cdef uint64_t i
         self.on_progress()
-        for i in range(self.leader.unsent_count):
-            self.accept_own(self.leader.unsent[i])
-        self.leader.drop_unsent()
+        self.own_end = self.commanders.decided_end
+        self.pump_own()
         for link in self.links.peers:
             if link is not None:
                 self.greet(link)
@@ -72,7 +72,10 @@ cdef class Delivery:
             if link is not None and link.sent_end == run.first and link.has_room():
                 self.put(link, run, run.size <= max(<uint64_t>CUT_BYTES, link.budget // SHORT_SHARE))
                 link.sent_end = run.first + run.count
-        return self.accept_own(run)
+        if self.own_end == run.first and not self.journal.full:
+            self.own_end = run.first + run.count
+            self.accept_own(run)
+        return 0
 
     cdef int pump(self, Link link) except -1:
         """Sends what is owed to the link, as far as it has room."""
@@ -90,6 +93,19 @@ cdef class Delivery:
         link.sent_end = slot
         return 0
 
+    cdef int pump_own(self) except -1:
+        """Gives our own acceptor what is owed to it, as far as the batch that gathers has room."""
+        cdef uint64_t slot = max(self.own_end, self.commanders.proposals.base)
+        cdef Run* run
+        while slot < self.commanders.slot_end and self.journal.records.size < BUDGET_BYTES_MAX:
+            run = self.commanders.proposals.find(slot).run
+            if self.journal.full and not self.journal.may_hold(run):
+                break
+            self.accept_own(run)
+            slot = run.first + run.count
+        self.own_end = slot
+        return 0
+
     cdef int put(self, Link link, Run* run, bint short) except -1:
         cdef Watermark watermark = self.commanders.watermark()
         cdef Bytes* queue = &link.outgoing if short else &link.bulk
@@ -104,7 +120,7 @@ cdef class Delivery:
 
     cdef int accept_own(self, Run* run) except -1:
         """Our own acceptor accepts (or learns) a run of our own leader."""
-        cdef Vote vote = self.acceptor.on_phase2a(run)
+        cdef Vote vote = self.acceptor.on_phase2a(run, True)
         if vote.changed:
             self.journal.record(run, vote.first, vote.end)
         if self.acceptor.voting and vote.accepted:
@@ -177,7 +193,7 @@ cdef class Delivery:
         cdef uint64_t slot
         cdef Row* row
         cdef Run* last = NULL
-        for slot in range(self.commanders.decided_end, self.commanders.slot_end):
+        for slot in range(self.commanders.decided_end, self.own_end):
             row = self.commanders.proposals.find(slot)
             if row != NULL and row.run != last and not row.votes >> self.context.node_id & 1:
                 last = row.run
@@ -189,6 +205,9 @@ cdef class Delivery:
         cdef Link link
         if self.leader.state != ACTIVE:
             return
+        if self.own_end > self.commanders.slot_end:
+            raise InvariantViolation(f"slots up to {self.own_end} were given to our own acceptor, the leader's next is "
+                                     f"{self.commanders.slot_end}")
         for link in self.links.peers:
             if link is not None and link.sent_end > self.commanders.slot_end:
                 raise InvariantViolation(f"slots up to {link.sent_end} were sent to node {link.node_id}, the leader's "

@@ -3,6 +3,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
+from multipaxos.node.limits cimport NEVER
 from multipaxos.node.output cimport Batch
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.replica cimport Replica
@@ -33,6 +34,7 @@ cdef class Journal:
     cdef uint64_t gathering          # number of the batch that gathers; batches count from 1
     cdef readonly uint64_t durable   # number of the newest durable batch
     cdef uint64_t batch_token        # of the batch that is outstanding; 0: none
+    cdef uint64_t batch_bytes        # of its records
     cdef uint64_t next_token
     cdef uint64_t ballot_put         # the greatest ballot among the metadata of all batches
     cdef uint64_t decided_put        # META_DECIDED of the newest batch that had it
@@ -41,13 +43,30 @@ cdef class Journal:
     cdef uint64_t idle_due_ns        # META_DECIDED is put then, if nothing is decided until then
     cdef readonly uint64_t emitted_out   # `undecided` of the replica when the newest batch was closed
     cdef readonly uint64_t durable_out   # the same when the newest durable batch was closed
-    cdef uint64_t kept_slot, kept_until_ns   # slots from there on stay in memory until then; 0 ns: none has to
+    cdef uint64_t large_bytes        # of the ring, above which slots leave that could stay
+    cdef uint64_t ring_bytes_max     # of the ring, and of what waits for the disk, above which memory is full
+    cdef uint64_t waiting_bytes_max
+    cdef bint full                   # accept only what `may_hold` lets in
+    cdef uint64_t keep_slots         # below slot_out that stay, where they are small
+    cdef uint64_t enough_slots       # above the base for some of them to leave
+    cdef uint64_t kept_slot, kept_until_ns   # slots from there on stay in memory until then
     # answers of our acceptor
     cdef Ack* acks                   # that wait
     cdef uint64_t acks_count, acks_room
     cdef Ack* released               # that may leave
     cdef uint64_t released_count, released_room
     cdef list promises               # [Promise] that wait
+
+    # Bytes of records that wait for the disk.
+    cdef inline uint64_t waiting(self) noexcept:
+        return self.records.size + self.batch_bytes
+
+    # Does nothing wait for the disk?
+    cdef inline bint is_idle(self) noexcept:
+        return not self.batch_token and not self.records.size
+
+    cdef inline uint64_t due_ns(self) noexcept:
+        return self.idle_due_ns if self.replica.undecided > self.decided_put and not self.batch_token else NEVER
 
     cdef uint64_t new_token(self) noexcept
     cdef int record(self, Run* run, uint64_t first, uint64_t end) except -1
@@ -58,7 +77,6 @@ cdef class Journal:
     cdef uint64_t ticket(self) noexcept
     cdef bint is_durable(self, uint64_t ticket) noexcept
     cdef int settle(self, uint64_t now_ns) except -1
-    cdef uint64_t due_ns(self) noexcept
     cdef Batch next_batch(self, uint64_t now_ns)
     cdef Batch close_batch(self)
     cdef void on_durable(self) noexcept
@@ -67,6 +85,10 @@ cdef class Journal:
     cdef int release_acks(self) except -1
     cdef int put_released(self, const Ack* ack) except -1
     cdef list release_promises(self)
-    cdef void keep(self, uint64_t slot, uint64_t until_ns) noexcept
-    cdef void drop_applied(self, uint64_t ring_bytes, uint64_t now_ns) noexcept
+    cdef void keep(self, uint64_t slot, uint64_t now_ns, uint64_t until_ns) noexcept
+    cdef void drop_applied(self, uint64_t now_ns) noexcept
+    cdef void drop_large(self, uint64_t out) noexcept
+    cdef void look(self) noexcept
+    cdef bint has_space(self) noexcept
+    cdef bint may_hold(self, const Run* run) noexcept
     cdef void drop_below(self, uint64_t slot) noexcept

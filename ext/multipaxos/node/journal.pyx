@@ -17,6 +17,10 @@ Rules.
 - META_DECIDED reaches the disk also when nothing is decided any more: of a record that is damaged later the node then
   knows that it was decided, and fetches it at once.
 - A slot leaves memory only when it is applied, and durable, and a META_DECIDED above it is durable too.
+- Memory is bounded by `ring_bytes`, also while the disk stands. Half of it is for what could leave; above that it
+  leaves. Nothing is accepted or fetched while the ring holds five eighths, or more than a quarter waits for the disk
+  (those runs are in the ring too); the last eighth is for what is on its way then. What is decided goes on all the same
+  once nothing waits for the disk: the ring may be full of slots above one that is missing.
 - durable < gathering; durable_out <= emitted_out <= undecided; all rings of acceptor and replica begin at one slot.
 """
 
@@ -26,12 +30,12 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from multipaxos.node.limits cimport IDLE_NS, NEVER
+from multipaxos.node.limits cimport IDLE_NS
 from multipaxos.node.output cimport Batch
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.replica cimport Replica
-from multipaxos.paxos.slots cimport Row
+from multipaxos.paxos.slots cimport Row, run_share
 from multipaxos.wire.record cimport RecordHeader, record_header
 from multipaxos.wire.buffer cimport Bytes, bytes_free, bytes_put, bytes_take
 from multipaxos.wire.run cimport Run
@@ -54,11 +58,17 @@ cdef class Promise:
 cdef class Journal:
     """`ballot`, `decided`: META_BALLOT and META_DECIDED as the disk held them."""
 
-    def __cinit__(self, Acceptor acceptor not None, Replica replica not None, uint64_t ballot, uint64_t decided):
+    def __cinit__(self, Acceptor acceptor not None, Replica replica not None, uint64_t ballot, uint64_t decided,
+                  uint64_t ring_bytes):
         self.acceptor = acceptor
         self.replica = replica
         self.ballot_put = ballot
         self.decided_put = self.decided_before = decided
+        self.large_bytes = ring_bytes // 2
+        self.ring_bytes_max = ring_bytes // 8 * 5
+        self.waiting_bytes_max = ring_bytes // 4
+        self.keep_slots = 2 * replica.window
+        self.enough_slots = self.keep_slots + replica.window // 8     # smaller steps do not pay
         self.meta = {}
         self.promises = []
         self.gathering = self.next_token = 1
@@ -96,6 +106,7 @@ cdef class Journal:
         record_header(&header, first, end, self.index, run.frame, run.size)
         bytes_put(&self.records, &header, sizeof(header))
         bytes_put(&self.records, run.frame, run.size)
+        self.look()
         return 0
 
     cdef int put_number(self, bytes key, uint64_t value) except -1:
@@ -133,9 +144,6 @@ cdef class Journal:
             self.idle_due_ns = now_ns + IDLE_NS
         return 0
 
-    cdef uint64_t due_ns(self) noexcept:
-        return self.idle_due_ns if self.replica.undecided > self.decided_put and not self.batch_token else NEVER
-
     cdef Batch next_batch(self, uint64_t now_ns):
         """The batch that the shell is to make durable now; None while one is outstanding or nothing has to be. Decided
         slots alone get a batch in time, because the rings move on with what is durable, and when the node is idle."""
@@ -154,6 +162,7 @@ cdef class Journal:
             self.decided_put = self.emitted_out
             self.put_number(output.META_DECIDED, self.decided_put)
         self.batch_token = self.new_token()
+        self.batch_bytes = self.records.size
         batch = Batch(self.batch_token, self.meta, bytes_take(&self.records))
         self.meta = {}
         self.gathering += 1
@@ -161,9 +170,11 @@ cdef class Journal:
 
     cdef void on_durable(self) noexcept:
         """The outstanding batch is durable."""
-        self.batch_token = 0
+        self.batch_token = self.batch_bytes = 0
         self.durable = self.gathering - 1
         self.durable_out = self.emitted_out
+        if self.full:
+            self.look()
 
     # -- answers that wait
     cdef int hold_ack(self, int node_id, uint64_t ballot, uint64_t first, uint64_t end) except -1:
@@ -223,32 +234,65 @@ cdef class Journal:
         return durable
 
     # -- memory
-    cdef void keep(self, uint64_t slot, uint64_t until_ns) noexcept:
+    cdef void keep(self, uint64_t slot, uint64_t now_ns, uint64_t until_ns) noexcept:
         """The slots from `slot` on do not leave memory before that time, unless they are too large: a scout pulls
         them."""
-        self.kept_slot = min(self.kept_slot, slot) if self.kept_until_ns else slot
+        self.kept_slot = min(self.kept_slot, slot) if now_ns < self.kept_until_ns else slot
         self.kept_until_ns = until_ns
 
-    cdef void drop_applied(self, uint64_t ring_bytes, uint64_t now_ns) noexcept:
+    cdef void drop_applied(self, uint64_t now_ns) noexcept:
         """Slots far below slot_out leave memory, sooner where they are large. A slot may leave only when it is
         applied, and durable, and a META_DECIDED above it is durable too."""
-        cdef uint64_t window = self.replica.window
-        cdef bint large = self.acceptor.accepted.bytes > ring_bytes // 2
-        cdef uint64_t keep = window // 16 if large else 2 * window
-        cdef uint64_t enough = self.acceptor.accepted.base + keep + window // 8  # smaller steps do not pay
         cdef uint64_t out = min(self.durable_out, self.replica.slot_out)
-        if now_ns >= self.kept_until_ns:
-            self.kept_until_ns = 0
-        elif not large:
-            out = min(out, self.kept_slot + keep)
-        if out > enough:
-            self.drop_below(out - keep)
+        if self.acceptor.accepted.bytes > self.large_bytes:
+            self.drop_large(out)
+        elif out > self.acceptor.accepted.base + self.enough_slots:
+            if now_ns < self.kept_until_ns:
+                out = min(out, self.kept_slot + self.keep_slots)
+            if out > self.acceptor.accepted.base + self.enough_slots:
+                self.drop_below(out - self.keep_slots)
+
+    cdef void drop_large(self, uint64_t out) noexcept:
+        """As many of the slots below `out` leave memory as have more than half of it."""
+        cdef uint64_t excess = self.acceptor.accepted.bytes - self.large_bytes
+        cdef uint64_t slot = self.acceptor.accepted.base
+        cdef Row* row
+        while slot < out and excess:
+            row = self.acceptor.accepted.find(slot)
+            if row != NULL and row.run != NULL:
+                excess -= min(excess, run_share(row.run))
+            slot += 1
+        self.drop_below(slot)
+
+    cdef void look(self) noexcept:
+        """Is memory full?"""
+        self.full = self.acceptor.accepted.bytes > self.ring_bytes_max or self.waiting() > self.waiting_bytes_max
+
+    cdef bint has_space(self) noexcept:
+        """Is there room for a while?"""
+        return not self.full and self.waiting() <= self.waiting_bytes_max // 2
+
+    cdef bint may_hold(self, const Run* run) noexcept:
+        """While memory is full: is the run accepted all the same? It is if it adds nothing, if it takes the place of
+        others and the disk keeps up, or if the replica needs it next and the disk is idle."""
+        cdef uint64_t slot, end = run.first + run.count
+        cdef bint keeps_up = self.waiting() <= self.waiting_bytes_max
+        cdef Row* row
+        if self.is_idle() and run.first <= self.replica.undecided:
+            return True
+        for slot in range(max(run.first, self.acceptor.accepted.base), end):
+            row = self.acceptor.accepted.find(slot)
+            if row == NULL or row.run == NULL or (row.ballot < run.ballot and not keeps_up):
+                return False
+        return True
 
     cdef void drop_below(self, uint64_t slot) noexcept:
         """The slots below `slot` leave memory: they are decided, applied and durable."""
         self.acceptor.accepted.advance(slot)
         self.replica.decisions.advance(slot)
         self.replica.proposals.advance(slot)
+        if self.full:
+            self.look()
 
     def invariants(self):
         """Batches are in order, slots become durable after they are applied, and the rings move together."""

@@ -267,6 +267,8 @@ cdef class Leading:
         if self.commanders.proposals.base < self.commanders.decided_end:
             self.on_decided()
             self.replica.perform()
+        if self.delivery.own_end < self.commanders.slot_end:
+            self.delivery.pump_own()
         return self.propose()
 
     cdef int propose(self) except -1:
@@ -287,21 +289,22 @@ cdef class Leading:
         return 0
 
     cdef int on_decided(self) except -1:
-        """Hands what commanders decided to the replica, as far as its ring reaches; the rest stays in the leader's
-        rows. What our acceptor had no room for when it was proposed is recorded now, because every slot below slot_out
-        must be in our log."""
+        """Hands what commanders decided to the replica, as far as there is room; the rest stays in the leader's rows.
+        What our acceptor did not hold is recorded now: every slot below slot_out must be in our log."""
         cdef uint64_t slot = self.commanders.proposals.base, upto
         cdef uint64_t end = self.replica.decisions.base + self.replica.decisions.capacity
         cdef Row* row
         end = min(end, self.commanders.decided_end)
         while slot < end:
             row = self.commanders.proposals.find(slot)
+            if self.journal.full and not self.journal.may_hold(row.run):
+                break
             upto = min(end, row.run.first + row.run.count)
             if self.acceptor.learn(row.run, slot, upto):
                 self.journal.record(row.run, slot, upto)
             self.replica.decide(row.run, slot, upto)
             slot = upto
-        self.commanders.proposals.advance(end)
+        self.commanders.proposals.advance(slot)
         self.delivery.on_progress()
         if self.decision_due_ns == NEVER:
             self.decision_due_ns = self.context.now_ns + DECISION_DELAY_NS

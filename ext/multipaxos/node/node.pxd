@@ -48,7 +48,6 @@ cdef class Node:
     cdef readonly Comparing comparing
     cdef Report report
     # its own
-    cdef uint64_t ring_bytes
     cdef readonly str failed
     cdef uint64_t job_token          # of the job that the machine runs; 0: none
 

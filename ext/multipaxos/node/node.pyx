@@ -90,7 +90,7 @@ cdef class Node:
         cdef Context context
         if capacity + window > SPAN_MAX:
             raise ValueError(f"window {window} is too large: a scout merges at most {SPAN_MAX} slots")
-        self.machine, self.ring_bytes, self.failed = machine, ring_bytes, ""
+        self.machine, self.failed = machine, ""
         self.context = context = Context(cluster, node_id, roles, incarnation, window)
         self.election = Election(election_timeout_ns, seed, quorums)
         self.acceptor = Acceptor(capacity, ballot, number_of(meta, output.META_MARK, 1),
@@ -100,7 +100,7 @@ cdef class Node:
         self.links = Links(context.nodes, election_timeout_ns // 4)
         self.foreign = Foreign(context, self.links, flatten)
         self.receiving = Receiving(context, self.links, self.foreign)
-        self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1))
+        self.journal = Journal(self.acceptor, self.replica, ballot, number_of(meta, output.META_DECIDED, 1), ring_bytes)
         self.replica.refuse(output.numbers(meta.get(output.META_REFUSED, b"")))
         recover(self.journal, records)
         self.joining = Joining(context, self.links, self.journal, self.acceptor, self.election, founders,
@@ -112,8 +112,8 @@ cdef class Node:
                             self.acceptor, self.leader)
         self.serving = Serving(context, self.links, self.leading, agreement, self.leader, self.replica)
         self.comparing = Comparing(context, self.leading, self.serving, self.replica, agreement)
-        self.pings = Pings(context, self.links, self.leading, self.catch_up, self.election, self.comparing,
-                           self.acceptor, self.leader, self.replica, ping_interval_ns)
+        self.pings = Pings(context, self.links, self.journal, self.leading, self.catch_up, self.election,
+                           self.comparing, self.acceptor, self.leader, self.replica, ping_interval_ns)
         self.report = Report(context, self.links, self.foreign, self.joining, self.leading, self.comparing,
                              self.acceptor, self.leader, self.replica)
 
@@ -382,7 +382,7 @@ cdef class Node:
         self.leading.settle()
         self.catch_up.settle()
         self.journal.settle(self.context.now_ns)
-        self.journal.drop_applied(self.ring_bytes, self.context.now_ns)
+        self.journal.drop_applied(self.context.now_ns)
         return 0
 
     cdef int release(self) except -1:

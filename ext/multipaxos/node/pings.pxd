@@ -8,6 +8,7 @@ from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.copies cimport Copies
 from multipaxos.node.election cimport Election
+from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -20,6 +21,7 @@ from multipaxos.wire.messages cimport Message
 cdef class Pings:
     cdef Context context
     cdef Links links
+    cdef Journal journal
     cdef Leading leading
     cdef CatchUp catch_up
     cdef Election election
@@ -37,6 +39,8 @@ cdef class Pings:
     cdef int send_pong(self, Link link, uint64_t nonce) except -1
     cdef uint64_t process_of(self, int node)
     cdef Link copy_in(self, Link link, const Message* ping)
+    cdef uint64_t take_missing(self, Link link) noexcept
+    cdef int tell(self, Link link, uint64_t nonce, uint64_t missing) except -1
     cdef int on_ping(self, Link link, const Message* message) except -1
     cdef int on_pong(self, Link link, const Message* message) except -1
     cdef bint may_want(self, Link link) noexcept

@@ -11,6 +11,8 @@ Rules.
 - A ping is answered whoever sends it. What it says of ballots, slots and processes counts only where the link counts.
 - An acceptor counts as a follower only if it votes and has adopted the ballot of the ping.
 - A node whose leader was preempted pings at once. A node that `delivery` wants to know of is pinged with the others.
+- A leader whose pvalues we dropped for want of room is told so with the next ping after there is room, by a pong that
+  it did not ask for.
 - Every TO_ALL intervals a ping goes to all peers, whoever leads, so that replicas compare their states (`comparing`)
   and every peer compares processes (`copies`).
 """
@@ -26,6 +28,7 @@ from multipaxos.node.comparing cimport Comparing
 from multipaxos.node.context cimport Context
 from multipaxos.node.copies cimport Copies
 from multipaxos.node.election cimport Election
+from multipaxos.node.journal cimport Journal
 from multipaxos.node.leading cimport Leading
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -46,11 +49,12 @@ cdef enum:
 cdef class Pings:
     """`interval_ns`: from one ping to the next."""
 
-    def __cinit__(self, Context context not None, Links links not None, Leading leading not None,
-                  CatchUp catch_up not None, Election election not None, Comparing comparing not None,
+    def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
+                  Leading leading not None, CatchUp catch_up not None, Election election not None, Comparing comparing not None,
                   Acceptor acceptor not None, Leader leader not None, Replica replica not None, uint64_t interval_ns):
         self.context = context
         self.links = links
+        self.journal = journal
         self.leading = leading
         self.catch_up = catch_up
         self.election = election
@@ -73,6 +77,7 @@ cdef class Pings:
         cdef Agreement agreement = self.comparing.agreement
         cdef bint voting = self.acceptor.voting and self.acceptor.ballot_num >= ballot
         cdef uint64_t[ACCEPTORS_MAX] processes
+        cdef uint64_t missing
         cdef int i
         if self.context.now_ns >= self.links.partial_due_ns:
             self.links.end_partial(self.context.now_ns)
@@ -86,6 +91,10 @@ cdef class Pings:
                 put_ping(&link.outgoing, max(self.acceptor.ballot_num, ballot), self.context.now_ns,
                          self.replica.slot_out, voting, agreement.slot, agreement.hash, processes, self.context.nodes)
                 link.must_ping = False
+            if link is not None and self.acceptor.dropped:
+                missing = self.take_missing(link)
+                if missing:
+                    self.tell(link, 0, missing)
         self.leading.preempted_ns = 0
         self.ping_due_ns = self.context.now_ns + self.interval_ns
         return 0
@@ -123,9 +132,12 @@ cdef class Pings:
         return None
 
     cdef int send_pong(self, Link link, uint64_t nonce) except -1:
-        """Reports how far we are and whether we lead; also to a scout that is too far behind, in place of a promise."""
+        """Answers a ping; or, without a nonce, a scout that is too far behind, in place of a promise."""
+        return self.tell(link, nonce, self.take_missing(link))
+
+    cdef int tell(self, Link link, uint64_t nonce, uint64_t missing) except -1:
+        """Reports how far we are, whether we lead, and what we miss."""
         cdef Watermark watermark
-        cdef uint64_t missing = 0
         cdef bint leading = self.leader.state == ACTIVE
         cdef bint quorum = self.election.has_quorum(self.context.now_ns, self.election.timeout_ns)
         memset(&watermark, 0, sizeof(Watermark))
@@ -133,10 +145,17 @@ cdef class Pings:
             watermark = self.leader.commanders.watermark()
             watermark.end = max(watermark.first, link.told_end(watermark.end))
             link.reported_end = watermark.end
-        if <int>ballot_leader(self.acceptor.ballot_num) == link.node_id:
-            missing = self.acceptor.take_dropped()
         put_pong(&link.outgoing, self.leader.ballot if leading else self.leading.known_ballot, nonce,
                  link.told_end(self.replica.slot_out), leading, quorum, &watermark, missing)
+        return 0
+
+    cdef uint64_t take_missing(self, Link link) noexcept:
+        """From which slot on this leader is to send again, because we dropped pvalues and have room now; 0: from none.
+        When the ring is full of others, and the disk is idle, there is room for the one that the replica needs next."""
+        if <int>ballot_leader(self.acceptor.ballot_num) == link.node_id and (
+                self.journal.has_space()
+                or (self.journal.is_idle() and self.acceptor.dropped <= self.replica.undecided)):
+            return self.acceptor.take_dropped()
         return 0
 
     cdef int on_pong(self, Link link, const Message* message) except -1:

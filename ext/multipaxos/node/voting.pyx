@@ -80,7 +80,8 @@ cdef class Voting:
         self.journal.put_ballot(self.acceptor.ballot_num)
         try:
             if message.ballot == self.acceptor.ballot_num:
-                self.journal.keep(message.first, self.context.now_ns + KEEP_TIMEOUTS * self.election.timeout_ns)
+                self.journal.keep(message.first, self.context.now_ns,
+                                  self.context.now_ns + KEEP_TIMEOUTS * self.election.timeout_ns)
                 self.acceptor.answer_phase1a(&answer, max(message.first, message.part), link.budget)
                 self.note_pulled(message)
                 link.promised_ballot, link.promised_part = message.ballot, message.part
@@ -116,7 +117,7 @@ cdef class Voting:
         run = run_from(message, frame, size)
         try:
             self.leading.see_ballot(run.ballot)
-            vote = self.acceptor.on_phase2a(run)
+            vote = self.acceptor.on_phase2a(run, not self.journal.full or self.journal.may_hold(run))
             if vote.changed:
                 self.journal.record(run, vote.first, vote.end)
             if self.acceptor.voting:

@@ -26,7 +26,7 @@ cdef class Acceptor:
     cdef uint64_t part_bytes         # of one part of a phase 1b, or one run
 
     cdef bint adopt(self, uint64_t ballot) noexcept
-    cdef Vote on_phase2a(self, Run* run) noexcept
+    cdef Vote on_phase2a(self, Run* run, bint has_room) noexcept
     cdef uint64_t take_dropped(self) noexcept
     cdef bint learn(self, Run* run, uint64_t first, uint64_t end) except -1
     cdef bint may_promise(self, uint64_t first, uint64_t part) noexcept

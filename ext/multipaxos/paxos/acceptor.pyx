@@ -17,6 +17,8 @@ Rules.
   adopts nothing.
 - Nothing here is durable: the node makes a record of what `on_phase2a` and `learn` changed, and sends no answer before
   that record is durable.
+- Without room, in the ring or in memory, nothing is accepted: not to vote is safe. The first slot that found none is
+  kept (`dropped`), for the leader to be told when there is room.
 - The ring holds the slots [accepted.base, accepted.base + capacity); what lies below the base is decided and on disk. A
   re-proposal there is accepted without being held: the slot is decided, so every ballot from now on carries that
   command.
@@ -69,17 +71,20 @@ cdef class Acceptor:
         self.dropped = 0                 # its leader sends all that is undecided
         return True
 
-    cdef Vote on_phase2a(self, Run* run) noexcept:
-        """Accepts what it may of a run: its slots from the mark on that the ring reaches."""
+    cdef Vote on_phase2a(self, Run* run, bint has_room) noexcept:
+        """Accepts what it may of a run: its slots from the mark on that the ring reaches; none without room in memory.
+        """
         cdef uint64_t first = max(run.first, self.mark)
         cdef uint64_t end = min(run.first + run.count, self.accepted.base + self.accepted.capacity)
         cdef Span clear
         if run.ballot < self.ballot_num and self.voting:
             return Vote(False, False, run.first, run.first)
         self.adopt(run.ballot)
+        if not has_room:
+            end = run.first
         if end < run.first + run.count and self.voting:
             self.dropped = min(self.dropped or SLOTS_END, max(end, run.first))
-        if first < self.holes.end:
+        if first < self.holes.end and first < end:
             clear = self.holes.clear_of(first, end)
             first, end = clear.first, clear.end
         if first >= end:

@@ -23,14 +23,11 @@ cdef class Leader:
     cdef bint adopted                # a verdict of the scout that is not yet acted upon
     cdef bint decided                # a verdict of the commanders that is not yet acted upon
     cdef QuorumSystem quorums
-    cdef Run** unsent                # runs of the adoption that are to be sent
-    cdef uint64_t unsent_count, unsent_room
 
     cdef int on_phase1b(self, int acceptor, const Message* message) except -1
     cdef int on_phase2b(self, int acceptor, uint64_t ballot, uint64_t first, uint64_t end, uint64_t mark) except -1
     cdef int adopt_proposals(self, uint64_t utc_ns) except -1
     cdef void preempted(self) noexcept
-    cdef void drop_unsent(self) noexcept
     cdef Run* winner(self, uint64_t slot) noexcept
     cdef int place(self, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except -1
     cdef int repropose(self, uint64_t first, uint64_t end, uint64_t utc_ns) except -1

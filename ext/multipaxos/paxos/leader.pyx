@@ -30,7 +30,6 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from multipaxos.paxos.array cimport array_grow
 from multipaxos.paxos.ballot cimport ballot_of, ballot_round
 from multipaxos.paxos.commander cimport Commanders
 from multipaxos.paxos.limits cimport RUN_BYTES
@@ -55,15 +54,6 @@ cdef class Leader:
         self.commanders = Commanders(quorums, capacity)
         self.state = PASSIVE
 
-    def __dealloc__(self):
-        self.drop_unsent()
-        free(self.unsent)
-
-    cdef void drop_unsent(self) noexcept:
-        while self.unsent_count:
-            self.unsent_count -= 1
-            run_drop(self.unsent[self.unsent_count])
-
     # -- phase 1
     def begin_scout(self, uint64_t above, uint64_t first):
         """Begins a new attempt, with a ballot greater than `above` and than every one used before. `first` is the first
@@ -73,7 +63,6 @@ cdef class Leader:
         self.scout = Scout(self.ballot, first, self.quorums, self.commanders.proposals.capacity)
         self.state = SCOUTING
         self.adopted = self.decided = False
-        self.drop_unsent()
         return self.ballot
 
     cdef int on_phase1b(self, int acceptor, const Message* message) except -1:
@@ -87,7 +76,7 @@ cdef class Leader:
         return verdict
 
     cdef int adopt_proposals(self, uint64_t utc_ns) except -1:
-        """ADOPTED: start, proposals ◁ pmax(pvalues), no-ops into gaps, commanders for all (in `unsent`)."""
+        """ADOPTED: start, proposals ◁ pmax(pvalues), no-ops into gaps, commanders for all."""
         cdef uint64_t start = max(self.scout.first, self.scout.mark, self.commanders.proposals.base)
         cdef uint64_t end = max(start, self.commanders.slot_end, self.scout.pvalues.end)
         self.adopted = False
@@ -141,14 +130,12 @@ cdef class Leader:
         return row.run if row != NULL else NULL
 
     cdef int place(self, uint64_t first, uint64_t time_ns, const Command* commands, uint32_t count) except -1:
-        """Makes one run of re-proposed commands and its commanders, and puts it among the unsent."""
-        cdef Run* run
-        if self.unsent_count == self.unsent_room:
-            self.unsent = <Run**>array_grow(self.unsent, &self.unsent_room, self.unsent_count + 1, sizeof(Run*))
-        run = run_new(self.ballot, first, time_ns, commands, count)
-        self.commanders.set_rows(run)
-        self.unsent[self.unsent_count] = run
-        self.unsent_count += 1
+        """Makes one run of re-proposed commands and its commanders."""
+        cdef Run* run = run_new(self.ballot, first, time_ns, commands, count)
+        try:
+            self.commanders.set_rows(run)
+        finally:
+            run_drop(run)
         return 0
 
     # -- phase 2
@@ -165,7 +152,6 @@ cdef class Leader:
         self.scout = None
         self.adopted = self.decided = False
         self.commanders.end_reign()
-        self.drop_unsent()
 
     def invariants(self):
         """A scouting leader has a scout, an active one a reign at its ballot; and the invariants of these two."""

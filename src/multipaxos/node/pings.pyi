@@ -5,6 +5,7 @@ from multipaxos.node.comparing import Comparing
 from multipaxos.node.context import Context
 from multipaxos.node.copies import Copies
 from multipaxos.node.election import Election
+from multipaxos.node.journal import Journal
 from multipaxos.node.leading import Leading
 from multipaxos.node.links import Links
 from multipaxos.paxos.acceptor import Acceptor
@@ -19,6 +20,7 @@ class Pings:
         cls,
         context: Context,
         links: Links,
+        journal: Journal,
         leading: Leading,
         catch_up: CatchUp,
         election: Election,
