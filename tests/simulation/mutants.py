@@ -297,8 +297,14 @@ SLIPS = [
     Slip(
         "a vote in a hole",
         "paxos/acceptor",
-        "        if first < self.holes.end:\n            clear =",
+        "        if first < self.holes.end and first < end:\n            clear =",
         "        if False:\n            clear =",
+    ),
+    Slip(
+        "a vote for what found no room in memory",
+        "paxos/acceptor",
+        "        if not has_room:\n            end = run.first\n",
+        "        if not has_room:\n            return Vote(True, False, run.first, run.first + run.count)\n",
     ),
     Slip(
         "a configuration believed",

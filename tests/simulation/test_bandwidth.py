@@ -134,6 +134,41 @@ def test_small_puts_beside_eight_writers_of_large_ones():
     world.check_cost(faults=0, memory_bytes_max=4 * HELD)
 
 
+def test_a_follower_whose_disk_stands():
+    """It holds no more than `ring_bytes`, the others do not notice, and it is level again when its disk goes on."""
+    ring_bytes = 32 * MIB
+    world = Slow(rate=1000 * MBIT, ring_bytes=ring_bytes)
+    follower, leader = world.follower(), world.leader()
+    world.stop_disk(follower)
+    stood = follower.core.slot_out
+    client = world.writer(100, outstanding=4, keys=1)
+    assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
+    assert follower.core.slot_out < stood + 100
+    assert follower.core.status()["memory_bytes"] > ring_bytes // 4
+    world.check_cost(faults=1, memory_bytes_max=ring_bytes + 16 * MIB)  # with what waits on links and for slots
+    assert follower.core.status()["memory_bytes"] <= ring_bytes
+    world.start_disk(follower)
+    took_ms = world.wait(lambda: follower.core.slot_out == leader.core.slot_out, LIMIT_MS)
+    assert took_ms is not None
+    assert took_ms < 3 * 100 * MIB * 1000 / (1000 * MBIT)
+    assert follower.core.status()["state_hash"] == leader.core.status()["state_hash"]
+    assert world.elections == world.elections_before
+
+
+def test_a_follower_whose_disk_stands_and_that_is_needed():
+    """What it had no room for is sent to it when it has."""
+    world = Slow(rate=1000 * MBIT, ring_bytes=16 * MIB)
+    follower = world.follower()
+    world.kill(next(host for host in world.hosts if host not in (follower, world.leader())))
+    world.stop_disk(follower)
+    client = world.writer(40, outstanding=12, keys=1)
+    assert world.wait_for([client], 1000) is None
+    assert follower.core.status()["memory_bytes"] <= 16 * MIB
+    world.start_disk(follower)
+    assert world.wait_for([client], 3000) is not None, world.costs()
+    assert world.elections == world.elections_before
+
+
 def test_a_value_that_takes_long_to_upload():
     """A client does not take its own upload for the silence of a node: it sends each value once."""
     world = Slow(rate=1000 * MBIT, client_rate=MIB, patience_ns=600 * MS)

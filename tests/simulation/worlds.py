@@ -121,6 +121,16 @@ class Slow(World):
         for end, stream in self.network.streams.items():
             stream.pipe.rate = self.network.rates[end.node_id, self.network.receiver_of(*end)]
 
+    def stop_disk(self, host):
+        """From now on no commit of this host returns."""
+        host.on_batch = lambda batch: setattr(host, "batch", batch)
+
+    def start_disk(self, host):
+        """Its disk goes on."""
+        del host.on_batch
+        if host.batch is not None:
+            host.synced(host.batch)
+
     def kill(self, host):
         """A process dies for good."""
         self.adversary.processes.dead = {host.id}

@@ -73,6 +73,7 @@ class OneNode:
         slow: bool = False,
         inside: bool = False,
         in_flight_bytes: int = 8 << 20,
+        ring_bytes: int = 256 << 20,
     ) -> None:
         self.id = node
         self.nodes = nodes
@@ -89,7 +90,7 @@ class OneNode:
         self.job: ApplyJob | None = None
         self.roles = roles or [ALL_ROLES] * nodes
         voters = [i for i, role in enumerate(self.roles) if role & ACCEPTOR]
-        self.in_flight_bytes = in_flight_bytes
+        self.in_flight_bytes, self.ring_bytes = in_flight_bytes, ring_bytes
         self.core = self.new_core(quorums or QuorumSystem.majority(voters), window, versions)
         self.batch: Batch | None = None
         self.reads: list[Read] = []
@@ -123,6 +124,7 @@ class OneNode:
             window=window,
             versions=versions,
             in_flight_bytes=self.in_flight_bytes,
+            ring_bytes=self.ring_bytes,
         )
 
     # -- inputs; a peer's link has the number 100 + its id, a client's the number that the test gives

@@ -50,8 +50,9 @@ cdef class Pings:
     """`interval_ns`: from one ping to the next."""
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
-                  Leading leading not None, CatchUp catch_up not None, Election election not None, Comparing comparing not None,
-                  Acceptor acceptor not None, Leader leader not None, Replica replica not None, uint64_t interval_ns):
+                  Leading leading not None, CatchUp catch_up not None, Election election not None,
+                  Comparing comparing not None, Acceptor acceptor not None, Leader leader not None,
+                  Replica replica not None, uint64_t interval_ns):
         self.context = context
         self.links = links
         self.journal = journal

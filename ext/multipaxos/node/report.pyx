@@ -78,7 +78,9 @@ cdef class Report:
             "sessions": self.replica.sessions.count,
             "fresh_sessions": self.replica.sessions.fresh,
             "kept_bytes": self.replica.sessions.kept_bytes,
-            "memory_bytes": self.acceptor.accepted.bytes + self.replica.requests.queue.bytes,
+            "memory_bytes": (self.acceptor.accepted.bytes + self.leading.journal.waiting()
+                             + self.replica.requests.queue.bytes),
+            "undurable_bytes": self.leading.journal.waiting(),
             "partial_bytes": self.links.partial_bytes,
             "withheld_answers": self.replica.answers.withheld,
             "foreign_frames": self.foreign.frames,
