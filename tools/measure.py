@@ -7,8 +7,8 @@ moment. Each run of a failover ends with a check of what was promised; if a prom
 error instead of a number. `kept` shows what one-shot clients that die without closing their sessions leave in the
 memory of the nodes: the growth of the resident memory of the largest node, also after a restart. `gather` has one
 `Client` put all of a list at once, and compares the rate with that of tasks that put in a loop through the same
-`Client`. Beside them stand the floor, which is the rate at which asyncio gathers as many bare futures with no cluster;
-the same for as many tasks that wait for one future each; and this process's greatest resident memory so far.
+`Client`. Beside them stand the floor, which is the rate at which asyncio gathers as many bare futures with no cluster,
+and this process's greatest resident memory so far.
 
 Rules. The table goes to standard error, one JSON object to standard output. Durable clusters lie on a disk. Every
 process is started here and ended here. The exit code is 0, or 1 if a promise did not hold.
@@ -171,27 +171,21 @@ def gather(count: int) -> Measurement:
             "gather_per_s": count / gathered_s,
             "loops_per_s": loops_per_s,
             "ratio_percent": 100 * count / gathered_s / loops_per_s,
-            "floor_per_s": count / await bare_s(count, lambda future: future),
-            "tasks_alone_per_s": count / await bare_s(count, waits_for),
+            "floor_per_s": count / await futures_alone_s(count),
             "rss_mib": rss_mib,
         }
 
     return measure
 
 
-async def waits_for(future: asyncio.Future[None]) -> None:
-    """What a task does that waits for one future."""
-    await future
-
-
-async def bare_s(count: int, awaitable: Callable[[asyncio.Future[None]], Awaitable[None]]) -> float:
-    """How long asyncio takes to gather so many futures, or what `awaitable` makes of them, without a cluster."""
+async def futures_alone_s(count: int) -> float:
+    """How long asyncio takes to gather so many futures that nothing but a loop answers."""
     loop = asyncio.get_running_loop()
     futures: list[asyncio.Future[None]] = []
 
-    def bare() -> Awaitable[None]:
+    def bare() -> asyncio.Future[None]:
         futures.append(loop.create_future())
-        return awaitable(futures[-1])
+        return futures[-1]
 
     async def answer() -> None:
         for first in range(0, count, 100):
