@@ -128,6 +128,19 @@ class TestScouts:
             assert past_ms <= (4 if leaves else 1.5) * TIMEOUT_MS + STEP_MS
             assert past_ms > (3.5 if leaves else 0.9) * TIMEOUT_MS
 
+    def test_a_scout_to_which_a_long_part_has_left_is_waited_for(self) -> None:
+        """It may be adopted as soon as the last bytes have come."""
+        one = OneNode()
+        one.keeps_bulk = True
+        run_with(one, ballot(1, 2), [bytes(1 << 20)])
+        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+        one.sync()
+        one.events.clear()
+        for left in range(1, 31):
+            one.left(101, (30 - left) << 15)
+            one.tick(50)
+        assert scouts_after_ms(one) > 0.9 * TIMEOUT_MS
+
     def test_a_scout_whose_part_is_arriving_does_not_begin_anew_for_four_time_outs(self) -> None:
         for arrives in (False, True):
             one = OneNode()
