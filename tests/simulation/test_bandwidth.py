@@ -35,7 +35,7 @@ def test_large_values_one_at_a_time(mbit):
     client = world.writer(8)
     assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
     assert puts_ms(client)[-1] < 2 * MIB * 1000 / (mbit * MBIT)
-    world.check_cost(faults=0)
+    world.check(faults=0)
 
 
 @pytest.mark.parametrize("rate", [GIGABYTE, 1000 * MBIT])
@@ -69,7 +69,7 @@ def test_28_mib_in_flight_from_three_clients_when_the_leader_dies():
     assert took_ms is not None, world.costs()
     assert took_ms < 2000
     assert world.wait_for(clients, 3000) is not None, world.costs()
-    world.check_cost(faults=1, memory_bytes_max=2 * HELD)
+    world.check(faults=1, memory_bytes=2 * HELD)
 
 
 def test_a_follower_100_mib_behind_when_the_leader_dies():
@@ -86,7 +86,7 @@ def test_a_follower_100_mib_behind_when_the_leader_dies():
     took_ms = wait_for_an_answer(world, [client])
     assert took_ms is not None, world.costs()
     assert took_ms < 3000
-    world.check_cost(faults=1, memory_bytes_max=2 * HELD)
+    world.check(faults=1, memory_bytes=2 * HELD)
 
 
 def test_a_learner_40_mib_behind_on_slow_links():
@@ -106,7 +106,7 @@ def test_a_learner_40_mib_behind_on_slow_links():
     assert took_ms < 1.5 * 160 * (256 << 10) * 1000 / rate
     assert world.wait_for([client], LIMIT_MS) is not None
     assert puts_ms(client)[-2] < 2 * max(puts_ms(alone)[-2], 6)
-    world.check_cost(faults=0, memory_bytes_max=2 * HELD)
+    world.check(faults=0, memory_bytes=2 * HELD)
 
 
 def test_30_large_puts_in_flight():
@@ -116,7 +116,7 @@ def test_30_large_puts_in_flight():
     took_ms = world.wait_for([client], LIMIT_MS)
     assert took_ms is not None, world.costs()
     assert took_ms < 1.2 * 60 * MIB * 1000 / (100 * MBIT)
-    world.check_cost(faults=0, memory_bytes_max=2 * HELD)
+    world.check(faults=0, memory_bytes=2 * HELD)
 
 
 def test_small_puts_beside_eight_writers_of_large_ones():
@@ -131,7 +131,7 @@ def test_small_puts_beside_eight_writers_of_large_ones():
     assert any(not writer.done for writer in writers)
     middle = [latencies_ms(client, 0)[5] for client in (alone, beside)]
     assert middle[1] < 10 * middle[0]
-    world.check_cost(faults=0, memory_bytes_max=4 * HELD)
+    world.check(faults=0, memory_bytes=4 * HELD)
 
 
 def test_a_follower_whose_disk_stands():
@@ -145,7 +145,7 @@ def test_a_follower_whose_disk_stands():
     assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
     assert follower.core.slot_out < stood + 100
     assert follower.core.status()["memory_bytes"] > ring_bytes // 4
-    world.check_cost(faults=1, memory_bytes_max=ring_bytes + 16 * MIB)  # with what waits on links and for slots
+    world.check(faults=1, memory_bytes=ring_bytes + 16 * MIB)  # with what waits on links and for slots
     assert follower.core.status()["memory_bytes"] <= ring_bytes
     world.start_disk(follower)
     took_ms = world.wait(lambda: follower.core.slot_out == leader.core.slot_out, LIMIT_MS)
@@ -175,7 +175,7 @@ def test_a_value_that_takes_long_to_upload():
     client = world.writer(3)
     assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
     assert puts_ms(client)[-1] < 1100
-    world.check_cost(faults=0)
+    world.check(faults=0)
 
 
 def test_a_link_on_which_a_cut_takes_longer_than_the_time_out():
@@ -184,4 +184,4 @@ def test_a_link_on_which_a_cut_takes_longer_than_the_time_out():
     client = world.writer(2)
     assert world.wait_for([client], LIMIT_MS) is not None, world.costs()
     assert puts_ms(client)[-1] < 2 * (256 << 10) * 1000 / (MBIT // 2)
-    world.check_cost(faults=0)
+    world.check(faults=0)

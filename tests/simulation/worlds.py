@@ -6,7 +6,7 @@ from multipaxos.judges.quorums import Quorums
 from multipaxos.judges.violation import Violation
 from multipaxos.paxos.roles import ALL_ROLES
 from multipaxos.simulation.host import Host
-from multipaxos.simulation.network import Network
+from multipaxos.simulation.network import CLIENT, Network
 from multipaxos.simulation.scenario import Faults, Scenario
 from multipaxos.simulation.timeline import MS
 from multipaxos.simulation.world import World
@@ -56,7 +56,6 @@ def search(seeds, host=Host, network=Network):
 
 MIB = 1 << 20
 GIGABYTE = 1_000_000_000
-WEIGHED_NS = 20 * MS  # how often it is asked what processes hold
 
 
 class Slow(World):
@@ -64,22 +63,11 @@ class Slow(World):
 
     def __init__(self, seed=1, *, nodes=3, rate, value_bytes=MIB, **changes):
         usual = {"ring_bytes": 256 * MIB, "window": 8192, "patience_ns": 3000 * MS, "client_rate": GIGABYTE}
-        super().__init__(seed, cluster(nodes, rate=rate, value_bytes=value_bytes, hostile_ns=1, **(usual | changes)))
+        usual |= {"link_rates": (rate,) * nodes, "value_bytes": value_bytes, "hostile_ns": 1}
+        super().__init__(seed, cluster(nodes, **(usual | changes)))
         assert self.timeline.run_until(lambda: self.is_founded() and self.leader() is not None, 20_000 * MS)
         self.timeline.run_for(200 * MS)
-        self.elections_before = self.elections
-        self.slots_before = self.slots
-        self.cost.begin()
-        self.weigh()
-
-    def weigh(self):
-        for host in self.hosts:
-            host.weigh()
-        self.timeline.after(WEIGHED_NS, self.weigh)
-
-    @property
-    def slots(self):
-        return max(self.oracle.chosen, default=0)
+        self.begin_cost()
 
     def leader(self):
         """The host that leads; None: there is none, or several."""
@@ -119,7 +107,8 @@ class Slow(World):
             if node_id is None or node_id in pair:
                 self.network.rates[pair] = rate
         for end, stream in self.network.streams.items():
-            stream.pipe.rate = self.network.rates[end.node_id, self.network.receiver_of(*end)]
+            other = self.network.peers.get(end)
+            stream.pipe.rate = self.network.rates[end.node_id, CLIENT if other is None else other.node_id]
 
     def stop_disk(self, host):
         """From now on no commit of this host returns."""
@@ -141,16 +130,9 @@ class Slow(World):
         self.adversary.processes.dead = set()
         self.adversary.restart(host)
 
-    def check_cost(self, faults, memory_bytes_max=None):
+    def check(self, faults, memory_bytes=64 * MIB):
         """The judge of cost, on all that clients asked for."""
-        commands = sum(len(one.history) + len(one.unanswered) + 1 for one in self.clients)
-        self.cost.check(
-            commands=commands,
-            slots=self.slots - self.slots_before,
-            elections=self.elections - self.elections_before,
-            faults=faults,
-            memory_bytes_max=memory_bytes_max or 64 * MIB,
-        )
+        self.check_cost(faults, replace(self.scenario.bounds, memory_bytes=memory_bytes))
 
     def costs(self):
         """In one line, for who reads a failure."""

@@ -1,12 +1,11 @@
 """The adversary: when each kind of fault happens, and when all of them end.
 
-Rules. Each kind of fault of `Faults` happens at random moments, at its pace, while the world is hostile. When hostility
-ends every cut heals, every node that is not to stay dead runs, and syncs work.
+Rules. Each kind of fault of `Faults` happens at random moments, at its pace, while the world is hostile; or there is a
+single fault, soon enough for the world to be hostile while it lasts. When hostility ends every cut heals, every node
+that is not to stay dead runs, and syncs work.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from multipaxos.simulation.client_faults import ClientFaults
 from multipaxos.simulation.cluster import Cluster
@@ -48,14 +47,21 @@ class Adversary:
         for kind in EVENTS:
             if means_ns[kind]:
                 self.plan(kind, means_ns[kind])
+        scenario = self.cluster.scenario
+        if scenario.once:
+            delay_ns = self.chance.random.randint(1, (scenario.load_ns or scenario.hostile_ns))
+            self.cluster.timeline.after(delay_ns, lambda: self.happen(scenario.once))
+
+    def happen(self, kind: str) -> None:
+        """One fault, now."""
+        self.chance.counts[kind] += self.kinds[kind]()
 
     def plan(self, kind: str, mean_ns: int) -> None:
         """One kind of fault happens again and again, at random moments `mean_ns` apart on average."""
-        act: Callable[[], bool] = self.kinds[kind]
 
         def happen() -> None:
             if self.chance.hostile:
-                self.chance.counts[kind] += act()
+                self.happen(kind)
                 self.plan(kind, mean_ns)
 
         self.cluster.timeline.after(int(self.chance.random.expovariate(1 / mean_ns)) + 1, happen)

@@ -114,7 +114,7 @@ class SimulatedClient:
             self.begin_session()
         while self.issued < self.total and self.has_room() and now_ns >= self.next_ns:
             self.issued += 1
-            wait_ns = int(random.expovariate(1 / (scenario.hostile_ns / self.total)))
+            wait_ns = int(random.expovariate(1 / ((scenario.load_ns or scenario.hostile_ns) / self.total)))
             self.next_ns = max(self.next_ns, now_ns - STEP_NS) + wait_ns
             self.call(self.chooser.choose(b"%d.%d" % (self.id, self.issued)))
         if self.issued == self.total and not self.unanswered and not self.reading and not self.chance.hostile:

@@ -17,7 +17,7 @@ from multipaxos.simulation.timeline import MS
 NODES_MAX = 9
 NOT_PATIENT = ("intrusions", "clients_die")  # who replays a request of a client gets its answer
 # Drawn in scenarios of their own, not with the other kinds.
-OF_ITS_OWN = ("learners_behind", "slots_refused", "configurations_changed")
+OF_ITS_OWN = ("learners_behind", "slots_refused", "configurations_changed", "leaders_crash")
 USER_SEED = 4  # of ten: with a user's machine
 FOUNDING_SEED = 23  # of twenty-five
 FOUNDINGS = 25  # in such a seed
@@ -27,6 +27,13 @@ OUTLIVED_SEED = 11  # of twenty: clients outlive their cluster
 CROWDED_SEED = 57  # of a hundred
 PARTS_SEED, PART_BYTES = 2, 200  # of three: answers to scouts come in many parts
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
+SLOW_SEED = 5  # of eight, where nothing else makes a scenario of its own
+MBIT = 125_000  # bytes a second
+RATES = (20 * MBIT, 100 * MBIT, 1000 * MBIT)
+SIZES = (16 << 10, 64 << 10, 256 << 10, 1 << 20)  # of values, in such a scenario
+ASKED_BYTES = 12 << 20  # of all clients in such a scenario,
+OUTSTANDING_BYTES = 6 << 20  # and at a time
+ONCE = ("", "leaders_crash", "leaders_paused", "crashes", "link_breaks")  # the fault of such a scenario
 VICTIMS = ("phase1a", "phase1b", "phase2a", "phase2b", "decision", "fetched", "founding", "ping", "request", "response")
 
 
@@ -34,7 +41,7 @@ def scenario(seed: int) -> Scenario:
     """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
     hundredth clients open sessions by the thousand; in every twenty-fifth disks are lost while clusters are founded; in
     every eighth an operator starts nodes with a wrong configuration; in every third acceptors answer scouts in small
-    parts."""
+    parts; in most of another eighth links have a rate."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
     if seed % 3 == PARTS_SEED:
@@ -49,7 +56,9 @@ def scenario(seed: int) -> Scenario:
         return many_sessions(chance, drawn)
     if seed % 20 == OUTLIVED_SEED:
         return replace(drawn, outlived=1, lossy=False)
-    return left_behind(chance, drawn) if seed % 10 == 9 else drawn
+    if seed % 10 == 9:
+        return left_behind(chance, drawn)
+    return slow_links(chance) if seed % 8 == SLOW_SEED else drawn
 
 
 def draw(chance: random.Random) -> Scenario:
@@ -178,6 +187,36 @@ def left_behind(chance: random.Random, drawn: Scenario) -> Scenario:
         faults=faults,
         window=512,
         lossy=False,
+    )
+
+
+def slow_links(chance: random.Random) -> Scenario:
+    """Values up to 1 MiB on links whose rates differ, with one fault or none: the judge of cost watches."""
+    nodes = chance.choice((3, 3, 5))
+    usual = chance.choice(RATES)
+    rates = [usual] * nodes
+    if chance.random() < 0.5:
+        rates[chance.randrange(nodes)] = max(RATES[0], usual // chance.choice((5, 50)))
+    value_bytes = chance.choice(SIZES)
+    clients = chance.randint(1, 4)
+    return Scenario(
+        roles=(ALL_ROLES,) * nodes,
+        quorums=Quorums(tuple(range(nodes))),
+        faults=Faults(down_ns=(100 * MS, 2000 * MS)),
+        window=512,
+        ring_bytes=32 << 20,
+        in_flight_bytes=chance.choice((1 << 20, 8 << 20)),
+        election_timeout_ns=chance.choice((250, 500)) * MS,
+        clients=clients,
+        operations=max(2, min(64, ASKED_BYTES // value_bytes) // clients),
+        outstanding=max(1, min(12, OUTSTANDING_BYTES // value_bytes // clients)),
+        patience_ns=10_000 * MS,
+        hostile_ns=4000 * MS,
+        load_ns=chance.choice((20, 200, 1000)) * MS,
+        link_rates=tuple(rates),
+        client_rate=1000 * MBIT,  # without a rate requests would overtake each other
+        value_bytes=value_bytes,
+        once=chance.choice(ONCE),
     )
 
 

@@ -290,8 +290,8 @@ class Host:
         decoded = [(frame, codec.decode_message(frame)) for frame in frames]
         for frame, message in decoded:
             self.watcher.on_send(self.id, message, frame)
-            if self.cost is not None:
-                self.cost.on_send(self.id, self.network.receiver_of(self.id, link), message, len(frame))
+            if self.cost is not None and self.network.is_to_node(self.id, link):
+                self.cost.on_send(link, message, len(frame))
         return decoded
 
     def on_read(self, read: Read) -> None:
@@ -359,7 +359,9 @@ class Host:
         if self.core is not None and self.cost is not None:
             memory = self.core.status()["memory_bytes"]
             assert isinstance(memory, int)
-            self.cost.on_memory(memory + self.network.waiting_bytes(self.id))
+            waiting = self.network.waiting_bytes(self.id)
+            self.cost.on_memory(memory + sum(waiting), self.core.leader.commanders.proposals.bytes)
+            self.cost.on_waiting(max(waiting, default=0))
 
     # -- clocks
     def clock_ns(self, world_ns: int) -> int:
@@ -377,5 +379,7 @@ class Host:
 
     def on_tick(self) -> None:
         """The timer of the next tick."""
+        if self.cost is not None:
+            self.weigh()
         self.wake(nothing)
         self.schedule_tick()

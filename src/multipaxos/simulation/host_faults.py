@@ -30,6 +30,7 @@ class HostFaults:
         return {
             "pauses": self.pauses,
             "leaders_paused": self.leaders_paused,
+            "leaders_crash": self.leaders_crash,
             "crashes": self.crashes,
             "crashes_of_all": self.crashes_of_all,
             "calendar_jumps": self.calendar_jumps,
@@ -60,6 +61,13 @@ class HostFaults:
             return False
         self.crash(host)
         return True
+
+    def leaders_crash(self) -> bool:
+        """A leader dies in the middle of its work."""
+        leader = self.cluster.any_leader()
+        if leader is not None:
+            self.crash(leader)
+        return leader is not None
 
     def crashes_of_all(self) -> bool:
         """The power fails."""

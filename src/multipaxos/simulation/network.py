@@ -288,14 +288,14 @@ class Network:
             on_deaf=on_deaf,
         )
 
-    def receiver_of(self, node_id: int, link: int) -> int:
-        """The node at the other end of a link; CLIENT: a client, or nobody."""
-        other = self.peers.get(End(node_id, link))
-        return CLIENT if other is None else other.node_id
+    def is_to_node(self, node_id: int, link: int) -> bool:
+        """Does this link lead to another node?"""
+        return End(node_id, link) in self.peers
 
-    def waiting_bytes(self, node_id: int) -> int:
-        """What a node's process holds for all its links."""
-        return sum(one.pipe.waiting_bytes for end, one in self.streams.items() if end.node_id == node_id)
+    def waiting_bytes(self, node_id: int) -> list[int]:
+        """What a node's process holds for each of its links to other nodes."""
+        ends = [end for end in self.streams if end.node_id == node_id and end in self.peers]
+        return [self.streams[end].pipe.waiting_bytes for end in ends]
 
     # -- frames
     def send(self, node_id: int, link: int, kind: str, frame: bytes) -> None:

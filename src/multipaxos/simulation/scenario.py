@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from multipaxos.judges.cost import LINK_BYTES_MAX, Bounds
 from multipaxos.judges.quorums import Quorums
 from multipaxos.machine.semantics import VERSIONS, Semantics
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
 from multipaxos.simulation.timeline import MS
 
 PATIENT_NS = 120_000 * MS  # longer than liveness may take
+VALUE_BYTES = 4 << 10  # more than any short value
+RUN_BYTES = (1 << 20) + (4 << 10)  # of the greatest run
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Faults:
     pauses: int = 0
     leaders_cut_off: int = 0
     leaders_paused: int = 0
+    leaders_crash: int = 0
     crashes: int = 0
     crashes_of_all: int = 0
     disks_lost: int = 0
@@ -77,6 +81,7 @@ EVENTS = (
     "pauses",
     "leaders_cut_off",
     "leaders_paused",
+    "leaders_crash",
     "crashes",
     "crashes_of_all",
     "disks_lost",
@@ -119,14 +124,17 @@ class Scenario:
     session_operations: int = 0  # a client opens another session after so many; 0: it keeps its session
     patience_ns: int = 600 * MS
     hostile_ns: int = 4000 * MS
+    load_ns: int = 0  # in which clients call their operations; 0: in hostile_ns
     hostile_founding: bool = False  # faults begin before the cluster is founded
     some_stay_dead: bool = False
     expendable: tuple[int, ...] = ()
     lossy: bool = False
     outlived: int = 0  # how often every disk is lost at once, while the clients live on
     patient: bool = False
-    rate: int = 0  # bytes a second, of each direction of each link between nodes; 0: frames take no time by their size
-    client_rate: int = 0  # the same of links of clients
+    link_rates: tuple[int, ...] = ()  # of each node: bytes a second, in each direction, that its links to other nodes
+    # carry, which have the lower rate of their two nodes; empty: frames take no time by their size
+    client_rate: int = 0  # the same of links of clients; 0: frames take no time
+    once: str = ""  # the kind of fault of EVENTS that happens once while the world is hostile
     value_bytes: int = 0  # every value has so many; 0: most are short
     in_flight_bytes: int = 8 << 20  # that a leader proposes before they are decided
     part_bytes: int = 1 << 20  # of a phase 1b
@@ -134,10 +142,19 @@ class Scenario:
     @property
     def rates(self) -> dict[tuple[int, int], int]:
         """(from, to) -> rate, of nodes by their ids; -1 is any client."""
-        nodes = range(len(self.roles))
-        between = {(a, b): self.rate for a in nodes for b in nodes if a != b}
-        clients = {pair: self.client_rate for a in nodes for pair in ((a, -1), (-1, a))}
-        return {pair: rate for pair, rate in (between | clients).items() if rate}
+        rates, nodes = self.link_rates, range(len(self.roles))
+        between = {(a, b): min(rates[a], rates[b]) for a in nodes for b in nodes if rates and a != b}
+        clients = {pair: self.client_rate for a in nodes for pair in ((a, -1), (-1, a)) if self.client_rate}
+        return between | clients
+
+    @property
+    def bounds(self) -> Bounds:
+        """What a process may hold."""
+        asked_bytes = self.clients * self.outstanding * (self.value_bytes + VALUE_BYTES)
+        in_flight_bytes = self.in_flight_bytes + RUN_BYTES
+        rings_bytes = self.ring_bytes + in_flight_bytes
+        links_bytes = (len(self.roles) - 1) * LINK_BYTES_MAX
+        return Bounds(rings_bytes + asked_bytes + links_bytes, in_flight_bytes)
 
     @property
     def semantics(self) -> Semantics:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from multipaxos.errors import MultipaxosError
-from multipaxos.judges.cost import Cost
+from multipaxos.judges.cost import Bounds, Cost
 from multipaxos.judges.history import Operation
 from multipaxos.judges.linearizability import check
 from multipaxos.judges.oracle import Oracle
@@ -22,7 +22,7 @@ from multipaxos.simulation.cluster import Cluster
 from multipaxos.simulation.host import Host
 from multipaxos.simulation.network import Network
 from multipaxos.simulation.operations import Chooser
-from multipaxos.simulation.scenario import PATIENT_NS, Scenario
+from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, Scenario
 from multipaxos.simulation.timeline import MS, Timeline
 
 FOUNDING_NS = 10_000 * MS
@@ -44,7 +44,8 @@ class World:
         self.timeline = Timeline(MS)
         self.chance = Chance(seed, scenario.faults)
         self.network = self.network_type(self.timeline, self.chance, scenario.patient, scenario.rates)
-        self.cost = Cost() if scenario.rates else None
+        self.cost = Cost() if scenario.link_rates else None
+        self.slots_before = self.elections_before = 0  # what was there when cost began to count
         self.cluster = Cluster(scenario, self.timeline, self.chance, self.network)
         self.hosts = self.cluster.hosts
         self.clients = self.cluster.clients
@@ -110,6 +111,30 @@ class World:
         """How many scouts were adopted."""
         return sum(note.kind == "adopted" for note in self.timeline.notes)
 
+    @property
+    def slots(self) -> int:
+        """How many slots were used."""
+        return max(self.oracle.chosen, default=0)
+
+    # -- what it costs
+    def begin_cost(self) -> None:
+        """A node leads, and what follows is counted."""
+        assert self.cost is not None
+        self.slots_before, self.elections_before = self.slots, self.elections
+        self.cost.begin()
+
+    def check_cost(self, faults: int, bounds: Bounds) -> None:
+        """The judge of cost, on all that clients have asked for; a session is a command too."""
+        assert self.cost is not None
+        asked = [len(one.history) + len(one.given_up) + len(one.unanswered) + 1 for one in self.clients]
+        self.cost.check(
+            commands=sum(asked),
+            slots=self.slots - self.slots_before,
+            elections=self.elections - self.elections_before,
+            faults=faults,
+            bounds=bounds,
+        )
+
     # -- a whole run
     def run(self) -> None:
         """Found the cluster, load it under faults, heal it, let it finish, judge it."""
@@ -127,6 +152,10 @@ class World:
             self.adversary.begin()
         elif not self.timeline.run_until(self.is_founded, FOUNDING_NS):
             raise Violation(f"the cluster was not founded in {FOUNDING_NS // MS} ms without a fault")
+        if self.cost is not None:
+            if not self.timeline.run_until(self.is_led, FOUNDING_NS):
+                raise Violation(f"no node leads {FOUNDING_NS // MS} ms after the founding")
+            self.begin_cost()
         for id in range(scenario.clients):
             self.add_client(id)
         if not scenario.hostile_founding:
@@ -144,6 +173,11 @@ class World:
         """Do all acceptors vote?"""
         acceptors = [host for host in self.hosts if self.cluster.has_role(host, ACCEPTOR)]
         return all(host.core is not None and host.core.voting for host in acceptors)
+
+    def is_led(self) -> bool:
+        """Does a node lead, and did the others hear of it?"""
+        status = [host.core.status() for host in self.hosts if host.core is not None]
+        return any(one["leading"] for one in status) and len({one["leader"] for one in status}) == 1
 
     def may_live(self) -> bool:
         """Is there a quorum of voters for each phase, and a founder to lead? Only a lossy scenario may leave none."""
@@ -174,7 +208,10 @@ class World:
         return all(status["differs"] == "minority" for status in states if status["state_hash"] != right)
 
     def judge(self) -> None:
-        """All replicas that have applied the same slots are equal, and the history is linearizable."""
+        """All replicas that have applied the same slots are equal, and the history is linearizable; the cost is what it
+        may be."""
+        if self.cost is not None:
+            self.check_cost(sum(self.chance.counts[kind] for kind in EVENTS), self.scenario.bounds)
         first: dict[int, Host] = {}
         for host in self.hosts:
             if host.core is None or host.differs or not self.cluster.has_role(host, REPLICA):
