@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from multipaxos.transport import limits
-from multipaxos.transport.connection import CLIENT_UNSENT_BYTES, TURN_BYTES
+from multipaxos.transport.connection import CLIENT_UNSENT_BYTES
 from multipaxos.transport.handshake import CROWDED, NO_HANDSHAKE
 from multipaxos.transport.limits import Crowd, Limits, LogLimit, Unread
 from tests.support.link_by_hand import RawLink, client_hello, local_config, peer_hello, run, until
@@ -185,30 +185,5 @@ def test_forty_readers_that_never_read_hold_a_bounded_sum() -> None:
                 link.close()
             await until(lambda: not made.connections)
             assert made.held()["unread_bytes"] == 0
-
-    run(main())
-
-
-def test_a_client_that_sends_much_gives_others_their_turn() -> None:
-    config = local_config()
-    much = bytes(16 << 20)
-
-    async def main() -> None:
-        async with hub(config, 1) as (made, listener):
-            busy, small = await RawLink.to(config, 1), await RawLink.to(config, 1)
-            await busy.handshake(client_hello())
-            await until(lambda: 1 in listener.up)
-            await small.handshake(client_hello())
-            await until(lambda: 2 in listener.up)
-            order: list[tuple[int, int]] = []
-            made.received = lambda link, data: order.append((link, len(data)))
-            busy.send(much)
-            await asyncio.sleep(0)
-            small.send(b"s")
-            await until(lambda: sum(size for _, size in order) == len(much) + 1)
-            turns = [size for link, size in order if link == 1 and size >= TURN_BYTES]
-            assert made.traffic["client"].long_turns == len(turns) > 0
-            for link in (busy, small):
-                link.close()
 
     run(main())

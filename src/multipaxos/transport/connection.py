@@ -30,6 +30,7 @@ from typing import Protocol, cast
 
 from multipaxos.transport.handshake import HANDSHAKE_S, TOO_LATE, NodeHandshake
 from multipaxos.transport.outbox import Outbox
+from multipaxos.transport.turns import SHORT_BYTES
 from multipaxos.wire.codec import CUT_BYTES
 
 log = logging.getLogger("multipaxos.transport")
@@ -45,9 +46,6 @@ CLIENT_UNSENT_BYTES_MAX = 64 << 20  # beyond this it loses its link: answers to 
 # A client that works reads something in this time, on any link; one that does not comes again and loses no answer.
 CLIENT_DEAF_S = 30.0
 DEAF_CLIENT = "a client that read no answer for too long"
-# A chunk of this many bytes ends its link's turn: the others are heard before more of it is read. uvloop would read 32
-# chunks of 256,000 bytes from one link in one turn; small commands arrive in smaller chunks.
-TURN_BYTES = 128 << 10
 LINGER_S = 1.0
 TEXT_LOGGED = 300
 
@@ -69,7 +67,7 @@ class Traffic:
     links: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
-    long_turns: int = 0  # ended by TURN_BYTES
+    long_turns: int = 0  # of which a part had to wait, see `turns`
 
 
 class Hub(Protocol):
@@ -77,6 +75,9 @@ class Hub(Protocol):
 
     loop: asyncio.AbstractEventLoop
     received: Callable[[int, bytes], None]  # (link, chunk)
+
+    def received_much(self, connection: Connection, data: bytes) -> None:
+        """A long chunk of a client: it may have to wait for its turn."""
 
     def handshake(self, dialled: int) -> NodeHandshake:
         """The handshake of a connection that has just been made."""
@@ -119,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._outbox = Outbox()
         self._paused = False  # a client that does not read is not read from
+        self._waits = False  # neither is one of which a part waits for its turn
         self._given_bytes = self._read_bytes = 0  # of a client: all that was written, what it acknowledged of that
         self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
         self._tells = False  # the owner is about to be told of the backlog
@@ -167,20 +169,23 @@ class Connection(asyncio.Protocol):
         if self.link:
             self.heard_s = self._now_s()
             self.traffic.received_bytes += len(data)
-            if len(data) >= TURN_BYTES and self.peer_id < 0:
-                self._end_turn()
-            self.hub.received(self.link, data)
+            if (len(data) > SHORT_BYTES or self._waits) and self.peer_id < 0:
+                self.hub.received_much(self, data)
+            else:
+                self.hub.received(self.link, data)
         else:
             self._shake_hands(data)
 
-    def _end_turn(self) -> None:
-        """Reads on when the others were heard."""
-        assert self._transport is not None
-        self.traffic.long_turns += 1
-        self._transport.pause_reading()
-        self.hub.loop.call_soon(self._begin_turn)
+    def wait_for_turn(self) -> None:
+        """A part of what was read waits: no more is read."""
+        if self._transport is not None and not self._waits:
+            self._waits = True
+            self.traffic.long_turns += 1
+            self._transport.pause_reading()
 
-    def _begin_turn(self) -> None:
+    def read_on(self) -> None:
+        """All that was read was handled."""
+        self._waits = False
         if self._transport is not None and not (self._closing or self._paused or self._transport.is_closing()):
             self._transport.resume_reading()
 
@@ -322,7 +327,8 @@ class Connection(asyncio.Protocol):
         if self.link:
             self._cancel_timer()
         self.hub.unread(self, 0)
-        self._begin_turn()
+        if not self._waits:
+            self.read_on()
 
     # -- end
 

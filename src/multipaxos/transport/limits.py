@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 TOO_MANY_HALF_OPEN = "too many connections without a handshake"
 TOO_MANY_LINKS = "too many links"
 TOO_MUCH_UNREAD = "too many bytes of answers unread in all"
+TOO_MUCH_WAITS = "too many bytes of requests that wait for their turn in all"
 
 T = TypeVar("T", bound=Hashable)
 
@@ -33,7 +34,8 @@ class Limits:
     `links`: of clients and admins in all; one costs about 20 KB, so all of them 80 MB. `links_of_address`: a quarter,
     so that no single host takes all of them; hosts behind one translated address share it. `half_open`: connections
     whose handshake is not done; it takes a round trip, and who does not finish has 3 s. `unread_bytes`: answers that
-    clients do not read, in all: two large clients' worth. `descriptors_kept`: of the process, for its storage, its
+    clients do not read, in all: two large clients' worth. `waiting_bytes`: of clients that send more than there is time
+    for, in all: a chunk of 256 KB from each of 256 links. `descriptors_kept`: of the process, for its storage, its
     listening sockets, its threads and its peers. `log_lines` for each cause in `log_s` seconds.
     """
 
@@ -41,6 +43,7 @@ class Limits:
     links_of_address: int = 1024
     half_open: int = 256
     unread_bytes: int = 128 << 20
+    waiting_bytes: int = 64 << 20
     descriptors_kept: int = 128
     log_lines: int = 20
     log_s: float = 10.0

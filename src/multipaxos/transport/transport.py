@@ -21,6 +21,7 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ from multipaxos.transport.limits import (
     TOO_MANY_HALF_OPEN,
     TOO_MANY_LINKS,
     TOO_MUCH_UNREAD,
+    TOO_MUCH_WAITS,
     Crowd,
     Limits,
     LogLimit,
@@ -44,6 +46,7 @@ from multipaxos.transport.limits import (
     raised_descriptors,
 )
 from multipaxos.transport.meetings import Life, Meetings
+from multipaxos.transport.turns import Turns
 from multipaxos.wire.schema import Hello, LinkKind
 
 log = logging.getLogger("multipaxos.transport")
@@ -101,6 +104,7 @@ class Transport:
         self.half_open: Crowd[Connection] = Crowd()
         self.strangers: Crowd[Connection] = Crowd()  # links of clients and admins
         self.unread_answers: Unread[Connection] = Unread(self.limits.unread_bytes, Connection.unsent_bytes)
+        self.turns: Turns[Connection] = Turns()
         self.log_limit = LogLimit(self.limits)
         self.config = config
         self.identity = identity
@@ -118,6 +122,7 @@ class Transport:
         self._announced: set[int] = set()  # links that the owner believes to be up
         self.traffic: dict[LinkKind, Traffic] = {"peer": Traffic(), "client": Traffic(), "admin": Traffic()}
         self._stopping = False
+        self._turn_planned = False
         self._last_link = 0
         self._server: asyncio.Server | None = None
         self._dialling: list[asyncio.Task[None]] = []
@@ -227,6 +232,33 @@ class Transport:
         self.half_open.discard(host, connection)
         self.strangers.discard(host, connection)
         self.unread_answers.note(connection, 0)
+        self.turns.forget(connection)
+
+    def received_much(self, connection: Connection, data: bytes) -> None:
+        """See `Hub`."""
+        now = self.turns.arrive(connection, data)
+        if connection in self.turns:
+            connection.wait_for_turn()
+            if self.turns.waiting_bytes > self.limits.waiting_bytes:
+                self._throw_out(self.turns.greatest(), TOO_MUCH_WAITS)
+        self._plan_turn()
+        if now and connection.link in self.links:
+            self.received(connection.link, now)
+
+    def _plan_turn(self) -> None:
+        if self.turns.goes_on and not self._turn_planned:
+            self._turn_planned = True
+            self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        """The loop has come round: everybody was heard."""
+        self._turn_planned = False
+        for connection, data in self.turns.next_turn(time.monotonic()):
+            if connection.link in self.links:
+                self.received(connection.link, data)
+            if connection not in self.turns:
+                connection.read_on()
+        self._plan_turn()
 
     def unread(self, connection: Connection, held_bytes: int) -> None:
         """See `Hub`."""
@@ -289,6 +321,7 @@ class Transport:
             "links_of_one_address": self.strangers.most(),
             "half_open": self.half_open.count,
             "unread_bytes": self.unread_answers.sum_bytes,
+            "waiting_bytes": self.turns.waiting_bytes,
             "log_lines_left_out": self.log_limit.left_out,
         }
 
