@@ -94,8 +94,10 @@ class TestRepeats:
     def test_what_has_not_left_is_not_repeated(self) -> None:
         one, _ = leader()
         propose(one, 1)
+        waiting = one.core.status()["unsent_bytes"]
         one.wait_for_repeats()
         assert slots_to(one, 1) == [1]
+        assert one.core.status()["unsent_bytes"] == waiting
 
     def test_what_has_left_and_may_not_have_arrived_is_not_repeated(self) -> None:
         one, _ = leader()
@@ -110,8 +112,10 @@ class TestRepeats:
         propose(one, 1)
         one.left(101)
         one.left(102)
+        assert one.core.status()["repeated_runs"] == 0
         one.wait_for_repeats()
         assert slots_to(one, 1) == [1, 1]
+        assert one.core.status()["repeated_runs"] == 2, "to each of the two"
 
     def test_on_a_new_link_all_that_is_undecided_is_sent_again(self) -> None:
         one, _ = leader()
@@ -132,6 +136,8 @@ class TestRepeats:
         one.send(1, "pong", missing=2)
         one.left(101)
         assert slots_to(one, 1) == [2, 3]
+        status = one.core.status()
+        assert (status["missed_by_nodes"], status["repeated_runs"]) == (1, 0)
 
 
 class TestBudgets:

@@ -54,6 +54,7 @@ class TestRoom:
     def test_its_leader_is_told_once_there_is_room_for_an_eighth_of_the_ring(self) -> None:
         one = self.full()
         assert self.pong(one) == 0
+        assert one.core.status()["dropped_runs"] == 1
         one.send(1, "decision", ballot=ballot(1, 1), first=1, end=17)
         one.sync()
         assert [self.pong(one), self.pong(one)] == [17, 0]

@@ -128,6 +128,7 @@ def test_the_limit_of_descriptors_is_raised_and_bounds_the_links(monkeypatch: py
         async with hub(local_config()) as (made, _):
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
             assert 1 <= made.links_max <= Limits().links
+            assert made.held()["descriptors_max"] == hard
         monkeypatch.setattr("multipaxos.transport.transport.raised_descriptors", lambda: 1024)
         async with hub(local_config()) as (made, _):
             assert made.links_max == 1024 - 256 - 128 - 2 * 3

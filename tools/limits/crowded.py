@@ -81,7 +81,7 @@ async def beside(rows: Rows, sizes: Sizes) -> None:
 
 async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
     """The flood twice, at the leader, beside a good client. First the slots that nodes keep in memory are filled,
-    because the good client alone would fill them too."""
+    because the good client alone would fill them too. What the second one adds is what stays when both have ended."""
     async with directory() as path:
         cluster = local(path)
         async with watched(rows, cluster) as watch:
@@ -90,13 +90,13 @@ async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
                 await asyncio.gather(*(client.put(b"fill", b"16 bytes of text") for _ in range(sizes.fill)))
             before = await (await Probe.start(cluster.addresses, sizes.seconds)).result()
             round_before, start_mib = await rounds(cluster), watch.now_mib()
-            slots_before, peaks, ratios, errors, puts = await slots(cluster), [], [], 0, 0
+            slots_before, stays, ratios, errors, puts = await slots(cluster), [], [], 0, 0
+            watch.held_peak_mib = 0.0
             for _ in range(2):
-                watch.held_peak_mib = 0.0
                 good = await Probe.start(cluster.addresses, sizes.seconds + 2)
                 told = await _run_flood(name, cluster.addresses[await cluster.leader()], sizes.seconds)
                 during = await good.result()
-                peaks.append(watch.held_peak_mib)
+                stays.append(watch.now_mib())
                 ratios.append(ratio(during, before, "p99_ms"))
                 puts += during["count"]
                 errors += sum(during["errors"].values())
@@ -104,8 +104,9 @@ async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
             rows.add("sent_mib", told["sent_bytes"] / MIB)
             rows.add("links_closed", told["closed"])
             rows.add("elections", await rounds(cluster) - round_before, 0)
-            rows.add("rss_growth_mib", peaks[0] - start_mib, 256)
-            rows.add("second_adds_mib", peaks[1] - peaks[0], 16)
+            rows.add("rss_growth_mib", watch.held_peak_mib - start_mib, 256)
+            rows.add("first_leaves_mib", stays[0] - start_mib)
+            rows.add("second_adds_mib", stays[1] - stays[0], 16)
             rows.add("good_errors", errors, 0)
             rows.add("good_p99_to_before", None if None in ratios else max(each for each in ratios if each), 3)
             rows.add("slots_of_the_flood", await slots(cluster) - slots_before - puts)

@@ -23,6 +23,8 @@ cdef class Delivery:
     cdef uint64_t own_end            # the slots below were given to our own acceptor
     cdef uint64_t wait_ns            # from the last repetition to the next
     cdef uint64_t repeat_due_ns
+    cdef readonly uint64_t repeated  # runs that the timer has sent to a node again
+    cdef readonly uint64_t missed    # times that a node said what it misses, and was sent it
 
     cdef int begin_reign(self) except -1
     cdef int send(self, Run* run) except -1

@@ -140,6 +140,7 @@ cdef class Delivery:
         if slot and self.leader.state == ACTIVE and slot < link.sent_end:
             link.sent_end = max(slot, self.commanders.decided_end)
             link.probe_ns = 0
+            self.missed += 1
             return self.pump(link)
         return 0
 
@@ -186,6 +187,7 @@ cdef class Delivery:
                     return 0
                 last = row.run
                 self.put(link, last, False)
+                self.repeated += 1
         return 0
 
     cdef int repeat_to_self(self) except -1:

@@ -81,8 +81,13 @@ cdef class Report:
             "memory_bytes": (self.acceptor.accepted.bytes + self.leading.journal.waiting()
                              + self.replica.requests.queue.bytes),
             "undurable_bytes": self.leading.journal.waiting(),
+            "unsent_bytes": sum([link.unsent for link in self.links.peers if link is not None]),
+            "repeated_runs": self.leading.delivery.repeated,
+            "missed_by_nodes": self.leading.delivery.missed,
+            "dropped_runs": self.acceptor.dropped_runs,
             "partial_bytes": self.links.partial_bytes,
             "withheld_answers": self.replica.answers.withheld,
+            "status_waiting": len(self.links.status_requests),
             "foreign_frames": self.foreign.frames,
             "late_links": len(self.foreign.late),
             "bad_frames": self.links.bad_frames,

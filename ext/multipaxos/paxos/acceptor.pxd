@@ -23,6 +23,7 @@ cdef class Acceptor:
     cdef readonly Ring accepted
     cdef readonly Holes holes
     cdef uint64_t dropped            # the first slot of this ballot that found no room, if that was not told; 0: none
+    cdef readonly uint64_t dropped_runs  # phases 2a of which slots found no room
     cdef uint64_t part_bytes         # of one part of a phase 1b, or one run
 
     cdef bint adopt(self, uint64_t ballot) noexcept

@@ -84,6 +84,7 @@ cdef class Acceptor:
             end = run.first
         if end < run.first + run.count and self.voting:
             self.dropped = min(self.dropped or SLOTS_END, max(end, run.first))
+            self.dropped_runs += 1
         if first < self.holes.end and first < end:
             clear = self.holes.clear_of(first, end)
             first, end = clear.first, clear.end

@@ -101,6 +101,7 @@ class Transport:
     ) -> None:
         self.limits = limits or Limits()
         self.links_max = self.limits.links  # or fewer, if the process has few descriptors
+        self.descriptors_max = 0  # of the process, once it listens
         self.half_open: Crowd[Connection] = Crowd()
         self.strangers: Crowd[Connection] = Crowd()  # links of clients and admins
         self.unread_answers: Unread[Connection] = Unread(self.limits.unread_bytes, Connection.unsent_bytes)
@@ -131,7 +132,8 @@ class Transport:
 
     async def start(self, when_bound: Callable[[], None] = lambda: None) -> None:
         """Listens, then dials. `when_bound` is called when the place is this node's, before anything is received."""
-        spare = raised_descriptors() - self.limits.half_open - self.limits.descriptors_kept - 2 * len(self.config.nodes)
+        self.descriptors_max = raised_descriptors()
+        spare = self.descriptors_max - self.limits.half_open - self.limits.descriptors_kept - 2 * len(self.config.nodes)
         self.links_max = max(1, min(self.limits.links, spare))
         try:
             self._server = await self.loop.create_server(
@@ -319,6 +321,7 @@ class Transport:
             "links_of_clients": self.strangers.count,
             "links_of_clients_max": self.links_max,
             "links_of_one_address": self.strangers.most(),
+            "descriptors_max": self.descriptors_max,
             "half_open": self.half_open.count,
             "unread_bytes": self.unread_answers.sum_bytes,
             "waiting_bytes": self.turns.waiting_bytes,
