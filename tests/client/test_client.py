@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
+import uvloop
 
 from multipaxos import commands
 from multipaxos.client import client as client_module
@@ -603,6 +604,21 @@ def test_the_earliest_of_the_callers_time_outs_counts() -> None:
         assert len(kv._deadlines) == 0
 
     with_moody(server.handle, story, retry_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize("loop_factory", [None, uvloop.new_event_loop])
+def test_time_outs_that_are_over_at_once(loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+    """Of calls that are made together; some event loops give them no timer."""
+
+    async def story() -> None:
+        async with Client([nowhere()]) as kv:
+            calls = [kv.put(b"k", b"v", timeout_s=timeout_s) for timeout_s in (0.001, 0.0, -1.0, 0.0001, 0.002)]
+            for call in calls:
+                with pytest.raises(NoQuorum):
+                    await call
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(story())
 
 
 def test_a_cancelled_call_that_had_no_room_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:

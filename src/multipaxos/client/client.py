@@ -89,7 +89,8 @@ class Client(Store):
         self._waiting: dict[int, Call[Any]] = {}  # by sequence: the calls in flight
         self._due: deque[Call[Any]] = deque()  # those in flight whose callers did not say how long they wait
         self._deadlines = Deadlines()  # those whose callers did
-        self._alarm: asyncio.TimerHandle | None = None  # at the earliest of these
+        self._alarm: asyncio.Handle | None = None  # at the earliest of these, `_alarm_s`
+        self._alarm_s = math.inf
         self._queue = Queue()  # the calls that wait for room
         self._window = Window(OUTSTANDING_MAX, OUTSTANDING_BYTES_MAX)
         self._cluster = OneCluster()
@@ -199,14 +200,13 @@ class Client(Store):
     def _set_alarm(self) -> None:
         """For the earliest of the callers' time-outs."""
         due_s = self._deadlines.next_s
-        if self._alarm is not None and due_s < self._alarm.when():
-            self._alarm.cancel()
-            self._alarm = None
-        if self._alarm is None and due_s < math.inf:
-            self._alarm = self._loop.call_at(due_s, self._on_alarm)
+        if due_s < self._alarm_s:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm, self._alarm_s = self._loop.call_at(due_s, self._on_alarm), due_s
 
     def _on_alarm(self) -> None:
-        self._alarm = None
+        self._alarm, self._alarm_s = None, math.inf
         for call in self._deadlines.due(self._loop.time()):
             self._time_out(call, call.timeout_s or 0.0)
         self._set_alarm()
