@@ -176,7 +176,8 @@ class Client(Store):
 
     def apply(self, command: bytes, *, timeout_s: float | None = None, wait: bool = True) -> Call[bytes]:
         """Applies a command to the replicated machine and returns the machine's answer. Raises Refused if the machine
-        raised, NoQuorum, SessionExpired, TooLarge, Overloaded (only with ``wait=False``), ClientClosed."""
+        raised, NoQuorum (NotSent if it had no room), SessionExpired, TooLarge, ClientClosed, and with ``wait=False``
+        Overloaded at once if there is no room."""
         return self._calls.make(_read_answer, timeout_s, wait, _payload, command)
 
     def _begin(self, call: Call[Any]) -> None:
