@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from multipaxos.node.context cimport Context
+from multipaxos.node.flight cimport Flight
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor
@@ -20,6 +21,7 @@ cdef class Delivery:
     cdef Acceptor acceptor
     cdef Leader leader
     cdef Commanders commanders       # the leader's
+    cdef readonly Flight flight
     cdef uint64_t own_end            # the slots below were given to our own acceptor
     cdef uint64_t wait_ns            # from the last repetition to the next
     cdef uint64_t repeat_due_ns

@@ -25,6 +25,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from multipaxos.node.context cimport Context
+from multipaxos.node.flight cimport Flight
 from multipaxos.node.journal cimport Journal
 from multipaxos.node.limits cimport BUDGET_BYTES_MAX, NEVER, RETRY_NS, RETRY_NS_MAX
 from multipaxos.node.links cimport Link, Links
@@ -45,19 +46,21 @@ cdef enum:
 cdef class Delivery:
 
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
-                  Acceptor acceptor not None, Leader leader not None):
+                  Acceptor acceptor not None, Leader leader not None, uint64_t in_flight_bytes):
         self.context = context
         self.links = links
         self.journal = journal
         self.acceptor = acceptor
         self.leader = leader
         self.commanders = leader.commanders
+        self.flight = Flight(context, self.commanders, in_flight_bytes)
         self.wait_ns = RETRY_NS
 
     cdef int begin_reign(self) except -1:
         """Our leader is adopted: what it proposes again goes to all nodes, as far as links have room."""
         cdef Link link
         self.on_progress()
+        self.flight.begin_reign()
         self.own_end = self.commanders.decided_end
         self.pump_own()
         for link in self.links.peers:
@@ -68,6 +71,7 @@ cdef class Delivery:
     cdef int send(self, Run* run) except -1:
         """A commander's phase 2a for every slot of a new run, to all nodes."""
         cdef Link link
+        self.flight.on_proposed(run)
         for link in self.links.peers:
             if link is not None and link.sent_end == run.first and link.has_room():
                 self.put(link, run, run.size <= max(<uint64_t>CUT_BYTES, link.budget // SHORT_SHARE))
@@ -207,6 +211,7 @@ cdef class Delivery:
         cdef Link link
         if self.leader.state != ACTIVE:
             return
+        self.flight.invariants()
         if self.own_end > self.commanders.slot_end:
             raise InvariantViolation(f"slots up to {self.own_end} were given to our own acceptor, the leader's next is "
                                      f"{self.commanders.slot_end}")

@@ -41,7 +41,6 @@ cdef class Leading:
     cdef uint64_t scout_wait_ns      # and then after so long
     cdef uint64_t got_on_ns          # when our scout got a part of an answer last, or began
     cdef bint is_refused             # an acceptor said that our scout is too far behind
-    cdef readonly uint64_t in_flight_bytes
     cdef uint64_t decision_due_ns    # the watermark by itself; NEVER: nothing is decided that was not reported
 
     # ballots

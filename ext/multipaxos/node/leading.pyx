@@ -62,8 +62,6 @@ from multipaxos.paxos.ballot import describe
 
 @cython.final
 cdef class Leading:
-    """`in_flight_bytes`: nothing more is proposed while the proposals that are not decided hold as many."""
-
     def __cinit__(self, Context context not None, Links links not None, Journal journal not None,
                   Joining joining not None, Election election not None, Agreement agreement not None,
                   Acceptor acceptor not None, Leader leader not None, Replica replica not None,
@@ -80,9 +78,8 @@ cdef class Leading:
         self.replica = replica
         self.known_ballot = leader.ballot = max(journal.ballot_put, acceptor.ballot_num)  # that the disk held
         self.decision_due_ns = NEVER
-        self.delivery = Delivery(context, links, journal, acceptor, leader)
+        self.delivery = Delivery(context, links, journal, acceptor, leader, in_flight_bytes)
         self.patience = Patience(context, links, election)
-        self.in_flight_bytes = in_flight_bytes
 
     # == ballots
 
@@ -276,11 +273,11 @@ cdef class Leading:
         cdef Run* run
         if self.commanders.decided_end == self.commanders.slot_end:
             self.delivery.on_progress()
-        while ring.bytes < self.in_flight_bytes:
-            run = self.replica.propose(self.leader.ballot, self.commanders.slot_end, ring.base + ring.capacity,
-                                       self.context.utc_ns)
+        while self.replica.may_propose(self.commanders.slot_end):
+            run = self.replica.propose(self.leader.ballot, ring.base + ring.capacity, self.context.utc_ns,
+                                       self.delivery.flight.longest())
             if run == NULL:
-                return 0
+                break
             try:
                 self.commanders.propose(run)
                 self.delivery.send(run)
@@ -303,8 +300,10 @@ cdef class Leading:
             if self.acceptor.learn(row.run, slot, upto):
                 self.journal.record(row.run, slot, upto)
             self.replica.decide(row.run, slot, upto)
+            self.delivery.flight.on_landed(row.run)
             slot = upto
         self.commanders.proposals.advance(slot)
+        self.delivery.flight.on_decided()
         self.delivery.on_progress()
         if self.decision_due_ns == NEVER:
             self.decision_due_ns = self.context.now_ns + DECISION_DELAY_NS

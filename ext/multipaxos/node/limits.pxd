@@ -36,6 +36,7 @@ cdef enum:
     ENTRY_BYTES_MAX = 64             # of one entry in such an answer, without its run
     PARTIAL_BYTES_MAX = 128 << 20    # memory of frames that clients have begun: some 64 values of 1 MiB
     IN_FLIGHT_BYTES = 8 << 20        # of undecided proposals: 0.7 s of a link of 100 Mbit/s, and an election carries it
+    FLIGHT_BYTES_MIN = 256 << 10     # what a leader may have undecided, however long it takes: one full run
     BUDGET_BYTES = 128 << 10         # of bulk that may wait on a new link
     BUDGET_BYTES_MIN = 32 << 10      # on a slow one: half a piece, so that the next one is there when one has left
     BUDGET_BYTES_MAX = 1 << 20       # on any: what memory and a link that breaks cost for each peer

@@ -85,6 +85,8 @@ cdef class Report:
             "repeated_runs": self.leading.delivery.repeated,
             "missed_by_nodes": self.leading.delivery.missed,
             "dropped_runs": self.acceptor.dropped_runs,
+            "in_flight_bytes": self.leading.commanders.proposals.bytes,
+            "flight_window_bytes": self.leading.delivery.flight.window,
             "partial_bytes": self.links.partial_bytes,
             "withheld_answers": self.replica.answers.withheld,
             "status_waiting": len(self.links.status_requests),

@@ -43,7 +43,7 @@ cdef class Replica:
     cdef int on_request(self, uint64_t link, Allowance* allowance, const Commands* commands, bytes refusal) except -1
     cdef int retire(self, uint64_t utc_ns) except -1
     cdef int put_forward(self, Bytes* out, uint64_t utc_ns) except -1
-    cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL
+    cdef Run* propose(self, uint64_t ballot, uint64_t limit, uint64_t utc_ns, uint64_t longest) except? NULL
     cdef int leader_changed(self) except -1
     cdef void begin_at(self, uint64_t slot) noexcept
     cdef int decide(self, Run* run, uint64_t first, uint64_t end) except -1
@@ -57,3 +57,8 @@ cdef class Replica:
     cdef uint64_t state_hash(self)
     cdef int follow_settings(self) except -1
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept
+
+    # Does any command want a slot? `next_slot`: the leader's next.
+    cdef inline bint may_propose(self, uint64_t next_slot) noexcept:
+        self.slot_in = max(self.slot_in, next_slot)
+        return self.requests.arrived_count or self.requests.queue.count

@@ -98,21 +98,18 @@ cdef class Replica:
         return self.requests.put_forward(out)
 
     # -- proposals
-    cdef Run* propose(self, uint64_t ballot, uint64_t next_slot, uint64_t limit, uint64_t utc_ns) except? NULL:
-        """PMMC's propose(), for as many requests as fit one run: gives them slots from `next_slot` on, the leader's
-        next, and below `limit`. The caller gives the run, which is of `ballot`, to the leader's commanders and drops
-        it. NULL (no exception): nothing to propose, or no room in WINDOW or bytes."""
+    cdef Run* propose(self, uint64_t ballot, uint64_t limit, uint64_t utc_ns, uint64_t longest) except? NULL:
+        """PMMC's propose(), for as many requests as fit one run: gives them the next slots, below `limit`. No command
+        is longer than `longest`. The caller gives the run, which is of `ballot`, to the leader's commanders and drops
+        it. NULL (no exception): nothing to propose, or no room in WINDOW or bytes. First ask `may_propose`."""
         cdef uint64_t room, slot
         cdef Command* commands
         cdef uint32_t count
         cdef Run* run
         cdef Row* row
-        self.slot_in = max(self.slot_in, next_slot)
         limit = min(limit, self.slot_out + self.window)
         limit = min(limit, self.decisions.base + self.decisions.capacity)
-        if self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
-            return NULL
-        if self.requests.arrived_count == 0 and self.requests.waiting() == 0:
+        if not longest or self.slot_in >= limit or self.proposals.bytes > self.flight_bytes_max:
             return NULL
         self.retire(utc_ns)
         room = min(<uint64_t>RUN_SLOTS_MAX, limit - self.slot_in)
@@ -120,7 +117,7 @@ cdef class Replica:
         if commands == NULL:
             raise MemoryError("no memory to propose")
         try:
-            count = self.requests.gather(commands, room, utc_ns, self.slot_out)
+            count = self.requests.gather(commands, room, utc_ns, self.slot_out, longest)
             if count == 0:
                 return NULL
             run = run_new(ballot, self.slot_in, utc_ns, commands, count)

@@ -5,6 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.kept_answers cimport Session
+from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX
 from multipaxos.paxos.queue cimport Queue
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
 from multipaxos.wire.buffer cimport Bytes
@@ -38,7 +39,7 @@ cdef class Requests:
     cdef int refuse_setting(self, uint64_t link, const Command* command, bytes refusal) except -1
     cdef int on_command(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                         uint64_t slot_out, bytes refusal) except -1
-    cdef bint has_room(self, const Command* command) noexcept
+    cdef bint flow_has_room(self, const Command* command) noexcept
     cdef bint answer_opening(self, uint64_t link, Allowance* allowance, uint64_t nonce, Outcome* outcome) except -1
     cdef bint answer_again(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                            uint64_t slot_out) except -1
@@ -46,9 +47,15 @@ cdef class Requests:
     cdef bint is_retired(self, const Command* command, uint64_t since, uint64_t slot_out) noexcept
     cdef int retire(self, uint64_t utc_ns, uint64_t slot_out) except -1
     cdef int put_forward(self, Bytes* out) except -1
-    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0
-    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0
+    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out,
+                         uint64_t longest) except? 0
+    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t longest) except? 0
     cdef int taken(self, uint32_t count) except -1
+
+    # Is there room for a command?
+    cdef inline bint has_room(self, const Command* command) noexcept:
+        return (2 * (self.queue.count + self.arrived_count) < REQUESTS_MAX
+                and 2 * (self.queue.bytes + self.arrived_bytes) <= REQUESTS_BYTES_MAX) or self.flow_has_room(command)
 
     # How many wait in the queue.
     cdef inline uint64_t waiting(self) noexcept:

@@ -126,13 +126,10 @@ cdef class Requests:
         self.arrived_bytes += command_bytes(command)
         return 0
 
-    cdef bint has_room(self, const Command* command) noexcept:
-        """Is there room for a command? Its flow may hold as much as is free."""
+    cdef bint flow_has_room(self, const Command* command) noexcept:
+        """Is there room for a command of its flow, which may hold as much as is free?"""
         cdef uint64_t count = self.queue.count + self.arrived_count, bytes = self.queue.bytes + self.arrived_bytes
-        cdef Flow* flow
-        if 2 * count < REQUESTS_MAX and 2 * bytes <= REQUESTS_BYTES_MAX:
-            return True
-        flow = &self.queue.turns.flows[flow_of(command)]
+        cdef Flow* flow = &self.queue.turns.flows[flow_of(command)]
         return (count + flow.count + self.arrived_count < REQUESTS_MAX
                 and bytes + flow.bytes + self.arrived_bytes <= REQUESTS_BYTES_MAX)
 
@@ -268,14 +265,17 @@ cdef class Requests:
             free(commands)
         return 1
 
-    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0:
-        """Views of up to `room` of the next commands that need a slot, as many as fit one run. Returns their number.
-        Where requests wait, those of this wake-up go to the queue and get their turns too."""
+    cdef uint32_t gather(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out,
+                         uint64_t longest) except? 0:
+        """Views of up to `room` of the next commands that need a slot, as many as fit one run, and none of more than
+        `longest` bytes. Returns their number. Where requests wait, or only short ones are wanted, those of this wake-up
+        go to the queue and get their turns too."""
         cdef uint32_t count = 0
         cdef uint64_t size = 0, bytes
         self.picked_count = 0
-        if self.queue.count:
-            return self.pick(commands, room, utc_ns, slot_out)
+        if self.queue.count or longest < REQUESTS_BYTES_MAX:
+            self.stash(utc_ns, slot_out)
+            return self.pick(commands, room, longest)
         while count < room and count < self.arrived_count:
             bytes = command_bytes(&self.arrived[count])
             if count and size + bytes > RUN_BYTES:
@@ -285,15 +285,14 @@ cdef class Requests:
             count += 1
         return count
 
-    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t utc_ns, uint64_t slot_out) except? 0:
+    cdef uint32_t pick(self, Command* commands, uint64_t room, uint64_t longest) except? 0:
         """What `gather` gives of the queue."""
         cdef uint32_t count = 0, bytes
         cdef uint64_t size = 0
-        self.stash(utc_ns, slot_out)
         self.queue.forward_again()             # what was forwarded when another node led waits for a slot here
         while count < room and self.queue.turns.size:
             bytes = self.queue.next_bytes()
-            if count and size + bytes > RUN_BYTES:
+            if bytes > longest or (count and size + bytes > RUN_BYTES):
                 break
             self.picked[count] = self.queue.take_turn(&commands[count])
             size += bytes

@@ -1,9 +1,13 @@
 from typing import final
 
+from multipaxos.node.flight import Flight
+
 @final
 class Delivery:
     @property
     def repeated(self) -> int: ...
     @property
     def missed(self) -> int: ...
+    @property
+    def flight(self) -> Flight: ...
     def invariants(self) -> None: ...

@@ -1,0 +1,13 @@
+from typing import final
+
+from multipaxos.node.context import Context
+from multipaxos.paxos.commander import Commanders
+
+@final
+class Flight:
+    @property
+    def most(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    def __new__(cls, context: Context, commanders: Commanders, most: int) -> Flight: ...
+    def invariants(self) -> None: ...
