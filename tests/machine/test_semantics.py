@@ -17,7 +17,7 @@ def test_what_version_1_says_never_changes() -> None:
     """A log that it applied would make another state."""
     first = VERSIONS[0]
     assert (first.sessions_max, first.unacknowledged_max) == (65536, 16384)
-    assert (first.answer_bytes_max, first.kept_bytes_max) == (16 << 20, 256 << 20)
+    assert (first.answer_bytes_max, first.kept_bytes_max) == (8 << 20, 256 << 20)
     assert (first.answer_cost, first.refusal_bytes) == (192, 1024)
     assert (first.key_bytes_max, first.value_bytes_max) == (480, 1 << 20)
     assert (first.scan_bytes, first.transact_bytes_max) == (1 << 20, 2 << 20)

@@ -77,11 +77,11 @@ class TestRequests:
         one = one.restart_with(one.journal)
         at = ballot(5, 1)
         one.phase2a(
-            1, at, 1, [command(0, 77, b"", OPEN_SESSION), *[command(1, n, unacknowledged=n - 1) for n in range(1, 11)]]
+            1, at, 1, [command(0, 77, b"", OPEN_SESSION), *[command(1, n, unacknowledged=n - 1) for n in range(1, 9)]]
         )
-        one.send(1, "decision", ballot=at, first=1, end=12)
+        one.send(1, "decision", ballot=at, first=1, end=10)
         one.client()
-        one.request(1, *[command(1, 1 + n % 10, unacknowledged=n % 10) for n in range(100)])
+        one.request(1, *[command(1, 1 + n % 8, unacknowledged=n % 8) for n in range(100)])
         replies = [reply for m in one.take(1, "response") for reply in m["replies"]]
         assert len(replies) == 100
         assert sum(len(reply["data"]) for reply in replies) < 20 << 20
@@ -239,12 +239,13 @@ class TestUnread:
         return refused, sum(len(reply["data"]) for reply in replies)
 
     def test_a_link_holds_a_bounded_number_of_bytes_and_short_answers_go_on(self) -> None:
-        one = self.reader(*[MIB] * 10, 100)
+        one = self.reader(MIB, 2048, 2048, 100)
         self.ask(one, 1)
+        one.left(1, 7 * MIB - 2048)
         self.decide(one, 2)
         refused, size = self.given(one, 1)
-        assert (refused, size) == ([9, 10], 8 * MIB + 100)
-        assert one.core.status()["withheld_answers"] == 2
+        assert (refused, size) == ([3], MIB + 2048 + 100)
+        assert one.core.status()["withheld_answers"] == 1
 
     def test_what_the_shell_says_of_a_link_counts_until_it_reads_again(self) -> None:
         one = self.reader(*[MIB] * 4)

@@ -159,10 +159,10 @@ class TestAllowance:
         one.journal.apply = lambda command, context: b"a" * 1_000_000  # type: ignore[method-assign]
         one = one.restart_with(one.journal)
         opening = command(0, 77, b"", OPEN_SESSION)
-        following(one, opening, *[command(1, n, unacknowledged=n - 1) for n in range(1, 11)])
+        following(one, opening, *[command(1, n, unacknowledged=n - 1) for n in range(1, 9)])
         one.client()
-        for _ in range(100):
-            one.request(1, *[command(1, n, unacknowledged=n - 1) for n in range(1, 11)])
+        for _ in range(125):
+            one.request(1, *[command(1, n, unacknowledged=n - 1) for n in range(1, 9)])
         sent = [reply for m in one.take(1, "response") for reply in m["replies"]]
         assert len(sent) == 1000
         assert sum(len(reply["data"]) for reply in sent) <= 16 * MIB

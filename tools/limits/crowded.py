@@ -78,6 +78,8 @@ async def beside(rows: Rows, sizes: Sizes) -> None:
 
 # -- 6 floods
 
+SETTLE_S = 1.0  # after a flood: its links end, and free memory goes back to the system
+
 
 async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
     """The flood twice, at the leader, beside a good client. First the slots that nodes keep in memory are filled,
@@ -96,6 +98,7 @@ async def flood(rows: Rows, sizes: Sizes, name: str) -> None:
                 good = await Probe.start(cluster.addresses, sizes.seconds + 2)
                 told = await _run_flood(name, cluster.addresses[await cluster.leader()], sizes.seconds)
                 during = await good.result()
+                await asyncio.sleep(SETTLE_S)
                 stays.append(watch.now_mib())
                 ratios.append(ratio(during, before, "p99_ms"))
                 puts += during["count"]

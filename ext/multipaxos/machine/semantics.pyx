@@ -24,7 +24,7 @@ cdef class Semantics:
     """One version. The defaults are those of version 1; tests make them small."""
 
     def __init__(self, uint64_t version=1, *, uint64_t sessions_max=65536, uint64_t fresh_sessions_max=4096,
-                 uint64_t unacknowledged_max=16384, uint64_t answer_bytes_max=16 << 20,
+                 uint64_t unacknowledged_max=16384, uint64_t answer_bytes_max=8 << 20,
                  uint64_t kept_bytes_max=256 << 20, uint64_t answer_cost=192, uint64_t refusal_bytes=1024,
                  uint64_t key_bytes_max=KEY_BYTES_MAX, uint64_t value_bytes_max=VALUE_BYTES_MAX,
                  uint64_t scan_bytes=1 << 20, uint64_t transact_bytes_max=2 << 20,
