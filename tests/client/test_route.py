@@ -67,6 +67,36 @@ def test_if_all_are_avoided_one_is_tried_all_the_same() -> None:
     assert way.next(NO_LEADER, 10.1) in (A, B, C)
 
 
+def test_an_address_that_refuses_again_and_again_is_not_the_only_one_that_is_tried() -> None:
+    """Two nodes were silent in an election, and the third one is down for good."""
+    way, now_s = route(), 10.0
+    for _ in range(4):
+        way.avoid_refused(C, now_s)
+        now_s += REFUSED_S / 2
+    way.avoid_silent(A, now_s)
+    way.avoid_silent(B, now_s + 0.1)
+    tried = []
+    for _ in range(3):
+        address = way.next(NO_LEADER, now_s + 0.2)
+        tried.append(address)
+        if address == C:
+            way.avoid_refused(C, now_s + 0.2)
+        else:
+            way.avoid_silent(address, now_s + 0.2)
+    assert tried == [C, A, B]
+
+
+def test_an_address_that_refused_and_then_answered_is_as_good_as_new() -> None:
+    way = route()
+    for _ in range(8):
+        way.avoid_refused(A, 10.0)
+    assert way.next(NO_LEADER, 10.0 + AVOID_S) == A
+    way.met(0, A, 0.0)
+    way.avoid_refused(A, 20.0)
+    assert [way.next(NO_LEADER, 20.0) for _ in range(2)] == [B, C]
+    assert way.next(NO_LEADER, 20.0 + REFUSED_S) == A
+
+
 def test_a_slow_connection_gets_more_time() -> None:
     way = route(0.4)
     assert way.dial_s == 0.4

@@ -141,6 +141,32 @@ class TestScouts:
             one.tick(50)
         assert scouts_after_ms(one) > 0.9 * TIMEOUT_MS
 
+    def test_a_part_that_has_just_left_is_waited_for_to_bring_the_next_question(self) -> None:
+        one = OneNode()
+        one.keeps_bulk = True
+        run_with(one, ballot(1, 2), [bytes(1 << 20)])
+        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+        one.sync()
+        assert scouts_after_ms(one, limit_ms=450) == 450
+        one.left(101)
+        assert 0.9 * TIMEOUT_MS < scouts_after_ms(one) <= 1.5 * TIMEOUT_MS + STEP_MS
+
+    def test_the_same_question_again_does_not_prolong_that(self) -> None:
+        one = OneNode()
+        one.keeps_bulk = True
+        run_with(one, ballot(1, 2), [bytes(1 << 20)])
+        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+        one.sync()
+        one.events.clear()
+        past_ms = 0
+        while not any(event.kind == "scouting" for event in one.events) and past_ms < 6000:
+            one.left(101)
+            one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+            one.sync()
+            one.tick(STEP_MS)
+            past_ms += STEP_MS
+        assert past_ms <= 4 * TIMEOUT_MS + STEP_MS
+
     def test_a_scout_whose_part_is_arriving_does_not_begin_anew_for_four_time_outs(self) -> None:
         for arrives in (False, True):
             one = OneNode()

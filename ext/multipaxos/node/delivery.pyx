@@ -16,7 +16,8 @@ Rules.
 - The timer doubles as long as nothing is decided. It repeats to a node only what has arrived there: nothing waits for
   the link, and a ping that was sent after it was answered. So nothing is ever repeated behind its own copy.
 - Our own acceptor has such a place too (`own_end`), because its disk may be slow: what is proposed again after an
-  election goes into batches of BUDGET_BYTES_MAX, so that the first of it is voted for while the rest waits.
+  election goes into batches from BUDGET_BYTES_MAX to IN_FLIGHT_BYTES, each at most twice as long as the one before, so
+  that the first of it is voted for while the rest waits.
 - sent_end of a link never lies above the leader's slot_end, nor does own_end.
 """
 
@@ -27,7 +28,7 @@ from libc.stdint cimport uint64_t
 from multipaxos.node.context cimport Context
 from multipaxos.node.flight cimport Flight
 from multipaxos.node.journal cimport Journal
-from multipaxos.node.limits cimport BUDGET_BYTES_MAX, NEVER, RETRY_NS, RETRY_NS_MAX
+from multipaxos.node.limits cimport BUDGET_BYTES_MAX, IN_FLIGHT_BYTES, NEVER, RETRY_NS, RETRY_NS_MAX
 from multipaxos.node.links cimport Link, Links
 from multipaxos.paxos.acceptor cimport Acceptor, Vote
 from multipaxos.paxos.leader cimport ACTIVE, Leader
@@ -98,10 +99,12 @@ cdef class Delivery:
         return 0
 
     cdef int pump_own(self) except -1:
-        """Gives our own acceptor what is owed to it, as far as the batch that gathers has room."""
+        """Gives our own acceptor what is owed to it, as far as the batch that gathers has room: for twice the one
+        before, so that many syncs do not take longer than their bytes."""
         cdef uint64_t slot = max(self.own_end, self.commanders.proposals.base)
+        cdef uint64_t room = max(<uint64_t>BUDGET_BYTES_MAX, 2 * self.journal.newest_bytes)
         cdef Run* run
-        while slot < self.commanders.slot_end and self.journal.records.size < BUDGET_BYTES_MAX:
+        while slot < self.commanders.slot_end and self.journal.records.size < min(room, <uint64_t>IN_FLIGHT_BYTES):
             run = self.commanders.proposals.find(slot).run
             if self.journal.full and not self.journal.may_hold(run):
                 break

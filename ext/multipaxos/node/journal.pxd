@@ -35,6 +35,7 @@ cdef class Journal:
     cdef readonly uint64_t durable   # number of the newest durable batch
     cdef uint64_t batch_token        # of the batch that is outstanding; 0: none
     cdef uint64_t batch_bytes        # of its records
+    cdef uint64_t newest_bytes       # of the records of the newest batch, durable or not
     cdef uint64_t next_token
     cdef uint64_t ballot_put         # the greatest ballot among the metadata of all batches
     cdef uint64_t decided_put        # META_DECIDED of the newest batch that had it

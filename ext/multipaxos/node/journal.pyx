@@ -162,7 +162,7 @@ cdef class Journal:
             self.decided_put = self.emitted_out
             self.put_number(output.META_DECIDED, self.decided_put)
         self.batch_token = self.new_token()
-        self.batch_bytes = self.records.size
+        self.batch_bytes = self.newest_bytes = self.records.size
         batch = Batch(self.batch_token, self.meta, bytes_take(&self.records))
         self.meta = {}
         self.gathering += 1

@@ -62,8 +62,8 @@ cdef class Link:
     cdef uint64_t promised_ballot    # the part of a phase 1b that was sent last, and `place` after it
     cdef uint64_t promised_part
     cdef uint64_t promised_place     # NEVER: it waits for the disk
-    cdef uint64_t promised_ns        # when that part was asked for
-    cdef uint64_t left_ns            # when bulk left this link last
+    cdef uint64_t promised_ns        # when it was asked for; 0: it was asked for before
+    cdef uint64_t left_ns            # when bytes left last while a part was on its way
 
     # Bytes of bulk that wait here or in the shell.
     cdef inline uint64_t waiting(self) noexcept:

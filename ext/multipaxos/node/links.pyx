@@ -269,7 +269,8 @@ cdef class Links:
         cdef uint64_t elapsed = now_ns - link.busy_ns
         if backlog < link.unsent:
             link.carried += link.unsent - backlog
-            link.left_ns = now_ns
+            if link.is_promising():
+                link.left_ns = now_ns
         link.unsent = backlog
         while link.runs and link.has_left(link.runs[0][0]):
             link.runs.pop(0)

@@ -11,8 +11,9 @@ Rules.
 - Bytes of a leader count only if its last pong said that it leads, with its quorum, at the highest ballot known.
 - Bytes of a follower count for a leader's quorum after a vote or ping at its ballot.
 - A scout gets on while bytes of an answer arrive that is not complete.
-- An acceptor waits for the scout of the highest ballot while bytes of a part leave to it. When a part that took long
-  has left, the scout may be adopted at any moment, and needs time to say so.
+- An acceptor waits for the scout of the highest ballot while bytes of a part leave to it; the sign is the question for
+  a part that was not asked for before. When the part has left, the scout may be adopted at any moment, and needs time to
+  say so.
 """
 
 cimport cython
@@ -48,8 +49,7 @@ cdef class Patience:
             return False
         if link.led_ballot == ballot:
             return self.election.put_off(link.arrived_ns, link.led_ns, self.context.now_ns)
-        return (link.promised_ballot == ballot
-                and (link.is_promising() or link.left_ns > link.promised_ns + RETRY_NS)
+        return (link.promised_ballot == ballot and link.promised_ns
                 and self.election.put_off(link.left_ns, link.promised_ns, self.context.now_ns))
 
     cdef bint is_stuck(self, Scout scout, uint64_t got_on_ns) noexcept:

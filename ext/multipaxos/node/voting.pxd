@@ -28,7 +28,7 @@ cdef class Voting:
     cdef uint64_t pulled_part        # and the furthest part that it asked for
 
     cdef int on_phase1a(self, Link link, const Message* message) except -1
-    cdef void note_pulled(self, const Message* message) noexcept
+    cdef void note_pulled(self, Link link, const Message* message) noexcept
     cdef bint is_on_its_way(self, Link link, const Message* message) noexcept
     cdef bint is_too_far_behind(self, const Message* message) noexcept
     cdef int on_phase2a(self, Link link, const Message* message, const uint8_t* frame, size_t size) except -1

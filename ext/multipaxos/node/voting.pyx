@@ -83,20 +83,21 @@ cdef class Voting:
                 self.journal.keep(message.first, self.context.now_ns,
                                   self.context.now_ns + KEEP_TIMEOUTS * self.election.timeout_ns)
                 self.acceptor.answer_phase1a(&answer, max(message.first, message.part), link.budget)
-                self.note_pulled(message)
+                self.note_pulled(link, message)
                 link.promised_ballot, link.promised_part = message.ballot, message.part
-                link.promised_place, link.promised_ns = NEVER, self.context.now_ns
+                link.promised_place = NEVER
             else:
                 put_phase1b(&answer, self.acceptor.ballot_num, SLOTS_END, SLOTS_END, self.acceptor.mark, NULL, 0)
             return self.journal.hold_promise(link.node_id, bytes_take(&answer))
         finally:
             bytes_free(&answer)
 
-    cdef void note_pulled(self, const Message* message) noexcept:
+    cdef void note_pulled(self, Link link, const Message* message) noexcept:
         """How far the scout of this ballot has got with our answer."""
-        if message.ballot != self.pulled_ballot:
-            self.pulled_ballot, self.pulled_part = message.ballot, 0
-        self.pulled_part = max(self.pulled_part, message.part)
+        link.promised_ns = 0
+        if message.ballot != self.pulled_ballot or message.part > self.pulled_part:
+            self.pulled_ballot, self.pulled_part = message.ballot, message.part
+            link.promised_ns = self.context.now_ns
 
     cdef bint is_on_its_way(self, Link link, const Message* message) noexcept:
         """Was this part sent already, and waits for the link?"""

@@ -4,8 +4,10 @@ Theory. Only the leader proposes, so the leader answers soonest. Answers carry t
 its node. The client knows a node's address once it was linked with that node; before that it takes the address at the
 node's place in the list. While no leader is known, the client tries the addresses in turn.
 
-Rules. A node that is silent is avoided for AVOID_S, one that refuses a link for REFUSED_S. If all are avoided, one of
-them is tried all the same. A connection that took too long is given more time at the next attempt. All times are of
+Rules. A node that is silent is avoided for AVOID_S, one that refuses a link for REFUSED_S, and for twice as long each
+time that it refuses again, up to AVOID_S. If all are avoided, the one is tried that is avoided for the shortest time
+from now on: so a client does not wait at an address where nobody is while nodes that were slow have come to themselves.
+A connection that took too long is given more time at the next attempt. All times are of
 the caller's clock, in seconds.
 """
 
@@ -30,6 +32,7 @@ class Route:
         self.dial_s = retry_s  # how long the next connection may take
         self._retry_s = retry_s
         self._avoided_until_s: dict[tuple[str, int], float] = {}
+        self._refused_s: dict[tuple[str, int], float] = {}  # for how long it was avoided when it refused last
         self._place = first
 
     def next(self, leading_ballot: int, now_s: float) -> tuple[str, int]:
@@ -41,8 +44,8 @@ class Route:
         for _ in self.addresses:
             self._place = (self._place + 1) % len(self.addresses)
             if not self._is_avoided(self.addresses[self._place], now_s):
-                break
-        return self.addresses[self._place]
+                return self.addresses[self._place]
+        return min(self.addresses, key=self._avoided_until_s.__getitem__)
 
     def is_led_elsewhere(self, leading_ballot: int, node_id: int, now_s: float) -> bool:
         """Whether a node other than the one that the client is linked with leads, and can be tried."""
@@ -65,6 +68,7 @@ class Route:
     def met(self, node_id: int, address: tuple[str, int], took_s: float) -> None:
         """A link with this node is up; connecting took so long."""
         self.address_of[node_id] = address
+        self._refused_s.pop(address, None)
         self.dial_s = min(max(self._retry_s, 2 * took_s), RETRY_MAX_S)
 
     def avoid_silent(self, address: tuple[str, int], now_s: float) -> None:
@@ -78,4 +82,5 @@ class Route:
 
     def avoid_refused(self, address: tuple[str, int], now_s: float) -> None:
         """The node there, or its machine, refused the connection or the link."""
-        self._avoided_until_s[address] = now_s + REFUSED_S
+        refused_s = self._refused_s[address] = min(2 * self._refused_s.get(address, REFUSED_S / 2), AVOID_S)
+        self._avoided_until_s[address] = now_s + refused_s
