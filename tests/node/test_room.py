@@ -87,6 +87,24 @@ class TestFollowers:
             one.tick(50)
         assert len(one.from_peer(1, "fetch")) == 1
 
+    def test_it_fetches_nothing_while_what_it_fetched_waits_for_the_disk(self) -> None:
+        """A vote waits for all that gathers before it."""
+        one = OneNode()
+        told = {"ballot": AT, "nonce": 1, "slot_out": 101, "leading": True, "quorum": True, **NO_WATERMARK}
+        one.send(1, "pong", **told)
+        fetched = 0
+        for _ in range(40):
+            one.send(1, "pong", **told)
+            one.tick(10)
+            for question in one.from_peer(1, "fetch"):
+                first = question["first"]
+                frame = codec.run_frame(
+                    codec.encode_phase2a(AT, first, 5, (0, 1, 1), [command(9, first, value(first))])
+                )
+                one.send(1, "fetched", first=first, end=first + 1, mark=1, pvalues=((first, first + 1, frame),))
+                fetched += 1
+        assert 8 <= fetched <= 11
+
     def test_a_new_leader_s_proposals_in_the_place_of_others_are_accepted(self) -> None:
         """Undecided slots fill the ring; the disk keeps up."""
         one = OneNode(ring_bytes=RING)

@@ -17,6 +17,7 @@ Rules.
 - A damaged record is not sent, nor is what an older one says of its slots: an answer ends before it. Where nothing can
   be sent, no answer is: the peer asks another one.
 - What was decided in a former life is sent from the disk also where our own replica is stuck at a hole below it.
+- Nothing is fetched while much waits for the disk (`Journal.may_fetch`): votes wait for the same disk.
 - At most one read of the log is under way for a peer, and one fetch of it waits: the newest.
 - A fetch is repeated after a time that doubles, to the next peer, and not while bytes of an answer are arriving. It is
   not answered twice while the answer waits for the link.
@@ -152,7 +153,7 @@ cdef class CatchUp:
             return 0
         end = min(self.wanted_end, first + self.context.window)
         end = min(end, self.replica.decisions.base + self.replica.decisions.capacity)
-        if first >= end or (self.journal.full and not self.journal.is_idle()):
+        if first >= end or not self.journal.may_fetch():
             self.fetch_due_ns = self.context.now_ns + RING_DELAY_NS
             return 0                     # no room until what we have is durable
         put_fetch(&link.outgoing, first, self.replica.end_of_decisions(end))

@@ -91,5 +91,6 @@ cdef class Journal:
     cdef void drop_large(self, uint64_t out) noexcept
     cdef void look(self) noexcept
     cdef bint has_space(self) noexcept
+    cdef bint may_fetch(self) noexcept
     cdef bint may_hold(self, const Run* run) noexcept
     cdef void drop_below(self, uint64_t slot) noexcept

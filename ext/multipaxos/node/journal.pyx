@@ -30,7 +30,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from multipaxos.node.limits cimport IDLE_NS
+from multipaxos.node.limits cimport IDLE_NS, IN_FLIGHT_BYTES
 from multipaxos.node.output cimport Batch
 from multipaxos.paxos.acceptor cimport Acceptor
 from multipaxos.paxos.array cimport array_grow
@@ -271,6 +271,10 @@ cdef class Journal:
     cdef bint has_space(self) noexcept:
         """Is there room for a while?"""
         return not self.full and self.waiting() <= self.waiting_bytes_max // 2
+
+    cdef bint may_fetch(self) noexcept:
+        """May decided slots be fetched? A vote waits for all that gathers before it, so only a little of them gathers."""
+        return self.is_idle() or (not self.full and self.waiting() <= IN_FLIGHT_BYTES)
 
     cdef bint may_hold(self, const Run* run) noexcept:
         """While memory is full: is the run accepted all the same? It is if it adds nothing, if it takes the place of
