@@ -273,7 +273,7 @@ cdef class Journal:
         return not self.full and self.waiting() <= self.waiting_bytes_max // 2
 
     cdef bint may_fetch(self) noexcept:
-        """May decided slots be fetched? A vote waits for all that gathers before it, so only a little of them gathers."""
+        """May decided slots be fetched? A vote waits for all that gathers before it, so few of them gather."""
         return self.is_idle() or (not self.full and self.waiting() <= IN_FLIGHT_BYTES)
 
     cdef bint may_hold(self, const Run* run) noexcept:

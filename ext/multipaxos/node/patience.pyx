@@ -12,8 +12,8 @@ Rules.
 - Bytes of a follower count for a leader's quorum after a vote or ping at its ballot.
 - A scout gets on while bytes of an answer arrive that is not complete.
 - An acceptor waits for the scout of the highest ballot while bytes of a part leave to it; the sign is the question for
-  a part that was not asked for before. When the part has left, the scout may be adopted at any moment, and needs time to
-  say so.
+  a part that was not asked for before. When the part has left, the scout may be adopted at any moment, and needs time
+  to say so.
 """
 
 cimport cython
