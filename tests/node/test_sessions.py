@@ -138,6 +138,40 @@ class TestReads:
         assert answers(one) == [(1, STATUS.OK, 3)]
         assert len(one.core.replica.requests) == 0
 
+    def test_copies_of_a_wake_up_get_one_slot(self) -> None:
+        """A flood of one answered read, a thousand in a chunk."""
+        one = Store()
+        at = one.lead()
+        one.client()
+        read = command(1, 1, commands.get(b"k"))
+        for slot, each in ((1, opening()), (2, read)):
+            one.request(1, each)
+            one.sync()
+            one.accept(1, at, slot, slot + 1)
+        one.take(1)
+        one.request(1, *[read] * 1000)
+        assert one.core.replica.slot_in == 4
+        assert one.core.status()["void_commands"] == 999
+        one.sync()
+        one.accept(1, at, 3, 4)
+        assert answers(one) == [(1, STATUS.OK, 3)]
+        one.request(1, read)
+        assert one.core.replica.slot_in == 5
+
+    def test_one_link_may_repeat_so_many_in_a_second(self) -> None:
+        one = Store()
+        read = command(1, 1, commands.get(b"k"))
+        follow(one, 1, opening(), read)
+        one.client()
+        for _ in range(16 << 10):
+            one.core.receive(1, codec.encode_request([read]))
+        assert answers(one) == []
+        one.request(1, read)
+        assert answers(one) == [(1, STATUS.OVERLOADED, 0)]
+        one.tick(1001)
+        one.request(1, read)
+        assert answers(one) == []
+
     def test_a_repeated_write_does_not(self) -> None:
         one = Store()
         write = command(1, 1, commands.put(b"k", b"v"))

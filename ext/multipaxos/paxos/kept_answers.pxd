@@ -1,5 +1,6 @@
 # The answers that a session keeps: see kept_answers.pyx.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from multipaxos.machine.semantics cimport Semantics
 
@@ -47,6 +48,15 @@ cdef void drop_answers(Session* session, uint64_t sequence) noexcept
 
 cdef inline const uint8_t* answer_data(const Answer* answer) noexcept:
     return answer.large if answer.large != NULL else <const uint8_t*>answer.small
+
+# Volatile, of a read, of which nothing is kept: in which wake-up of this replica it was asked for again.
+cdef inline uint64_t asked_in(const Answer* answer) noexcept:
+    cdef uint64_t wakeup
+    memcpy(&wakeup, answer.small, sizeof(wakeup))
+    return wakeup
+
+cdef inline void note_asked(Answer* answer, uint64_t wakeup) noexcept:
+    memcpy(answer.small, &wakeup, sizeof(wakeup))
 
 # The kept answer of an applied sequence; NULL if it was acknowledged, or is not yet applied.
 cdef inline Answer* answer_of(Session* session, uint64_t sequence) noexcept:

@@ -52,6 +52,8 @@ cdef int keep_answer(Session* session, Semantics semantics, uint16_t status, bin
     answer.size, answer.counted, answer.cost = kept, counted, cost
     if kept:
         memcpy(<void*>answer_data(answer), data, kept)
+    elif read:
+        note_asked(answer, 0)
     session.answer_bytes += counted
     session.kept_bytes += cost
     return 0

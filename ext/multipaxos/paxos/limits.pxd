@@ -18,6 +18,7 @@ cdef enum:
     REQUESTS_BYTES_MAX = 64 << 20    # and one client where what it has waiting is more than what is free of either
     # Of long answers, and of those that are sent again, in one wake-up; of the latter to one link, in a second.
     REPORT_BYTES_MAX = 16 << 20
+    READ_AGAIN_BYTES = 1 << 10       # that a read counts there which has to be executed again
     OPENINGS_MAX = 64                # sessions that one link may open in a second; a client needs one
     LONG_ANSWER_BYTES = 1 << 10      # longer answers give way to `overloaded` where a link leaves much unread:
     UNREAD_BYTES_MAX = 8 << 20       # on one link: seven large values, which a fast link takes in milliseconds

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from multipaxos.paxos.answers cimport Answers
-from multipaxos.paxos.kept_answers cimport Session
+from multipaxos.paxos.kept_answers cimport Answer, Session
 from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX
 from multipaxos.paxos.queue cimport Queue
 from multipaxos.paxos.session_table cimport Outcome, SessionTable
@@ -28,6 +28,7 @@ cdef class Requests:
     cdef Command* arrived            # requests of this wake-up: views into the chunk, gone with it
     cdef uint64_t arrived_count, arrived_room
     cdef uint64_t arrived_bytes
+    cdef uint64_t wakeup             # counts the wake-ups that bring requests
     # Since the start.
     cdef readonly uint64_t refused_openings
     cdef readonly uint64_t refused_repeats   # answers that were kept and asked for again too often
@@ -41,6 +42,7 @@ cdef class Requests:
                         uint64_t slot_out, bytes refusal) except -1
     cdef bint flow_has_room(self, const Command* command) noexcept
     cdef bint answer_opening(self, uint64_t link, Allowance* allowance, uint64_t nonce, Outcome* outcome) except -1
+    cdef int answer_read(self, uint64_t link, Allowance* allowance, const Command* command, Answer* answer) except -1
     cdef bint answer_again(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                            uint64_t slot_out) except -1
     cdef int stash(self, uint64_t utc_ns, uint64_t slot_out) except -1

@@ -17,7 +17,8 @@ Rules.
   (ahead of its turn, say), or its client was answered or is gone. A client that still wants an answer asks again. So
   the head of the queue never holds up the others for ever.
 - A command that this replica has applied is answered from the session table, without a slot: the first answer is final.
-  Only a read whose answer was not kept needs a slot again; it is done when it was executed after it came.
+  Only a read whose answer was not kept needs a slot again, once for all its copies of a wake-up; it is done when it was
+  executed after it came.
 - A client is refused only when its command is applied, with one exception: a session below `slot_out` that is not in
   the table with this nonce was closed or evicted, or never opened. Of what a peer forwards, that is dropped which this
   replica would retire: the peer retires it when it has applied as much. Whether a sequence is ahead, only the log says.
@@ -33,8 +34,8 @@ from libc.string cimport memmove, memset
 
 from multipaxos.paxos.answers cimport Answers
 from multipaxos.paxos.array cimport array_grow
-from multipaxos.paxos.limits cimport REQUESTS_BYTES_MAX, REQUESTS_MAX, RUN_BYTES
-from multipaxos.paxos.kept_answers cimport Answer, Session, answer_data, answer_of
+from multipaxos.paxos.limits cimport READ_AGAIN_BYTES, REQUESTS_BYTES_MAX, REQUESTS_MAX, RUN_BYTES
+from multipaxos.paxos.kept_answers cimport Answer, Session, answer_data, answer_of, asked_in, note_asked
 from multipaxos.paxos.queue cimport Queue, Waiting
 from multipaxos.paxos.session_table cimport Outcome, SessionTable, status_without_session
 from multipaxos.paxos.turns cimport Flow, flow_of
@@ -78,6 +79,8 @@ cdef class Requests:
         cdef Command command
         cdef Session* session = NULL
         cdef uint32_t i
+        if not self.arrived_count:
+            self.wakeup += 1
         if self.arrived_count + commands.items.count > self.arrived_room:
             self.arrived = <Command*>array_grow(self.arrived, &self.arrived_room,
                                                 self.arrived_count + commands.items.count, sizeof(Command))
@@ -151,10 +154,23 @@ cdef class Requests:
             return False
         return True
 
+    cdef int answer_read(self, uint64_t link, Allowance* allowance, const Command* command, Answer* answer) except -1:
+        """A read that was executed is asked for again, and nothing of its answer is kept: 0, it has to be executed
+        again. 1: a copy of it has arrived in this wake-up, whose answer this link gets; or the link asked too often."""
+        if asked_in(answer) == self.wakeup:
+            return 1
+        if allowance.repeated_bytes < READ_AGAIN_BYTES:
+            self.refused_repeats += 1
+            self.answers.report_status(link, command, OVERLOADED, 0)
+            return 1
+        allowance.repeated_bytes -= READ_AGAIN_BYTES
+        note_asked(answer, self.wakeup)
+        return 0
+
     cdef bint answer_again(self, uint64_t link, Allowance* allowance, const Command* command, Session* session,
                            uint64_t slot_out) except -1:
-        """From now on this link gets the answers of the command's session, or of its opening. True if the answer to
-        the command is known, and was reported."""
+        """From now on this link gets the answers of the command's session, or of its opening. True if the command needs
+        no slot: its answer is known, and was reported, or comes with that to a copy of it."""
         cdef Outcome outcome
         cdef Answer* answer
         memset(&outcome, 0, sizeof(Outcome))
@@ -173,7 +189,7 @@ cdef class Requests:
                 return False
             answer = answer_of(session, command.sequence)
             if answer != NULL and answer.read:
-                return False
+                return self.answer_read(link, allowance, command, answer)
             outcome.status = ACKNOWLEDGED
             if answer != NULL and (answer.size > allowance.repeated_bytes or not self.answers.may_repeat(answer.size)):
                 self.refused_repeats += 1
