@@ -11,7 +11,7 @@ from dataclasses import replace
 from multipaxos.judges.quorums import Quorums
 from multipaxos.machine.semantics import VERSIONS
 from multipaxos.paxos.roles import ACCEPTOR, ALL_ROLES, LEADER, REPLICA
-from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, Faults, Scenario
+from multipaxos.simulation.scenario import EVENTS, PATIENT_NS, THREE, Faults, Scenario
 from multipaxos.simulation.timeline import MS
 
 NODES_MAX = 9
@@ -26,6 +26,7 @@ MISTAKE_NS = 700 * MS
 OUTLIVED_SEED = 11  # of twenty: clients outlive their cluster
 CROWDED_SEED = 57  # of a hundred
 PARTS_SEED, PART_BYTES = 2, 200  # of three: answers to scouts come in many parts
+LATE_SEED = 7  # of twelve: answers to scouts come late
 SESSION_OPERATIONS = 3000  # in such a seed, of all clients together
 SLOW_SEED = 5  # of eight, where nothing else makes a scenario of its own
 MBIT = 125_000  # bytes a second
@@ -41,7 +42,7 @@ def scenario(seed: int) -> Scenario:
     """The scenario of a seed. In every tenth learners fall behind, because no other scenario leads to that; in every
     hundredth clients open sessions by the thousand; in every twenty-fifth disks are lost while clusters are founded; in
     every eighth an operator starts nodes with a wrong configuration; in every third acceptors answer scouts in small
-    parts; in most of another eighth links have a rate."""
+    parts; in most of another eighth links have a rate; in most of another twelfth answers to scouts come late."""
     chance = random.Random(f"scenario {seed}")
     drawn = draw(chance)
     if seed % 3 == PARTS_SEED:
@@ -58,6 +59,8 @@ def scenario(seed: int) -> Scenario:
         return replace(drawn, outlived=1, lossy=False)
     if seed % 10 == 9:
         return left_behind(chance, drawn)
+    if seed % 12 == LATE_SEED:
+        return answers_late(drawn)
     return slow_links(chance) if seed % 8 == SLOW_SEED else drawn
 
 
@@ -142,6 +145,34 @@ def many_sessions(chance: random.Random, drawn: Scenario) -> Scenario:
         lossy=False,
         patient=False,
         patience_ns=150 * MS,
+    )
+
+
+def answers_late(drawn: Scenario) -> Scenario:
+    """An answer to a scout often comes when the next scout of its node is under way. Meanwhile another node has led,
+    and was cut off or paused, and what it decided has not reached everybody."""
+    return replace(
+        drawn,
+        roles=(ALL_ROLES,) * 3,
+        quorums=THREE,
+        expendable=(0,),
+        faults=replace(
+            drawn.faults,
+            victims=("phase1b", "phase2a", "decision", "fetched"),
+            delay_ns=(MS // 10, 5 * MS),
+            delayed_ns=400 * MS,
+            sync_ns=(MS // 10, 5 * MS),
+            leaders_cut_off=150 * MS,
+            leaders_paused=150 * MS,
+            cuts_one_way=200 * MS,
+            crashes=500 * MS,
+            down_ns=(50 * MS, 150 * MS),
+        ),
+        election_timeout_ns=50 * MS,
+        patient=False,
+        patience_ns=150 * MS,
+        hostile_ns=4000 * MS,
+        lossy=False,
     )
 
 
