@@ -35,7 +35,6 @@ from multipaxos.machine.user_machine import Answer
 from multipaxos.node.node import Node
 from multipaxos.node.output import ApplyJob, Batch, Output, Read
 from multipaxos.server.machine_thread import MachineThread
-from multipaxos.server.memory import Memory
 from multipaxos.storage.interface import Storage
 from multipaxos.storage.records import Record
 from multipaxos.trace.file import Trace
@@ -85,7 +84,6 @@ class Running:
         self.core: Core = core if trace is None else self._traced(core, trace)
         self.ended: asyncio.Future[None] = self.transport.loop.create_future()
         self._loop = self.transport.loop
-        self._memory = Memory(self._loop)
         self._live = True  # not ended, not stopped
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
@@ -117,7 +115,6 @@ class Running:
     async def stop(self) -> None:
         """Closes all links and waits for the commit that runs, and for the command that the machine applies."""
         self._live = False
-        self._memory.stop()
         if self.machine is not None:
             self.machine.stop()
         if self._timer is not None:
@@ -176,7 +173,6 @@ class Running:
 
     def link_down(self, link: int) -> None:
         """A link is gone."""
-        self._memory.gone(link)
         self._wake(lambda: self.core.link_down(link))
 
     def link_backlog(self, link: int, backlog: int) -> None:
@@ -187,7 +183,6 @@ class Running:
         """A client does not read, or reads again. The core only takes note: this is no wake-up, and may lie in one."""
         if self._live:
             self.core.link_backlog(link, held_bytes)
-            self._memory.held(link)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -342,7 +337,6 @@ class Running:
             "links": len(self.transport.links),
             "traffic": {kind: asdict(traffic) for kind, traffic in self.transport.traffic.items()},
             "held": self.transport.held(),
-            "memory_trims": self._memory.trims,
             "closes": dict(self.transport.closes),
         }
 

@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox()
         self._paused = False  # a client that does not read is not read from
         self._waits = False  # neither is one of which a part waits for its turn
+        self.heavy = False  # it was one of those
         self._given_bytes = self._read_bytes = 0  # of a client: all that was written, what it acknowledged of that
         self._watches = False  # the transport reports when it holds nothing, not only when it holds more than a cut
         self._tells = False  # the owner is about to be told of the backlog
@@ -179,7 +180,7 @@ class Connection(asyncio.Protocol):
     def wait_for_turn(self) -> None:
         """A part of what was read waits: no more is read."""
         if self._transport is not None and not self._waits:
-            self._waits = True
+            self._waits = self.heavy = True
             self.traffic.long_turns += 1
             self._transport.pause_reading()
 
@@ -266,7 +267,7 @@ class Connection(asyncio.Protocol):
         if self.peer_id >= 0 and self.link:
             self._tell_if(not self._watches)
             return
-        self._paused = True
+        self._paused = self.heavy = True
         self._transport.pause_reading()
         if self.link:
             self._judge_later()

@@ -46,6 +46,7 @@ from multipaxos.transport.limits import (
     raised_descriptors,
 )
 from multipaxos.transport.meetings import Life, Meetings
+from multipaxos.transport.memory import Memory
 from multipaxos.transport.turns import Turns
 from multipaxos.wire.schema import Hello, LinkKind
 
@@ -114,6 +115,7 @@ class Transport:
         self.owner = owner
         self.received: Callable[[int, bytes], None] = owner.received
         self.loop = asyncio.get_running_loop()
+        self.memory = Memory(self.loop)
         self.links: dict[int, Connection] = {}  # those that can be written to
         self.peers: dict[int, Connection] = {}
         self.connections: set[Connection] = set()
@@ -162,6 +164,7 @@ class Transport:
             await asyncio.wait([connection.lost for connection in self.connections])
         if self._server is not None:
             await self._server.wait_closed()
+        self.memory.stop()
 
     async def _dial(self, peer_id: int) -> None:
         """Keeps a link to one peer."""
@@ -307,6 +310,8 @@ class Transport:
         """See `Hub`."""
         self.connections.discard(connection)
         self._forget(connection)
+        if connection.heavy:
+            self.memory.heavy_link_gone()
         if connection.link:
             self._down(connection)
 
@@ -325,6 +330,7 @@ class Transport:
             "half_open": self.half_open.count,
             "unread_bytes": self.unread_answers.sum_bytes,
             "waiting_bytes": self.turns.waiting_bytes,
+            "memory_trims": self.memory.trims,
             "log_lines_left_out": self.log_limit.left_out,
         }
 

@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 
-from multipaxos.server import memory
-from multipaxos.server.memory import Memory, trim
-from multipaxos.transport import connection
+from multipaxos.transport import connection, memory
+from multipaxos.transport.memory import Memory, trim
 from multipaxos.wire.codec import VALUE_BYTES_MAX
 from tests.server.nodes import OK, cluster, one_node
-from tests.support.link_by_hand import Caller, get, put, run, until
+from tests.support.link_by_hand import Caller, RawLink, client_hello, get, put, run, until
 
 
 def test_free_memory_is_given_back_once_for_links_that_held_much(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,18 +19,15 @@ def test_free_memory_is_given_back_once_for_links_that_held_much(monkeypatch: py
 
     async def main() -> None:
         held = Memory(asyncio.get_running_loop(), lambda: given.append(1))
-        for link in (1, 2, 3):
-            held.held(link)
-            held.held(link)
-        held.gone(4)
-        assert held._timer is None, "it held nothing"
-        for link in (1, 2, 1):
-            held.gone(link)
+        for _ in range(3):
+            held.heavy_link_gone()
+        assert not given
         await until(lambda: given)
         assert (len(given), held.trims) == (1, 1)
-        held.gone(3)
-        assert held._timer is not None
+        held.heavy_link_gone()
         held.stop()
+        assert held._timer is not None
+        assert held._timer.cancelled()
 
     run(main())
 
@@ -56,10 +52,21 @@ def test_a_node_trims_after_a_client_that_read_nothing_is_gone(monkeypatch: pyte
                 lazy.session.submit(get(b"big"))
             lazy.link.send(lazy.session.output())
             await until(lambda: server.facts()["held"]["unread_bytes"] > connection.CLIENT_UNSENT_BYTES)
-            assert server.facts()["memory_trims"] == 0
+            assert server.facts()["held"]["memory_trims"] == 0
             lazy.link.close()
-            await until(lambda: server.facts()["memory_trims"] == 1)
+            await until(lambda: server.facts()["held"]["memory_trims"] == 1)
             assert (await good.call(get(b"big")))[0] == OK
+            loud = await RawLink.to(config, 0)
+            await loud.handshake(client_hello())
+            loud.send(bytes(4) + (400_000).to_bytes(4, "little") + bytes(1 << 20))  # a frame that was begun
+            await until(lambda: server.facts()["partial_bytes"] > 1 << 20)
+            loud.close()
+            await until(lambda: server.facts()["held"]["memory_trims"] == 2)
+            assert (await good.call(get(b"k")))[0] == OK
+            lazy = await RawLink.to(config, 0)
+            lazy.close()
+            await until(lambda: server.transport.strangers.count == 1)
+            assert server.transport.memory._timer is None, "who held little is no reason"
             good.link.close()
 
     run(main())
