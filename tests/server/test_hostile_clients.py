@@ -129,6 +129,9 @@ def test_a_client_that_does_not_read_bounds_what_waits_for_it(monkeypatch: pytes
             assert 400_000 < waiting < 4_000_000
             answered: set[int] = set()
             while answered != set(sequences[1:]):
+                if lazy.session.rewind_wanted:  # `overloaded`: it had too many unacknowledged bytes
+                    lazy.session.rewind()
+                    lazy.link.send(lazy.session.output())
                 for number, status, _, data in lazy.session.receive(await lazy.link.frame()):
                     if number in sequences[1:]:
                         assert (status, data[9:]) == (OK, value)
