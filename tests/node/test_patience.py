@@ -167,6 +167,15 @@ class TestScouts:
             past_ms += STEP_MS
         assert past_ms <= 4 * TIMEOUT_MS + STEP_MS
 
+    def test_a_scout_asks_every_acceptor_once_whatever_is_arriving(self) -> None:
+        one = OneNode()
+        trickle = Trickle(one, 1)
+        while not any(event.kind == "scouting" for event in one.events):
+            trickle.more()
+            one.tick(STEP_MS)
+        one.sync()
+        assert one.take(101, "phase1a")
+
     def test_a_scout_whose_part_is_arriving_does_not_begin_anew_for_four_time_outs(self) -> None:
         for arrives in (False, True):
             one = OneNode()

@@ -158,11 +158,11 @@ cdef class Leading:
         return None
 
     cdef int send_scout(self) except -1:
-        """Phase 1a to every acceptor whose answer is not complete and not arriving; the ballot is durable."""
+        """Phase 1a to every acceptor whose answer is not complete; nor, where it was asked, arriving."""
         cdef Link link
         if self.leader.state == SCOUTING and not self.scout_ticket:
             for link in self.links.peers:
-                if link is not None and not self.patience.is_arriving(link):
+                if link is not None and (self.scout_wait_ns == RETRY_NS or not self.patience.is_arriving(link)):
                     self.ask(link)
         return 0
 
