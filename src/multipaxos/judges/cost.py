@@ -11,7 +11,8 @@ Rules.
   predecessor carried, so each link counts for itself.
 - The bounds hold where no fault was made for ten seconds, and after a single fault.
 - Memory is what the rings, queues and links of one process hold, in bytes, when somebody looks (`on_memory`); so are
-  the undecided proposals of a leader, and what waits on one link.
+  the undecided proposals of a leader, unless it was elected meanwhile and proposes again what others have accepted, and
+  what waits on one link.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Cost:
             )
         for held, bound, what in (
             (self.memory_bytes, bounds.memory_bytes, "a process held"),
-            (self.in_flight_bytes, bounds.in_flight_bytes, "a leader had undecided"),
+            (0 if elections else self.in_flight_bytes, bounds.in_flight_bytes, "a leader had undecided"),
             (self.link_bytes, bounds.link_bytes, "on one link waited"),
         ):
             if held > bound:

@@ -25,7 +25,7 @@ from multipaxos.paxos.quorum import QuorumSystem
 from multipaxos.paxos.roles import ROLE_BITS
 from multipaxos.simulation.chance import Chance
 from multipaxos.simulation.disk import Disk
-from multipaxos.simulation.network import Network
+from multipaxos.simulation.network import End, Network
 from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import Act, nothing, uncut, wake
 from multipaxos.simulation.timeline import MS, Timeline
@@ -43,6 +43,7 @@ COUNTED = {  # kinds of events that show that a fault took effect -> what it is 
     "differs": "replicas_that_differ",
     "divided": "replicas_divided",
 }
+UNREAD_BYTES = 64 << 10  # a client whose link holds more for it does not read
 SLEEP_MIN_NS, SLEEP_MAX_NS = MS // 10, 50 * MS
 
 
@@ -275,6 +276,10 @@ class Host:
         """The core sends frames."""
         for frame, message in self.shown(link, frames):
             self.network.send(self.id, link, str(message["kind"]), frame)
+        if self.cost is not None and self.core is not None and not self.network.is_to_node(self.id, link):
+            unread = self.network.waiting_bytes(End(self.id, link))
+            if unread > UNREAD_BYTES:
+                self.core.link_backlog(link, unread)  # the core only takes note
 
     def on_bulk(self, link: int, pieces: list[bytes]) -> None:
         """The core sends bulk: in pieces where the link has a rate; else whole and at once."""
@@ -359,7 +364,7 @@ class Host:
         if self.core is not None and self.cost is not None:
             memory = self.core.status()["memory_bytes"]
             assert isinstance(memory, int)
-            waiting = self.network.waiting_bytes(self.id)
+            waiting = [self.network.waiting_bytes(end) for end in self.network.peers if end.node_id == self.id]
             self.cost.on_memory(memory + sum(waiting), self.core.leader.commanders.proposals.bytes)
             self.cost.on_waiting(max(waiting, default=0))
 

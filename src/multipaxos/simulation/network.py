@@ -292,10 +292,10 @@ class Network:
         """Does this link lead to another node?"""
         return End(node_id, link) in self.peers
 
-    def waiting_bytes(self, node_id: int) -> list[int]:
-        """What a node's process holds for each of its links to other nodes."""
-        ends = [end for end in self.streams if end.node_id == node_id and end in self.peers]
-        return [self.streams[end].pipe.waiting_bytes for end in ends]
+    def waiting_bytes(self, end: End) -> int:
+        """What a node's process holds for one of its links."""
+        stream = self.streams.get(end)
+        return 0 if stream is None else stream.pipe.waiting_bytes
 
     # -- frames
     def send(self, node_id: int, link: int, kind: str, frame: bytes) -> None:
