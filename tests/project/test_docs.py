@@ -230,7 +230,7 @@ def test_the_table_of_mutants_is_complete():
     """Every mutant has its row, with no more seeds than it may take."""
     rows = section("8 How it is checked").split("| mutant |")[1]
     took = {name: int(seeds) for name, seeds in re.findall(r"(?m)^\| (.+?) \| (\d+) \|$", rows)}
-    may_take = {slip.name: slip.seeds for slip in SLIPS}
+    may_take = {slip.name: len(slip.seeds) for slip in SLIPS}
     assert set(took) == set(may_take)
     assert [name for name, seeds in took.items() if seeds > may_take[name]] == []
 

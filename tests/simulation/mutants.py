@@ -2,7 +2,7 @@
 
 A mutant is a copy of the compiled package in which one module was built from changed source (`mutation.py`); a module
 of the Python side is named with its suffix. The shipped core knows nothing of it and pays nothing. `Slip.old` has to
-stand in the source exactly once, so that no slip becomes stale unnoticed. `seeds`: within how many seeds `multipaxos
+stand in the source exactly once, so that no slip becomes stale unnoticed. `seeds`: those among which `multipaxos
 simulate` has to find the mutant.
 
 Not here, because a thousand seeds do not find them: a refusal that counts as an adoption of nothing (`tests/node` and
@@ -13,20 +13,8 @@ another rule covers it, a vote below the mark. Neither is an older record that s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Slip:
-    """One broken rule: `old` becomes `new` in `module`."""
-
-    name: str
-    module: str  # such as paxos/quorum, or storage/keys.py
-    old: str
-    new: str
-    seeds: int = 1000
-    more: tuple[tuple[str, str, str], ...] = ()  # (module, old, new) of other changes, if two places hold the rule
-
+from tests.simulation.mutants_of_cost import SLIPS_OF_COST
+from tests.simulation.slip import Slip
 
 SLIPS = [
     Slip(
@@ -229,7 +217,6 @@ SLIPS = [
         "membership/founding",
         "all([report == (True, view) for report in self.reports.values()])",
         "all([report[0] for report in self.reports.values()])",
-        seeds=1000,
     ),
     Slip(
         "a founding by a node that belongs to a cluster",
@@ -392,4 +379,5 @@ SLIPS = [
         "            outcome.status = OK\n            self.forget(session)\n            return 0\n",
         "            outcome.status = OK\n            return 0\n",
     ),
+    *SLIPS_OF_COST,
 ]

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from tools.instrumented import CORE, CORES, PACKAGE, ROOT, build_changed, on_path, source_of
 
-from tests.simulation.mutants import SLIPS, Slip
+from tests.simulation.mutants import SLIPS
+from tests.simulation.slip import Slip
 
 PARTS = 5  # `make test` runs one of so many parts of the mutants whose modules have not changed
 
@@ -103,10 +104,11 @@ def build(slip: Slip, place: Path) -> Path:
     return build_changed(place, changed_sources(slip))
 
 
-def simulate(library: Path, seeds: int, place: Path) -> tuple[int, str]:
+def simulate(library: Path, seeds: range, place: Path) -> tuple[int, str]:
     """Runs seeds until a promise is broken. Returns how many seeds that took (0: no promise was broken, -1: the
     simulator failed) and what it printed."""
-    command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", f"0:{seeds}", "--json", "--jobs", "1"]
+    named = f"{seeds.start}:{seeds.stop}:{seeds.step}"
+    command = [sys.executable, "-m", "multipaxos", "simulate", "--seeds", named, "--json", "--jobs", "1"]
     command += ["--first", "--diagrams", str(place)]
     done = subprocess.run(command, cwd=place, env=on_path(library), capture_output=True, text=True)
     if done.returncode not in (0, 1) or not done.stdout:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import mutation
-from tests.simulation.mutants import SLIPS, Slip
+from tests.simulation.mutants import SLIPS
 from tests.simulation.mutation import (
     PARTS,
     build,
@@ -25,15 +25,17 @@ from tests.simulation.mutation import (
     selected,
     simulate,
 )
+from tests.simulation.slip import Slip
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("slip", selected(), ids=lambda slip: slip.name.replace(" ", "-"))
 def test_found(slip: Slip, tmp_path: Path) -> None:
     seeds, printed = simulate(build(slip, tmp_path), slip.seeds, tmp_path)
-    assert 0 < seeds <= slip.seeds, printed
-    assert f"multipaxos simulate --seeds {seeds - 1}:{seeds}" in printed
-    assert (tmp_path / f"violation-{seeds - 1}.svg").is_file()
+    assert 0 < seeds <= len(slip.seeds), printed
+    seed = slip.seeds[seeds - 1]
+    assert f"multipaxos simulate --seeds {seed}:{seed + 1}" in printed
+    assert (tmp_path / f"violation-{seed}.svg").is_file()
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: slip.name.replace(" ", "-"))

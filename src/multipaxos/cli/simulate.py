@@ -30,7 +30,7 @@ SHARE = 8  # seeds that a process takes at a time
 
 
 class Seeds(click.ParamType[range]):
-    """The type of a range of seeds: A:B, B excluded."""
+    """The type of a range of seeds: A:B, B excluded, or A:B:STEP."""
 
     name = "A:B"
 
@@ -38,14 +38,17 @@ class Seeds(click.ParamType[range]):
         """Converts text to a range that is not empty."""
         if isinstance(value, range):
             return value
-        first, _, end = str(value).partition(":")
-        if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        parts = str(value).split(":")
+        numbers = [int(part) for part in parts if part.isdigit()]
+        whole = len(numbers) == len(parts) in (2, 3) and 0 not in numbers[2:]
+        seeds = range(*numbers) if whole else range(0)
+        if not seeds:
             self.fail(f"{value!r} is not a range of seeds: give A:B with A below B, as 0:100", param, ctx)
-        return range(int(first), int(end))
+        return seeds
 
 
 @click.command()
-@click.option("--seeds", type=Seeds(), required=True, help="A:B, B excluded.")
+@click.option("--seeds", type=Seeds(), required=True, help="A:B, B excluded; A:B:STEP for each STEP-th one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one for each core."
