@@ -99,8 +99,8 @@ class SimulatedClient:
         elif self.unanswered and silent_ns > self.patience_ns:
             self.patience_ns = max(self.patience_ns, min(self.patience_ns * 3 // 2, PATIENCE_MAX_NS))
             self.connect()
-        elif self.session.rewind_wanted:
-            self.session.rewind()
+        elif self.session.rewind_wanted and not self.network.is_uploading(self.node_id, self.link):
+            self.session.rewind()  # never a copy behind its own copy
         self.flush()
         self.timeline.after(STEP_NS, self.step)
 
