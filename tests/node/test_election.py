@@ -307,3 +307,29 @@ def test_an_election_draws_from_every_seed() -> None:
     """Also from the seed that would leave its generator at 0 for ever."""
     election = Election(1000, 0x9E3779B97F4A7C15, QuorumSystem.majority(range(3)))
     assert len({election.random(1 << 40) for _ in range(10)}) == 10
+
+
+class TestBytesThatAreSeen:
+    """They put an election off for a time-out, up to four of them after the last true sign."""
+
+    def put_off(self, bytes_ns, sign_ns, now_ns):
+        election = Election(TIMEOUT, 1, QUORUMS)
+        before = election.due_ns
+        waits = election.put_off(bytes_ns, sign_ns, now_ns)
+        assert waits == (election.due_ns > now_ns)
+        assert waits or election.due_ns == before
+        return waits
+
+    def test_within_a_time_out(self):
+        assert self.put_off(2 * TIMEOUT, TIMEOUT, 3 * TIMEOUT - 1)
+
+    def test_not_later_whatever_is_drawn(self):
+        assert not self.put_off(2 * TIMEOUT, TIMEOUT, 3 * TIMEOUT)
+
+    def test_not_long_after_the_last_true_sign(self):
+        assert self.put_off(5 * TIMEOUT - 1, TIMEOUT, 5 * TIMEOUT - 1)
+        assert not self.put_off(5 * TIMEOUT, TIMEOUT, 5 * TIMEOUT)
+
+    def test_bytes_that_never_came_and_signs_that_never_came(self):
+        assert not self.put_off(0, TIMEOUT, TIMEOUT + 1)
+        assert not self.put_off(TIMEOUT, 0, TIMEOUT + 1)

@@ -66,10 +66,13 @@ cdef class Election:
         self.due_ns = now_ns + self.wait_ns + self.random(self.wait_ns // 2 + 1)
 
     cpdef bint put_off(self, uint64_t bytes_ns, uint64_t sign_ns, uint64_t now_ns) noexcept:
-        """Bytes were seen last at `bytes_ns`, and the last true sign at `sign_ns`. Returns whether the election waits
-        on because of these bytes."""
-        cdef uint64_t due_ns = min(bytes_ns + self.timeout_ns + self.random(self.timeout_ns // 2 + 1),
-                                   sign_ns + PATIENT_TIMEOUTS * self.timeout_ns)
+        """Bytes were seen last at `bytes_ns` (0: never), and the last true sign at `sign_ns`. Returns whether the
+        election waits on because of these bytes."""
+        cdef uint64_t due_ns
+        if bytes_ns == 0 or sign_ns == 0 or bytes_ns + self.timeout_ns <= now_ns:
+            return False
+        due_ns = min(bytes_ns + self.timeout_ns + self.random(self.timeout_ns // 2 + 1),
+                     sign_ns + PATIENT_TIMEOUTS * self.timeout_ns)
         if due_ns <= now_ns:
             return False
         self.due_ns = due_ns
@@ -119,6 +122,6 @@ cdef class Election:
         for i in range(ACCEPTORS_MAX):
             if self.contact_ns[i] and (now_ns - self.contact_ns[i] <= timeout_ns
                                        or (now_ns - self.contact_ns[i] <= PATIENT_TIMEOUTS * self.timeout_ns
-                                           and now_ns - self.arrived_ns[i] <= timeout_ns)):
+                                           and self.arrived_ns[i] and now_ns - self.arrived_ns[i] <= timeout_ns)):
                 votes |= <uint64_t>1 << i
         return self.quorums.is_phase2(votes)

@@ -60,7 +60,7 @@ cdef class Patience:
             return False
         if quiet_ns < PATIENT_TIMEOUTS * self.election.timeout_ns:
             for link in self.links.peers:
-                if (link is not None and not scout.answered >> link.node_id & 1
+                if (link is not None and not scout.answered >> link.node_id & 1 and link.arrived_ns
                         and self.context.now_ns - link.arrived_ns < self.election.timeout_ns):
                     return False
         return True

@@ -18,7 +18,7 @@ from multipaxos.judges.violation import Violation
 from multipaxos.machine.machine import REFUSED_SLOT
 from multipaxos.paxos.roles import REPLICA
 from multipaxos.simulation.chance import Chance
-from multipaxos.simulation.network import Network
+from multipaxos.simulation.network import End, Network
 from multipaxos.simulation.operations import Chooser
 from multipaxos.simulation.scenario import Scenario
 from multipaxos.simulation.shell import whole_frames
@@ -99,7 +99,7 @@ class SimulatedClient:
         elif self.unanswered and silent_ns > self.patience_ns:
             self.patience_ns = max(self.patience_ns, min(self.patience_ns * 3 // 2, PATIENCE_MAX_NS))
             self.connect()
-        elif self.session.rewind_wanted and not self.network.is_uploading(self.node_id, self.link):
+        elif self.session.rewind_wanted and not self.is_uploading():
             self.session.rewind()  # never a copy behind its own copy
         self.flush()
         self.timeline.after(STEP_NS, self.step)
@@ -217,6 +217,11 @@ class SimulatedClient:
     def on_closed(self) -> None:
         """The link is gone."""
         self.node_id = NO_NODE
+
+    def is_uploading(self) -> bool:
+        """Has something that it sent not left its link yet?"""
+        stream = self.network.uploads.get(End(self.node_id, self.link))
+        return stream is not None and stream.pipe.waiting_bytes > 0
 
     def flush(self) -> None:
         """Sends what the session wants to send."""

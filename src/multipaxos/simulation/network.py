@@ -343,11 +343,6 @@ class Network:
             return
         self.carry(client.name, NAMES[node_id], frame, "request", lambda: self.to_node(End(node_id, link), frame, 0))
 
-    def is_uploading(self, node_id: int, link: int) -> bool:
-        """Has something that a client sent on this link not left it yet?"""
-        stream = self.uploads.get(End(node_id, link))
-        return stream is not None and stream.pipe.waiting_bytes > 0
-
     def keep(self, pair: Pair, kind: str, frame: bytes) -> None:
         """Keeps a frame between two nodes, to replay it, if it is not long."""
         if len(frame) > KEPT_BYTES:
