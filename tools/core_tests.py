@@ -11,7 +11,6 @@ from instrumented import CORE, ROOT, modules
 OF_A_WHOLE_CORE = {"specification", "transcripts"}
 # A test file that imports one of these tests more than the core: processes, sockets, the whole simulator.
 BEYOND_THE_CORE = {
-    "asyncio",
     "multiprocessing",
     "socket",
     "subprocess",

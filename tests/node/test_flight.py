@@ -12,7 +12,7 @@ class Leader(OneNode):
     """It leads; every client has one command in flight at a time, and node 1 votes when told to."""
 
     def __init__(self, clients: int) -> None:
-        super().__init__(in_flight_bytes=8 * MIB)
+        super().__init__(in_flight_bytes=8 * MIB, window=1024)
         self.at = self.lead()
         self.next_client = 1
         for link in range(1, clients + 1):
@@ -91,3 +91,23 @@ def test_small_commands_never_wait_for_it() -> None:
         one.put(bytes(64))
     assert one.undecided == 20
     one.core.invariants()
+
+
+def test_who_is_overtaken_keeps_the_order_of_its_commands() -> None:
+    """Small commands leave the queue from its middle; the places that they leave are used again."""
+    one = held_back()
+    for n in range(1, 5):
+        for session in (4000, 4001):
+            one.tick(2)
+            one.request(1, command(session, n, b"%d " % session + LONG))
+    waiting = len(one.core.replica.requests)
+    assert waiting == 7
+    for n in range(1, 601):
+        one.request(2, command(5000, n, b"small"))
+        one.core.invariants()
+    assert len(one.core.replica.requests) == waiting
+    while one.undecided:
+        one.decide(20, one.undecided)
+        one.core.invariants()
+    order = [payload[:5] for payload in one.decided() if payload and payload[5:] == LONG]
+    assert (order.count(b"4000 "), order.count(b"4001 "), len(one.core.replica.requests)) == (4, 4, 0)

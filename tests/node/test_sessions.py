@@ -199,6 +199,20 @@ class TestReads:
         assert statuses.count(STATUS.OK) == 7, "what one link may leave unread"
         assert statuses.count(STATUS.OVERLOADED) == 33
 
+    def test_and_so_are_those_of_all_links_together(self) -> None:
+        one = Store(window=1024)
+        first = follow(one, 1, opening(), command(1, 1, commands.put(b"k", b"v" * MIB)))
+        slot = follow(one, first, *[opening(100 + i) for i in range(3)])
+        reads = [command(first + i, 1, commands.get(b"k"), nonce=100 + i) for i in range(3)]
+        slot = follow(one, slot, *reads)
+        for i, read in enumerate(reads):
+            one.client(10 + i)
+            one.request(10 + i, read)
+        follow(one, slot, *[read for read in reads for _ in range(7)])
+        statuses = [status for i in range(3) for _, status, _ in answers(one, 10 + i)]
+        assert statuses.count(STATUS.OK) == 15, "what is sent again in one wake-up"
+        assert statuses.count(STATUS.OVERLOADED) == 6
+
 
 class TestKept:
     """400 one-shot clients, whose answers have 1 MiB."""

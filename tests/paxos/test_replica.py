@@ -454,3 +454,12 @@ def test_a_command_whose_slot_lies_below_the_start_gets_another_one():
     assert node.core.status()["reproposals"] == 1
     (again,) = node.from_peer(1, "phase2a")
     assert (again["first"], nonces([again])) == (3, [900])
+
+
+def test_what_a_replica_has_proposed_is_told():
+    node = OneNode()
+    node.lead()
+    node.client()
+    assert node.core.replica.proposal_at(1) is None
+    node.request(1, command(7, 1, b"x"))
+    assert node.core.replica.proposal_at(1)[:2] == (APPLY, 7)

@@ -87,6 +87,16 @@ class TestTurns:
         assert (1002, 1) in [(c["session"], c["sequence"]) for m in runs for c in m["commands"]][:8]
         one.core.invariants()
 
+    def test_what_comes_at_once_is_more_than_one_run(self) -> None:
+        """Nothing waits: runs are made of what has come, in its order."""
+        one = OneNode()
+        one.lead()
+        one.client()
+        one.request(1, *[command(1001, n, b"x" * 30_000) for n in range(1, 16)])
+        runs = one.from_peer(1, "phase2a")
+        assert [len(run["commands"]) for run in runs] == [8, 7]
+        assert [c["sequence"] for run in runs for c in run["commands"]] == list(range(1, 16))
+
     def test_gaps_are_closed(self) -> None:
         """One client's requests leave from between another's: the queue does not grow by what left."""
         one = OneNode(window=8)

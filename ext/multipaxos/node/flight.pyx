@@ -51,9 +51,6 @@ cdef class Flight:
         self.watched_end = self.large_bytes = 0
         while slot < self.commanders.slot_end:
             row = self.commanders.proposals.find(slot)
-            if row == NULL or row.run == NULL:
-                slot += 1
-                continue
             if self.is_large(row.run):
                 self.large_bytes += row.run.size
             slot = row.run.first + row.run.count

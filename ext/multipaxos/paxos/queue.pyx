@@ -178,10 +178,6 @@ cdef class Queue:
                 self.enlist(i)
         return 0
 
-    def __len__(self):
-        """How many requests are in the queue."""
-        return self.count
-
     def invariants(self):
         """Each request waits once, openings that are done wait, and the turns know what waits for them."""
         cdef uint64_t place, waits = 0
