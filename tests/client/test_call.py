@@ -336,3 +336,65 @@ def test_a_client_and_its_calls_go_away_together() -> None:
         assert gone() is None
 
     asyncio.run(main())
+
+
+def test_what_ends_the_process_is_no_error_of_a_callback() -> None:
+    """It goes on upwards, and what other calls have to tell is told when the loop goes on."""
+    loop = asyncio.new_event_loop()
+    heard: list[Call[bytes]] = []
+
+    def leave(_: Call[bytes]) -> None:
+        raise SystemExit(3)
+
+    async def main() -> Call[bytes]:
+        begun = Begun()
+        one, other = begun.call(), begun.call()
+        one.add_done_callback(leave)
+        other.add_done_callback(heard.append)
+        one.answer(0, 7, b"y")
+        other.answer(0, 7, b"y")
+        return other
+
+    try:
+        main_ = loop.create_task(main())
+        with pytest.raises(SystemExit):
+            loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))
+        assert heard == [main_.result()]
+    finally:
+        loop.close()
+
+
+def test_who_asks_to_be_told_of_a_call_begins_it() -> None:
+    begun: list[Call[bytes]] = []
+    made = Calls(begun.append)
+
+    async def main() -> None:
+        made.open(asyncio.get_running_loop())
+        call = await asyncio.to_thread(made.make, read, None, True, bytes, b"x")
+        assert not begun
+        told = asyncio.get_running_loop().create_future()
+        call.add_done_callback(told.set_result)
+        assert begun == [call]
+        call.answer(0, 7, b"y")
+        assert await told is call
+
+    asyncio.run(main())
+
+
+def test_only_a_task_can_wait_for_it() -> None:
+    """It is driven as a coroutine is, and says so where nobody takes care of what it waits for."""
+
+    async def main() -> None:
+        begun = Begun()
+        call = begun.call()
+        assert iter(call) is call
+        assert call.send(None) is call
+        with pytest.raises(RuntimeError, match="asyncio's tasks"):
+            call.send(None)
+        call.answer(0, 7, b"y")
+        with pytest.raises(StopIteration) as ended:
+            call.send(None)
+        assert ended.value.value == ANSWER
+
+    asyncio.run(main())

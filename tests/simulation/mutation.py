@@ -112,7 +112,7 @@ def simulate(library: Path, seeds: range, place: Path) -> tuple[int, str]:
     command += ["--first", "--diagrams", str(place)]
     done = subprocess.run(command, cwd=place, env=on_path(library), capture_output=True, text=True)
     if done.returncode not in (0, 1) or not done.stdout:
-        return -1, done.stderr[-2000:]
+        return -1, "\n".join(reversed(done.stderr.strip().splitlines()[-40:]))  # the error itself stands last
     total = json.loads(done.stdout)
     return (total["seeds"] if total["violations"] else 0), done.stderr
 
