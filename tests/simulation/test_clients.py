@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from multipaxos import commands
 from multipaxos.judges.violation import Violation
 from multipaxos.simulation.drawing import CROWDED_SEED, scenario
 from multipaxos.simulation.intruder import GUESSED
@@ -37,6 +38,11 @@ def test_a_guess_that_is_done_is_a_violation():
     intruder.on_frame(codec.encode_response(9, [(GUESSED, 7, ReplyStatus.EXPIRED, b"")]))
     with pytest.raises(Violation, match="a guessed command was answered with ok"):
         intruder.on_frame(codec.encode_response(9, [(GUESSED, 7, ReplyStatus.OK, b"")]))
+
+
+def test_an_answer_that_is_none_to_its_command_is_a_violation():
+    with pytest.raises(Violation, match="the answer to another command"):
+        settled(5).clients[0].read_answer(commands.scan(b"key"), b"", 7)
 
 
 def test_sessions_by_the_thousand():

@@ -249,11 +249,18 @@ class SimulatedClient:
                 raise Violation(
                     f"{self.name} receives the status {NAMES[status]} for a command that it has no answer to yet"
                 )
-            self.end(sequence, commands.read_answer(command, data, slot))
+            self.end(sequence, self.read_answer(command, data, slot))
         self.look_for_end()
         if self.scenario.session_operations:
             self.submit()
         self.flush()
+
+    def read_answer(self, command: bytes, data: bytes, slot: int) -> Answer:
+        """An answer that is none to its command is another one's."""
+        try:
+            return commands.read_answer(command, data, slot)
+        except ValueError as error:
+            raise Violation(f"{self.name} receives the answer to another command: {error}") from error
 
     def look_for_end(self) -> None:
         """If the session has expired, its operations have no known outcome."""
