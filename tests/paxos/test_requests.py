@@ -44,6 +44,26 @@ class TestTurns:
         following(one, command(9, 1))
         assert forwarded(one)[0] == (2000, 1)
 
+    def test_also_where_the_large_ones_are_in_step(self) -> None:
+        """Eight writers each send the next value when the one before is decided, so that all their turns are equal."""
+        one = OneNode(window=1)
+        at = one.lead()
+        for writer in range(8):
+            queue(one, 10 + writer, [command(1000 + writer, 1, LARGE)])
+        slot = 1
+        for n in range(2, 5):
+            for writer in range(8):
+                one.sync()
+                one.accept(1, at, slot, slot + 1)
+                slot += 1
+                one.request(10 + writer, command(1000 + writer, n, LARGE))
+        one.client(1)
+        one.request(1, command(2000, 1, b"small"))
+        one.take(101)
+        one.sync()
+        one.accept(1, at, slot, slot + 1)
+        assert [(c["session"], c["sequence"]) for m in one.from_peer(1, "phase2a") for c in m["commands"]] == [(2000, 1)]
+
     def test_each_has_equal_bytes_and_its_own_order(self) -> None:
         one = OneNode()
         queue(one, 1, [command(1001, n, b"x" * 50_000) for n in range(1, 21)])

@@ -13,7 +13,7 @@ cdef struct Flow:
     uint64_t first, last             # places of its first and its last request that wait for a turn
     uint64_t waiting                 # how many of them there are
     uint64_t count, bytes            # of all its requests, those that had their turn too
-    uint64_t finish                  # when its first request is through, in bytes served of each flow
+    uint64_t start, finish           # when its first request begins and is through, in virtual time
     uint64_t moved                   # where its last request went that was moved
     uint32_t place                   # in the heap, from 1; 0: nothing waits
 
@@ -23,7 +23,7 @@ cdef class Turns:
     cdef Flow* flows
     cdef uint32_t* heap              # heap[1] to heap[size], the flow with the least `finish` first
     cdef readonly uint32_t size
-    cdef uint64_t now                # `finish` of what was served last
+    cdef uint64_t now                # virtual time: bytes served of each flow that waits, times FLOWS
 
     cdef void join(self, uint32_t flow, uint64_t bytes) noexcept
     cdef void left(self, uint32_t flow, uint64_t next_bytes, bint served) noexcept

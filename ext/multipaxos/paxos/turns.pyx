@@ -1,10 +1,13 @@
 """Turns: whose request is next, so that large values of one client do not hold up small ones of another.
 
-Theory. Self-clocked fair queueing (S. J. Golestani, INFOCOM 1994). Requests are in flows, by a hash of their session;
-a flow is first in, first out, so a session's order stays. The first request of a flow is through at `finish`: its
-bytes after the later of what the flow had before it and what is served `now`. The least `finish` is next. So flows that
-wait have equal bytes over time, a small request of a flow that asks for little is next, and no flow waits for more than
-its own bytes times the number of flows.
+Theory. Weighted fair queueing with equal weights, in the virtual time of WF2Q+ (J. C. R. Bennett, H. Zhang, 1997).
+Requests are in flows, by a hash of their session; a flow is first in, first out, so a session's order stays. Virtual
+time is what each flow that waits would have been served if all were served at once, each an equal share: it goes on by
+what is served, divided by their number. The first request of a flow starts at `start`, which is `now` or where the flow
+had got to, and is through at `finish`, its bytes after that; the least `finish` is next. So flows that wait have equal
+bytes over time, a small request of a flow that asks for little is next, however many large ones wait, also where these
+are in step and all of one `finish`; and flows that come once and again, each with little, keep no large one waiting for
+more than its bytes times the number of flows.
 
 Rules.
 - Two sessions may share a flow, and its share. Who would bring that about on purpose has to know the other's nonce.
@@ -35,7 +38,8 @@ cdef class Turns:
 
     cdef void join(self, uint32_t flow, uint64_t bytes) noexcept:
         """A request of `bytes` waits in a flow in which none waited."""
-        self.flows[flow].finish = max(self.now, self.flows[flow].finish) + bytes
+        self.flows[flow].start = max(self.now, self.flows[flow].finish)
+        self.flows[flow].finish = self.flows[flow].start + bytes * FLOWS
         self.size += 1
         self.heap[self.size] = flow
         self.flows[flow].place = self.size
@@ -45,19 +49,22 @@ cdef class Turns:
         """The first request of a flow waits no longer; `next_bytes`: of the one behind it, 0: there is none."""
         cdef uint32_t place = self.flows[flow].place, last
         if served:
-            self.now = max(self.now, self.flows[flow].finish)
+            self.now += (self.flows[flow].finish - self.flows[flow].start) // self.size
         if next_bytes:
-            self.flows[flow].finish += next_bytes
+            self.flows[flow].start = self.flows[flow].finish
+            self.flows[flow].finish += next_bytes * FLOWS
             self.down(place)
-            return
-        self.flows[flow].place = 0
-        last = self.heap[self.size]
-        self.size -= 1
-        if last != flow:
-            self.heap[place] = last
-            self.flows[last].place = place
-            self.up(place)
-            self.down(self.flows[last].place)
+        else:
+            self.flows[flow].place = 0
+            last = self.heap[self.size]
+            self.size -= 1
+            if last != flow:
+                self.heap[place] = last
+                self.flows[last].place = place
+                self.up(place)
+                self.down(self.flows[last].place)
+        if self.size:
+            self.now = max(self.now, self.flows[self.next()].start)
 
     cdef void forget(self) noexcept:
         """Nothing waits for a turn."""
