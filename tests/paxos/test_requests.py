@@ -62,7 +62,8 @@ class TestTurns:
         one.take(101)
         one.sync()
         one.accept(1, at, slot, slot + 1)
-        assert [(c["session"], c["sequence"]) for m in one.from_peer(1, "phase2a") for c in m["commands"]] == [(2000, 1)]
+        runs = one.from_peer(1, "phase2a")
+        assert [(c["session"], c["sequence"]) for m in runs for c in m["commands"]] == [(2000, 1)]
 
     def test_each_has_equal_bytes_and_its_own_order(self) -> None:
         one = OneNode()
