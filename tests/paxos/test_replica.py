@@ -463,3 +463,19 @@ def test_what_a_replica_has_proposed_is_told():
     assert node.core.replica.proposal_at(1) is None
     node.request(1, command(7, 1, b"x"))
     assert node.core.replica.proposal_at(1)[:2] == (APPLY, 7)
+
+
+def test_another_leader_has_its_time_before_it_is_forwarded_to_again():
+    """Found by simulation: the wait for the leader before it went on."""
+    node = OneNode()
+    follow(node, *COMMANDS[:1])
+    node.client()
+    node.request(1, command(0, 71, b"", OPEN_SESSION))
+    node.tick(450)
+    follow(node, *COMMANDS[:2], peer=2, at=B2)
+    forwarded = []
+    for _ in range(24):
+        node.tick(50)
+        node.send(2, "pong", ballot=B2, nonce=node.now_ns, slot_out=2, leading=True, quorum=True, **NO_WATERMARK)
+        forwarded += [node.now_ns // 1_000_000] * nonces(node.from_peer(2, "request")).count(71)
+    assert forwarded[1] - forwarded[0] >= 450

@@ -26,6 +26,7 @@ cdef class Serving:
     cdef uint64_t forward_due_ns     # requests that were forwarded are forwarded again,
     cdef uint64_t forward_wait_ns    # and then after so long
     cdef uint64_t forwarded_head     # the queue began there when `forward_wait_ns` was set; NEVER: it was empty
+    cdef uint64_t forwarded_ballot   # requests were forwarded to its leader
     cdef uint64_t forwarded_ns       # nothing waits for the link since then; 0: something did
 
     cdef int on_link_up(self, Link link) except -1

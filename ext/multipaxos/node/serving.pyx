@@ -53,6 +53,7 @@ cdef class Serving:
         if link.node_id < 0:
             return put_leading(&link.outgoing, self.leading.leading_ballot)
         self.replica.requests.queue.forward_again()
+        self.forwarded_head = NEVER
         return 0
 
     cdef int on_differs(self) except -1:
@@ -117,6 +118,8 @@ cdef class Serving:
         link = self.links.peers[leader]
         if link is None:
             return 0
+        if ballot != self.forwarded_ballot:
+            self.forwarded_ballot, self.forwarded_head = ballot, NEVER
         self.forward_again(link)
         while link.has_room() and self.replica.put_forward(&link.bulk, self.context.utc_ns):
             pass
@@ -124,17 +127,20 @@ cdef class Serving:
 
     cdef int forward_again(self, Link link) except -1:
         """The leader's replica may have dropped what was forwarded: it is forwarded again after a time that doubles
-        while nothing of it is applied, once it has arrived there. That time is longer where there is much to carry."""
+        while nothing of it is applied, once it has arrived there. That time begins anew with another leader or link,
+        and is longer where there is much to carry: to the leader, and from it."""
         cdef Queue queue = self.replica.requests.queue
         if queue.head != self.forwarded_head:
             self.forwarded_head = queue.head
             self.forward_wait_ns = FORWARD_RETRY_NS
-            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS + 4 * self.links.carry_ns(link, queue.bytes)
+            self.forward_due_ns = self.context.now_ns + FORWARD_RETRY_NS
             self.forwarded_ns = 0
         if link.waiting():
             self.forwarded_ns = 0
         elif not self.forwarded_ns:
             self.forwarded_ns = self.context.now_ns
+            self.forward_due_ns = max(self.forward_due_ns,
+                                      self.context.now_ns + 4 * self.links.carry_ns(link, queue.bytes))
         elif self.context.now_ns >= self.forward_due_ns and link.alive_ns >= self.forwarded_ns:
             self.forward_wait_ns = min(2 * self.forward_wait_ns, <uint64_t>FORWARD_RETRY_NS_MAX)
             self.forward_due_ns = self.context.now_ns + self.forward_wait_ns
