@@ -44,3 +44,13 @@ def test_who_sends_more_of_them_than_is_read_is_refused() -> None:
     one.collect()
     one.tick(51)
     assert "another layout" in one.closed[1]
+
+
+def test_a_piece_of_a_client_is_refused_in_any_layout() -> None:
+    """Pieces are for links between nodes: their memory is not counted on those of clients."""
+    piece = {"left": 50_000, "data": bytes(60_000)}
+    for frame in (codec.encode("piece", **piece), foreign("piece", **piece)):
+        one = OneNode()
+        one.client(1)
+        one.receive(1, frame)
+        assert one.closed[1] == "a peer's message from a client"

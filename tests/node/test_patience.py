@@ -35,6 +35,17 @@ def scouts_after_ms(one: OneNode, *trickles: Trickle, limit_ms: int = 6000) -> i
     return limit_ms
 
 
+def asked_for(*payloads: bytes) -> OneNode:
+    """A node that has accepted these, and of which the scout of node 1 asks them; bulk leaves when the test says so."""
+    one = OneNode()
+    one.keeps_bulk = True
+    run_with(one, ballot(1, 2), list(payloads))
+    one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
+    one.sync()
+    one.events.clear()
+    return one
+
+
 def pong(one: OneNode, at: int, *, leading: bool = True, quorum: bool = True) -> None:
     """A pong of node 1."""
     one.send(1, "pong", ballot=at, nonce=one.now_ns, slot_out=1, leading=leading, quorum=quorum, **NO_WATERMARK)
@@ -112,12 +123,7 @@ class TestScouts:
 
     def test_a_part_that_leaves_to_a_scout_puts_the_election_off_for_four_time_outs(self) -> None:
         for leaves in (False, True):
-            one = OneNode()
-            one.keeps_bulk = True
-            run_with(one, ballot(1, 2), [bytes(1 << 20)])
-            one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
-            one.sync()
-            one.events.clear()
+            one = asked_for(bytes(1 << 20))
             waiting, past_ms = 1 << 20, 0
             while not any(event.kind == "scouting" for event in one.events):
                 if leaves:
@@ -130,34 +136,20 @@ class TestScouts:
 
     def test_a_scout_to_which_a_long_part_has_left_is_waited_for(self) -> None:
         """It may be adopted as soon as the last bytes have come."""
-        one = OneNode()
-        one.keeps_bulk = True
-        run_with(one, ballot(1, 2), [bytes(1 << 20)])
-        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
-        one.sync()
-        one.events.clear()
+        one = asked_for(bytes(1 << 20))
         for left in range(1, 31):
             one.left(101, (30 - left) << 15)
             one.tick(50)
         assert scouts_after_ms(one) > 0.9 * TIMEOUT_MS
 
     def test_a_part_that_has_just_left_is_waited_for_to_bring_the_next_question(self) -> None:
-        one = OneNode()
-        one.keeps_bulk = True
-        run_with(one, ballot(1, 2), [bytes(1 << 20)])
-        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
-        one.sync()
+        one = asked_for(bytes(1 << 20))
         assert scouts_after_ms(one, limit_ms=450) == 450
         one.left(101)
         assert 0.9 * TIMEOUT_MS < scouts_after_ms(one) <= 1.5 * TIMEOUT_MS + STEP_MS
 
     def test_the_same_question_again_does_not_prolong_that(self) -> None:
-        one = OneNode()
-        one.keeps_bulk = True
-        run_with(one, ballot(1, 2), [bytes(1 << 20)])
-        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
-        one.sync()
-        one.events.clear()
+        one = asked_for(bytes(1 << 20))
         past_ms = 0
         while not any(event.kind == "scouting" for event in one.events) and past_ms < 6000:
             one.left(101)
@@ -193,11 +185,7 @@ class TestScouts:
             assert past_ms < 4 * TIMEOUT_MS + 1600 + STEP_MS
 
     def test_a_part_is_as_long_as_what_the_link_carries_in_a_quarter_of_a_time_out(self) -> None:
-        one = OneNode()
-        one.keeps_bulk = True
-        run_with(one, ballot(1, 2), [bytes(60_000)] * 4)
-        one.send(1, "phase1a", ballot=ballot(5, 1), first=1)
-        one.sync()
+        one = asked_for(*[bytes(60_000)] * 4)
         (part,) = one.from_peer(1, "phase1b")
         assert part["end"] == 3
         assert one.core.links.peer(1).budget == 128 << 10

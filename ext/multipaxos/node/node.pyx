@@ -53,9 +53,9 @@ from multipaxos.paxos.quorum cimport QuorumSystem
 from multipaxos.paxos.replica cimport Replica
 from multipaxos.paxos.roles cimport REPLICA
 from multipaxos.wire.buffer cimport bytes_put
-from multipaxos.wire.encoding cimport FINE, Fault
+from multipaxos.wire.encoding cimport Fault
 from multipaxos.wire.messages cimport (
-    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PIECE, PING, PONG, REQUEST,
+    DECISION, FETCH, FETCHED, FOUNDING, PHASE1A, PHASE1B, PHASE2A, PHASE2B, PING, PONG, REQUEST,
     STATUS_REQUEST, Message,
 )
 from multipaxos.wire.reading cimport decode
@@ -265,10 +265,8 @@ cdef class Node:
     cdef int on_frame(self, Link link, const uint8_t* frame, size_t size) except -1:
         cdef Received received
         cdef Fault fault = decode(frame, size, &received.message)
-        if fault == FINE and received.message.kind != PIECE:
+        if self.receiving.is_whole(link, fault, &received.message):
             return self.dispatch(link, &received.message, frame, size)
-        if link.node_id < 0 and fault == FINE:
-            return self.links.refuse(link, "a peer's message from a client")
         if self.receiving.read(link, fault, frame, size, &received):
             return self.dispatch(link, &received.message, received.frame, received.size)
         return 0

@@ -23,7 +23,6 @@ from multipaxos.node.foreign cimport Foreign
 from multipaxos.node.links cimport Link, Links
 from multipaxos.wire.buffer cimport bytes_put
 from multipaxos.wire.encoding cimport FINE, FOREIGN, Fault
-from multipaxos.wire.messages cimport PIECE
 from multipaxos.wire.reading cimport decode
 
 
@@ -37,7 +36,7 @@ cdef class Receiving:
         self.frames = []
 
     cdef bint read(self, Link link, Fault fault, const uint8_t* frame, size_t size, Received* received) except -1:
-        """Makes a message of a frame that was not decoded (`fault`), or is a piece. False: there is none, because the
+        """Makes a message of a frame that is not whole (`is_whole`). False: there is none, because the
         link is late or was refused, or the frame of the piece is not whole yet."""
         cdef bytes other
         if fault == FOREIGN:
@@ -53,7 +52,7 @@ cdef class Receiving:
         self.frames.append(other)
         received.frame, received.size = <const uint8_t*>PyBytes_AS_STRING(other), PyBytes_GET_SIZE(other)
         fault = decode(received.frame, received.size, &received.message)
-        if fault == FINE and received.message.kind != PIECE:
+        if self.is_whole(link, fault, &received.message):
             return True
         return self.read(link, fault, received.frame, received.size, received)
 

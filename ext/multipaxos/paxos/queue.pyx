@@ -114,8 +114,8 @@ cdef class Queue:
                 if flow.first == i:
                     flow.first = end
                 else:
-                    self.at(flow.moved).next = end
-                flow.moved = flow.last = end
+                    self.at(flow.last).next = end
+                flow.last = end
             self.at(end)[0] = entry[0]
             end += 1
         self.tail = end

@@ -54,6 +54,7 @@ cdef class Replica:
     cdef object stopped(self, object error)
     cdef int settle(self, Run* run, uint64_t slot) except -1
     cdef int apply(self, Run* run, uint64_t slot) except -1
+    cdef tuple command_in(self, Ring ring, uint64_t slot)
     cdef uint64_t state_hash(self)
     cdef int follow_settings(self) except -1
     cdef uint64_t end_of_decisions(self, uint64_t limit) noexcept

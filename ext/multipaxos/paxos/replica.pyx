@@ -296,23 +296,23 @@ cdef class Replica:
         return limit
 
     # -- queries
-    def proposal_at(self, uint64_t slot):
-        """(kind, session, nonce, sequence, payload) that this replica has proposed in a slot, or None."""
-        cdef Row* row = self.proposals.find(slot)
+    cdef tuple command_in(self, Ring ring, uint64_t slot):
+        """(kind, session, nonce, sequence, payload) of a slot of the ring, or None."""
+        cdef Row* row = ring.find(slot)
         cdef Command command
         if row == NULL or row.run == NULL:
             return None
         run_command(row.run, slot, &command)
         return command.kind, command.session, command.nonce, command.sequence, command.payload[:command.size]
 
+    def proposal_at(self, uint64_t slot):
+        """(kind, session, nonce, sequence, payload) that this replica has proposed in a slot, or None."""
+        return self.command_in(self.proposals, slot)
+
     def decision_at(self, uint64_t slot):
         """(kind, session, sequence, payload) decided in a slot; None where it is not known, or not in memory."""
-        cdef Row* row = self.decisions.find(slot)
-        cdef Command command
-        if row == NULL or row.run == NULL:
-            return None
-        run_command(row.run, slot, &command)
-        return command.kind, command.session, command.sequence, command.payload[:command.size]
+        cdef tuple found = self.command_in(self.decisions, slot)
+        return None if found is None else found[:2] + found[3:]
 
     def invariants(self):
         """R2, R4: the slot at slot_out is not decided here or waits for a job, and slot_in is not below slot_out."""

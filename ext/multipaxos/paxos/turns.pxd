@@ -14,7 +14,6 @@ cdef struct Flow:
     uint64_t waiting                 # how many of them there are
     uint64_t count, bytes            # of all its requests, those that had their turn too
     uint64_t start, finish           # when its first request begins and is through, in virtual time
-    uint64_t moved                   # where its last request went that was moved
     uint32_t place                   # in the heap, from 1; 0: nothing waits
 
 
